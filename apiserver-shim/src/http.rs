@@ -9,6 +9,7 @@ pub mod health;
 pub mod list;
 mod list_body;
 mod measure;
+mod messages;
 pub mod negotiation;
 pub mod node_proxy;
 pub mod objects;

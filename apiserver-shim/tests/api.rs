@@ -25,6 +25,8 @@ mod metrics;
 mod network;
 #[path = "api/pod_security.rs"]
 mod pod_security;
+#[path = "api/protobuf.rs"]
+mod protobuf;
 #[path = "api/protocol.rs"]
 mod protocol;
 #[path = "api/scrape.rs"]

@@ -12,3 +12,8 @@ pub fn encode(bytes: &[u8]) -> String {
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
+
+/// Decodes the bytes of a text; `None` if it is malformed.
+pub fn decode_bytes(text: &[u8]) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}

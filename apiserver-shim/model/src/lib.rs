@@ -16,6 +16,7 @@ pub mod object;
 pub mod openapi;
 pub mod patch;
 pub mod pod_status;
+pub mod protobuf;
 pub use quantity;
 pub mod resource;
 pub mod schema;

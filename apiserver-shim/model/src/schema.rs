@@ -20,6 +20,7 @@ pub use build::SchemaError;
 pub use check::{Issues, check};
 pub use decode::{Decoded, Media, Strictness, decode, decode_untyped, plain_json, plain_yaml};
 
+use crate::protobuf::{self, MessageId};
 use crate::resource::{GroupVersionKind, KindRef};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -241,7 +242,10 @@ impl Schema {
 
     /// The type of the objects of a kind.
     pub fn object_type(self: &Arc<Self>, kind: KindRef<'_>) -> Option<ObjectType> {
-        Some(ObjectType { schema: self.clone(), root: self.root(kind)?, kind: kind.to_owned() })
+        let (schema, root) = (self.clone(), self.root(kind)?);
+        let message =
+            if self.is_structural() { None } else { protobuf::message_of_type(&self.at(root).name) };
+        Some(ObjectType { schema, root, kind: kind.to_owned(), message })
     }
 
     /// The schema of the built-in kinds. Building it takes some milliseconds.
@@ -285,6 +289,7 @@ pub struct ObjectType {
     schema: Arc<Schema>,
     root: StructId,
     kind: GroupVersionKind,
+    message: Option<MessageId>,
 }
 
 impl ObjectType {
@@ -311,6 +316,11 @@ impl ObjectType {
     /// Group, version and kind.
     pub fn kind(&self) -> KindRef<'_> {
         self.kind.as_ref()
+    }
+
+    /// The type's protobuf message; custom resources have none.
+    pub fn message(&self) -> Option<MessageId> {
+        self.message
     }
 
     /// The full name of the type, such as `io.k8s.api.core.v1.Pod`.

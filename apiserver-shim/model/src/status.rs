@@ -299,6 +299,14 @@ pub fn not_acceptable(watch: bool) -> Status {
     Status::failure(406, "NotAcceptable", message).about(Details::default())
 }
 
+/// 406: objects of a kind have no protobuf message.
+pub fn no_protobuf(kind: &str) -> Status {
+    let message = format!(
+        "object *v1.{kind} does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message"
+    );
+    Status::failure(406, "NotAcceptable", message)
+}
+
 /// 415; `accepted` lists the supported media types.
 pub fn unsupported_media_type(accepted: &[&str]) -> Status {
     let message = format!(

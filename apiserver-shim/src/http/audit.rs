@@ -136,7 +136,8 @@ pub async fn keep_response(record: &AuditRecord, response: Response) -> Result<R
     }
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.map_err(status::internal)?.to_bytes();
-    if let Ok(object) = serde_json::from_slice(&bytes) {
+    let decoded = serde_json::from_slice(&bytes).ok();
+    if let Some(object) = decoded.or_else(|| shim_model::protobuf::decode_value(&bytes)) {
         record.set_response_object(object);
     }
     Ok(http::Response::from_parts(parts, body::full(bytes)))
@@ -150,6 +151,7 @@ pub async fn keep_request(record: &AuditRecord, request: Request) -> Result<Requ
     let (parts, body) = request.into_parts();
     let bytes = body::read(body).await?;
     let decoded = serde_json::from_slice(&bytes).ok();
+    let decoded = decoded.or_else(|| shim_model::protobuf::decode_value(&bytes));
     let decoded = decoded.or_else(|| shim_model::schema::plain_yaml(&bytes).ok().filter(|v| v.is_object()));
     if let Some(object) = decoded {
         record.complete_object(&object);

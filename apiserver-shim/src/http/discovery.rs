@@ -7,12 +7,13 @@ use http::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use shim_model::catalog::Group;
+use shim_model::protobuf;
 use shim_model::resource::{Resource, Verb, api_version};
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
 
 use super::body::Response;
-use super::negotiation::{self, Clause};
+use super::negotiation::{self, Clause, Endpoint};
 use super::reply;
 use crate::storage::catalog::{Catalog, Document, DocumentKey};
 
@@ -40,7 +41,7 @@ pub fn serve(
         }
         _ => return None,
     };
-    let media = negotiation::accept(headers, false).map(|a| a.media);
+    let media = negotiation::accept(headers, Endpoint::DOCUMENT).map(|a| a.media);
     Some(media.and_then(|media| match document {
         Some(document) => Ok(reply::value(200, media, &document)),
         None => Err(status::unknown_path()),
@@ -56,13 +57,13 @@ fn root(catalog: &Catalog, headers: &HeaderMap, core: bool, legacy: Value) -> Re
     let clauses = negotiation::clauses(headers);
     let mut known = false;
     for clause in &clauses {
-        let Some(media) = negotiation::media_of(clause) else { continue };
-        known = true;
+        let Some(media) = negotiation::media_of(clause).first().copied() else { continue };
+        known |= negotiation::is_known(clause);
         match clause.parameter("as") {
             "" => return Ok(vary(reply::value(200, media, &legacy))),
             _ => match aggregated_version(clause) {
-                Some(version) if media == Media::Json => {
-                    return Ok(aggregated(catalog, headers, core, version));
+                Some(version) if media != Media::Yaml => {
+                    return Ok(aggregated(catalog, (headers, media), core, version));
                 }
                 _ => {}
             },
@@ -86,7 +87,12 @@ fn aggregated_version(clause: &Clause) -> Option<&'static str> {
     }
 }
 
-fn aggregated(catalog: &Catalog, headers: &HeaderMap, core: bool, version: &'static str) -> Response {
+fn aggregated(
+    catalog: &Catalog,
+    (headers, media): (&HeaderMap, Media),
+    core: bool,
+    version: &'static str,
+) -> Response {
     let Document { bytes, hash } = catalog.documents().get(DocumentKey::Discovery { core, version }, || {
         let bytes = Bytes::from(aggregated_value(catalog, core, version).to_string());
         let hash = hex(&Sha256::digest(&bytes));
@@ -94,13 +100,14 @@ fn aggregated(catalog: &Catalog, headers: &HeaderMap, core: bool, version: &'sta
     });
     let etag = format!("\"{hash}\"");
     let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
-    let mut response = if unchanged { reply::json(304, Bytes::new()) } else { reply::json(200, bytes) };
-    let media_type = match version {
-        "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-        _ => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
-    };
+    let mut response =
+        if unchanged { reply::json(304, Bytes::new()) } else { reply::bytes(200, media, bytes) };
+    let encoding = if media == Media::Protobuf { protobuf::MEDIA_TYPE } else { "application/json" };
+    let media_type = format!("{encoding};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    if let Ok(media_type) = HeaderValue::from_str(&media_type) {
+        headers.insert(CONTENT_TYPE, media_type);
+    }
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         headers.insert(ETAG, etag);
     }

@@ -1,5 +1,5 @@
-//! Content negotiation: the encoding of the response (JSON or YAML), its shape (object, Table or metadata only), and
-//! the encoding of request bodies. Pure; the texts of errors are in the model.
+//! Content negotiation: the encoding of the response (JSON, YAML or protobuf), its shape (object, Table or metadata only),
+//! and the encoding of request bodies. Pure; the texts of errors are in the model.
 
 use std::borrow::Cow;
 
@@ -25,7 +25,7 @@ pub enum Shape {
 /// The negotiated response format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Accepted {
-    /// JSON or YAML.
+    /// JSON, YAML or protobuf.
     pub media: Media,
     /// Which shape.
     pub shape: Shape,
@@ -47,7 +47,7 @@ impl Clause {
     }
 }
 
-const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+const PROTOBUF: &str = shim_model::protobuf::MEDIA_TYPE;
 /// Maximum number of clauses considered.
 const CLAUSES_MAX: usize = 32;
 
@@ -72,24 +72,74 @@ pub fn clauses(headers: &HeaderMap) -> Vec<Clause> {
     if out.is_empty() {
         return vec![Clause { media: "*/*".into(), parameters: Vec::new() }];
     }
-    out.sort_by(|a, b| b.0.total_cmp(&a.0));
+    // As upstream's library: higher qualities first, and specific types before wildcards whatever their quality. This is no
+    // order, so that the algorithm matters: for as few clauses as clients send, upstream's is insertion.
+    for at in 1..out.len() {
+        let mut at = at;
+        while at > 0 && precedes(&out[at], &out[at - 1]) {
+            out.swap(at, at - 1);
+            at -= 1;
+        }
+    }
     out.into_iter().map(|(_, clause)| clause).collect()
 }
 
-/// Negotiates the response format. `watchable` adds the stream types to the list in the error.
-pub fn accept(headers: &HeaderMap, watchable: bool) -> Result<Accepted, Status> {
+fn precedes((quality, clause): &(f32, Clause), (other_quality, other): &(f32, Clause)) -> bool {
+    let wild = |clause: &Clause| {
+        let (ty, subtype) = clause.media.split_once('/').unwrap_or((&clause.media, ""));
+        (ty == "*", subtype == "*")
+    };
+    let ((ty, subtype), (other_ty, other_subtype)) = (wild(clause), wild(other));
+    quality > other_quality || (!ty && other_ty) || (!subtype && other_subtype)
+}
+
+/// What an endpoint can answer with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// It has watches: the error for unknown types lists those of streams.
+    pub watchable: bool,
+    /// Its objects have protobuf messages.
+    pub protobuf: bool,
+}
+
+impl Endpoint {
+    /// An endpoint of a document that has a message and cannot be watched.
+    pub const DOCUMENT: Endpoint = Endpoint { watchable: false, protobuf: true };
+}
+
+/// Negotiates the response format.
+pub fn accept(headers: &HeaderMap, endpoint: Endpoint) -> Result<Accepted, Status> {
     let clauses = clauses(headers);
-    let known = |c: &&Clause| media_of(c).is_some() || c.media == PROTOBUF;
-    if !clauses.iter().any(|c| known(&c)) {
-        return Err(status::not_acceptable(watchable));
+    if !clauses.iter().any(is_known) {
+        return Err(status::not_acceptable(endpoint.watchable));
     }
     for clause in &clauses {
-        let Some(media) = media_of(clause) else { continue };
-        if let Some(shape) = shape_of(clause) {
-            return Ok(Accepted { media, shape });
+        for media in media_of(clause) {
+            if let Some(shape) = shape_of(clause, *media, endpoint) {
+                return Ok(Accepted { media: *media, shape });
+            }
         }
     }
     Err(only_these())
+}
+
+/// Whether a clause names a type that is served. A wildcard for the subtype alone does not, as upstream.
+pub fn is_known(clause: &Clause) -> bool {
+    !media_of(clause).is_empty() && clause.media != "application/*"
+}
+
+/// Negotiates the format of the events of a watch. There are no streams of YAML.
+pub fn accept_stream(accepted: Accepted) -> Result<Accepted, Status> {
+    match accepted.media {
+        Media::Yaml => Err(Status::failure(
+            406,
+            "NotAcceptable",
+            format!(
+                "only the following media types are accepted: application/json;stream=watch, {PROTOBUF};stream=watch"
+            ),
+        )),
+        Media::Json | Media::Protobuf => Ok(accepted),
+    }
 }
 
 /// 406 for media types that are known but not available in this combination.
@@ -103,24 +153,35 @@ pub fn only_these() -> Status {
 /// The encoding of an error that occurs before negotiation.
 pub fn accept_for_errors(headers: &HeaderMap) -> Media {
     // A Status is never converted: clauses that ask for another shape are ignored.
-    clauses(headers).iter().filter(|c| c.parameter("as").is_empty()).find_map(media_of).unwrap_or_default()
+    let clauses = clauses(headers);
+    let plain = |c: &&Clause| ["as", "g", "v"].iter().all(|key| c.parameter(key).is_empty());
+    clauses.iter().filter(plain).find_map(|c| media_of(c).first()).copied().unwrap_or_default()
 }
 
-/// JSON or YAML, if the clause accepts either.
-pub fn media_of(clause: &Clause) -> Option<Media> {
+/// The encodings that a clause accepts, the preferred one first.
+pub fn media_of(clause: &Clause) -> &'static [Media] {
     match clause.media.as_str() {
-        "*/*" | "application/json" => Some(Media::Json),
-        "application/yaml" => Some(Media::Yaml),
-        _ => None,
+        "*/*" | "application/*" => &[Media::Json, Media::Yaml, Media::Protobuf],
+        "application/json" => &[Media::Json],
+        "application/yaml" => &[Media::Yaml],
+        PROTOBUF => &[Media::Protobuf],
+        _ => &[],
     }
 }
 
-fn shape_of(clause: &Clause) -> Option<Shape> {
+/// The shape that a clause asks for, if the endpoint has it in this encoding.
+fn shape_of(clause: &Clause, media: Media, endpoint: Endpoint) -> Option<Shape> {
+    let stream = clause.parameter("stream");
+    if !stream.is_empty() && (stream != "watch" || media == Media::Yaml) {
+        return None;
+    }
     let (group, version) = (clause.parameter("g"), clause.parameter("v"));
     let meta = group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1");
+    let protobuf = media == Media::Protobuf;
     match clause.parameter("as") {
-        "" => Some(Shape::Object),
-        "Table" if meta => Some(Shape::Table),
+        "" if !group.is_empty() || !version.is_empty() => None,
+        "" => Some(Shape::Object).filter(|_| endpoint.protobuf || !protobuf),
+        "Table" if meta && !protobuf => Some(Shape::Table),
         "PartialObjectMetadata" if meta => Some(Shape::Metadata),
         "PartialObjectMetadataList" if meta => Some(Shape::MetadataList),
         _ => None,
@@ -137,24 +198,14 @@ pub fn content_type(headers: &HeaderMap) -> Cow<'_, str> {
     }
 }
 
-const ACCEPTED: &[&str] = &["application/json", "application/yaml"];
+const ACCEPTED: &[&str] = &["application/json", "application/yaml", PROTOBUF];
 
-/// Clients often send protobuf by default; the message says how to switch to JSON.
-fn protobuf_not_read() -> Status {
-    let mut status = status::unsupported_media_type(ACCEPTED);
-    status.message.push_str(
-        " (this client sent protobuf, which this server does not read yet; `kubectl apply`, `kubectl create -f` and \
-         `kubectl run` send JSON)",
-    );
-    status
-}
-
-/// The encoding of a request body. Protobuf is not supported yet.
+/// The encoding of a request body.
 pub fn body_media(headers: &HeaderMap) -> Result<Media, Status> {
     match &*content_type(headers) {
         "" | "application/json" => Ok(Media::Json),
         "application/yaml" => Ok(Media::Yaml),
-        PROTOBUF => Err(protobuf_not_read()),
+        PROTOBUF => Ok(Media::Protobuf),
         _ => Err(status::unsupported_media_type(ACCEPTED)),
     }
 }

@@ -13,7 +13,7 @@ use shim_model::schema::{self, Media, ObjectType, Strictness};
 use shim_model::status::{self, Status};
 
 use super::body::{self, Body, Response};
-use super::negotiation::{self, Accepted};
+use super::negotiation::{self, Accepted, Endpoint};
 use super::{list, measure, reply, shapes, watch};
 use crate::http::service::Api;
 use crate::pipeline::{DeletionOutcome, ObjectRef, RequestContext, WriteOutcome};
@@ -44,7 +44,11 @@ const MANAGER_MAX: usize = 128;
 impl ResourceRequest<'_> {
     /// Negotiates the response format.
     pub fn accepted(&self) -> Result<Accepted, Status> {
-        negotiation::accept(self.headers, matches!(self.verb, "list" | "watch"))
+        let endpoint = Endpoint {
+            watchable: matches!(self.verb, "list" | "watch"),
+            protobuf: !self.resource.object_type.schema().is_structural(),
+        };
+        negotiation::accept(self.headers, endpoint)
     }
 
     /// The request context with the options of the write. `options` names the options object in errors.
@@ -172,6 +176,7 @@ async fn collection(api: &Api, request: &ResourceRequest<'_>) -> Result<Response
     let options = list::options(request.resource, namespace, name, request.query, watching)?;
     match watching {
         true => {
+            let accepted = negotiation::accept_stream(accepted)?;
             let resource = request.resource;
             let events = measure::watch_events(&api.requests, resource);
             watch::watch((&api.registry, events), resource, &options, accepted, request.query).await
@@ -335,6 +340,7 @@ fn parse_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<Value, 
     let value: Option<Value> = match media {
         Media::Json => serde_json::from_slice(bytes).ok(),
         Media::Yaml => schema::plain_yaml(bytes).ok(),
+        Media::Protobuf => None,
     };
     if let Some(value) = value.filter(|v| v.is_object() || v.is_null()) {
         return Ok(value);

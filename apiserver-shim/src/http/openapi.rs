@@ -14,7 +14,7 @@ use shim_model::status::{self, Status};
 
 use super::body::Response;
 use super::discovery::{hex, not_found};
-use super::negotiation;
+use super::negotiation::{self, Endpoint};
 use super::reply;
 use crate::storage::catalog::{Catalog, Document, DocumentKey};
 
@@ -103,9 +103,9 @@ async fn version_2(catalog: &Arc<Catalog>, headers: &HeaderMap) -> Result<Respon
         openapi::version_2::protobuf::MEDIA_TYPE,
     ];
     let clauses = negotiation::clauses(headers);
-    let first = clauses.iter().find(|c| ASKED.contains(&&*c.media) || negotiation::media_of(c).is_some());
+    let first = clauses.iter().find(|c| ASKED.contains(&&*c.media) || negotiation::is_known(c));
     let protobuf = first.is_some_and(|c| ASKED.contains(&&*c.media));
-    if !protobuf && negotiation::accept(headers, false).is_err() {
+    if !protobuf && negotiation::accept(headers, Endpoint { watchable: false, protobuf: false }).is_err() {
         let mut refused = reply::json(406, Bytes::new());
         refused.headers_mut().remove(http::header::CONTENT_TYPE);
         return Ok(refused);

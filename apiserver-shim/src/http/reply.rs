@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use serde_json::Value;
+use shim_model::protobuf;
 use shim_model::schema::Media;
 use shim_model::status::Status;
 
@@ -47,6 +48,14 @@ pub fn value(code: u16, media: Media, value: &Value) -> Response {
     match media {
         Media::Json => json(code, value.to_string() + "\n"),
         Media::Yaml => typed(code, "application/yaml", shim_model::yaml::to_string(value)),
+        Media::Protobuf => match protobuf::encode_value(value) {
+            Some(message) => typed(code, protobuf::MEDIA_TYPE, message),
+            None => {
+                let refused = shim_model::status::no_protobuf(value["kind"].as_str().unwrap_or_default());
+                let message = protobuf::encode_value(&refused.to_value()).unwrap_or_default();
+                typed(refused.code, protobuf::MEDIA_TYPE, message)
+            }
+        },
     }
 }
 
@@ -54,7 +63,7 @@ pub fn value(code: u16, media: Media, value: &Value) -> Response {
 pub fn bytes(code: u16, media: Media, bytes: Bytes) -> Response {
     match media {
         Media::Json => json(code, bytes),
-        Media::Yaml => match serde_json::from_slice::<Value>(&bytes) {
+        Media::Yaml | Media::Protobuf => match serde_json::from_slice::<Value>(&bytes) {
             Ok(decoded) => value(code, media, &decoded),
             Err(_) => json(code, bytes),
         },

@@ -16,7 +16,7 @@ use shim_model::table::{self, IncludeObject};
 use super::body::Response;
 use super::list_body::ListBody;
 use super::negotiation::{Accepted, Shape};
-use super::reply;
+use super::{messages, reply};
 use crate::request::query::Query;
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::{Object, write_resource_version};
@@ -43,6 +43,9 @@ pub async fn one(
 ) -> Result<Response, Status> {
     if accepted.shape == Shape::Object && accepted.media == Media::Json && resource.is_stored_version() {
         return Ok(reply::json(code, object.served()));
+    }
+    if accepted.shape == Shape::Object && accepted.media == Media::Protobuf && resource.is_stored_version() {
+        return messages::one(code, resource, object);
     }
     one_value(code, resource, accepted, query, resource.decode(object).await?)
 }
@@ -87,7 +90,8 @@ pub struct ListMeta {
 }
 
 impl ListMeta {
-    fn to_value(&self) -> Value {
+    /// The `metadata` of the list.
+    pub fn to_value(&self) -> Value {
         let mut out = json!({"resourceVersion": self.revision.to_string()});
         if !self.continue_token.is_empty() {
             out["continue"] = self.continue_token.as_str().into();
@@ -108,6 +112,9 @@ pub async fn many(
     meta: &ListMeta,
 ) -> Result<Response, Status> {
     let list = match accepted.shape {
+        Shape::Object if resource.is_stored_version() && accepted.media == Media::Protobuf => {
+            return messages::many(resource, &items, meta);
+        }
         Shape::Object if resource.is_stored_version() => {
             let list = list_body(resource, items, meta);
             return Ok(match accepted.media {
@@ -116,7 +123,7 @@ pub async fn many(
                     *response.body_mut() = list.boxed_unsync();
                     response
                 }
-                Media::Yaml => reply::bytes(200, accepted.media, list.into_bytes()),
+                Media::Yaml | Media::Protobuf => reply::bytes(200, accepted.media, list.into_bytes()),
             });
         }
         Shape::Object => {

@@ -9,12 +9,15 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use prometheus::IntCounter;
 use serde_json::{Value, json};
+use shim_model::resource::{KindRef, split_api_version};
+use shim_model::schema::Media;
 use shim_model::status::{self, Status};
 use shim_model::table::{self, IncludeObject};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{BoxError, Response, stream};
 use super::list::ListOptions;
+use super::messages::{self, EventWriter};
 use super::negotiation::{Accepted, Shape};
 use super::{reply, shapes};
 use crate::request::query::Query;
@@ -39,6 +42,7 @@ const WATCH_SECONDS_MAX: i64 = 24 * 3600;
 #[derive(Clone)]
 struct Codec {
     resource: Arc<ServedResource>,
+    media: Media,
     shape: Shape,
     include: IncludeObject,
     headed: bool,
@@ -94,13 +98,14 @@ pub async fn watch(
         Some(asked) if asked > 0 => asked.min(WATCH_SECONDS_MAX) as u64,
         _ => WATCH_SECONDS_MIN + u64::from(uuid::Uuid::new_v4().as_u128() as u16) % WATCH_SECONDS_MIN,
     };
-    let codec = Codec { resource: resource.clone(), shape: accepted.shape, include, headed: false };
+    let Accepted { media, shape } = accepted;
+    let codec = Codec { resource: resource.clone(), media, shape, include, headed: false };
     let now = Instant::now();
     let parts = match resource.cache().watch_debounced(from, options.selection.clone()) {
         Err(WatchEnd::Closed) => return Err(status::unknown_path()),
         Err(WatchEnd::Lagged { oldest }) => {
             let status = status::too_old(options.revision.unwrap_or(0), oldest);
-            let frame = error_frame(&status);
+            let frame = codec.error_frame(&status);
             events.inc();
             stream(futures::stream::iter([Ok(frame)]))
         }
@@ -125,7 +130,8 @@ pub async fn watch(
             }))
         }
     };
-    let mut response = reply::json(200, Bytes::new());
+    let media_type = if media == Media::Protobuf { messages::STREAM_TYPE } else { "application/json" };
+    let mut response = reply::typed(200, media_type, Bytes::new());
     *response.body_mut() = parts;
     Ok(response)
 }
@@ -208,7 +214,7 @@ impl State {
     fn last(&mut self, status: &Status) -> Bytes {
         self.done = true;
         self.events.inc();
-        error_frame(status)
+        self.codec.error_frame(status)
     }
 
     /// Sleeps until there may be something to say.
@@ -245,7 +251,7 @@ impl From<Status> for FrameError {
 impl Codec {
     /// Identifies the encoding. Bookmarks do not matter, because they are not part of shared frames.
     fn form(&self) -> String {
-        format!("{} {:?} {:?}", self.resource.api_version(), self.shape, self.include)
+        format!("{} {:?} {:?} {:?}", self.resource.api_version(), self.media, self.shape, self.include)
     }
 
     /// Whether the same events have the same encoding from now on.
@@ -279,11 +285,58 @@ impl Codec {
         let size: usize = deliveries.iter().map(|d| d.object.bytes().len() + EVENT_FRAME).sum();
         let mut out = BytesMut::with_capacity(size);
         let mut converted = converted.map(Vec::into_iter);
+        let mut messages = EventWriter::default();
         for delivery in deliveries {
             let value = converted.as_mut().and_then(Iterator::next);
-            self.write(delivery, value, &mut out);
+            match self.media {
+                Media::Protobuf => self.write_message(delivery, value, &mut messages, &mut out),
+                _ => self.write(delivery, value, &mut out),
+            }
         }
         out.freeze()
+    }
+
+    /// Writes an event in protobuf; Tables have none.
+    fn write_message(
+        &self,
+        delivery: &Delivery,
+        converted: Option<Value>,
+        messages: &mut EventWriter,
+        out: &mut BytesMut,
+    ) {
+        let object = &delivery.object;
+        let json = match (self.shape, converted) {
+            (Shape::Object, None) => (object.bytes().clone(), Some(delivery.revision)),
+            (Shape::Object, Some(value)) => (value.to_string().into(), None),
+            _ => (shapes::partial(object, delivery.revision), None),
+        };
+        self.write_event(messages, delivery.kind.as_str(), (&json.0, json.1), out);
+    }
+
+    /// Writes an event in protobuf with an object of the watch's kind.
+    fn write_event(
+        &self,
+        messages: &mut EventWriter,
+        event: &str,
+        json: (&[u8], Option<u64>),
+        out: &mut BytesMut,
+    ) {
+        let (api_version, kind) = self.kind();
+        let (group, version) = split_api_version(&api_version);
+        let written = messages::message_of(KindRef { group, version, kind })
+            .and_then(|id| messages.object(event, (id, &api_version, kind), json, out));
+        if let Err(status) = written {
+            tracing::error!(%status, "an event cannot be sent");
+        }
+    }
+
+    /// `apiVersion` and `kind` of the events' objects.
+    fn kind(&self) -> (String, &str) {
+        match self.shape {
+            Shape::Object => (self.resource.api_version(), self.resource.kind.as_str()),
+            Shape::Table => ("meta.k8s.io/v1".to_owned(), "Table"),
+            _ => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata"),
+        }
     }
 
     fn write(&mut self, delivery: &Delivery, converted: Option<Value>, out: &mut BytesMut) {
@@ -338,25 +391,29 @@ impl Codec {
 
     fn bookmark(&self, revision: u64, ends_initial: bool) -> Bytes {
         let mut out = BytesMut::with_capacity(256);
-        let (api_version, kind) = match self.shape {
-            Shape::Object => (self.resource.api_version(), self.resource.kind.as_str()),
-            Shape::Table => ("meta.k8s.io/v1".to_owned(), "Table"),
-            _ => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata"),
-        };
+        let (api_version, kind) = self.kind();
         let mark =
             if ends_initial { ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" } else { "" };
         let rest = if self.shape == Shape::Table { ",\"columnDefinitions\":[],\"rows\":[]" } else { "" };
-        out.extend_from_slice(b"{\"type\":\"BOOKMARK\",\"object\":{");
-        out.extend_from_slice(
-            format!("\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{{").as_bytes(),
-        );
-        write_resource_version(revision, &mut out);
-        out.extend_from_slice(format!("{mark}}}{rest}}}}}\n").as_bytes());
+        let head = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{{");
+        let mut object = BytesMut::from(head.as_bytes());
+        write_resource_version(revision, &mut object);
+        object.extend_from_slice(format!("{mark}}}{rest}}}").as_bytes());
+        if self.media == Media::Protobuf {
+            self.write_event(&mut EventWriter::default(), "BOOKMARK", (&object, None), &mut out);
+            return out.freeze();
+        }
+        out.extend_from_slice(b"{\"type\":\"BOOKMARK\",\"object\":");
+        out.extend_from_slice(&object);
+        out.extend_from_slice(b"}\n");
         out.freeze()
     }
-}
 
-fn error_frame(status: &Status) -> Bytes {
-    let event: Value = json!({"type": "ERROR", "object": status.to_value()});
-    Bytes::from(event.to_string() + "\n")
+    fn error_frame(&self, status: &Status) -> Bytes {
+        if self.media == Media::Protobuf {
+            return EventWriter::error(status);
+        }
+        let event: Value = json!({"type": "ERROR", "object": status.to_value()});
+        Bytes::from(event.to_string() + "\n")
+    }
 }

@@ -1,11 +1,14 @@
-//! WATCH over a WebSocket, as browsers use it: the events of an ordinary watch, one text message each. (WebSockets of
+//! WATCH over a WebSocket, as browsers use it: the events of an ordinary watch, one message each, which is binary for events
+//! in protobuf and text for others. (WebSockets of
 //! exec and similar subresources are the executor's; `node_proxy` copies their bytes.)
 
 use std::sync::Arc;
 
+use bytes::Buf;
 use futures::{SinkExt, StreamExt};
 use http::header::{
-    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+    CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    UPGRADE,
 };
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
@@ -19,6 +22,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::body::{Body, Response, empty};
 use super::measure::Measurement;
+use super::messages;
 use crate::auth::authentication::WEBSOCKET_TOKEN;
 
 /// Maximum message size from the client. Clients of a watch have nothing to send; a longer message ends the
@@ -53,10 +57,11 @@ pub(super) fn carry(
     if let Some(protocol) = protocol.and_then(|p| HeaderValue::from_str(p).ok()) {
         out.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
+    let binary = watch.headers().get(CONTENT_TYPE).is_some_and(|ty| ty == messages::STREAM_TYPE);
     let body = watch.into_body();
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
-        if let Err(error) = run(upgraded, body).await {
+        if let Err(error) = run(upgraded, body, binary).await {
             tracing::debug!(%error, "websocket watch ended");
         }
         drop(measurement);
@@ -64,7 +69,7 @@ pub(super) fn carry(
     Ok(response)
 }
 
-async fn run(upgraded: Upgraded, mut events: Body) -> Result<(), Error> {
+async fn run(upgraded: Upgraded, mut events: Body, binary: bool) -> Result<(), Error> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(CLIENT_BYTES_MAX))
         .max_frame_size(Some(CLIENT_BYTES_MAX));
@@ -81,7 +86,13 @@ async fn run(upgraded: Upgraded, mut events: Body) -> Result<(), Error> {
             },
             frame = events.frame() => {
                 let Some(Ok(frame)) = frame else { break };
-                let data = frame.into_data().unwrap_or_default();
+                let mut data = frame.into_data().unwrap_or_default();
+                // Each event has its length before it.
+                while binary && data.len() >= 4 {
+                    let length = data.get_u32() as usize;
+                    let event = data.split_to(length.min(data.len()));
+                    send.feed(Message::binary(event)).await?;
+                }
                 for line in data.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
                     // Events are JSON, which is always UTF-8.
                     send.feed(Message::text(String::from_utf8_lossy(line).into_owned())).await?;

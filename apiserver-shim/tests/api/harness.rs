@@ -100,9 +100,11 @@ pub async fn show(response: Response) -> String {
     let warnings: Vec<String> =
         response.headers().get_all("warning").iter().map(|w| format!(" {}", w.to_str().unwrap())).collect();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    let text = match serde_json::from_slice::<Value>(&bytes) {
-        Ok(value) => normalize(value).to_string(),
-        Err(_) => String::from_utf8_lossy(&bytes).trim_end().to_owned(),
+    let decoded = serde_json::from_slice::<Value>(&bytes).ok().map(|value| normalize(value).to_string());
+    let message = || Some(format!("protobuf {}", normalize(shim_model::protobuf::decode_value(&bytes)?)));
+    let text = match decoded.or_else(message) {
+        Some(text) => text,
+        None => String::from_utf8_lossy(&bytes).trim_end().to_owned(),
     };
     format!("{code}{} {text}", warnings.concat())
 }

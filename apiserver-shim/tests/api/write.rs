@@ -104,7 +104,7 @@ async fn dry_runs_write_nothing_and_warnings_are_sent() {
         POST /api/v1/namespaces/default/configmaps <- {broken
           400 {"apiVersion":"v1","code":400,"kind":"Status","message":"the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: invalid character 'b' looking for beginning of object key string ({broken)","metadata":{},"reason":"BadRequest","status":"Failure"}
         POST /api/v1/namespaces/default/configmaps | Content-Type: application/vnd.kubernetes.protobuf <- k8s
-          415 {"apiVersion":"v1","code":415,"kind":"Status","message":"the body of the request was in an unknown format - accepted media types include: application/json, application/yaml (this client sent protobuf, which this server does not read yet; `kubectl apply`, `kubectl create -f` and `kubectl run` send JSON)","metadata":{},"reason":"UnsupportedMediaType","status":"Failure"}
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"the object provided is unrecognized (must be of type ConfigMap): provided data does not appear to be a protobuf message, expected prefix [107 56 115 0] (6b3873)","metadata":{},"reason":"BadRequest","status":"Failure"}
         POST /api/v1/namespaces/default/configmaps | Content-Type: application/yaml <- metadata: {name: y}
           201 {"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"y","namespace":"default"}}
         POST /api/v1/namespaces/none/configmaps <- {"metadata":{"name":"c"}}

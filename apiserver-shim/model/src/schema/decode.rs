@@ -3,9 +3,11 @@
 
 use super::{ObjectType, Schema, check, go_json, go_text, scheme};
 use super::{nesting_limit, strict_json};
+use crate::protobuf;
 use crate::resource::{KindRef, split_api_version};
 use crate::status::{Status, bad_request};
 use serde_json::{Map, Value};
+use std::fmt;
 
 /// What to do about unknown and duplicate members (`fieldValidation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,6 +40,7 @@ pub enum Media {
     #[default]
     Json,
     Yaml,
+    Protobuf,
 }
 
 /// A decoded body.
@@ -58,16 +61,46 @@ pub fn decode(
 ) -> Result<Decoded, Status> {
     let kind = expected.kind();
     let mut duplicates = Vec::new();
-    let mut object = parse_object(body, media, kind, &mut duplicates)?;
-    check_kind(&mut object, kind, expected.schema())?;
-    finish(Value::Object(object), expected, duplicates, strictness).map_err(|why| {
-        let KindRef { version, kind, .. } = kind;
-        bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
-    })
+    let object = match media {
+        Media::Protobuf => parse_message(body, expected)?,
+        _ => {
+            let mut object = parse_object(body, media, kind, &mut duplicates)?;
+            check_kind(&mut object, kind, expected.schema())?;
+            object
+        }
+    };
+    finish(Value::Object(object), expected, duplicates, strictness)
+        .map_err(|why| cannot_be_handled(kind, why))
+}
+
+fn cannot_be_handled(KindRef { version, kind, .. }: KindRef<'_>, why: impl fmt::Display) -> Status {
+    bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+}
+
+/// Reads an object from a protobuf message in its envelope. `apiVersion` and `kind` are the envelope's.
+fn parse_message(body: &[u8], expected: &ObjectType) -> Result<Map<String, Value>, Status> {
+    const NO_MESSAGE: &str = "object *unstructured.Unstructured does not implement the protobuf marshalling \
+        interface and cannot be encoded to a protobuf message";
+    let kind = expected.kind();
+    let envelope = protobuf::open(body).map_err(|why| unrecognized(kind, &why, body))?;
+    let mut head = Map::new();
+    head.insert("apiVersion".into(), envelope.api_version.into());
+    head.insert("kind".into(), envelope.kind.into());
+    check_kind(&mut head, kind, expected.schema())?;
+    let message = expected.message().ok_or_else(|| cannot_be_handled(kind, NO_MESSAGE))?;
+    let mut object = protobuf::decode(message, envelope.raw).map_err(|why| cannot_be_handled(kind, why))?;
+    object.append(&mut head);
+    Ok(object)
 }
 
 /// Decodes an object without looking into it; `expected` is the kind that refusals name.
 pub fn decode_untyped(body: &[u8], media: Media, expected: KindRef<'_>) -> Result<Value, Status> {
+    if media == Media::Protobuf {
+        let envelope = protobuf::open(body).map_err(|why| unrecognized(expected, &why, body))?;
+        let message = protobuf::message_of_kind(expected).ok_or_else(|| unrecognized(expected, "", body))?;
+        let object = protobuf::decode(message, envelope.raw);
+        return object.map(Value::Object).map_err(|why| cannot_be_handled(expected, why));
+    }
     parse_object(body, media, expected, &mut Vec::new()).map(Value::Object)
 }
 
@@ -125,11 +158,13 @@ fn finish(
 
 /// Parses a body of either encoding. The error continues "the object provided is unrecognized".
 pub(crate) fn parse(body: &[u8], media: Media, duplicates: &mut Vec<String>) -> Result<Value, String> {
-    let json = media == Media::Json || body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
+    let json = media != Media::Yaml || body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
     let parsed = if json { parse_plain(body, duplicates) } else { Err(String::new()) };
     match (parsed, media) {
         (Ok(value), _) => Ok(value),
-        (Err(why), Media::Json) => Err(format!("couldn't get version/kind; json parse error: {why}")),
+        (Err(why), Media::Json | Media::Protobuf) => {
+            Err(format!("couldn't get version/kind; json parse error: {why}"))
+        }
         (Err(_), Media::Yaml) => {
             duplicates.clear();
             yaml(body, duplicates)
