@@ -18,6 +18,7 @@ use shim_model::status::{self, Status};
 use store::Key;
 
 use crate::auth::audit::AuditLog;
+use crate::auth::authorization::AccessControl;
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::Object;
 use crate::storage::registry::{Registry, now};
@@ -116,6 +117,7 @@ fn subresource_name(subresource: Subresource<'_>) -> &str {
 #[derive(Clone)]
 pub struct Pipeline {
     registry: Registry,
+    access: AccessControl,
     admission: AdmissionChain,
     /// The audit log for writes of components.
     audit: Option<Arc<AuditLog>>,
@@ -124,13 +126,20 @@ pub struct Pipeline {
 impl Pipeline {
     /// Creates a pipeline with the built-in admission plugins.
     pub fn new(registry: Registry) -> Pipeline {
-        let plugins = admission::built_in(&registry);
-        Pipeline::with_plugins(registry, plugins)
+        let access = AccessControl::new(registry.clone());
+        let admission = AdmissionChain::new(admission::built_in(&registry, &access));
+        Pipeline { registry, access, admission, audit: None }
     }
 
     /// Creates a pipeline with the given admission plugins.
     pub fn with_plugins(registry: Registry, plugins: Vec<Arc<dyn AdmissionPlugin>>) -> Pipeline {
-        Pipeline { registry, admission: AdmissionChain::new(plugins), audit: None }
+        let access = AccessControl::new(registry.clone());
+        Pipeline { registry, access, admission: AdmissionChain::new(plugins), audit: None }
+    }
+
+    /// Decides what users may do.
+    pub fn access(&self) -> &AccessControl {
+        &self.access
     }
 
     /// Read access to objects.

@@ -19,7 +19,6 @@ use transport::tls::{ALPN_HTTP, ALPN_HTTP1, ClientCertificate, TlsError, client_
 
 use crate::auth::audit::{AuditLog, AuditOptions};
 use crate::auth::authentication::{Authenticator, DEFAULT_AUDIENCE, User};
-use crate::auth::authorization::FixedAuthorizer;
 use crate::http::node_proxy::node_client;
 use crate::http::service::{Api, ApiService, Caller};
 pub use crate::http::version::BuildInfo;
@@ -131,7 +130,6 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     let api = Api::new(
         registry,
         authenticator,
-        Arc::new(FixedAuthorizer),
         NodeEndpoints::default(),
         node_client(node_tls),
         SocketAddr::new(options.advertise, local.port()).to_string(),

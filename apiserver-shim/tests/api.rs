@@ -29,6 +29,8 @@ mod pod_security;
 mod protobuf;
 #[path = "api/protocol.rs"]
 mod protocol;
+#[path = "api/rbac.rs"]
+mod rbac;
 #[path = "api/scrape.rs"]
 mod scrape;
 #[path = "api/unserved.rs"]

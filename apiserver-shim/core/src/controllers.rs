@@ -12,6 +12,7 @@ mod disruption;
 mod plan;
 mod service_backends;
 
+pub mod cluster_role_aggregation;
 pub mod deployment;
 pub mod endpoint_slice_mirroring;
 pub mod endpoint_slices;
@@ -60,6 +61,7 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(taint_eviction::TaintEvictionController),
         Registration::new(pod_gc::PodGarbageCollector),
         Registration::new(garbage_collector::GarbageCollector),
+        Registration::new(cluster_role_aggregation::ClusterRoleAggregationController),
     ]
 }
 

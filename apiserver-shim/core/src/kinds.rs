@@ -31,6 +31,7 @@ mod pod_disruption_budget;
 pub mod pod_template;
 mod priority_class;
 mod ratchet;
+pub mod rbac;
 mod replica_set;
 mod replication_controller;
 mod runtime_class;
@@ -322,6 +323,10 @@ pub(crate) fn builtin(resource: &Resource) -> Arc<dyn Strategy> {
         ("coordination.k8s.io", "Lease") => Arc::new(lease::Lease),
         ("discovery.k8s.io", "EndpointSlice") => Arc::new(endpoints::EndpointSlice),
         ("scheduling.k8s.io", "PriorityClass") => Arc::new(priority_class::PriorityClass),
+        (rbac::GROUP, "Role") => Arc::new(rbac::Role { namespaced: true }),
+        (rbac::GROUP, "ClusterRole") => Arc::new(rbac::Role { namespaced: false }),
+        (rbac::GROUP, "RoleBinding") => Arc::new(rbac::RoleBinding { namespaced: true }),
+        (rbac::GROUP, "ClusterRoleBinding") => Arc::new(rbac::RoleBinding { namespaced: false }),
         ("authentication.k8s.io" | "authorization.k8s.io", _) => Arc::new(virtual_resource::Review),
         ("", "Binding") => Arc::new(virtual_resource::Binding),
         (_, kind) => unknown(kind),

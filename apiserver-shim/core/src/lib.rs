@@ -6,6 +6,7 @@
 //! `audit` (invariants). `rows` has the values that they share.
 
 pub mod audit;
+pub mod authorization;
 pub mod controllers;
 pub mod converter;
 pub mod definition;

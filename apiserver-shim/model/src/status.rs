@@ -273,9 +273,8 @@ pub fn forbidden(group: &str, plural: &str, name: &str, why: impl fmt::Display) 
 }
 
 /// 403 for a path that is not a resource.
-pub fn forbidden_path(user: &str, verb: &str, path: &str) -> Status {
-    let message = format!("forbidden: User \"{user}\" cannot {verb} path \"{path}\"");
-    Status::failure(403, "Forbidden", message).about(Details::default())
+pub fn forbidden_path(why: impl fmt::Display) -> Status {
+    Status::failure(403, "Forbidden", format!("forbidden: {why}")).about(Details::default())
 }
 
 /// 405.

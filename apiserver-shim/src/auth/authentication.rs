@@ -1,5 +1,4 @@
-//! Authentication by client certificate or service account token, else as anonymous; and impersonation, which
-//! requires `system:masters`.
+//! Authentication by client certificate or service account token, else as anonymous; and impersonation (`impersonation`).
 //!
 //! Tokens are JWTs signed with the cluster's service account key (ES256). A token is valid only while the objects
 //! that it is bound to exist with the same UID: its service account, and its Pod if it names one.
@@ -16,6 +15,10 @@ use shim_model::status::{self, Status};
 use shim_pki::Identity;
 
 use crate::storage::registry::Registry;
+
+mod impersonation;
+
+pub use impersonation::Impersonation;
 
 /// The default audience of tokens: this API server.
 pub const DEFAULT_AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local";
@@ -119,7 +122,9 @@ pub struct TokenSubject {
     pub service_account: BoundObject,
     /// The Pod that the token is bound to.
     pub pod: Option<BoundObject>,
-    /// The node of that Pod.
+    /// The Secret that the token is bound to.
+    pub secret: Option<BoundObject>,
+    /// The node of that Pod, or the one that the token is bound to if it is bound to no Pod.
     pub node: Option<BoundObject>,
 }
 
@@ -143,6 +148,8 @@ struct KubernetesClaims {
     node: Option<BoundObject>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pod: Option<BoundObject>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<BoundObject>,
     serviceaccount: BoundObject,
 }
 
@@ -237,6 +244,7 @@ impl Authenticator {
                 namespace: subject.namespace,
                 node: subject.node,
                 pod: subject.pod,
+                secret: subject.secret,
                 serviceaccount: subject.service_account,
             },
         };
@@ -247,14 +255,18 @@ impl Authenticator {
 
     fn check_bound(&self, bound: &KubernetesClaims) -> Result<(), String> {
         let alive = |plural: &'static str, object: &BoundObject| {
-            let found = self.registry.peek(served("", plural), &bound.namespace, &object.name)?;
+            let namespace = if plural == "nodes" { "" } else { &bound.namespace };
+            let found = self.registry.peek(served("", plural), namespace, &object.name)?;
             (found.header().uid == object.uid).then_some(())
         };
         alive("serviceaccounts", &bound.serviceaccount).ok_or("service account has been deleted")?;
-        match &bound.pod {
-            Some(pod) => alive("pods", pod).ok_or_else(|| "pod has been deleted".to_owned()),
-            None => Ok(()),
-        }
+        let (plural, what, object) = match bound {
+            KubernetesClaims { pod: Some(pod), .. } => ("pods", "pod", pod),
+            KubernetesClaims { secret: Some(secret), .. } => ("secrets", "secret", secret),
+            KubernetesClaims { node: Some(node), .. } => ("nodes", "node", node),
+            _ => return Ok(()),
+        };
+        alive(plural, object).ok_or_else(|| format!("{what} has been deleted"))
     }
 }
 
@@ -304,49 +316,4 @@ fn service_account_groups(namespace: &str) -> Vec<String> {
         format!("system:serviceaccounts:{namespace}"),
         AUTHENTICATED.to_owned(),
     ]
-}
-
-/// The user to impersonate, if the request has `Impersonate-*` headers.
-pub fn impersonated(headers: &HeaderMap) -> Result<Option<User>, Status> {
-    if !headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
-        return Ok(None);
-    }
-    let texts = |name: &str| -> Vec<String> {
-        headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect()
-    };
-    let (user, groups) = (texts("impersonate-user"), texts("impersonate-group"));
-    let uid = texts("impersonate-uid").into_iter().next().unwrap_or_default();
-    let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (name, value) in headers {
-        if let (Some(key), Ok(value)) = (name.as_str().strip_prefix("impersonate-extra-"), value.to_str()) {
-            let key = crate::request::query::percent_decode(key, false);
-            extra.entry(key).or_default().push(value.to_owned());
-        }
-    }
-    let Some(name) = user.into_iter().next().filter(|n| !n.is_empty()) else {
-        if !groups.is_empty() || !uid.is_empty() || !extra.is_empty() {
-            return Err(status::bad_request("requested impersonation without impersonating a user"));
-        }
-        return Ok(None);
-    };
-    let groups = impersonated_groups(&name, groups);
-    Ok(Some(User { name, uid, groups, extra }))
-}
-
-fn impersonated_groups(name: &str, mut groups: Vec<String>) -> Vec<String> {
-    if name == "system:anonymous" {
-        if groups.is_empty() {
-            groups.push(UNAUTHENTICATED.to_owned());
-        }
-        return groups;
-    }
-    if groups.is_empty()
-        && let Some((namespace, _)) = name.strip_prefix(SERVICE_ACCOUNT).and_then(|r| r.split_once(':'))
-    {
-        return service_account_groups(namespace);
-    }
-    if !groups.iter().any(|g| g == AUTHENTICATED || g == UNAUTHENTICATED) {
-        groups.push(AUTHENTICATED.to_owned());
-    }
-    groups
 }

@@ -1,28 +1,39 @@
-//! Authorization. The rules are fixed: `system:masters` may do anything, nodes what their executors need, and
-//! everybody may use discovery. RBAC is not supported yet; it will be another [`Authorizer`].
+//! Authorization of requests: `system:masters` may do anything, then the node authorizer and RBAC are asked, as upstream with
+//! `--authorization-mode=Node,RBAC`. The decisions are `shim_core::authorization`'s; this module feeds them from the watch
+//! caches.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use shim_core::authorization::index::aggregate;
+use shim_core::authorization::node::{self, NodeVerdict};
+use shim_core::authorization::{AccessRequest, PolicyRule, Requested, RequestedResource, Subject};
 use shim_model::status::{self, Status};
 
-use crate::auth::authentication::{AUTHENTICATED, MASTERS, User};
-use crate::request::info::{RequestInfo, Target};
+use crate::auth::authentication::{MASTERS, UNAUTHENTICATED, User};
+use crate::request::info::RequestInfo;
+use crate::storage::registry::Registry;
 
-/// The attributes of a request to be authorized.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Attributes<'a> {
-    /// The verb in lower case.
-    pub verb: &'a str,
-    /// The resource; `None` for non-resource paths.
-    pub target: Option<&'a Target>,
-    /// The path of a non-resource request.
-    pub path: &'a str,
-}
+mod node_relations;
+mod rbac_cache;
 
-impl<'a> Attributes<'a> {
-    /// The attributes of a request.
-    pub fn of(info: &'a RequestInfo) -> Attributes<'a> {
-        Attributes { verb: info.verb, target: info.target.as_ref(), path: &info.path }
-    }
+pub use node_relations::{NodeRelations, Related};
+pub use rbac_cache::RbacCache;
+
+/// How long a node's request waits for the binding of a Pod that is not bound yet. The kernel launches a Pod before its
+/// binding is written, which usually takes milliseconds; this is many of the scheduler's write cycles.
+const BINDING_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// The result of authorization.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether the request is allowed.
+    pub allowed: bool,
+    /// Why; may be empty.
+    pub reason: String,
+    /// The request would be allowed once a Pod is bound to the node that asks.
+    pub awaits_binding: bool,
 }
 
 /// The rules that apply to a user, as in SelfSubjectRulesReview.
@@ -32,147 +43,176 @@ pub struct Rules {
     pub resource_rules: Vec<Value>,
     /// Rules for non-resource paths.
     pub path_rules: Vec<Value>,
+    /// Why there may be more rules than those; empty if the list is complete.
+    pub errors: Vec<String>,
+    /// Whether an authorizer cannot enumerate its rules.
+    pub incomplete: bool,
 }
 
-/// Decides whether a user may carry out a request.
-pub trait Authorizer: Send + Sync {
-    /// Returns whether the request is allowed, and a reason, which may be empty.
-    fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> (bool, String);
-    /// The rules that apply to the user in a namespace.
-    fn rules(&self, user: &User, namespace: &str) -> Rules;
+/// The authorization of the API server: `system:masters`, nodes, RBAC. Clones share.
+#[derive(Clone)]
+pub struct AccessControl {
+    registry: Registry,
+    rbac: Arc<RbacCache>,
+    nodes: Arc<NodeRelations>,
 }
 
-/// The authorizer with fixed rules.
-pub struct FixedAuthorizer;
-
-struct Rule {
-    verbs: &'static [&'static str],
-    group: &'static str,
-    /// `plural` or `plural/subresource`.
-    resources: &'static [&'static str],
-}
-
-const READ: &[&str] = &["get", "list", "watch"];
-const PUBLIC_PATHS: &[&str] = &["/healthz", "/livez", "/readyz", "/version", "/version/"];
-const DISCOVERY_PATHS: &[&str] = &["/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*"];
-/// The non-resource paths that upstream's role `system:monitoring` allows in addition to the public ones.
-const MONITORING_PATHS: &[&str] = &["/healthz/*", "/livez/*", "/readyz/*", "/metrics"];
-const ISSUER_PATHS: &[&str] = &["/.well-known/openid-configuration", "/openid/v1/jwks"];
-
-const BASIC: &[Rule] = &[
-    Rule {
-        verbs: &["create"],
-        group: "authorization.k8s.io",
-        resources: &["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
-    },
-    Rule { verbs: &["create"], group: "authentication.k8s.io", resources: &["selfsubjectreviews"] },
-];
-
-const NODE: &[Rule] = &[
-    Rule {
-        verbs: READ,
-        group: "",
-        resources: &["pods", "nodes", "configmaps", "secrets", "services", "serviceaccounts", "namespaces"],
-    },
-    Rule { verbs: &["create"], group: "", resources: &["serviceaccounts/token"] },
-    Rule { verbs: &["patch", "update"], group: "", resources: &["nodes/status", "pods/status"] },
-    Rule { verbs: &["create", "patch", "update"], group: "", resources: &["events"] },
-    Rule { verbs: &["create", "patch", "update"], group: "events.k8s.io", resources: &["events"] },
-    Rule {
-        verbs: &["get", "create", "patch", "update"],
-        group: "coordination.k8s.io",
-        resources: &["leases"],
-    },
-    Rule { verbs: &["create"], group: "authentication.k8s.io", resources: &["tokenreviews"] },
-    Rule { verbs: &["create"], group: "authorization.k8s.io", resources: &["subjectaccessreviews"] },
-    Rule { verbs: READ, group: "discovery.k8s.io", resources: &["endpointslices"] },
-];
-
-impl Rule {
-    fn allows(&self, verb: &str, group: &str, resource: &str) -> bool {
-        self.group == group && self.verbs.contains(&verb) && self.resources.contains(&resource)
+impl AccessControl {
+    /// Creates the authorizers over the caches of a registry.
+    pub fn new(registry: Registry) -> AccessControl {
+        let rbac = Arc::new(RbacCache::new(registry.clone()));
+        let nodes = Arc::new(NodeRelations::new(registry.clone()));
+        AccessControl { registry, rbac, nodes }
     }
 
-    fn to_value(&self) -> Value {
-        json!({"verbs": self.verbs, "apiGroups": [self.group], "resources": self.resources})
+    /// The roles and bindings.
+    pub fn rbac(&self) -> &RbacCache {
+        &self.rbac
     }
-}
 
-fn rules_of(user: &User) -> impl Iterator<Item = &'static Rule> {
-    let node: &[Rule] = if user.is_in("system:nodes") { NODE } else { &[] };
-    let basic: &[Rule] = if user.is_in(AUTHENTICATED) { BASIC } else { &[] };
-    basic.iter().chain(node)
-}
-
-fn paths_of(user: &User) -> impl Iterator<Item = &'static &'static str> {
-    let discovery: &[&str] = if user.is_in(AUTHENTICATED) { DISCOVERY_PATHS } else { &[] };
-    let issuer: &[&str] = if user.is_in("system:serviceaccounts") { ISSUER_PATHS } else { &[] };
-    let monitoring: &[&str] = if user.is_in("system:monitoring") { MONITORING_PATHS } else { &[] };
-    PUBLIC_PATHS.iter().chain(discovery).chain(issuer).chain(monitoring)
-}
-
-impl Authorizer for FixedAuthorizer {
-    fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> (bool, String) {
-        if user.is_in(MASTERS) {
-            return (true, String::new());
+    /// Decides a request. Before a request is refused, the caches catch up with the writes that are acknowledged, so that
+    /// a role can be used at once; and a node's request waits for the binding of its Pod.
+    pub async fn decide(&self, user: &User, request: &AccessRequest<'_>) -> Decision {
+        let decision = self.authorize(user, request);
+        // Anonymous requests must not cost a request to the store.
+        if decision.allowed || user.is_in(UNAUTHENTICATED) || self.registry.fresh().await.is_err() {
+            return decision;
         }
-        let allowed = match attributes.target {
-            Some(target) => {
-                let resource = qualified_resource(target);
-                rules_of(user).any(|r| r.allows(attributes.verb, &target.group, &resource))
+        let deadline = tokio::time::Instant::now() + BINDING_WAIT_MAX;
+        let mut progress = self.registry.subscribe_progress();
+        loop {
+            progress.borrow_and_update();
+            let decision = self.authorize(user, request);
+            if decision.allowed || !decision.awaits_binding {
+                return decision;
             }
-            None => attributes.verb == "get" && paths_of(user).any(|p| path_matches(p, attributes.path)),
-        };
-        (allowed, String::new())
+            match tokio::time::timeout_at(deadline, progress.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return decision,
+            }
+        }
     }
 
-    fn rules(&self, user: &User, _namespace: &str) -> Rules {
+    /// Decides a request from what is cached.
+    pub fn authorize(&self, user: &User, request: &AccessRequest<'_>) -> Decision {
         if user.is_in(MASTERS) {
-            return Rules {
-                resource_rules: vec![json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]})],
-                path_rules: vec![json!({"verbs": ["*"], "nonResourceURLs": ["*"]})],
-            };
+            return Decision { allowed: true, ..Decision::default() };
         }
-        let paths: Vec<_> = paths_of(user).collect();
-        Rules {
-            resource_rules: rules_of(user).map(Rule::to_value).collect(),
-            path_rules: vec![json!({"verbs": ["get"], "nonResourceURLs": paths})],
+        let subject = subject(user);
+        let mut decision = match node::node_name(&subject) {
+            Some(node) => self.node_decision(node, user, request),
+            None => Decision::default(),
+        };
+        if decision.allowed {
+            return decision;
+        }
+        match self.rbac.decide(&subject, request) {
+            Ok(reason) => Decision { allowed: true, reason, awaits_binding: false },
+            Err(unknown) => {
+                if !unknown.is_empty() {
+                    let separator = if decision.reason.is_empty() { "" } else { "\n" };
+                    decision.reason.push_str(&format!("{separator}RBAC: {}", aggregate(&unknown)));
+                }
+                decision
+            }
+        }
+    }
+
+    /// The rules that apply to the user in a namespace.
+    pub fn rules(&self, user: &User, namespace: &str) -> Rules {
+        let subject = subject(user);
+        let (found, unknown) = self.rbac.rules_for(&subject, namespace);
+        let mut rules = Rules::default();
+        if node::node_name(&subject).is_some() {
+            rules.errors.push("node authorizer does not support user rule resolution".to_owned());
+            rules.incomplete = true;
+        }
+        if !unknown.is_empty() {
+            rules.errors.push(aggregate(&unknown));
+        }
+        for rule in found {
+            let PolicyRule { verbs, api_groups, resources, resource_names, non_resource_urls } = rule;
+            if !resources.is_empty() {
+                let mut written = json!({"verbs": verbs, "apiGroups": api_groups, "resources": resources});
+                if !resource_names.is_empty() {
+                    written["resourceNames"] = json!(resource_names);
+                }
+                rules.resource_rules.push(written);
+            }
+            if !non_resource_urls.is_empty() {
+                rules.path_rules.push(json!({"verbs": verbs, "nonResourceURLs": non_resource_urls}));
+            }
+        }
+        rules
+    }
+
+    fn node_decision(&self, node: &str, user: &User, request: &AccessRequest<'_>) -> Decision {
+        let rules = self.rbac.node_rules();
+        let relation = match node::decide(node, &user.name, request, &rules) {
+            NodeVerdict::Allow => return Decision { allowed: true, ..Decision::default() },
+            NodeVerdict::NoOpinion(reason) => return Decision { reason, ..Decision::default() },
+            NodeVerdict::IfRelated(relation) => relation,
+        };
+        let Requested::Resource(resource) = &request.object else { return Decision::default() };
+        match self.nodes.find(node, relation, resource.namespace, resource.name) {
+            Related::Yes => Decision { allowed: true, ..Decision::default() },
+            related => Decision {
+                reason: node::unrelated(node),
+                awaits_binding: related == Related::OnceBound,
+                ..Decision::default()
+            },
         }
     }
 }
 
-fn path_matches(pattern: &str, path: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => path.starts_with(prefix),
-        None => pattern == path,
-    }
+/// The user as the core sees it.
+pub fn subject(user: &User) -> Subject<'_> {
+    Subject { name: &user.name, groups: &user.groups }
 }
 
-fn qualified_resource(target: &Target) -> String {
-    if target.subresource.is_empty() {
-        target.plural.clone()
-    } else {
-        format!("{}/{}", target.plural, target.subresource)
-    }
+/// The attributes of an HTTP request.
+pub fn request_of(info: &RequestInfo) -> AccessRequest<'_> {
+    let Some(target) = &info.target else { return AccessRequest::path(info.verb, &info.path) };
+    // The namespace of a Namespace is itself, so that a RoleBinding in it can allow it.
+    let is_namespace = target.plural == "namespaces" && target.namespace.is_empty();
+    let resource = RequestedResource {
+        group: &target.group,
+        resource: &target.plural,
+        subresource: &target.subresource,
+        namespace: if is_namespace { &target.name } else { &target.namespace },
+        name: if target.name.is_empty() { info.selected_name() } else { &target.name },
+        fields: &info.fields,
+    };
+    AccessRequest::resource(info.verb, resource)
 }
 
 /// The 403 response for a request that is not allowed.
-pub fn refusal(user: &User, attributes: &Attributes<'_>, reason: &str) -> Status {
-    let Some(target) = attributes.target else {
-        return status::forbidden_path(&user.name, attributes.verb, attributes.path);
-    };
-    let place = if target.namespace.is_empty() {
-        " at the cluster scope".to_owned()
-    } else {
-        format!(" in the namespace \"{}\"", target.namespace)
-    };
+pub fn refusal(user: &User, request: &AccessRequest<'_>, reason: &str) -> Status {
     let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-    let why = format!(
-        "User \"{}\" cannot {} resource \"{}\" in API group \"{}\"{place}{because}",
-        user.name,
-        attributes.verb,
-        qualified_resource(target),
-        target.group,
-    );
-    status::forbidden(&target.group, &target.plural, &target.name, why)
+    let verb = request.verb;
+    match &request.object {
+        Requested::Path(path) => {
+            let why = sanitized(&format!("User {:?} cannot {verb} path {path:?}", user.name));
+            status::forbidden_path(format!("{why}{because}"))
+        }
+        Requested::Resource(resource) => {
+            let place = match resource.namespace {
+                "" => "at the cluster scope".to_owned(),
+                namespace => format!("in the namespace {namespace:?}"),
+            };
+            let what = format!(
+                "User {:?} cannot {verb} resource {:?} in API group {:?} {place}",
+                user.name,
+                resource.qualified(),
+                resource.group,
+            );
+            let why = format!("{}{because}", sanitized(&what));
+            status::forbidden(resource.group, resource.resource, resource.name, why)
+        }
+    }
+}
+
+/// Upstream escapes these characters, because a browser may show the message.
+fn sanitized(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -1,9 +1,12 @@
 //! `/healthz`, `/livez`, `/readyz`, their individual checks (`/readyz/etcd`), `?verbose` and `?exclude=`.
 //!
-//! Each listed check is evaluated on each request. Upstream's other names (`poststarthook/…`) return 404, because
-//! nothing implements them.
+//! Each listed check is evaluated on each request. Most of upstream's other names (`poststarthook/…`) return 404,
+//! because nothing implements them.
 
 use std::time::Duration;
+
+use shim_core::controllers::served;
+use shim_core::kinds::rbac;
 
 use super::body::Response;
 use super::{discovery, reply};
@@ -24,14 +27,18 @@ enum Check {
     StoreWrites,
     /// The watch caches have reached the store's revision.
     WatchCaches,
+    /// The default roles have been written.
+    DefaultRoles,
 }
 
 impl Check {
     /// The checks of an endpoint, in output order.
     fn of(endpoint: &str) -> &'static [Check] {
         match endpoint {
-            "readyz" => &[Check::Ping, Check::Store, Check::StoreWrites, Check::WatchCaches],
-            _ => &[Check::Ping, Check::Store],
+            "readyz" => {
+                &[Check::Ping, Check::Store, Check::StoreWrites, Check::WatchCaches, Check::DefaultRoles]
+            }
+            _ => &[Check::Ping, Check::Store, Check::DefaultRoles],
         }
     }
 
@@ -41,6 +48,7 @@ impl Check {
             Check::Store => "etcd",
             Check::StoreWrites => "store-writes",
             Check::WatchCaches => "informer-sync",
+            Check::DefaultRoles => "poststarthook/rbac/bootstrap-roles",
         }
     }
 
@@ -52,6 +60,9 @@ impl Check {
                 matches!(revision, Ok(Ok(_)))
             }
             Check::StoreWrites => registry.store().writable().is_ok(),
+            Check::DefaultRoles => {
+                registry.peek(served(rbac::GROUP, "clusterroles"), "", "cluster-admin").is_some()
+            }
             Check::WatchCaches => {
                 matches!(tokio::time::timeout(CHECK_TIMEOUT, registry.fresh()).await, Ok(Ok(_)))
             }

@@ -25,8 +25,8 @@ use tracing::field::Empty;
 
 use crate::auth::audit::record::{DECISION, REASON};
 use crate::auth::audit::{AuditId, AuditLog, AuditRequest};
-use crate::auth::authentication::{Authenticator, MASTERS, User, impersonated};
-use crate::auth::authorization::{Attributes, Authorizer, refusal};
+use crate::auth::authentication::{Authenticator, Impersonation, User};
+use crate::auth::authorization::{AccessControl, refusal, request_of};
 use crate::http::audit::{self, AuditLayer, Audited, AuditedRequest, AuditedResponse};
 use crate::http::body::{BoxError, Request, Response, empty};
 use crate::http::measure::{self, Measurement};
@@ -54,8 +54,6 @@ pub struct Api {
     pub pipeline: Pipeline,
     /// Authenticates requests.
     pub authenticator: Authenticator,
-    /// Authorizes requests.
-    pub authorizer: Arc<dyn Authorizer>,
     /// The addresses of the executors.
     pub nodes: NodeEndpoints,
     /// The client for executors.
@@ -78,7 +76,6 @@ impl Api {
     pub fn new(
         registry: Registry,
         authenticator: Authenticator,
-        authorizer: Arc<dyn Authorizer>,
         nodes: NodeEndpoints,
         node_client: NodeClient,
         address: String,
@@ -98,7 +95,6 @@ impl Api {
             registry,
             pipeline,
             authenticator,
-            authorizer,
             nodes,
             node_client,
             address,
@@ -108,6 +104,11 @@ impl Api {
             requests,
             slots,
         }
+    }
+
+    /// Authorizes requests.
+    pub fn access(&self) -> &AccessControl {
+        self.pipeline.access()
     }
 
     /// With what `/version` says.
@@ -311,18 +312,18 @@ async fn answer(
         Some(audit) => Box::pin(audit.begin(&authenticated, info)).await,
         None => None,
     };
-    let (user, impersonator) = impersonate(authenticated, headers)?;
+    let (user, impersonator) = impersonate(api, authenticated, headers).await?;
     if let (Some(record), Some(_)) = (&record, &impersonator) {
         record.impersonate(&user);
     }
-    let attributes = Attributes::of(info);
-    let (allowed, reason) = api.authorizer.authorize(&user, &attributes);
+    let asks = request_of(info);
+    let decision = api.access().decide(&user, &asks).await;
     if let Some(record) = &record {
-        record.annotate(DECISION, if allowed { "allow" } else { "forbid" }.to_owned());
-        record.annotate(REASON, reason.clone());
+        record.annotate(DECISION, if decision.allowed { "allow" } else { "forbid" }.to_owned());
+        record.annotate(REASON, decision.reason.clone());
     }
-    if !allowed {
-        return Err(refusal(&user, &attributes, &reason));
+    if !decision.allowed {
+        return Err(refusal(&user, &asks, &decision.reason));
     }
     if let Some(record) = &record {
         request = Box::pin(audit::keep_request(record, request)).await?;
@@ -354,16 +355,19 @@ fn record_span(info: &RequestInfo) {
 }
 
 /// The user to act as and, if the request impersonates, the user who sent it.
-fn impersonate(user: Arc<User>, headers: &HeaderMap) -> Result<(Arc<User>, Option<Arc<User>>), Status> {
-    match impersonated(headers)? {
-        None => Ok((user, None)),
-        Some(other) if user.is_in(MASTERS) => Ok((Arc::new(other), Some(user))),
-        Some(other) => {
-            let target = Target { plural: "users".into(), name: other.name, ..Target::default() };
-            let attributes = Attributes { verb: "impersonate", target: Some(&target), path: "" };
-            Err(refusal(&user, &attributes, ""))
+async fn impersonate(
+    api: &Api,
+    user: Arc<User>,
+    headers: &HeaderMap,
+) -> Result<(Arc<User>, Option<Arc<User>>), Status> {
+    let Some(wanted) = Impersonation::of(headers)? else { return Ok((user, None)) };
+    for request in wanted.requests() {
+        let decision = Box::pin(api.access().decide(&user, &request)).await;
+        if !decision.allowed {
+            return Err(refusal(&user, &request, &decision.reason));
         }
     }
+    Ok((Arc::new(wanted.user()), Some(user)))
 }
 
 /// A request for a resource before the resource is looked up.

@@ -42,10 +42,6 @@ const UNSERVED: &[Unserved] = &[
     namespaced("", "v1", "limitranges", "LimitRange"),
     namespaced("", "v1", "resourcequotas", "ResourceQuota"),
     cluster("apiregistration.k8s.io", "v1", "apiservices", "APIService"),
-    cluster("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding"),
-    cluster("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole"),
-    namespaced("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding"),
-    namespaced("rbac.authorization.k8s.io", "v1", "roles", "Role"),
     cluster("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
 ];
 

@@ -14,6 +14,7 @@ use shim_model::resource::KindRef;
 use shim_model::status::Status;
 
 use super::context::{Operation, RequestContext};
+use crate::auth::authorization::AccessControl;
 use crate::storage::catalog::ServedResource;
 use crate::storage::deletion::DeleteOptions;
 use crate::storage::preconditions::Preconditions;
@@ -21,8 +22,10 @@ use crate::storage::registry::Registry;
 
 mod default_toleration_seconds;
 mod namespace_lifecycle;
+mod node_restriction;
 mod pod_security;
 mod priority;
+mod role_escalation;
 mod runtime_class;
 mod service_account;
 mod taint_nodes_by_condition;
@@ -138,16 +141,18 @@ pub trait AdmissionPlugin: Send + Sync {
     }
 }
 
-/// The built-in plugins in upstream's order.
-pub fn built_in(registry: &Registry) -> Vec<Arc<dyn AdmissionPlugin>> {
+/// The built-in plugins in upstream's order. RoleEscalation is last: it must see the object that is written.
+pub fn built_in(registry: &Registry, access: &AccessControl) -> Vec<Arc<dyn AdmissionPlugin>> {
     vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle::new(registry.clone())),
         Arc::new(service_account::ServiceAccount::new(registry.clone())),
+        Arc::new(node_restriction::NodeRestriction::new(registry.clone())),
         Arc::new(taint_nodes_by_condition::TaintNodesByCondition),
         Arc::new(pod_security::PodSecurity::new(registry.clone())),
         Arc::new(priority::Priority::new(registry.clone())),
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
         Arc::new(runtime_class::RuntimeClass),
+        Arc::new(role_escalation::RoleEscalation::new(access.clone())),
     ]
 }
 

@@ -66,5 +66,6 @@ fn request_info(verb: &'static str, target: &ObjectRef<'_>, subresource: &str) -
         subresource: subresource.to_owned(),
         rest: None,
     };
-    RequestInfo { path, verb, target: Some(target), query: Query::default(), raw_query: String::new() }
+    let (query, raw_query, fields) = (Query::default(), String::new(), Vec::new());
+    RequestInfo { path, verb, target: Some(target), query, raw_query, fields }
 }

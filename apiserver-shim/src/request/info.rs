@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use http::Method;
 use shim_model::catalog::Catalog;
+use shim_model::names;
 use shim_model::resource::Resource;
+use shim_model::selector::{FieldSelector, FieldTerm};
 
 use super::query::{Query, percent_decode};
 
@@ -56,6 +58,8 @@ pub struct RequestInfo {
     pub query: Query,
     /// The undecoded query, which is forwarded to nodes.
     pub raw_query: String,
+    /// What the field selector of a LIST, WATCH or DELETECOLLECTION requires; empty if it is invalid.
+    pub fields: Vec<FieldTerm>,
 }
 
 impl RequestInfo {
@@ -77,7 +81,26 @@ impl RequestInfo {
             }
             Some(target) => resource_verb(method, target, deprecated_watch || query.flag("watch")),
         };
-        RequestInfo { path, verb, target, query, raw_query }
+        let fields = match verb {
+            "list" | "watch" | "deletecollection" => {
+                FieldSelector::parse(query.text("fieldSelector")).map(|s| s.terms).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        RequestInfo { path, verb, target, query, raw_query, fields }
+    }
+
+    /// The name that the field selector of a LIST or WATCH requires, which authorization treats like a name in the path;
+    /// empty if there is none.
+    pub fn selected_name(&self) -> &str {
+        let of_name = |term: &&FieldTerm| term.equal && term.field == "metadata.name";
+        match self.verb {
+            "list" | "watch" => {
+                let name = self.fields.iter().find(of_name).map_or("", |term| term.value.as_str());
+                if names::path_segment(name).is_empty() { name } else { "" }
+            }
+            _ => "",
+        }
     }
 
     /// Whether the response is long-running: a watch, or a stream to a Pod or Service.

@@ -1,4 +1,4 @@
-//! Bootstrap objects: system namespaces, system priority classes, and the `kubernetes` Service through which Pods
+//! Bootstrap objects: system namespaces, default roles, system priority classes, and the `kubernetes` Service through which Pods
 //! reach this API server. Runs at every start and writes only what is missing or outdated.
 
 use std::net::IpAddr;
@@ -9,6 +9,8 @@ use shim_model::resource::GroupResource;
 use shim_model::status::Status;
 
 use crate::pipeline::{Identity, ObjectRef, Pipeline, RequestContext};
+
+mod roles;
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 /// The first address of the Service CIDR belongs to the API server.
@@ -21,6 +23,7 @@ pub async fn run(pipeline: &Pipeline, advertise: IpAddr, port: u16) -> Result<()
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         ensure(pipeline, &identity.context("create"), served("", "namespaces"), "", object).await?;
     }
+    roles::run(pipeline).await?;
     for (name, value, what) in [
         ("system-cluster-critical", 2_000_000_000, "a cluster"),
         ("system-node-critical", 2_000_001_000, "a node"),

@@ -42,9 +42,9 @@ async fn anonymous_users_and_nodes_have_limited_access() {
         node: GET /apis/apps
           200 {"apiVersion":"v1","kind":"APIGroup","name":"apps","preferredVersion":{"groupVersion":"apps/v1","version":"v1"},"versions":[{"groupVersion":"apps/v1","version":"v1"}]}
         node: GET /api/v1/namespaces/default/pods
-          200 {"apiVersion":"v1","items":[],"kind":"PodList","metadata":{}}
+          403 {"apiVersion":"v1","code":403,"details":{"kind":"pods"},"kind":"Status","message":"pods is forbidden: User \"system:node:n1\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\": can only list/watch po
         node: DELETE /api/v1/namespaces/default/pods/x
-          403 {"apiVersion":"v1","code":403,"details":{"kind":"pods","name":"x"},"kind":"Status","message":"pods \"x\" is forbidden: User \"system:node:n1\" cannot delete resource \"pods\" in API group \"\" in the namespace \"default\"","me
+          404 {"apiVersion":"v1","code":404,"details":{"kind":"pods","name":"x"},"kind":"Status","message":"pods \"x\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
         node: GET /api/v1/nodes/n1 | Authorization: Bearer nonsense
           404 {"apiVersion":"v1","code":404,"details":{"kind":"nodes","name":"n1"},"kind":"Status","message":"nodes \"n1\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
     "#]].assert_eq(&out);
@@ -91,6 +91,7 @@ async fn invalid_tokens_are_unauthenticated() {
         namespace: "default".into(),
         service_account: account.clone(),
         pod,
+        secret: None,
         node: None,
     };
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
@@ -148,13 +149,13 @@ async fn reviews_and_impersonation() {
         POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews | Impersonate-User: jane <- {"spec":{"resourceAttributes":{"verb":"delete","resource":"nodes"}}}
           201 {"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview","metadata":{},"spec":{"resourceAttributes":{"resource":"nodes","verb":"delete"}},"status":{"allowed":false}}
         POST /apis/authorization.k8s.io/v1/subjectaccessreviews <- {"spec":{"user":"system:node:n","groups":["system:nodes"],"resourceAttributes":{"verb":"get","resource":"pods"}}}
-          201 {"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","metadata":{},"spec":{"groups":["system:nodes"],"resourceAttributes":{"resource":"pods","verb":"get"},"user":"system:node:n"},"status":{"allowed":true}}
+          201 {"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","metadata":{},"spec":{"groups":["system:nodes"],"resourceAttributes":{"resource":"pods","verb":"get"},"user":"system:node:n"},"status":{"allowed":false,"reason":"No Object name found"}}
         POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews <- {"spec":{}}
           422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"spec.resourceAttributes","message":"Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified","reason":"FieldValueInvalid"}],"group":"authorization.k8s.io"},"kind":"Status","message":".authorization.k8s.io \"\" is invalid: spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified","metadata":{},"reason":"Invalid","status":"Failure"}
         GET /api/v1/namespaces/default/secrets | Impersonate-User: jane
           403 {"apiVersion":"v1","code":403,"details":{"kind":"secrets"},"kind":"Status","message":"secrets is forbidden: User \"jane\" cannot list resource \"secrets\" in API group \"\" in the namespace \"default\"","metadata":{},"reason":"Forbidden","status":"Failure"}
         GET /api/v1/namespaces/default/secrets | Impersonate-Group: g
-          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"requested impersonation without impersonating a user","metadata":{},"reason":"BadRequest","status":"Failure"}
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"requested [{Group  g    }] without impersonating a user","metadata":{},"reason":"BadRequest","status":"Failure"}
         GET /apis/authorization.k8s.io/v1/subjectaccessreviews
           405 {"apiVersion":"v1","code":405,"details":{},"kind":"Status","message":"the server does not allow this method on the requested resource","metadata":{},"reason":"MethodNotAllowed","status":"Failure"}
     "#]].assert_eq(&server.play(script).await);

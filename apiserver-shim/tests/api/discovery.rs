@@ -40,14 +40,16 @@ async fn non_resource_paths() {
         [+]etcd ok
         [+]store-writes ok
         [+]informer-sync ok
+        [+]poststarthook/rbac/bootstrap-roles ok
         readyz check passed
         GET /livez?verbose&exclude=etcd&exclude=log
           200 [+]ping ok
         [+]etcd excluded: ok
+        [+]poststarthook/rbac/bootstrap-roles ok
         warn: some health checks cannot be excluded: no matches for "log"
         livez check passed
         GET /readyz/poststarthook/rbac/bootstrap-roles
-          404 404 page not found
+          200 ok
         GET /openapi/v3/apis/nope/v1
           404 404 page not found
     "#]].assert_eq(&server.play(script).await);

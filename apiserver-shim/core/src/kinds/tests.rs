@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 
 #[path = "tests/pods.rs"]
 mod pods;
+#[path = "tests/rbac.rs"]
+mod rbac;
 
 const NOW: Instant = Instant::from_seconds(1_000_000);
 

@@ -13,8 +13,8 @@ use k8s_openapi::api::{
     autoscaling::v1 as autoscaling_v1, autoscaling::v2 as autoscaling, batch::v1 as batch,
     certificates::v1 as certificates, coordination::v1 as coordination, core::v1 as core,
     discovery::v1 as discovery, events::v1 as events, flowcontrol::v1 as flowcontrol,
-    networking::v1 as networking, node::v1 as node, policy::v1 as policy, resource::v1 as resource,
-    scheduling::v1 as scheduling, storage::v1 as storage,
+    networking::v1 as networking, node::v1 as node, policy::v1 as policy, rbac::v1 as rbac,
+    resource::v1 as resource, scheduling::v1 as scheduling, storage::v1 as storage,
 };
 
 /// The built-in resources, group by group; `schema` is that of the built-in kinds.
@@ -405,4 +405,11 @@ static TABLE: &[Row] = &[
         "prioritylevelconfigurations",
     )
     .with(&[same("status", WRITE)]),
+    cluster(
+        root::<rbac::ClusterRoleBinding>("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding"),
+        "clusterrolebindings",
+    ),
+    cluster(root::<rbac::ClusterRole>("rbac.authorization.k8s.io", "v1", "ClusterRole"), "clusterroles"),
+    namespaced(root::<rbac::RoleBinding>("rbac.authorization.k8s.io", "v1", "RoleBinding"), "rolebindings"),
+    namespaced(root::<rbac::Role>("rbac.authorization.k8s.io", "v1", "Role"), "roles"),
 ];

@@ -8,8 +8,7 @@ use serde_json::Value;
 use shim_model::schema;
 
 use crate::auth::authentication::User;
-use crate::auth::authorization::Attributes;
-use crate::request::info::Target;
+use shim_core::authorization::{AccessRequest, Requested, RequestedResource};
 
 /// How much of a request is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -158,8 +157,8 @@ impl Policy {
     }
 
     /// Decides what is recorded of a request.
-    pub fn verdict(&self, user: &User, attributes: &Attributes<'_>) -> Verdict {
-        let rule = self.rules.iter().find(|rule| rule.matches(user, attributes));
+    pub fn verdict(&self, user: &User, request: &AccessRequest<'_>) -> Verdict {
+        let rule = self.rules.iter().find(|rule| rule.matches(user, request));
         let mut omit_stages = self.omit_stages.clone();
         omit_stages.extend(rule.iter().flat_map(|rule| rule.omit_stages.iter().copied()));
         Verdict {
@@ -197,20 +196,20 @@ impl Rule {
         Ok(())
     }
 
-    fn matches(&self, user: &User, attributes: &Attributes<'_>) -> bool {
+    fn matches(&self, user: &User, request: &AccessRequest<'_>) -> bool {
         let any = |list: &[String], text: &str| list.is_empty() || list.iter().any(|known| known == text);
         let in_group = self.user_groups.is_empty() || self.user_groups.iter().any(|group| user.is_in(group));
-        if !any(&self.users, &user.name) || !in_group || !any(&self.verbs, attributes.verb) {
+        if !any(&self.users, &user.name) || !in_group || !any(&self.verbs, request.verb) {
             return false;
         }
-        match attributes.target {
-            Some(target) if self.non_resource_urls.is_empty() => {
-                any(&self.namespaces, &target.namespace)
-                    && (self.resources.is_empty() || self.resources.iter().any(|each| each.matches(target)))
+        match &request.object {
+            Requested::Resource(resource) if self.non_resource_urls.is_empty() => {
+                any(&self.namespaces, resource.namespace)
+                    && (self.resources.is_empty() || self.resources.iter().any(|each| each.matches(resource)))
             }
-            None if self.resources.is_empty() && self.namespaces.is_empty() => {
+            Requested::Path(path) if self.resources.is_empty() && self.namespaces.is_empty() => {
                 self.non_resource_urls.is_empty()
-                    || self.non_resource_urls.iter().any(|url| path_matches(url, attributes.path))
+                    || self.non_resource_urls.iter().any(|url| path_matches(url, path))
             }
             _ => false,
         }
@@ -218,16 +217,16 @@ impl Rule {
 }
 
 impl GroupResources {
-    fn matches(&self, target: &Target) -> bool {
-        let Target { group, plural, name, subresource, .. } = target;
-        let named = self.resource_names.is_empty() || self.resource_names.contains(name);
+    fn matches(&self, requested: &RequestedResource<'_>) -> bool {
+        let RequestedResource { group, resource, name, subresource, .. } = *requested;
+        let named = self.resource_names.is_empty() || self.resource_names.iter().any(|known| known == name);
         let is_meant = |pattern: &String| match pattern.split_once('/') {
-            None => pattern == "*" || subresource.is_empty() && pattern == plural,
+            None => pattern == "*" || subresource.is_empty() && pattern == resource,
             Some(("*", wanted)) => !subresource.is_empty() && wanted == subresource,
-            Some((wanted, "*")) => wanted == plural,
-            Some((wanted, sub)) => wanted == plural && sub == subresource,
+            Some((wanted, "*")) => wanted == resource,
+            Some((wanted, sub)) => wanted == resource && sub == subresource,
         };
-        self.group == *group && (self.resources.is_empty() || named && self.resources.iter().any(is_meant))
+        self.group == group && (self.resources.is_empty() || named && self.resources.iter().any(is_meant))
     }
 }
 

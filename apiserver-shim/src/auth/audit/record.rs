@@ -14,7 +14,7 @@ use super::AuditId;
 use super::log::AuditLog;
 use super::policy::{Level, Stage, Verdict};
 use crate::auth::authentication::User;
-use crate::auth::authorization::Attributes;
+use crate::auth::authorization::request_of;
 use crate::request::info::RequestInfo;
 
 /// Audit annotation: the authorization decision.
@@ -119,8 +119,7 @@ impl AuditRequest {
     }
 
     fn start(&self, user: &User, info: &RequestInfo) -> Option<Arc<AuditRecord>> {
-        let attributes = Attributes::of(info);
-        let verdict = self.log.policy.verdict(user, &attributes);
+        let verdict = self.log.policy.verdict(user, &request_of(info));
         if verdict.level == Level::None {
             return None;
         }

@@ -2,19 +2,18 @@
 //! status. Nothing is stored.
 
 use serde_json::{Value, json};
+use shim_core::authorization::review as rules;
+use shim_core::authorization::{AccessRequest, RequestedResource};
 use shim_model::access;
-use shim_model::field::FieldError;
 use shim_model::managed_fields::{self, Writer};
 use shim_model::status::{self, Status};
 
 use crate::auth::authentication::User;
-use crate::auth::authorization::Attributes;
 use crate::http::body::{self, Body, Response};
 use crate::http::objects::ResourceRequest;
 use crate::http::service::Api;
 use crate::http::{negotiation, reply};
 use crate::pipeline::{self, Operation, Preconditions};
-use crate::request::info::Target;
 use crate::storage::registry::now;
 
 /// Answers a review.
@@ -51,12 +50,15 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
         "selfsubjectreviews" => json!({"userInfo": asked.context.user.to_value()}),
         "tokenreviews" => token_review(api, &review)?,
         "selfsubjectaccessreviews" | "subjectaccessreviews" | "localsubjectaccessreviews" => {
-            check_access_review(&resource.plural, &review)?;
+            let errors = rules::validate(&resource.plural, &review);
+            if !errors.is_empty() {
+                return Err(status::invalid("authorization.k8s.io", "", "", &errors));
+            }
             let user = match resource.plural.as_str() {
                 "selfsubjectaccessreviews" => User::clone(&asked.context.user),
                 _ => subject(&review),
             };
-            access_review(api, &user, &review)
+            access_review(api, &user, &review).await
         }
         "selfsubjectrulesreviews" => rules_review(api, &asked.context.user, &review)?,
         _ => return Err(status::unknown_path()),
@@ -65,49 +67,6 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
     let mut response = reply::value(201, accepted.media, &review);
     reply::add_warnings(&mut response, &decoded.warnings);
     Ok(response)
-}
-
-/// Validates the spec of an access review.
-fn check_access_review(plural: &str, review: &Value) -> Result<(), Status> {
-    let spec = &review["spec"];
-    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    let mut errors = Vec::new();
-    match (resource.is_object(), path.is_object()) {
-        (true, true) => errors.push(FieldError::invalid_shown(
-            "spec.nonResourceAttributes",
-            shown_path(path),
-            "cannot be specified in combination with resourceAttributes",
-        )),
-        (false, false) => errors.push(FieldError::invalid(
-            "spec.resourceAttributes",
-            Value::Null,
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        )),
-        _ => {}
-    }
-    let nobody = access::text(spec, &["user"]).is_empty() && access::list(spec, &["groups"]).is_empty();
-    if plural != "selfsubjectaccessreviews" && nobody {
-        let why = "at least one of user or group must be specified";
-        errors.push(FieldError::invalid("spec.user", "", why));
-    }
-    if plural == "localsubjectaccessreviews" {
-        let asked = access::text(resource, &["namespace"]);
-        if resource.is_object() && asked != access::text(review, &["metadata", "namespace"]) {
-            let field = "spec.resourceAttributes.namespace";
-            errors.push(FieldError::invalid(field, asked, "must match metadata.namespace"));
-        }
-        if path.is_object() {
-            let why = "disallowed on this kind of request";
-            errors.push(FieldError::invalid_shown("spec.nonResourceAttributes", shown_path(path), why));
-        }
-    }
-    if errors.is_empty() { Ok(()) } else { Err(status::invalid("authorization.k8s.io", "", "", &errors)) }
-}
-
-/// Non-resource attributes as upstream prints them, with Go's member names.
-fn shown_path(path: &Value) -> String {
-    let (at, verb) = (access::text(path, &["path"]), access::text(path, &["verb"]));
-    json!({"Path": at, "Verb": verb}).to_string()
 }
 
 fn token_review(api: &Api, review: &Value) -> Result<Value, Status> {
@@ -136,28 +95,31 @@ fn subject(review: &Value) -> User {
     User { name: text("user"), groups: texts(&spec["groups"]), uid: text("uid"), extra }
 }
 
-fn access_review(api: &Api, user: &User, review: &Value) -> Value {
+async fn access_review(api: &Api, user: &User, review: &Value) -> Value {
     let spec = &review["spec"];
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    let text = |key: &str| access::text(resource, &[key]).to_owned();
-    let target = Target {
-        group: text("group"),
-        version: text("version"),
-        namespace: text("namespace"),
-        plural: text("resource"),
-        subresource: text("subresource"),
-        name: text("name"),
-        rest: None,
-    };
-    let attributes = if resource.is_object() {
-        Attributes { verb: access::text(resource, &["verb"]), path: "", target: Some(&target) }
+    let text = |key: &str| access::text(resource, &[key]);
+    let selectors = rules::Selectors::of(resource);
+    let request = if resource.is_object() {
+        let requested = RequestedResource {
+            group: text("group"),
+            resource: text("resource"),
+            subresource: text("subresource"),
+            namespace: text("namespace"),
+            name: text("name"),
+            fields: &selectors.fields,
+        };
+        AccessRequest::resource(text("verb"), requested)
     } else {
-        Attributes { verb: access::text(path, &["verb"]), path: access::text(path, &["path"]), target: None }
+        AccessRequest::path(access::text(path, &["verb"]), access::text(path, &["path"]))
     };
-    let (allowed, reason) = api.authorizer.authorize(user, &attributes);
-    let mut out = json!({"allowed": allowed});
-    if !reason.is_empty() {
-        out["reason"] = reason.into();
+    let decision = api.access().decide(user, &request).await;
+    let mut out = json!({"allowed": decision.allowed});
+    if !decision.reason.is_empty() {
+        out["reason"] = decision.reason.into();
+    }
+    if !selectors.errors.is_empty() {
+        out["evaluationError"] = selectors.errors.join("; ").into();
     }
     out
 }
@@ -167,8 +129,16 @@ fn rules_review(api: &Api, user: &User, review: &Value) -> Result<Value, Status>
     if namespace.is_empty() {
         return Err(status::bad_request("no namespace on request"));
     }
-    let rules = api.authorizer.rules(user, namespace);
-    Ok(
-        json!({"resourceRules": rules.resource_rules, "nonResourceRules": rules.path_rules, "incomplete": false}),
-    )
+    let rules = api.access().rules(user, namespace);
+    let mut out = json!({
+        "resourceRules": rules.resource_rules,
+        "nonResourceRules": rules.path_rules,
+        "incomplete": rules.incomplete,
+    });
+    match rules.errors.as_slice() {
+        [] => {}
+        [error] => out["evaluationError"] = error.as_str().into(),
+        errors => out["evaluationError"] = format!("[{}]", errors.join(", ")).into(),
+    }
+    Ok(out)
 }

@@ -2,10 +2,12 @@
 //! upgraded connections are copied unchanged.
 
 use serde_json::Value;
+use shim_core::authorization::{AccessRequest, RequestedResource};
 use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::status::{self, Status};
 
+use crate::auth::authorization::refusal;
 use crate::http::body::{Request, Response};
 use crate::http::node_proxy;
 use crate::http::objects::ResourceRequest;
@@ -30,6 +32,7 @@ pub(super) async fn serve(
         check_log_options(name, asked.query)?;
     }
     if subresource != "log" {
+        may_create(api, asked).await?;
         admit_connect(api, asked).await?;
     }
     let pod = api.registry.get(asked.resource, namespace, name).await?.value();
@@ -69,6 +72,27 @@ pub(super) async fn serve(
         "log" => node_proxy::fetch(&api.node_client, &api.nodes, node, &uri).await,
         _ => node_proxy::upgrade(&api.node_client, &api.nodes, node, &uri, request).await,
     }
+}
+
+/// A WebSocket is opened with GET. As upstream, it needs the permission that POST needs.
+async fn may_create(api: &Api, asked: &ResourceRequest<'_>) -> Result<(), Status> {
+    const CREATE: &str = "create";
+    if asked.verb == CREATE {
+        return Ok(());
+    }
+    let target = asked.target;
+    let resource = RequestedResource {
+        group: &target.group,
+        resource: &target.plural,
+        subresource: &target.subresource,
+        namespace: &target.namespace,
+        name: &target.name,
+        fields: &[],
+    };
+    let request = AccessRequest::resource(CREATE, resource);
+    let user = &asked.context.user;
+    let decision = api.access().decide(user, &request).await;
+    if decision.allowed { Ok(()) } else { Err(refusal(user, &request, &decision.reason)) }
 }
 
 /// Runs admission for a connection to an object.

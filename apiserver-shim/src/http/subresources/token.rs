@@ -15,6 +15,7 @@ use crate::http::objects::ResourceRequest;
 use crate::http::service::Api;
 use crate::http::{negotiation, reply};
 use crate::pipeline::{Attributes, Operation, Preconditions};
+use crate::storage::object::Object;
 use crate::storage::registry::now;
 
 const TOKEN_REQUEST: KindRef<'_> =
@@ -47,6 +48,7 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
         namespace: namespace.clone(),
         service_account: BoundObject { name: name.clone(), uid },
         pod: None,
+        secret: None,
         node: None,
     };
     bind(api, &request, &mut subject).await?;
@@ -105,32 +107,54 @@ async fn bind(api: &Api, request: &Value, subject: &mut TokenSubject) -> Result<
     if reference.is_null() {
         return Ok(());
     }
-    let kind = access::text(reference, &["kind"]);
-    if kind != "Pod" || access::text(reference, &["apiVersion"]) != "v1" {
-        return Err(status::bad_request(format!("cannot bind token to object of type {kind}")));
+    let of = |member: &str| access::text(reference, &[member]);
+    let (kind, name) = (of("kind"), of("name"));
+    let (plural, namespace) = match (of("apiVersion"), kind) {
+        ("v1", "Pod") => ("pods", subject.namespace.as_str()),
+        ("v1", "Secret") => ("secrets", subject.namespace.as_str()),
+        ("v1", "Node") => ("nodes", ""),
+        (version, kind) => {
+            let group = if version.contains('/') { "" } else { "/" };
+            let why = format!("cannot bind token to object of type {group}{version}, Kind={kind}");
+            return Err(status::bad_request(why));
+        }
+    };
+    let resource = &api.registry.builtin(&served("", plural));
+    let object = api.registry.get(resource, namespace, name).await?;
+    if kind == "Pod" {
+        let value = object.value();
+        let account = subject.service_account.name.as_str();
+        if access::text(&value, &["spec", "serviceAccountName"]) != account {
+            let why = format!(
+                "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+            );
+            return Err(status::bad_request(why));
+        }
     }
-    let name = access::text(reference, &["name"]);
-    let pods = &api.registry.builtin(&served("", "pods"));
-    let pod = api.registry.get(pods, &subject.namespace, name).await?;
-    let (wanted, found) = (access::text(reference, &["uid"]), &pod.header().uid);
+    let (wanted, found) = (of("uid"), &object.header().uid);
     if !wanted.is_empty() && wanted != found {
-        let mut status = status::conflict(pods, name, "");
+        let mut status = status::conflict(resource, name, "");
         status.message = format!(
-            "Operation cannot be fulfilled on Pod \"{name}\": the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
+            "Operation cannot be fulfilled on {kind} \"{name}\": the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
         );
         if let Some(details) = &mut status.details {
-            details.kind = "Pod".into();
+            details.kind = kind.into();
         }
         return Err(status);
     }
-    subject.pod = Some(BoundObject { name: name.to_owned(), uid: found.clone() });
-    if let Some(node) = pod.field("spec.nodeName").filter(|n| !n.is_empty()) {
-        let uid = api
-            .registry
-            .peek(served("", "nodes"), "", node)
-            .map(|n| n.header().uid.clone())
-            .unwrap_or_default();
-        subject.node = Some(BoundObject { name: node.to_owned(), uid });
+    let bound = BoundObject { name: name.to_owned(), uid: found.clone() };
+    match kind {
+        "Pod" => (subject.pod, subject.node) = (Some(bound), node_of(api, &object)),
+        "Secret" => subject.secret = Some(bound),
+        _ => subject.node = Some(bound),
     }
     Ok(())
+}
+
+/// The node of a Pod, whose object may not exist.
+fn node_of(api: &Api, pod: &Object) -> Option<BoundObject> {
+    let name = pod.field("spec.nodeName").filter(|name| !name.is_empty())?;
+    let node = api.registry.peek(served("", "nodes"), "", name);
+    let uid = node.map(|node| node.header().uid.clone()).unwrap_or_default();
+    Some(BoundObject { name: name.to_owned(), uid })
 }

@@ -160,7 +160,8 @@ impl<'a> View<'a> {
         cache.indices.counts(namespace)
     }
 
-    /// Every object of a resource in a namespace. For deleting the namespace; nothing else reads all of one.
+    /// Every object of a resource in a namespace, or every cluster-scoped one if it is empty, by name. For the deletion of
+    /// namespaces and for resources with few objects; nothing else reads all of one.
     pub fn in_namespace<'v>(
         &'v self,
         resource: &GroupResource,

@@ -27,21 +27,20 @@ rules:
 fn verdict(user: &str, groups: &[&str], verb: &str, path: &str) -> Verdict {
     let policy = Policy::parse(POLICY.as_bytes()).unwrap();
     let user = User::component(user, groups);
-    let mut target = None;
-    if let Some((group, rest)) = path.split_once(':') {
-        let parts: Vec<&str> = rest.split('/').collect();
-        let text = |i: usize| parts.get(i).map(|s| (*s).to_owned()).unwrap_or_default();
-        target = Some(Target {
-            group: group.into(),
-            namespace: text(0),
-            plural: text(1),
-            name: text(2),
-            subresource: text(3),
-            ..Target::default()
-        });
-    }
-    let verb: &'static str = verb.to_owned().leak();
-    policy.verdict(&user, &Attributes { verb, target: target.as_ref(), path })
+    let Some((group, rest)) = path.split_once(':') else {
+        return policy.verdict(&user, &AccessRequest::path(verb, path));
+    };
+    let parts: Vec<&str> = rest.split('/').collect();
+    let text = |i: usize| parts.get(i).copied().unwrap_or("");
+    let resource = RequestedResource {
+        group,
+        namespace: text(0),
+        resource: text(1),
+        name: text(2),
+        subresource: text(3),
+        fields: &[],
+    };
+    policy.verdict(&user, &AccessRequest::resource(verb, resource))
 }
 
 #[test]
