@@ -124,7 +124,7 @@ fn capacity(state: &State<'_>, notes: &mut Vec<Note>) {
     for pod in state.pods.iter().filter(|p| !p.phase.is_terminal()) {
         let Some(node) = pod.node.as_deref() else { continue };
         let (amounts, ports) = used.entry(node).or_default();
-        amounts.add(&pod.shape.requests);
+        amounts.add(pod.requests());
         for port in &pod.shape.host_ports {
             if ports.iter().any(|p| p.conflicts_with(port)) {
                 let detail = format!("host port {} is wanted twice", port.port);

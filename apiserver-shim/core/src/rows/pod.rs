@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use memchr::memmem;
 use serde_json::Value;
 use shim_model::{
     access,
@@ -10,7 +11,7 @@ use shim_model::{
 };
 
 use super::{ObjectView, Seconds, decode_part, seconds};
-use crate::scheduler::{NAME, PodShape};
+use crate::scheduler::{Amounts, NAME, PodShape, chargeable, resized_requests};
 
 /// The annotation by which ReplicaSets rank Pods for deletion.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -64,6 +65,8 @@ pub struct Pod {
     pub revision: u64,
     /// What the scheduler matches; shared by all Pods with equal requests and constraints.
     pub shape: Arc<PodShape>,
+    /// The requests that count on its node instead of the shape's, during a resize in place.
+    pub resized: Option<Arc<Amounts>>,
     /// `spec.nodeName`, if bound.
     pub node: Option<Box<str>>,
     /// `spec.schedulerName`; nothing for the default scheduler.
@@ -114,6 +117,7 @@ impl Pod {
             deletion: None,
             revision,
             shape,
+            resized: None,
             node: some(spec("nodeName")),
             scheduler_name: some(spec("schedulerName")).filter(|name| **name != *NAME),
             gated: !access::list(parts.spec, &["schedulingGates"]).is_empty(),
@@ -148,6 +152,7 @@ impl Pod {
         self.deletion = object.header.deletion_timestamp.as_deref().and_then(seconds);
         self.object = object;
         self.revision = revision;
+        self.resized = self.decode_resized();
         self.phase = Phase::parse(status.phase.as_deref().unwrap_or(""));
         self.ready_since = status
             .condition("Ready")
@@ -163,6 +168,28 @@ impl Pod {
             self.ips.extend(status.pod_ip.as_deref().filter(filled).map(Box::from));
         }
         self
+    }
+
+    /// The requests that count on the Pod's node, if its status has others than its spec. Each change of the resources
+    /// increments `metadata.generation`, so that the parts of most Pods are not decoded for this.
+    fn decode_resized(&self) -> Option<Arc<Amounts>> {
+        let mentions = |text: &str| memmem::find(self.object.status(), text.as_bytes()).is_some();
+        let unknown = || !mentions("\"allocatedResources\"") && !mentions("\"PodResizePending\"");
+        if self.object.header.generation == 1 || unknown() {
+            return None;
+        }
+        let spec = decode_part(self.object.spec()).ok()?;
+        resized_requests(&spec, &self.status_value()).map(Arc::new)
+    }
+
+    /// What the Pod's node provides for it.
+    pub fn requests(&self) -> &Amounts {
+        self.resized.as_deref().unwrap_or(&self.shape.requests)
+    }
+
+    /// What the Pod occupies on its node.
+    pub fn charge(&self) -> Amounts {
+        chargeable(self.requests())
     }
 
     /// The header of the object.

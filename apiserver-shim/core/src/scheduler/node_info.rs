@@ -115,7 +115,7 @@ impl NodeInfo {
 
     /// Adds a Pod.
     pub fn add_pod(&mut self, pod: Arc<Pod>) {
-        self.requested.add(&pod.shape.charge());
+        self.requested.add(&pod.charge());
         self.used_ports.extend(pod.shape.host_ports.iter().cloned());
         self.pods.push(pod);
     }
@@ -124,7 +124,7 @@ impl NodeInfo {
     pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<Pod>> {
         let at = self.pods.iter().position(|pod| pod.uid() == uid)?;
         let pod = self.pods.swap_remove(at);
-        self.requested.subtract(&pod.shape.charge());
+        self.requested.subtract(&pod.charge());
         for port in &pod.shape.host_ports {
             if let Some(at) = self.used_ports.iter().position(|used| used == port) {
                 self.used_ports.swap_remove(at);

@@ -152,7 +152,8 @@ impl NodeInfos {
         if before.header().labels != pod.header().labels {
             kinds |= EventSet::POD_LABELS;
         }
-        if !Arc::ptr_eq(&before.shape, &pod.shape) && before.shape != pod.shape {
+        let shape = !Arc::ptr_eq(&before.shape, &pod.shape) && before.shape != pod.shape;
+        if shape || before.resized != pod.resized {
             kinds |= EventSet::POD_DELETE;
         }
         if !kinds.is_empty() {

@@ -168,17 +168,66 @@ impl PodShape {
     /// The resources of the Pod's task: its requests, or the smallest possible amount, because a task needs some
     /// resource.
     pub fn charge(&self) -> Amounts {
-        if self.requests.is_zero() {
-            return Amounts { cpu_milli: 1, ..Amounts::default() };
-        }
-        self.requests.clone()
+        chargeable(&self.requests)
     }
 }
 
-/// The Pod's requests: the sum of its containers, or the peak during initialization if that is higher. Sidecar init
-/// containers (`restartPolicy: Always`) count together with everything that starts after them.
+/// These requests, or the smallest possible amount if there are none.
+pub(crate) fn chargeable(requests: &Amounts) -> Amounts {
+    if requests.is_zero() {
+        return Amounts { cpu_milli: 1, ..Amounts::default() };
+    }
+    requests.clone()
+}
+
+/// The Pod's requests as its spec has them.
 fn requests(spec: &Value) -> Amounts {
-    let of = |container: &Value| Amounts::decode(access::get(container, &["resources", "requests"]));
+    let mut total = of_containers(spec, &|container| spec_requests(container));
+    add_pod_level(&mut total, spec);
+    total
+}
+
+/// The requests that count on the Pod's node if they are others than those of the spec: during a resize in place. Each
+/// resource counts with the largest amount of spec, allocation and cgroup, and a resize that the node can never grant
+/// counts only with what the Pod has.
+pub(crate) fn resized_requests(spec: &Value, status: &Value) -> Option<Amounts> {
+    let pending = access::list(status, &["conditions"])
+        .iter()
+        .find(|condition| access::text(condition, &["type"]) == "PodResizePending");
+    let infeasible = pending.is_some_and(|condition| access::text(condition, &["reason"]) == "Infeasible");
+    let own_status = |container: &Value| {
+        let name = access::text(container, &["name"]);
+        let lists = ["containerStatuses", "initContainerStatuses"];
+        let mut all = lists.iter().flat_map(|list| access::list(status, &[list]));
+        all.find(|own| access::text(own, &["name"]) == name)
+    };
+    let status_or_spec = |container: &Value, paths: &[&[&str]]| {
+        let own = own_status(container);
+        let found = paths.iter().find_map(|path| access::get(own?, path).filter(|list| list.is_object()));
+        match found {
+            Some(list) => Amounts::decode(Some(list)),
+            None if infeasible => Amounts::default(),
+            None => spec_requests(container),
+        }
+    };
+    const ALLOCATED: &[&str] = &["allocatedResources"];
+    const ACTUAL: &[&str] = &["resources", "requests"];
+    let mut total = of_containers(spec, &|container| status_or_spec(container, &[ALLOCATED]));
+    total.raise_to(&of_containers(spec, &|container| status_or_spec(container, &[ACTUAL, ALLOCATED])));
+    if !infeasible {
+        total.raise_to(&of_containers(spec, &|container| spec_requests(container)));
+    }
+    add_pod_level(&mut total, spec);
+    (total != requests(spec)).then_some(total)
+}
+
+fn spec_requests(container: &Value) -> Amounts {
+    Amounts::decode(access::get(container, &["resources", "requests"]))
+}
+
+/// The sum over the containers, or the peak during initialization if that is higher. Sidecar init containers
+/// (`restartPolicy: Always`) count together with everything that starts after them.
+fn of_containers(spec: &Value, of: &dyn Fn(&Value) -> Amounts) -> Amounts {
     let mut sidecars = Amounts::default();
     let mut peak = Amounts::default();
     for init in access::list(spec, &["initContainers"]) {
@@ -195,7 +244,12 @@ fn requests(spec: &Value) -> Amounts {
     for container in access::list(spec, &["containers"]) {
         total.add(&of(container));
     }
-    // Pod-level requests replace those of the containers.
+    total.raise_to(&peak);
+    total
+}
+
+/// Replaces requests of the containers by those of the Pod (`spec.resources`), and adds its overhead.
+fn add_pod_level(total: &mut Amounts, spec: &Value) {
     let whole = Amounts::decode(access::get(spec, &["resources", "requests"]));
     if whole.cpu_milli > 0 {
         total.cpu_milli = whole.cpu_milli;
@@ -203,9 +257,10 @@ fn requests(spec: &Value) -> Amounts {
     if whole.memory > 0 {
         total.memory = whole.memory;
     }
-    total.raise_to(&peak);
+    for (name, amount) in whole.others.iter().filter(|(name, _)| name.starts_with("hugepages-")) {
+        *total.other_mut(name) = *amount;
+    }
     total.add(&Amounts::decode(access::get(spec, &["overhead"])));
-    total
 }
 
 /// Interned shapes.

@@ -30,6 +30,8 @@ mod recovery;
 mod refusals;
 #[path = "tests/rejections.rs"]
 mod rejections;
+#[path = "tests/resizes.rs"]
+mod resizes;
 #[path = "tests/waiting.rs"]
 mod waiting;
 

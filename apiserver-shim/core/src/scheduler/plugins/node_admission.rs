@@ -74,7 +74,7 @@ impl Others {
             used_ports: node.used_ports.clone(),
         };
         for pod in without {
-            others.requested.subtract(&pod.shape.charge());
+            others.requested.subtract(&pod.charge());
             others.pods = others.pods.saturating_sub(1);
             for port in &pod.shape.host_ports {
                 if let Some(at) = others.used_ports.iter().position(|used| used == port) {
