@@ -19,9 +19,9 @@ pub(crate) struct Archives {
     socket: PathBuf,
     /// Where the imported ones are recorded: beside the runtime's images, so that both are removed together.
     record: PathBuf,
-    /// Each with its length and time of change.
+    /// Those of the directory's files that were imported, each with its length and time of change.
     imported: BTreeSet<String>,
-    /// Broken ones, which are not tried again before they change.
+    /// Those that are broken and not tried again before they change.
     broken: BTreeSet<String>,
 }
 
@@ -35,12 +35,14 @@ impl Archives {
     /// Imports what is new or changed. Without anything new, this is one `stat` for each archive.
     pub async fn import_new(&mut self) {
         let settled_before = SystemTime::now() - SETTLED_AFTER;
-        self.import(self.candidates(settled_before)).await;
+        let candidates = self.candidates(settled_before);
+        self.import(candidates).await;
     }
 
     /// The same at the start of the runtime, before the first Pod: also what was written just now.
     pub async fn import_all(&mut self) {
-        self.import(self.candidates(SystemTime::now() + SETTLED_AFTER)).await;
+        let candidates = self.candidates(SystemTime::now() + SETTLED_AFTER);
+        self.import(candidates).await;
     }
 
     async fn import(&mut self, candidates: Vec<(PathBuf, String)>) {
@@ -62,18 +64,30 @@ impl Archives {
     }
 
     /// Archives that are neither imported nor broken, and not written after this time, with their versions, ordered by path.
-    fn candidates(&self, settled_before: SystemTime) -> Vec<(PathBuf, String)> {
-        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let mut found: Vec<(PathBuf, String)> = entries
-            .filter_map(|entry| {
-                let path = entry.path();
-                let metadata = std::fs::metadata(&path).ok().filter(|metadata| metadata.is_file())?;
-                let version = version(&path, &metadata);
-                let is_new = !self.imported.contains(&version) && !self.broken.contains(&version);
-                (is_archive(&path) && is_new && is_settled(&metadata, settled_before))
-                    .then_some((path, version))
-            })
-            .collect();
+    /// Versions without a file are forgotten, so that there are never more than files.
+    fn candidates(&mut self, settled_before: SystemTime) -> Vec<(PathBuf, String)> {
+        // A directory that cannot be read says nothing about its files.
+        let Ok(entries) = std::fs::read_dir(&self.dir) else { return Vec::new() };
+        let mut present = BTreeSet::new();
+        let mut found = Vec::new();
+        for path in entries.flatten().map(|entry| entry.path()).filter(|path| is_archive(path)) {
+            let Ok(metadata) = std::fs::metadata(&path) else { continue };
+            if !metadata.is_file() {
+                continue;
+            }
+            let version = version(&path, &metadata);
+            let is_new = !self.imported.contains(&version) && !self.broken.contains(&version);
+            if is_new && is_settled(&metadata, settled_before) {
+                found.push((path, version.clone()));
+            }
+            present.insert(version);
+        }
+        self.broken.retain(|version| present.contains(version));
+        let before = self.imported.len();
+        self.imported.retain(|version| present.contains(version));
+        if self.imported.len() < before {
+            self.write_record();
+        }
         found.sort();
         found
     }
@@ -123,7 +137,7 @@ mod tests {
         let open = || Archives::open(dir.path().to_owned(), PathBuf::new(), record.clone());
         let mut archives = open();
         let later = || SystemTime::now() + Duration::from_secs(5);
-        let names = |archives: &Archives, now| -> Vec<String> {
+        let names = |archives: &mut Archives, now| -> Vec<String> {
             let found = archives.candidates(now).into_iter();
             found.map(|(path, _)| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
         };
@@ -132,15 +146,24 @@ mod tests {
         }
         std::fs::create_dir(dir.path().join("d.tar")).unwrap();
         let earlier = SystemTime::now() - Duration::from_secs(5);
-        assert_eq!(names(&archives, earlier), [""; 0], "they may still be written");
-        assert_eq!(names(&archives, later()), ["a.tar", "b.tar.gz", "c.tgz"]);
-        archives.imported.extend(archives.candidates(later()).into_iter().map(|(_, version)| version));
+        assert_eq!(names(&mut archives, earlier), [""; 0], "they may still be written");
+        assert_eq!(names(&mut archives, later()), ["a.tar", "b.tar.gz", "c.tgz"]);
+        let found = archives.candidates(later());
+        archives.imported.extend(found.into_iter().map(|(_, version)| version));
         archives.write_record();
-        assert_eq!(names(&open(), later()), [""; 0], "after a restart");
+        assert_eq!(names(&mut open(), later()), [""; 0], "after a restart");
         std::fs::write(dir.path().join("a.tar"), "changed").unwrap();
-        assert_eq!(names(&open(), later()), ["a.tar"]);
+        archives = open();
+        assert_eq!(names(&mut archives, later()), ["a.tar"]);
+        // What is recorded of files that have changed or are gone is forgotten.
+        assert_eq!(archives.imported.len(), 2);
+        std::fs::remove_file(dir.path().join("b.tar.gz")).unwrap();
+        archives.broken.insert("1 0 gone.tar".to_owned());
+        assert_eq!(names(&mut archives, later()), ["a.tar"]);
+        assert_eq!((archives.imported.len(), archives.broken.len()), (1, 0));
+        assert_eq!(std::fs::read_to_string(&record).unwrap().lines().count(), 1);
         // Without the runtime's images, there is no record either.
         std::fs::remove_file(&record).unwrap();
-        assert_eq!(names(&open(), later()).len(), 3);
+        assert_eq!(names(&mut open(), later()), ["a.tar", "c.tgz"]);
     }
 }

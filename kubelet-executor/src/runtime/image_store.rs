@@ -24,8 +24,10 @@ pub enum ImageStoreError {
     NoRuntime(PathBuf, #[source] cri::Error),
     #[error("reading the archive")]
     Read(#[source] io::Error),
+    #[error("the runtime does not take it: {0}")]
+    Refused(String),
     #[error(transparent)]
-    Import(#[from] images::ImageError),
+    Import(images::ImageError),
     #[error("the archive names no image; save it by its name, as with: docker save NAME:TAG")]
     Unnamed,
     #[error("the runtime does not show the imported image {0}")]
@@ -94,7 +96,8 @@ impl ImageStore {
     ) -> Result<Vec<String>, ImageStoreError> {
         let mut file = tempfile_in(scratch).map_err(ImageStoreError::Read)?;
         io::copy(archive, &mut file.1).map_err(ImageStoreError::Read)?;
-        let names = images::import(&self.socket, &file.0.0).await?;
+        let imported = images::import(&self.socket, &file.0.0).await;
+        let names = imported.map_err(|error| without_copy(error, &file.0.0))?;
         if names.is_empty() {
             return Err(ImageStoreError::Unnamed);
         }
@@ -108,6 +111,17 @@ impl ImageStore {
             }
         }
         Ok(names)
+    }
+}
+
+/// An error about the copy of an archive, which its owner has not named.
+fn without_copy(error: images::ImageError, copy: &Path) -> ImageStoreError {
+    match error {
+        images::ImageError::Archive(_, why) => ImageStoreError::Read(why),
+        images::ImageError::Import(_, text) => {
+            ImageStoreError::Refused(text.replace(&copy.display().to_string(), "the archive"))
+        }
+        other => ImageStoreError::Import(other),
     }
 }
 
@@ -125,4 +139,24 @@ fn tempfile_in(scratch: &Path) -> io::Result<(Scratch, std::fs::File)> {
     let path = scratch.join(format!(".import-{}", uuid::Uuid::new_v4()));
     let file = std::fs::File::create_new(&path)?;
     Ok((Scratch(path), file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_do_not_name_the_copy_of_an_archive() {
+        let copy = Path::new("/data/node/import/.import-1");
+        let show = |error: images::ImageError| {
+            let error = without_copy(error, copy);
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            format!("{error}{}", cause.unwrap_or_default())
+        };
+        let broken = images::ImageError::Archive(copy.to_owned(), io::Error::other("no index.json"));
+        assert_eq!(show(broken), "reading the archive: no index.json");
+        let text = "ctr: open /data/node/import/.import-1: broken";
+        let refused = images::ImageError::Import(copy.to_owned(), text.to_owned());
+        assert_eq!(show(refused), "the runtime does not take it: ctr: open the archive: broken");
+    }
 }

@@ -239,7 +239,10 @@ pub async fn import(socket: &Path, tar: &Path) -> Result<Vec<String>, ImageError
     if output.status.success() {
         return Ok(names);
     }
-    let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let mut text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if let Some(plain) = &plain {
+        text = text.replace(&plain.0.display().to_string(), &tar.display().to_string());
+    }
     Err(ImageError::Import(tar.to_owned(), text))
 }
 
