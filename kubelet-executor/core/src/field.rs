@@ -16,9 +16,9 @@ pub struct Node {
     pub pod_ips: Vec<String>,
     /// Allocatable CPU in thousandths; the default of `limits.cpu`.
     pub cpu_milli: i64,
-    /// Memory; the default of `limits.memory`.
+    /// Allocatable memory; the default of `limits.memory`.
     pub memory_bytes: i64,
-    /// Disk; the default of `limits.ephemeral-storage`.
+    /// Allocatable disk; the default of `limits.ephemeral-storage`.
     pub disk_bytes: i64,
 }
 

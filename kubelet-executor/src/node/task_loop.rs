@@ -214,7 +214,8 @@ impl Node {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Subscribed { .. } => {
+            Event::Subscribed { agent, executor, .. } => {
+                self.context.subscribed(&agent, &executor);
                 self.pods.state().subscribed_since = Some(Instant::now());
                 tracing::info!("subscribed to the agent");
             }

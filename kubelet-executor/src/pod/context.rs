@@ -1,9 +1,10 @@
 //! State shared by all parts of the executor.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use executor_core::{admission::NodeCapabilities, field, spec, sysctl};
 use k8s_openapi::api::core::v1::Pod;
+use kernel_model::{agent::AgentInfo, executor::ExecutorInfo, resources::Resources};
 use tokio::sync::{Notify, watch};
 
 use crate::{
@@ -24,6 +25,8 @@ pub(crate) struct NodeContext {
     pub metrics: Arc<Metrics>,
     pub resolver: Resolver,
     pub capacity: MachineCapacity,
+    /// What Pods may use, as the agent has told; nothing before the first subscription.
+    pub allocatable: Mutex<Option<Allocatable>>,
     /// Whether the disk of the node's directory is almost full.
     pub disk_pressure: watch::Sender<bool>,
     /// What the Pods have been allocated.
@@ -67,6 +70,24 @@ impl MachineCapacity {
     }
 }
 
+/// The resources of the node that Pods may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Allocatable {
+    pub cpu_milli: i64,
+    pub memory_bytes: i64,
+    pub disk_bytes: i64,
+}
+
+impl Allocatable {
+    /// The agent's resources without the executor's own share.
+    pub fn of(agent: &Resources, executor: &Resources) -> Self {
+        let left = |name| agent.scalar(name).0.saturating_sub(executor.scalar(name).0).max(0);
+        // Scalars are in thousandths, here of CPUs and MiB.
+        let bytes = |name| i64::try_from(i128::from(left(name)) * (1 << 20) / 1000).unwrap_or(i64::MAX);
+        Self { cpu_milli: left("cpus"), memory_bytes: bytes("mem"), disk_bytes: bytes("disk") }
+    }
+}
+
 /// What the node allows by its configuration, and what the kernel can enforce.
 pub(crate) fn capabilities(config: &Config) -> NodeCapabilities {
     let parse = |text: &String| match sysctl::Pattern::parse(text) {
@@ -86,14 +107,23 @@ pub(crate) fn capabilities(config: &Config) -> NodeCapabilities {
 impl NodeContext {
     /// The node's values for the downward API.
     pub fn node(&self, pod_ips: Vec<String>) -> field::Node {
+        let MachineCapacity { cpu_milli, memory_bytes, disk_bytes, .. } = self.capacity;
+        let known = *self.allocatable.lock().unwrap_or_else(PoisonError::into_inner);
+        let allocatable = known.unwrap_or(Allocatable { cpu_milli, memory_bytes, disk_bytes });
         field::Node {
             name: self.config.node_name.clone(),
             ip: self.config.node_ip.clone(),
             pod_ips,
-            cpu_milli: self.capacity.cpu_milli,
-            memory_bytes: self.capacity.memory_bytes,
-            disk_bytes: self.capacity.disk_bytes,
+            cpu_milli: allocatable.cpu_milli,
+            memory_bytes: allocatable.memory_bytes,
+            disk_bytes: allocatable.disk_bytes,
         }
+    }
+
+    /// Takes the resources of which the agent tells at each subscription.
+    pub fn subscribed(&self, agent: &AgentInfo, executor: &ExecutorInfo) {
+        let allocatable = Allocatable::of(&agent.resources, &executor.resources);
+        *self.allocatable.lock().unwrap_or_else(PoisonError::into_inner) = Some(allocatable);
     }
 
     /// A Pod's grace period when the node stops.
@@ -105,5 +135,18 @@ impl NodeContext {
     /// The labels of everything of this node in the runtime.
     pub fn own_labels(&self) -> Vec<(String, String)> {
         vec![(crate::runtime::labels::NODE_TAG.to_owned(), self.tag.clone())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_may_use_what_the_executor_does_not() {
+        let agent: Resources = "cpus:4;mem:2048.5;disk:100".parse().unwrap();
+        let executor: Resources = "cpus:0.1;mem:32;disk:200".parse().unwrap();
+        let expected = Allocatable { cpu_milli: 3900, memory_bytes: (2016 << 20) + (1 << 19), disk_bytes: 0 };
+        assert_eq!(Allocatable::of(&agent, &executor), expected);
     }
 }

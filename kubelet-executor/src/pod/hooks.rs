@@ -151,17 +151,14 @@ impl ExecFailure {
         }
     }
 
-    /// The failure of a probe: the command's output, if there is any.
+    /// The failure of a probe: the command's output as it is, which may be nothing, as upstream.
     fn of_probe(self, late: impl FnOnce() -> String) -> ProbeFailure {
-        let output = self.output().trim().to_owned();
+        let output = self.output();
         match self {
             Self::Runtime(error) if error.kind == cri::ErrorKind::DeadlineExceeded => {
                 ProbeFailure::Failed(late())
             }
             Self::Runtime(error) => ProbeFailure::Errored(error.message),
-            Self::Exited { code, .. } if output.is_empty() => {
-                ProbeFailure::Failed(format!("command exited with {code}"))
-            }
             Self::Exited { .. } => ProbeFailure::Failed(output),
         }
     }

