@@ -1,7 +1,10 @@
 //! Rules for documents: every invariant names a test, every path exists, every crate is on the code map, every decision page
-//! has its four parts, manifests inherit from the workspace.
+//! has its four parts, lines are not too long, manifests inherit from the workspace.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 
@@ -13,15 +16,19 @@ pub fn check(sources: &[Source]) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     invariants(&map, sources, &mut findings);
     paths("ARCHITECTURE.md", &map, sources, &mut findings);
+    for path in documents()? {
+        long_lines(&path.display().to_string(), &fs::read_to_string(&path)?, &mut findings);
+    }
     manifests(&map, &mut findings)?;
     decisions(sources, &mut findings)?;
     Ok(findings)
 }
 
-/// Each line of ARCHITECTURE.md that begins with `- **INV-nn**` must name an existing test function.
+/// Each item of ARCHITECTURE.md that begins with `- **INV-nn**` must name an existing test function.
 fn invariants(map: &str, sources: &[Source], findings: &mut Vec<Finding>) {
-    for line in map.lines() {
-        let Some(rest) = line.strip_prefix("- **INV-") else { continue };
+    for item in map.split("\n- ").skip(1) {
+        let item = item.split("\n\n").next().unwrap_or_default();
+        let Some(rest) = item.strip_prefix("**INV-") else { continue };
         let number = rest.split('*').next().unwrap_or_default();
         let tests: Vec<&str> =
             rest.split('`').skip(1).step_by(2).filter(|name| is_identifier(name)).collect();
@@ -47,6 +54,44 @@ fn paths(document: &str, text: &str, sources: &[Source], findings: &mut Vec<Find
         };
         if !exists {
             findings.push(Finding(format!("{document}: the path `{token}` does not exist")));
+        }
+    }
+}
+
+/// The longest line of a document, as of a source file.
+const LINE_CHARS_MAX: usize = 140;
+
+/// The documents at the root and below `docs`.
+fn documents() -> anyhow::Result<Vec<PathBuf>> {
+    let (mut found, mut folders) = (Vec::new(), vec![PathBuf::from("docs")]);
+    let mut take = |path: PathBuf| match path.extension().is_some_and(|extension| extension == "md") {
+        true => found.push(path),
+        false => {}
+    };
+    for entry in fs::read_dir(".")? {
+        take(PathBuf::from(entry?.file_name()));
+    }
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("{} is missing", folder.display()))? {
+            let path = entry?.path();
+            if path.is_dir() { folders.push(path) } else { take(path) }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Lines that are too long, other than rows of tables and what is fenced, which cannot be broken.
+fn long_lines(document: &str, text: &str, findings: &mut Vec<Finding>) {
+    let mut fenced = false;
+    for (at, line) in text.lines().enumerate() {
+        fenced ^= line.trim_start().starts_with("```");
+        let length = line.chars().count();
+        if length > LINE_CHARS_MAX && !fenced && !line.starts_with('|') {
+            let number = at + 1;
+            findings.push(Finding(format!(
+                "{document}:{number}: {length} characters, more than {LINE_CHARS_MAX}"
+            )));
         }
     }
 }
@@ -96,6 +141,27 @@ fn decisions(sources: &[Source], findings: &mut Vec<Finding>) -> anyhow::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lines_are_found_outside_of_tables_and_fences() {
+        let long = "x".repeat(LINE_CHARS_MAX + 1);
+        let text =
+            format!("{long}\n| {long} |\n```\n{long}\n```\n- {long}\n{}\n", "ä".repeat(LINE_CHARS_MAX));
+        let mut findings = Vec::new();
+        long_lines("X.md", &text, &mut findings);
+        let found: Vec<&str> = findings.iter().map(|finding| finding.0.as_str()).collect();
+        assert_eq!(found, ["X.md:1: 141 characters, more than 140", "X.md:6: 143 characters, more than 140"]);
+    }
+
+    #[test]
+    fn an_invariant_names_its_test_on_any_of_its_lines() {
+        let sources = [Source { path: "a.rs".to_owned(), text: "fn holds() {}".to_owned() }];
+        let map = "x\n- **INV-01** a\n  b. `holds`\n- **INV-02** c. `gone`\n\n`holds`\n";
+        let mut findings = Vec::new();
+        invariants(map, &sources, &mut findings);
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].0.contains("INV-02"), "{}", findings[0].0);
+    }
 
     #[test]
     fn paths_that_do_not_exist_are_found() {

@@ -225,10 +225,10 @@ fn a_silent_framework_leaves_the_others_their_half() {
             // The first lease, and from then on.
             let begin = s.play(Duration::from_secs(31))[&greedy];
             let later = s.play(Duration::from_secs(120))[&greedy];
-            println!(
+            let case = format!(
                 "{agents} x {resources}, silent first {silent_first}: {begin:.1}, then {later:.1} of {slots}"
             );
-            assert!(later >= slots / 2.0, "{later} of {slots}: {agents} x {resources}");
+            assert!(later >= slots / 2.0, "{case}");
         }
     }
 }
@@ -247,8 +247,7 @@ fn frameworks_that_fall_silent_do_not_collect_pieces() {
     s.play(Duration::from_secs(45));
     let used = s.play(Duration::from_secs(60));
     let total: f64 = greedy.iter().map(|id| used[id]).sum();
-    println!("{total:.1} of 80 slots are in use, {} offers", s.offers);
-    assert!(total > 70.0, "{total} of 80 slots are in use");
+    assert!(total > 70.0, "{total:.1} of 80 slots are in use, {} offers", s.offers);
 }
 
 #[test]
