@@ -29,6 +29,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         advertise: [127, 0, 0, 1].into(),
         names: ServerNames::default(),
         audit: None,
+        admission: Default::default(),
+        service_cidr: Default::default(),
         build: BuildInfo::default(),
     };
     let server = start(options).await?;

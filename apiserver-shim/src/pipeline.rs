@@ -35,7 +35,9 @@ mod pod_status;
 mod update;
 
 pub use crate::storage::preconditions::Preconditions;
-pub use admission::{AdmissionChain, AdmissionPlugin, Attributes, ReinvocationPolicy};
+pub use admission::{
+    AdmissionChain, AdmissionConfiguration, AdmissionPlugin, Attributes, ReinvocationPolicy,
+};
 pub use binding::{BINDING, BoundPod, PreparedOutcome};
 pub use context::{Identity, Operation, RequestContext};
 pub use delete::DeletionOutcome;
@@ -126,8 +128,13 @@ pub struct Pipeline {
 impl Pipeline {
     /// Creates a pipeline with the built-in admission plugins.
     pub fn new(registry: Registry) -> Pipeline {
+        Pipeline::configured(registry, &AdmissionConfiguration::default())
+    }
+
+    /// Creates a pipeline with the built-in admission plugins, as an administrator has configured them.
+    pub fn configured(registry: Registry, configuration: &AdmissionConfiguration) -> Pipeline {
         let access = AccessControl::new(registry.clone());
-        let admission = AdmissionChain::new(admission::built_in(&registry, &access));
+        let admission = AdmissionChain::new(admission::built_in(&registry, &access, configuration));
         Pipeline { registry, access, admission, audit: None }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper_util::service::TowerToHyperService;
+use shim_core::service_cidr::ServiceCidr;
 use shim_model::status::Status;
 use shim_pki::{Pki, PkiError, ServerNames, identity};
 use store::Store;
@@ -25,7 +26,7 @@ pub use crate::http::version::BuildInfo;
 use crate::metrics::Registry as Metrics;
 use crate::metrics::requests::{INFLIGHT_PERIOD, RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{AdmissionConfiguration, Pipeline};
 use crate::storage::registry::Registry;
 
 pub mod bootstrap;
@@ -60,6 +61,10 @@ pub struct ApiOptions {
     pub names: ServerNames,
     /// The audit log and policy; `None` disables audit.
     pub audit: Option<AuditOptions>,
+    /// The configuration of admission plugins.
+    pub admission: AdmissionConfiguration,
+    /// The range of cluster IPs.
+    pub service_cidr: ServiceCidr,
     /// What `/version` says of this build.
     pub build: BuildInfo,
 }
@@ -103,7 +108,7 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     let listener = TcpListener::bind(address).await.map_err(listen)?;
     let local = listener.local_addr().map_err(listen)?;
     let mut names = options.names;
-    names.addresses.extend([options.advertise, local.ip()]);
+    names.addresses.extend([options.advertise, local.ip(), options.service_cidr.api_server().into()]);
     let now = SystemTime::now();
     let authority = &options.pki.authority;
     let serving = authority.issue_server(&names, now)?;
@@ -117,7 +122,8 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     let kubelet = authority.issue_kubelet_client(now)?;
     let pair = Some((kubelet.certificate.as_str(), kubelet.key.as_str()));
     let node_tls = client_config(authority.certificate(), pair, ALPN_HTTP1)?;
-    let registry = Registry::open(options.store).await.map_err(StartError::Store)?;
+    let registry =
+        Registry::open_with(options.store, options.service_cidr).await.map_err(StartError::Store)?;
     let audit = match options.audit {
         None => None,
         Some(audit) => {
@@ -128,7 +134,7 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     let authenticator =
         Authenticator::new(registry.clone(), &options.pki.service_account_key, DEFAULT_AUDIENCE)?;
     let api = Api::new(
-        registry,
+        Pipeline::configured(registry, &options.admission),
         authenticator,
         NodeEndpoints::default(),
         node_client(node_tls),

@@ -138,9 +138,9 @@ pub async fn obtain_network(
     arguments: &AgentArguments,
     progress: &Progress,
 ) -> anyhow::Result<Network> {
-    let previous = files.read_config().ok().and_then(|config| config.pod_cidr);
-    let range = source.obtain(arguments.pod_cidr, previous, progress).await?;
-    Ok(Network { source, range })
+    let previous = files.read_config().ok();
+    let addresses = source.obtain(arguments.pod_cidr, previous, progress).await?;
+    Ok(Network { source, addresses })
 }
 
 /// Starts the agent of this machine.
@@ -155,15 +155,16 @@ pub async fn start(
 ) -> anyhow::Result<AgentHandle> {
     let name = node::name(arguments)?;
     let beside_server = matches!(network.source, Source::Local(..));
-    let pod_cidr = match network.range {
+    let virtual_ranges = network.addresses.virtual_ranges;
+    let pod_cidr = match network.addresses.range {
         AddressRange::Assigned(cidr) => Some(cidr),
         AddressRange::Exhausted(why) => {
             progress.note(&format!("warning: no Pods run on this machine: {why}"));
-            configure_later(network.source, &name, files, arguments);
+            configure_later(network.source, &name, files, arguments, virtual_ranges.clone());
             None
         }
     };
-    files.write_config(&name, node::advertised(arguments), arguments, pod_cidr.as_deref())?;
+    files.write_config(&name, arguments, pod_cidr.as_deref(), &virtual_ranges)?;
     if arguments.example_images {
         progress.doing("building the example's images");
         example_images::build_examples(&files.root.join("images"))?;
@@ -197,11 +198,17 @@ pub async fn start(
 }
 
 /// Writes the executor's configuration again once a Pod CIDR is free. The server has no Pods for this machine until then.
-fn configure_later(source: Source, name: &str, files: &NodeFiles, arguments: &AgentArguments) {
+fn configure_later(
+    source: Source,
+    name: &str,
+    files: &NodeFiles,
+    arguments: &AgentArguments,
+    virtual_ranges: Vec<String>,
+) {
     let (name, files, arguments) = (name.to_owned(), files.clone(), arguments.clone());
     tokio::spawn(async move {
         let cidr = source.wait_until_assigned().await;
-        if let Err(error) = files.write_config(&name, node::advertised(&arguments), &arguments, Some(&cidr)) {
+        if let Err(error) = files.write_config(&name, &arguments, Some(&cidr), &virtual_ranges) {
             tracing::error!(%error, cidr, "the assigned Pod CIDR cannot be stored");
         }
     });

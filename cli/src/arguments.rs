@@ -11,7 +11,10 @@ use std::{
 
 use apiserver_shim::{
     auth::audit::AuditMode,
-    storage::pod_cidrs::{Cidr, NODE_BITS},
+    storage::{
+        pod_cidrs::{Cidr, NODE_BITS},
+        service_addresses::{DEFAULT_SERVICE_CIDR, ServiceCidr},
+    },
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -206,6 +209,9 @@ pub struct ServerArguments {
     /// Prefix length of a Node's part of the cluster CIDR
     #[arg(long, value_name = "BITS", default_value_t = 24)]
     pub node_cidr_mask_size: u8,
+    /// IPv4 range of the Services' cluster IPs; nodes learn it when their agent starts
+    #[arg(long, visible_alias = "service-cluster-ip-range", value_name = "CIDR", default_value = DEFAULT_SERVICE_CIDR)]
+    pub service_cidr: ServiceCidr,
     /// Number of simulated agents, which report tasks as running and run nothing, for load tests
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub hollow_nodes: u32,
@@ -215,6 +221,9 @@ pub struct ServerArguments {
     /// File with a KubeSchedulerConfiguration: profiles and their plugins [default: one profile, default-scheduler]
     #[arg(long, value_name = "PATH")]
     pub scheduler_config: Option<PathBuf>,
+    /// File with an AdmissionConfiguration: Pod Security's defaults and exemptions [default: privileged, none exempt]
+    #[arg(long, value_name = "PATH")]
+    pub admission_control_config_file: Option<PathBuf>,
     /// File with Mesos ACLs in JSON ('run_tasks' and 'permissive'): the users that principals may run tasks as
     #[arg(long, visible_alias = "acls", value_name = "PATH")]
     pub mesos_acls: Option<PathBuf>,

@@ -107,15 +107,15 @@ impl NodeFiles {
     pub fn write_config(
         &self,
         name: &str,
-        ip: IpAddr,
         arguments: &AgentArguments,
         pod_cidr: Option<&str>,
+        virtual_ranges: &[String],
     ) -> anyhow::Result<()> {
         let api_server = std::fs::read_to_string(self.api_server())
             .with_context(|| format!("cannot read {}", self.api_server().display()))?;
         let config = serde_json::json!({
             "node_name": name,
-            "node_ip": ip.to_string(),
+            "node_ip": advertised(arguments).to_string(),
             "root_dir": self.root,
             "api_server": api_server.trim(),
             "ca_file": self.authority(),
@@ -123,6 +123,7 @@ impl NodeFiles {
             "key_file": self.key(),
             "cri_endpoint": arguments.cri_endpoint,
             "pod_cidr": pod_cidr,
+            "virtual_ranges": virtual_ranges,
             "allowed_unsafe_sysctls": arguments.allowed_unsafe_sysctls,
             "stop_grace_max_ms": arguments.shutdown_grace_period.map(|longest| longest.as_millis() as u64),
         });

@@ -3,8 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::bail;
-use apiserver_shim::storage::pod_cidrs::{AssignError, Cidr, PodCidrError, PodCidrs};
-use kernel::agent_link::{AddressRange, AddressRangeError, LinkError, request_address_range};
+use apiserver_shim::storage::{
+    pod_cidrs::{AssignError, Cidr, PodCidrError, PodCidrs},
+    service_addresses::ServiceCidr,
+};
+use kernel::agent_link::{AddressRange, AddressRangeError, Addresses, LinkError, request_address_range};
 
 use crate::progress::Progress;
 
@@ -22,23 +25,32 @@ pub enum Source {
     /// The server at this `host:port`, with the node's certificate.
     Remote(String, Arc<rustls::ClientConfig>),
     /// The server in this process, for the node of this name.
-    Local(PodCidrs, String),
+    Local(Ranges, String),
 }
 
-/// The Pod CIDR of this machine, and where it came from.
+/// The addresses of this machine, and where they came from.
 pub struct Network {
     pub(crate) source: Source,
-    pub(crate) range: AddressRange,
+    pub(crate) addresses: Addresses,
+}
+
+/// The server's ranges.
+#[derive(Clone)]
+pub struct Ranges {
+    /// Those of Pods.
+    pub pod_cidrs: PodCidrs,
+    /// That of Services.
+    pub service_cidr: ServiceCidr,
 }
 
 impl Source {
-    async fn request(&self, requested: Option<Cidr>) -> Result<AddressRange, LinkError> {
+    async fn request(&self, requested: Option<Cidr>) -> Result<Addresses, LinkError> {
         match self {
             Source::Remote(master, tls) => {
                 let requested = requested.map(|cidr| cidr.to_string());
                 request_address_range(master, tls, requested.as_deref()).await
             }
-            Source::Local(pod_cidrs, node) => assign(pod_cidrs, node, requested).await.map_err(|e| match e {
+            Source::Local(ranges, node) => ranges.assign(node, requested).await.map_err(|e| match e {
                 AddressRangeError::Refused(text) => LinkError::Refused { status: CONFLICT, text },
                 AddressRangeError::Unavailable(text) => LinkError::Unreachable(text),
             }),
@@ -50,21 +62,23 @@ impl Source {
     pub async fn obtain(
         &self,
         requested: Option<Cidr>,
-        previous: Option<String>,
+        previous: Option<kubelet_executor::Config>,
         progress: &Progress,
-    ) -> anyhow::Result<AddressRange> {
-        let previous = previous.filter(|cidr| requested.is_none_or(|wanted| wanted.to_string() == *cidr));
+    ) -> anyhow::Result<Addresses> {
+        let previous = previous.and_then(|config| Some((config.pod_cidr?, config.virtual_ranges)));
+        let previous =
+            previous.filter(|(cidr, _)| requested.is_none_or(|wanted| wanted.to_string() == *cidr));
         let mut pause = PAUSE_MIN;
         loop {
             let error = match self.request(requested).await {
-                Ok(range) => return Ok(range),
+                Ok(addresses) => return Ok(addresses),
                 Err(LinkError::Refused { status: CONFLICT, text }) => bail!("{text}; set another --pod-cidr"),
                 Err(error @ LinkError::KubernetesApi) => bail!("{error}"),
                 Err(error) => error,
             };
-            if let Some(previous) = previous {
+            if let Some((previous, virtual_ranges)) = previous {
                 tracing::warn!(%error, previous, "the server assigns no Pod CIDR; using the previous one");
-                return Ok(AddressRange::Assigned(previous));
+                return Ok(Addresses { range: AddressRange::Assigned(previous), virtual_ranges });
             }
             if pause == PAUSE_MIN {
                 progress.note(&format!("waiting for the server to assign a Pod CIDR: {error}"));
@@ -78,7 +92,7 @@ impl Source {
     pub async fn wait_until_assigned(&self) -> String {
         loop {
             tokio::time::sleep(PAUSE_MAX).await;
-            match self.request(None).await {
+            match self.request(None).await.map(|addresses| addresses.range) {
                 Ok(AddressRange::Assigned(range)) => return range,
                 Ok(AddressRange::Exhausted(_)) => {}
                 Err(error) => tracing::debug!(%error, "no Pod CIDR yet"),
@@ -87,18 +101,19 @@ impl Source {
     }
 }
 
-/// Assigns a Pod CIDR to a node, in the terms of the agent link.
-pub async fn assign(
-    pod_cidrs: &PodCidrs,
-    node: &str,
-    requested: Option<Cidr>,
-) -> Result<AddressRange, AddressRangeError> {
-    match pod_cidrs.assign(node, requested).await {
-        Ok(cidr) => Ok(AddressRange::Assigned(cidr.to_string())),
-        Err(PodCidrError::Refused(error @ AssignError::Exhausted(_))) => {
-            Ok(AddressRange::Exhausted(error.to_string()))
-        }
-        Err(PodCidrError::Refused(error)) => Err(AddressRangeError::Refused(error.to_string())),
-        Err(error @ PodCidrError::Unavailable(_)) => Err(AddressRangeError::Unavailable(error.to_string())),
+impl Ranges {
+    /// Assigns a Pod CIDR to a node, in the terms of the agent link.
+    pub async fn assign(&self, node: &str, requested: Option<Cidr>) -> Result<Addresses, AddressRangeError> {
+        let range = match self.pod_cidrs.assign(node, requested).await {
+            Ok(cidr) => AddressRange::Assigned(cidr.to_string()),
+            Err(PodCidrError::Refused(error @ AssignError::Exhausted(_))) => {
+                AddressRange::Exhausted(error.to_string())
+            }
+            Err(PodCidrError::Refused(error)) => return Err(AddressRangeError::Refused(error.to_string())),
+            Err(error @ PodCidrError::Unavailable(_)) => {
+                return Err(AddressRangeError::Unavailable(error.to_string()));
+            }
+        };
+        Ok(Addresses { range, virtual_ranges: vec![self.service_cidr.to_string()] })
     }
 }

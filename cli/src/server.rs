@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 use anyhow::{Context, bail};
 use apiserver_shim::{
     auth::audit::{AuditOptions, Policy, PolicyError},
+    pipeline::admission::AdmissionConfiguration,
     scheduler::{SchedulerConfiguration, read_configuration},
     server::{
         ApiHandle, ApiOptions,
@@ -13,7 +14,7 @@ use apiserver_shim::{
     storage::pod_cidrs::{ClusterCidr, InvalidCidr, PodCidrs},
 };
 use kernel::{
-    agent_link::{AddressRange, AddressRangeError, JoinAuthority, JoinRefusal, JoinRequest, Joined},
+    agent_link::{AddressRangeError, Addresses, JoinAuthority, JoinRefusal, JoinRequest, Joined},
     driver::SchedulerDriver,
     hollow::HollowHandle,
     server::{AgentEndpoint, MasterHandle, MasterOptions},
@@ -30,7 +31,7 @@ use crate::{
     data_directory::{DataDirectory, running::RunningProcess},
     hollow,
     mesos_access::{self, MesosAccess},
-    pod_network,
+    pod_network::Ranges,
     preflight::{self, Listener},
     progress::Progress,
     ready,
@@ -44,7 +45,7 @@ pub struct Running {
     pub(crate) master: MasterHandle,
     pub(crate) api: ApiHandle,
     pub(crate) pki: Arc<Pki>,
-    pub(crate) pod_cidrs: PodCidrs,
+    pub(crate) ranges: Ranges,
     /// Base URL of the Kubernetes API.
     pub api_url: String,
     pub(crate) kubeconfigs: Kubeconfigs,
@@ -128,7 +129,12 @@ pub async fn start(
     user_kubeconfig: Option<UserKubeconfig>,
     progress: &Progress,
 ) -> anyhow::Result<Running> {
+    let cluster_cidr = ClusterCidr::new(arguments.cluster_cidr, arguments.node_cidr_mask_size)?;
+    if arguments.service_cidr.cidr().overlaps(arguments.cluster_cidr) {
+        bail!("--service-cidr {} overlaps --cluster-cidr {}", arguments.service_cidr, arguments.cluster_cidr);
+    }
     let audit = audit(arguments)?;
+    let admission = admission_configuration(arguments)?;
     let scheduler_configuration = scheduler_configuration(arguments)?;
     progress.doing("opening the store");
     let store = open_store(data, &arguments.store).await?;
@@ -139,10 +145,9 @@ pub async fn start(
     let api_url = format!("https://{}", SocketAddr::new(ip, arguments.api_listen.port()));
 
     progress.doing("starting the master");
-    let cluster_cidr = ClusterCidr::new(arguments.cluster_cidr, arguments.node_cidr_mask_size)?;
-    let pod_cidrs = PodCidrs::new(Arc::clone(&store), cluster_cidr);
-    let authority =
-        Authority { pki: Arc::clone(&pki), api_url: api_url.clone(), pod_cidrs: pod_cidrs.clone() };
+    let service_cidr = arguments.service_cidr;
+    let ranges = Ranges { pod_cidrs: PodCidrs::new(Arc::clone(&store), cluster_cidr), service_cidr };
+    let authority = Authority { pki: Arc::clone(&pki), api_url: api_url.clone(), ranges: ranges.clone() };
     let master = start_master(arguments, mesos, &store, authority).await?;
     let driver: Arc<dyn SchedulerDriver> = Arc::new(master.in_process_driver());
     progress.doing("starting the API");
@@ -153,6 +158,8 @@ pub async fn start(
         advertise: ip,
         names: subject_names(&arguments.tls_san),
         audit,
+        admission,
+        service_cidr,
         build: build::info(),
     })
     .await?;
@@ -160,7 +167,7 @@ pub async fn start(
         pipeline: api.pipeline().clone(),
         driver,
         node_endpoints: api.node_endpoints().clone(),
-        pod_cidrs: pod_cidrs.clone(),
+        pod_cidrs: ranges.pod_cidrs.clone(),
         scheduler_configuration,
         metrics: api.metrics().clone(),
         ca_pem: pki.authority.certificate().to_owned(),
@@ -180,7 +187,7 @@ pub async fn start(
         master,
         api,
         pki,
-        pod_cidrs,
+        ranges,
         api_url,
         kubeconfigs,
         runners,
@@ -194,6 +201,13 @@ fn scheduler_configuration(arguments: &ServerArguments) -> anyhow::Result<Schedu
     match &arguments.scheduler_config {
         Some(path) => read_configuration(path).context("--scheduler-config"),
         None => Ok(SchedulerConfiguration::default()),
+    }
+}
+
+fn admission_configuration(arguments: &ServerArguments) -> anyhow::Result<AdmissionConfiguration> {
+    match &arguments.admission_control_config_file {
+        Some(path) => AdmissionConfiguration::read(path).context("--admission-control-config-file"),
+        None => Ok(AdmissionConfiguration::default()),
     }
 }
 
@@ -330,7 +344,7 @@ pub struct Authority {
     pub(crate) pki: Arc<Pki>,
     /// Base URL of the Kubernetes API, returned to joining machines.
     pub api_url: String,
-    pub(crate) pod_cidrs: PodCidrs,
+    pub(crate) ranges: Ranges,
 }
 
 impl Authority {
@@ -386,10 +400,10 @@ impl JoinAuthority for Authority {
         &self,
         node_name: &str,
         requested: Option<&str>,
-    ) -> Result<AddressRange, AddressRangeError> {
+    ) -> Result<Addresses, AddressRangeError> {
         let requested = requested.map(str::parse).transpose();
         let requested =
             requested.map_err(|error: InvalidCidr| AddressRangeError::Refused(error.to_string()))?;
-        pod_network::assign(&self.pod_cidrs, node_name, requested).await
+        self.ranges.assign(node_name, requested).await
     }
 }

@@ -59,7 +59,7 @@ async fn start_and_serve(
     let renewed = renewal::keep_node_certificate(Signer::Local(authority), files.clone(), name, ip);
     let renewal = tokio::spawn(renewed);
     let dialer = Arc::new(running.master.attach_agent());
-    let source = Source::Local(running.pod_cidrs.clone(), node::name(&arguments.agent)?);
+    let source = Source::Local(running.ranges.clone(), node::name(&arguments.agent)?);
     let network = tokio::select! {
         network = agent::obtain_network(source, &files, &arguments.agent, &progress) => network?,
         () = signals.wait() => return stop::clear(&files, signals).await,
@@ -92,7 +92,7 @@ fn admit(running: &Running, files: &NodeFiles, arguments: &Up) -> anyhow::Result
     let authority = Authority {
         pki: Arc::clone(&running.pki),
         api_url: running.api_url.clone(),
-        pod_cidrs: running.pod_cidrs.clone(),
+        ranges: running.ranges.clone(),
     };
     files.write_joined(&authority.sign(&request)?, &key)?;
     Ok(authority)

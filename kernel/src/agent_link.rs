@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use kernel_model::agent::{ToAgent, ToMaster};
 use tokio::sync::mpsc;
 
-pub use address_range::{AddressRange, AddressRangeError, request_address_range};
+pub use address_range::{AddressRange, AddressRangeError, Addresses, request_address_range};
 pub(crate) use address_range::{answer_to_json, requested_from_json};
 pub use dial::TlsDialer;
 pub(crate) use frames::serve as serve_frames;

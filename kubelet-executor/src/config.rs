@@ -32,6 +32,9 @@ pub struct Config {
     /// The node's Pod CIDR; absent until the server has assigned one.
     #[serde(default)]
     pub pod_cidr: Option<String>,
+    /// Ranges of virtual addresses (the Service CIDR), which are on no network.
+    #[serde(default)]
+    pub virtual_ranges: Vec<String>,
     /// Patterns of unsafe sysctls that Pods may set, as `--allowed-unsafe-sysctls` of the kubelet.
     #[serde(default)]
     pub allowed_unsafe_sysctls: Vec<String>,
@@ -82,8 +85,12 @@ impl Config {
     /// The longest grace period of Pods when the node stops. The file is read again, because it is that of the agent's latest
     /// start, which the executor may have outlived.
     pub(crate) fn stop_grace_max(&self) -> Option<Duration> {
-        let newest = Self::from_environment().ok().filter(|newest| newest.root_dir == self.root_dir);
-        newest.as_ref().unwrap_or(self).stop_grace_max_ms.map(Duration::from_millis)
+        self.newest().as_ref().unwrap_or(self).stop_grace_max_ms.map(Duration::from_millis)
+    }
+
+    /// What the file says now.
+    pub(crate) fn newest(&self) -> Option<Self> {
+        Self::from_environment().ok().filter(|newest| newest.root_dir == self.root_dir)
     }
 
     /// The directory of container logs.

@@ -1,6 +1,7 @@
-//! The host: cgroups, the lock on the node's directory, the Pod network, and pipes that containerd leaves full.
+//! The host: cgroups, the lock on the node's directory, the Pod network, virtual addresses, and pipes that containerd leaves full.
 
 pub(crate) mod cgroups;
 pub(crate) mod dead_pipes;
 pub(crate) mod lock;
 pub mod pod_network;
+pub(crate) mod virtual_addresses;

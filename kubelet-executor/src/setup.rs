@@ -1,6 +1,10 @@
 //! Wires the executor from its configuration, and runs the teardown at its end.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -15,7 +19,7 @@ use crate::{
     },
     api::{Api, events::Recorder, kube_api::KubeApi},
     config::Config,
-    machine::lock,
+    machine::{lock, virtual_addresses},
     metrics::Metrics,
     node::{
         eviction, garbage, log_rotation,
@@ -118,6 +122,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
         watch::channel(RuntimeState::Unavailable("the container runtime is starting".to_owned()));
     let metrics = Arc::new(Metrics::new(&config.node_name));
     let given = matches!(setup.runtime, RuntimeChoice::Given(_));
+    let addresses = (!given).then(|| tokio::spawn(virtual_addresses::keep(config.clone())));
     let mut supervisor = None;
     let runtime: Arc<dyn Runtime> = match (setup.runtime, &config.cri_endpoint) {
         (RuntimeChoice::Given(runtime), _) => {
@@ -146,6 +151,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
         metrics,
         resolver: Resolver::of_machine(),
         capacity: MachineCapacity::measure(&config.root_dir),
+        allocatable: Mutex::default(),
         disk_pressure: watch::Sender::new(false),
         ledger: Ledger::default(),
         capabilities: context::capabilities(&config),
@@ -168,6 +174,10 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
             // From here on nothing restarts containerd.
             supervisor.abort();
             let _ = supervisor.await;
+        }
+        if let Some(addresses) = addresses {
+            addresses.abort();
+            let _ = addresses.await;
         }
         for resource in teardown::teardown(&config, &*context.runtime, given).await {
             tracing::warn!("left on the machine: {resource}");

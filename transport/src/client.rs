@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 
+use crate::BoxError;
 use crate::tls::TlsError;
 pub use connector::{ConnectError, Stream, dial};
 
@@ -80,10 +82,13 @@ pub enum ClientError {
     },
 }
 
+/// The body of a request that is sent while it arrives.
+pub type StreamedBody = UnsyncBoxBody<Bytes, BoxError>;
+
 /// A pooled HTTP client. Clones share the pool.
 #[derive(Clone)]
 pub struct Client {
-    inner: legacy::Client<connector::Connector, Full<Bytes>>,
+    inner: legacy::Client<connector::Connector, StreamedBody>,
     response_timeout: Duration,
 }
 
@@ -100,6 +105,14 @@ impl Client {
     /// Sends a request with an absolute URI and waits for the head of the response. If a pooled connection was closed
     /// by the server before anything was sent on it, the request is sent once more on a new one.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+        self.send_streamed(request.map(|body| body.map_err(|never| match never {}).boxed_unsync())).await
+    }
+
+    /// Like [`Client::send`], with a body that may still be arriving when the response does.
+    pub async fn send_streamed(
+        &self,
+        request: Request<StreamedBody>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let authority = request.uri().authority().map_or_else(String::new, ToString::to_string);
         match tokio::time::timeout(self.response_timeout, self.inner.request(request)).await {
             Ok(Ok(response)) => Ok(response),

@@ -2,7 +2,8 @@
 //! state machines. The shell (`apiserver-shim`) reads, calls and writes.
 //!
 //! Where to look: `kinds` (strategies), `controllers` (one file per noun), `scheduler` (which Pod goes to which offer,
-//! and why others wait), `pod_cidrs` (address ranges of Nodes), `pod_security` (the Pod Security Standards),
+//! and why others wait), `pod_cidrs` (address ranges of Nodes), `service_cidr`
+//! (that of Services), `pod_security` (the Pod Security Standards),
 //! `audit` (invariants). `rows` has the values that they share.
 
 pub mod audit;
@@ -15,6 +16,7 @@ pub mod pod_cidrs;
 pub mod pod_security;
 pub mod rows;
 pub mod scheduler;
+pub mod service_cidr;
 
 #[cfg(test)]
 mod testing;

@@ -35,6 +35,11 @@ impl Cidr {
         self.bits
     }
 
+    /// The first address.
+    pub fn first(self) -> Ipv4Addr {
+        Ipv4Addr::from(self.first)
+    }
+
     fn last(self) -> u32 {
         self.first | u32::MAX.checked_shr(self.bits.into()).unwrap_or(0)
     }

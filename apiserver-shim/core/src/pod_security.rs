@@ -1,13 +1,16 @@
 //! The Pod Security Standards: levels, versions, what the labels of a namespace ask for, and whether a Pod complies.
 //!
-//! `policy` reads the labels, `checks` has one function per rule of the standards, `evaluation` selects the checks of a
+//! `configuration` is what an administrator sets for all namespaces, `policy` reads the labels, `checks` has one function per rule of the standards, `evaluation` selects the checks of a
 //! level and version and words the result, `namespace` looks at the Pods that a new level would refuse.
 
 mod checks;
+mod configuration;
 mod evaluation;
 mod namespace;
 mod policy;
 
+pub use checks::SAFE_SYSCTLS;
+pub use configuration::{Exemptions, PodSecurityConfiguration, PodSecurityConfigurationError};
 pub use evaluation::{Violations, evaluate};
 pub use namespace::{ExistingPods, PODS_MAX};
 pub use policy::{Level, LevelVersion, Policy, Version};
@@ -43,6 +46,7 @@ pub fn pod_of(object: &Value, plural: &str) -> (Value, Value) {
     let template = match plural {
         "pods" => object,
         "podtemplates" => &object["template"],
+        "cronjobs" => &object["spec"]["jobTemplate"]["spec"]["template"],
         _ => &object["spec"]["template"],
     };
     (template["metadata"].clone(), template["spec"].clone())

@@ -123,6 +123,18 @@ impl FieldError {
         Self::new(Fault::TooLong, field, String::new(), detail)
     }
 
+    /// The list has `count` elements, more than `most`.
+    pub fn too_many(field: impl fmt::Display, count: usize, most: usize) -> Self {
+        let detail = format!("must have at most {most} items");
+        Self::new(Fault::TooMany, field, count.to_string(), detail)
+    }
+
+    /// The same error with other words about it.
+    #[must_use]
+    pub fn with_detail(self, detail: impl Into<String>) -> Self {
+        FieldError { detail: detail.into(), ..self }
+    }
+
     /// The message without the field: what `details.causes` carries.
     pub fn body(&self) -> String {
         let mut out = String::from(self.fault.words());

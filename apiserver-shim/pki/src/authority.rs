@@ -41,7 +41,7 @@ impl std::fmt::Debug for Issued {
 pub struct ServerNames {
     /// DNS names in addition to `kubernetes…` and `localhost`.
     pub dns: Vec<String>,
-    /// Addresses in addition to loopback and the `kubernetes` Service.
+    /// Addresses in addition to loopback.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -221,8 +221,7 @@ fn server_sans(names: &ServerNames) -> Result<Vec<SanType>, PkiError> {
     ];
     let dns = names.dns.iter().map(String::as_str).filter(|n| !fixed.contains(n));
     let mut out = sans(fixed.into_iter().chain(dns))?;
-    let mut addresses: Vec<IpAddr> =
-        vec![[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into(), [10, 96, 0, 1].into()];
+    let mut addresses: Vec<IpAddr> = vec![[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()];
     addresses.extend(names.addresses.iter().filter(|a| !a.is_unspecified()));
     addresses.sort();
     addresses.dedup();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -108,18 +110,21 @@ fn copy_headers(from: &HeaderMap, to: &mut HeaderMap) {
         if !handshake {
             continue;
         }
-        match value.to_str() {
-            // A bearer token among the sub-protocols is meant for the API server only.
-            Ok(text) if name == SEC_WEBSOCKET_PROTOCOL => {
-                let rest = text.split(',').map(str::trim).filter(|p| !p.starts_with(WEBSOCKET_TOKEN));
-                if let Ok(rest) = HeaderValue::from_str(&rest.collect::<Vec<_>>().join(", ")) {
-                    to.append(name.clone(), rest);
-                }
-            }
-            _ => {
-                to.append(name.clone(), value.clone());
-            }
+        if let Some(value) = without_token(name, value) {
+            to.append(name.clone(), value);
         }
+    }
+}
+
+/// A header's value without the bearer token among the sub-protocols of a WebSocket, which is meant for the API server
+/// only.
+pub fn without_token(name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
+    match value.to_str() {
+        Ok(text) if name == SEC_WEBSOCKET_PROTOCOL => {
+            let rest = text.split(',').map(str::trim).filter(|p| !p.starts_with(WEBSOCKET_TOKEN));
+            HeaderValue::from_str(&rest.collect::<Vec<_>>().join(", ")).ok()
+        }
+        _ => Some(value.clone()),
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use tower::{Layer, Service};
 use tracing::Instrument;
 use tracing::field::Empty;
+use transport::client::Client;
 
 use crate::auth::audit::record::{DECISION, REASON};
 use crate::auth::audit::{AuditId, AuditLog, AuditRequest};
@@ -32,7 +33,7 @@ use crate::http::body::{BoxError, Request, Response, empty};
 use crate::http::measure::{self, Measurement};
 use crate::http::node_proxy::NodeClient;
 use crate::http::objects::{self, ResourceRequest};
-use crate::http::subresources::{self, reviews};
+use crate::http::subresources::{self, proxy_client, reviews};
 use crate::http::version::BuildInfo;
 use crate::http::{discovery, health, negotiation, openapi, pretty, reply, unserved, version, websocket};
 use crate::metrics::{self, requests::RequestMetrics};
@@ -58,6 +59,8 @@ pub struct Api {
     pub nodes: NodeEndpoints,
     /// The client for executors.
     pub node_client: NodeClient,
+    /// The client of `proxy`.
+    pub proxy_client: Client,
     /// The address that clients use, `host:port`.
     pub address: String,
     /// The audit log; `None` if audit is disabled.
@@ -74,14 +77,15 @@ pub struct Api {
 impl Api {
     /// Creates the state shared by all request handlers.
     pub fn new(
-        registry: Registry,
+        pipeline: Pipeline,
         authenticator: Authenticator,
         nodes: NodeEndpoints,
         node_client: NodeClient,
         address: String,
         audit: Option<Arc<AuditLog>>,
     ) -> Api {
-        let pipeline = Pipeline::new(registry.clone()).with_audit(audit.clone());
+        let registry = pipeline.registry().clone();
+        let pipeline = pipeline.with_audit(audit.clone());
         let slots = Semaphore::new(REQUESTS_MAX);
         let requests = Arc::new(RequestMetrics::new());
         let metrics = metrics::Registry::new();
@@ -97,6 +101,7 @@ impl Api {
             authenticator,
             nodes,
             node_client,
+            proxy_client: proxy_client(),
             address,
             audit,
             build: BuildInfo::default(),

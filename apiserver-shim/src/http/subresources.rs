@@ -16,6 +16,8 @@ mod scale;
 mod streams;
 mod token;
 
+pub use proxy::proxy_client;
+
 /// Carries out a verb on a subresource. `request` is the HTTP request, for subresources that upgrade the connection.
 pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> Result<Response, Status> {
     let Some(subresource) = asked.resource.subresource(&asked.target.subresource) else {

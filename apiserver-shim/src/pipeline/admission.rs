@@ -20,6 +20,7 @@ use crate::storage::deletion::DeleteOptions;
 use crate::storage::preconditions::Preconditions;
 use crate::storage::registry::Registry;
 
+mod configuration;
 mod default_toleration_seconds;
 mod namespace_lifecycle;
 mod node_restriction;
@@ -29,6 +30,11 @@ mod role_escalation;
 mod runtime_class;
 mod service_account;
 mod taint_nodes_by_condition;
+
+/// Upstream's name of the plugin with a configuration.
+const POD_SECURITY: &str = "PodSecurity";
+
+pub use configuration::{AdmissionConfiguration, AdmissionConfigurationError};
 
 /// The attributes of a request that plugins see.
 #[derive(Debug)]
@@ -142,13 +148,17 @@ pub trait AdmissionPlugin: Send + Sync {
 }
 
 /// The built-in plugins in upstream's order. RoleEscalation is last: it must see the object that is written.
-pub fn built_in(registry: &Registry, access: &AccessControl) -> Vec<Arc<dyn AdmissionPlugin>> {
+pub fn built_in(
+    registry: &Registry,
+    access: &AccessControl,
+    configuration: &AdmissionConfiguration,
+) -> Vec<Arc<dyn AdmissionPlugin>> {
     vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle::new(registry.clone())),
         Arc::new(service_account::ServiceAccount::new(registry.clone())),
         Arc::new(node_restriction::NodeRestriction::new(registry.clone())),
         Arc::new(taint_nodes_by_condition::TaintNodesByCondition),
-        Arc::new(pod_security::PodSecurity::new(registry.clone())),
+        Arc::new(pod_security::PodSecurity::new(registry.clone(), configuration.pod_security.clone())),
         Arc::new(priority::Priority::new(registry.clone())),
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
         Arc::new(runtime_class::RuntimeClass),

@@ -44,7 +44,8 @@ async fn with_namespace(
     more: impl FnOnce(&Registry) -> Vec<Arc<dyn AdmissionPlugin>>,
 ) -> (Arc<dyn Store>, Pipeline) {
     let (store, registry) = registry().await;
-    let mut plugins = admission::built_in(&registry, &AccessControl::new(registry.clone()));
+    let access = AccessControl::new(registry.clone());
+    let mut plugins = admission::built_in(&registry, &access, &AdmissionConfiguration::default());
     plugins.extend(more(&registry));
     let pipeline = Pipeline::with_plugins(registry, plugins);
     create(&pipeline, "", "namespaces", json!({"metadata": {"name": "ns"}})).await.unwrap();

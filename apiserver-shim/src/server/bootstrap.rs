@@ -5,16 +5,16 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 use shim_core::controllers::served;
+use shim_model::access;
 use shim_model::resource::GroupResource;
 use shim_model::status::Status;
 
 use crate::pipeline::{Identity, ObjectRef, Pipeline, RequestContext};
+use crate::storage::registry::Registry;
 
 mod roles;
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
-/// The first address of the Service CIDR belongs to the API server.
-const API_SERVER_IP: &str = "10.96.0.1";
 
 /// Writes the bootstrap objects.
 pub async fn run(pipeline: &Pipeline, advertise: IpAddr, port: u16) -> Result<(), Status> {
@@ -35,13 +35,34 @@ pub async fn run(pipeline: &Pipeline, advertise: IpAddr, port: u16) -> Result<()
             "preemptionPolicy": "PreemptLowerPriority"});
         ensure(pipeline, &identity.clone().untracked().context("create"), classes, "", object).await?;
     }
+    let range = pipeline.registry().service_cidr();
     let service = json!({"apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "kubernetes", "namespace": "default",
             "labels": {"component": "apiserver", "provider": "kubernetes"}},
-        "spec": {"clusterIP": API_SERVER_IP, "type": "ClusterIP", "sessionAffinity": "None",
+        "spec": {"clusterIP": range.api_server().to_string(), "type": "ClusterIP", "sessionAffinity": "None",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]}});
     ensure(pipeline, &identity.context("create"), served("", "services"), "default", service).await?;
+    warn_of_strangers(pipeline.registry());
     endpoints(pipeline, &identity.untracked(), advertise, port).await
+}
+
+/// Services keep their addresses when the Service CIDR is changed; nodes do not know those of an earlier range as virtual.
+fn warn_of_strangers(registry: &Registry) {
+    let range = registry.service_cidr();
+    let address = |service: &Value| access::text(service, &["spec", "clusterIP"]).parse().ok();
+    let strangers = registry
+        .cache(&served("", "services"))
+        .list(None)
+        .into_iter()
+        .filter(|object| address(&object.value()).is_some_and(|address| !range.contains(address)))
+        .count();
+    if strangers > 0 {
+        tracing::warn!(
+            services = strangers,
+            service_cidr = %range,
+            "Services have cluster IPs outside of the Service CIDR; delete and create them again for new ones"
+        );
+    }
 }
 
 async fn ensure(

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use serde_json::Value;
 use shim_core::definition::ResourceDefinition;
+use shim_core::service_cidr::ServiceCidr;
 use shim_model::object::StoredObject;
 use shim_model::resource::GroupResource;
 use shim_model::status::{self, Status};
@@ -45,6 +46,7 @@ pub struct Registry {
 
 struct Inner {
     store: Arc<dyn Store>,
+    service_cidr: ServiceCidr,
     catalog: ArcSwap<Catalog>,
     /// Notifies about catalog changes.
     generation: watch::Sender<u64>,
@@ -60,9 +62,17 @@ struct Inner {
 }
 
 impl Registry {
+    /// [`Self::open_with`] the default Service CIDR.
+    pub async fn open(store: Arc<dyn Store>) -> Result<Registry, store::Error> {
+        Self::open_with(store, ServiceCidr::default()).await
+    }
+
     /// Lists all objects of the built-in resources and starts to follow the store. Must be called within a tokio
     /// runtime.
-    pub async fn open(store: Arc<dyn Store>) -> Result<Registry, store::Error> {
+    pub async fn open_with(
+        store: Arc<dyn Store>,
+        service_cidr: ServiceCidr,
+    ) -> Result<Registry, store::Error> {
         let (listing, revision) = feed::read_all(&*store, feed::PREFIX).await?;
         let definitions: Vec<_> = shim_core::definition::builtin().into_iter().map(Arc::new).collect();
         let stored = definitions.iter().filter(|d| install::is_stored(d) && d.is_stored_version());
@@ -74,6 +84,7 @@ impl Registry {
         let catalog = Catalog::new(Rows::new(1, install::rows(&definitions, &routes)));
         let inner = Arc::new(Inner {
             store,
+            service_cidr,
             generation: watch::Sender::new(catalog.generation()),
             catalog: ArcSwap::from_pointee(catalog),
             routes: ArcSwap::from_pointee(routes),
@@ -84,6 +95,11 @@ impl Registry {
         });
         tokio::spawn(feed::follow(Arc::downgrade(&inner), revision));
         Ok(Registry { inner })
+    }
+
+    /// The range of cluster IPs.
+    pub fn service_cidr(&self) -> ServiceCidr {
+        self.inner.service_cidr
     }
 
     /// The current catalog. A request loads it once and uses it to its end.

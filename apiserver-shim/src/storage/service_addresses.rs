@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
+pub use shim_core::service_cidr::{DEFAULT_SERVICE_CIDR, ServiceCidr};
 use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::resource::Resource;
@@ -65,10 +66,6 @@ pub fn node_port_key(port: i64) -> Key {
     Key::from(format!("{NODE_PORT_PREFIX}{port}"))
 }
 
-/// The Service CIDR: 10.96.0.0/12. Its first address belongs to the API server's own Service.
-pub const CLUSTER_NETWORK: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 96, 0, 0), 12);
-/// Dynamic allocation starts above this offset, which leaves the low addresses for static assignment.
-const DYNAMIC_OFFSET: u32 = 256;
 /// The node port range (upstream's default).
 pub const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 /// Candidates tried before the range counts as full.
@@ -100,7 +97,7 @@ pub fn allocate(
     }
     keep_old(service, old);
     if !changes_cluster_ip(service, old) {
-        cluster_ip(service, &taken)?;
+        cluster_ip(service, registry.service_cidr(), &taken)?;
     }
     node_ports(service, &taken)?;
     health_check_port(service, old, &taken)?;
@@ -161,7 +158,7 @@ fn protocol(port: &Value) -> &str {
     port["protocol"].as_str().unwrap_or("TCP")
 }
 
-fn cluster_ip(service: &mut Value, taken: &BTreeSet<Key>) -> Result<(), Status> {
+fn cluster_ip(service: &mut Value, range: ServiceCidr, taken: &BTreeSet<Key>) -> Result<(), Status> {
     if service_type(service) == "ExternalName" {
         return Ok(());
     }
@@ -172,9 +169,9 @@ fn cluster_ip(service: &mut Value, taken: &BTreeSet<Key>) -> Result<(), Status> 
         ip = first.unwrap_or("").to_owned();
     }
     if ip.is_empty() {
-        ip = free_address(taken)?.to_string();
+        ip = free_address(range, taken)?.to_string();
     } else if let Ok(address) = ip.parse::<Ipv4Addr>() {
-        check_address(service, address, taken)?;
+        check_address(service, address, range, taken)?;
     }
     let spec = access::object_mut(service, &["spec"]);
     if ip == "None" && spec.get("selector").is_none_or(access::is_zero) {
@@ -214,11 +211,15 @@ fn check_families(service: &Value) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "Service", name, &errors)) }
 }
 
-fn check_address(service: &Value, address: Ipv4Addr, taken: &BTreeSet<Key>) -> Result<(), Status> {
-    let why = if !in_network(address) {
-        let (network, bits) = CLUSTER_NETWORK;
+fn check_address(
+    service: &Value,
+    address: Ipv4Addr,
+    range: ServiceCidr,
+    taken: &BTreeSet<Key>,
+) -> Result<(), Status> {
+    let why = if !range.contains(address) {
         format!(
-            "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {network}/{bits}"
+            "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"
         )
     } else if taken.contains(&cluster_ip_key(&address.to_string())) {
         format!("failed to allocate IP {address}: provided IP is already allocated")
@@ -306,26 +307,11 @@ fn refused(service: &Value, error: FieldError) -> Status {
     status::invalid("", "Service", access::text(service, &["metadata", "name"]), &[error])
 }
 
-fn in_network(address: Ipv4Addr) -> bool {
-    let (network, bits) = CLUSTER_NETWORK;
-    let mask = u32::MAX << (32 - bits);
-    let offset = u32::from(address) & !mask;
-    u32::from(address) & mask == u32::from(network) && offset != 0 && offset != !mask
-}
-
-fn free_address(taken: &BTreeSet<Key>) -> Result<Ipv4Addr, Status> {
-    let (network, bits) = CLUSTER_NETWORK;
-    let size = 1u32 << (32 - bits);
-    let span = size - DYNAMIC_OFFSET - 1;
-    let start = uuid::Uuid::new_v4().as_u128() as u32 % span;
-    for step in 0..TRIES_MAX as u32 {
-        let offset = DYNAMIC_OFFSET + (start + step) % span;
-        let address = Ipv4Addr::from(u32::from(network) + offset);
-        if !taken.contains(&cluster_ip_key(&address.to_string())) {
-            return Ok(address);
-        }
-    }
-    Err(status::service_unavailable("service address range is full"))
+fn free_address(range: ServiceCidr, taken: &BTreeSet<Key>) -> Result<Ipv4Addr, Status> {
+    let random = uuid::Uuid::new_v4().as_u128() as u32;
+    let mut tried = range.candidates(random).take(TRIES_MAX);
+    let free = tried.find(|address| !taken.contains(&cluster_ip_key(&address.to_string())));
+    free.ok_or_else(|| status::service_unavailable("service address range is full"))
 }
 
 fn free_port(taken: &BTreeSet<Key>, used: &BTreeSet<i64>) -> Result<i64, Status> {

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use apiserver_shim::auth::audit::AuditOptions;
 use apiserver_shim::http::body::{Body, Response, full};
 use apiserver_shim::http::service::ApiService;
+use apiserver_shim::pipeline::AdmissionConfiguration;
 use apiserver_shim::server::{ApiHandle, ApiOptions, BuildInfo, start};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -28,6 +29,11 @@ impl Server {
 
     /// Starts a server with an audit log.
     pub async fn start_with(audit: Option<AuditOptions>) -> Server {
+        Server::start_configured(audit, AdmissionConfiguration::default()).await
+    }
+
+    /// Starts a server with an audit log and configured admission plugins.
+    pub async fn start_configured(audit: Option<AuditOptions>, admission: AdmissionConfiguration) -> Server {
         let data = tempfile::tempdir().unwrap();
         let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now()).unwrap());
         let handle = start(ApiOptions {
@@ -37,6 +43,8 @@ impl Server {
             advertise: [127, 0, 0, 1].into(),
             names: ServerNames::default(),
             audit,
+            admission,
+            service_cidr: Default::default(),
             build: BuildInfo::default(),
         })
         .await

@@ -1,6 +1,7 @@
 //! Pod security admission over HTTP: refusals, warnings and audit annotations.
 
 use apiserver_shim::auth::audit::{AuditMode, AuditOptions, Policy};
+use apiserver_shim::pipeline::AdmissionConfiguration;
 use expect_test::expect;
 
 use crate::harness::Server;
@@ -85,15 +86,32 @@ async fn a_stricter_level_warns_of_existing_pods() {
         422 Namespace "m" is invalid: metadata.labels[pod-security.kubernetes.io/audit]: Invalid value: "nope": must be one of privileged, baseline, restricted"#]].assert_eq(&play(&server, script).await);
 }
 
+/// An audit log of what creates Pods and workloads.
+fn audit_log(directory: &std::path::Path) -> AuditOptions {
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- {level: Metadata, verbs: [create], resources: [{group: \"\", resources: [pods]}, {group: apps, resources: [deployments]}]}";
+    let policy = Policy::parse(policy.as_bytes()).unwrap();
+    AuditOptions { policy, path: directory.join("audit.log"), mode: AuditMode::Blocking }
+}
+
+/// Status code and annotations of Pod Security, one event a line.
+async fn recorded(server: &Server, directory: &std::path::Path) -> String {
+    server.handle.shutdown().await;
+    let text = std::fs::read_to_string(directory.join("audit.log")).unwrap();
+    let events = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let last = events.filter(|event| event["stage"] == "ResponseComplete");
+    let lines = last.map(|event| {
+        let annotations = event["annotations"].as_object().unwrap().iter();
+        let ours = annotations.filter(|(key, _)| key.starts_with("pod-security"));
+        let ours: Vec<String> = ours.map(|(key, value)| format!("{key}: {value}")).collect();
+        format!("{} {}", event["responseStatus"]["code"], ours.join("\n    "))
+    });
+    lines.collect::<Vec<String>>().join("\n")
+}
+
 #[tokio::test]
 async fn violations_are_in_the_audit_log() {
     let file = tempfile::tempdir().unwrap();
-    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- {level: Metadata, verbs: [create], resources: [{group: \"\", resources: [pods]}]}";
-    let policy = Policy::parse(policy.as_bytes()).unwrap();
-    let path = file.path().join("audit.log");
-    let server =
-        Server::start_with(Some(AuditOptions { policy, path: path.clone(), mode: AuditMode::Blocking }))
-            .await;
+    let server = Server::start_with(Some(audit_log(file.path()))).await;
     let labels = r#"{"metadata":{"name":"n","labels":{"pod-security.kubernetes.io/enforce":"baseline","pod-security.kubernetes.io/audit":"restricted"}}}"#;
     server.ask("POST /api/v1/namespaces", labels).await;
     server.ask("POST /api/v1/namespaces/n/serviceaccounts", r#"{"metadata":{"name":"default"}}"#).await;
@@ -103,22 +121,117 @@ async fn violations_are_in_the_audit_log() {
         POST /api/v1/namespaces/default/pods <- {"metadata":{"name":"q"},"spec":$PLAIN}
         "#;
     play(&server, script).await;
-    server.handle.shutdown().await;
-    let text = std::fs::read_to_string(path).unwrap();
-    let events = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let last = events.filter(|event| event["stage"] == "ResponseComplete");
-    let lines: Vec<String> = last
-        .map(|event| {
-            let annotations = event["annotations"].as_object().unwrap().iter();
-            let ours = annotations.filter(|(key, _)| key.starts_with("pod-security"));
-            let ours: Vec<String> = ours.map(|(key, value)| format!("{key}: {value}")).collect();
-            format!("{} {}", event["responseStatus"]["code"], ours.join("\n    "))
-        })
-        .collect();
     expect![[r#"
         201 pod-security.kubernetes.io/audit-violations: "would violate PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false (container \"c\" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container \"c\" must set securityContext.capabilities.drop=[\"ALL\"]), runAsNonRoot != true (pod or container \"c\" must set securityContext.runAsNonRoot=true), seccompProfile (pod or container \"c\" must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")"
             pod-security.kubernetes.io/enforce-policy: "baseline:latest"
         403 pod-security.kubernetes.io/audit-violations: "would violate PodSecurity \"restricted:latest\": host namespaces (hostPID=true), allowPrivilegeEscalation != false (container \"c\" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container \"c\" must set securityContext.capabilities.drop=[\"ALL\"]), runAsNonRoot != true (pod or container \"c\" must set securityContext.runAsNonRoot=true), seccompProfile (pod or container \"c\" must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")"
             pod-security.kubernetes.io/enforce-policy: "baseline:latest"
-        201 pod-security.kubernetes.io/enforce-policy: "privileged:latest""#]].assert_eq(&lines.join("\n"));
+        201 pod-security.kubernetes.io/enforce-policy: "privileged:latest""#]].assert_eq(&recorded(&server, file.path()).await);
+}
+
+/// Everything that has a template of Pods warns of the enforced level.
+#[tokio::test]
+async fn templates_of_all_workloads_are_checked() {
+    let server = with_namespace(r#"{"pod-security.kubernetes.io/enforce":"baseline"}"#).await;
+    let spec = r#"{"hostPID":true,"restartPolicy":"$POLICY","containers":[{"name":"c","image":"i"}]}"#;
+    let labels = r#""metadata":{"labels":{"a":"b"}}"#;
+    for (group, kind, policy) in [
+        ("api/v1", "replicationcontrollers", "Always"),
+        ("apis/apps/v1", "daemonsets", "Always"),
+        ("apis/apps/v1", "statefulsets", "Always"),
+        ("apis/batch/v1", "jobs", "Never"),
+        ("apis/batch/v1", "cronjobs", "Never"),
+    ] {
+        let template = format!(r#"{{{labels},"spec":{}}}"#, spec.replace("$POLICY", policy));
+        let selector = r#""selector":{"matchLabels":{"a":"b"}}"#;
+        let body = match kind {
+            "replicationcontrollers" => format!(r#"{{"selector":{{"a":"b"}},"template":{template}}}"#),
+            "jobs" => format!(r#"{{"template":{template}}}"#),
+            "cronjobs" => {
+                format!(r#"{{"schedule":"* * * * *","jobTemplate":{{"spec":{{"template":{template}}}}}}}"#)
+            }
+            _ => format!(r#"{{{selector},"serviceName":"s","template":{template}}}"#),
+        };
+        let body = match kind {
+            "daemonsets" => body.replace(r#""serviceName":"s","#, ""),
+            _ => body,
+        };
+        let created = server
+            .ask(
+                &format!("POST /{group}/namespaces/n/{kind}"),
+                &format!(r#"{{"metadata":{{"name":"w"}},"spec":{body}}}"#),
+            )
+            .await;
+        assert!(created.starts_with("201 299 - \"would violate PodSecurity"), "{kind}: {created}");
+    }
+}
+
+/// The defaults are for namespaces without labels; exempt users, namespaces and runtime classes are not checked.
+#[tokio::test]
+async fn an_administrator_sets_defaults_and_exemptions() {
+    let file = tempfile::tempdir().unwrap();
+    let configuration = file.path().join("admission.yaml");
+    std::fs::write(
+        &configuration,
+        "apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: PodSecurity
+  configuration:
+    apiVersion: pod-security.admission.config.k8s.io/v1
+    kind: PodSecurityConfiguration
+    defaults: {enforce: baseline, audit: baseline, warn: restricted}
+    exemptions: {usernames: [root], namespaces: [free], runtimeClasses: [kata]}
+",
+    )
+    .unwrap();
+    let admission = AdmissionConfiguration::read(&configuration).unwrap();
+    let server = Server::start_configured(Some(audit_log(file.path())), admission).await;
+    for namespace in ["free", "open"] {
+        let labels = r#""labels":{"pod-security.kubernetes.io/enforce":"restricted"}"#;
+        let labels = if namespace == "free" {
+            labels
+        } else {
+            r#""labels":{"pod-security.kubernetes.io/enforce":"privileged"}"#
+        };
+        let body = format!(r#"{{"metadata":{{"name":"{namespace}",{labels}}}}}"#);
+        let created = server.ask("POST /api/v1/namespaces", &body).await;
+        assert_eq!(created.contains("is exempt from Pod Security"), namespace == "free", "{created}");
+        let account = format!("POST /api/v1/namespaces/{namespace}/serviceaccounts");
+        server.ask(&account, r#"{"metadata":{"name":"default"}}"#).await;
+    }
+    let bad = r#"{"hostPID":true,"containers":[{"name":"c","image":"i"}]}"#;
+    let script = r#"
+        POST /api/v1/namespaces/default/pods <- {"metadata":{"name":"p"},"spec":$BAD}
+        POST /api/v1/namespaces/default/pods <- {"metadata":{"name":"p"},"spec":$PLAIN}
+        POST /api/v1/namespaces/free/pods <- {"metadata":{"name":"p"},"spec":$BAD}
+        POST /api/v1/namespaces/open/pods <- {"metadata":{"name":"p"},"spec":$BAD}
+        POST /apis/apps/v1/namespaces/free/deployments <- {"metadata":{"name":"d"},"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":$BAD}}}
+        POST /apis/apps/v1/namespaces/default/deployments <- {"metadata":{"name":"d"},"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"runtimeClassName":"kata","containers":[{"name":"c","image":"i"}]}}}}
+        PATCH /api/v1/namespaces/free | Content-Type: application/merge-patch+json <- {"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"baseline"}}}
+        PATCH /api/v1/namespaces/free | Content-Type: application/merge-patch+json <- {"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted","pod-security.kubernetes.io/audit":"restricted"}}}
+        "#;
+    expect![[r#"
+        403 pods "p" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostPID=true)
+        201 299 - "would violate PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false (container \"c\" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container \"c\" must set securityContext.capabilities.drop=[\"ALL\"]), runAsNonRoot != true (pod or container \"c\" must set securityContext.runAsNonRoot=true), seccompProfile (pod or container \"c\" must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")" 
+        201 
+        201 299 - "would violate PodSecurity \"restricted:latest\": host namespaces (hostPID=true), allowPrivilegeEscalation != false (container \"c\" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container \"c\" must set securityContext.capabilities.drop=[\"ALL\"]), runAsNonRoot != true (pod or container \"c\" must set securityContext.runAsNonRoot=true), seccompProfile (pod or container \"c\" must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")" 
+        201 
+        201 
+        200 
+        200 299 - "namespace \"free\" is exempt from Pod Security, and the policy (enforce=restricted:latest, audit=restricted:latest) will be ignored" "#]].assert_eq(&play(&server, &script.replace("$BAD", bad)).await);
+    let root = r#"{"metadata":{"name":"r"},"spec":$BAD}"#.replace("$BAD", bad);
+    let line =
+        "POST /api/v1/namespaces/default/pods | Impersonate-User: root | Impersonate-Group: system:masters";
+    assert_eq!(brief(&server.ask(line, &root).await), "201 ");
+    expect![[r#"
+        403 pod-security.kubernetes.io/audit-violations: "would violate PodSecurity \"baseline:latest\": host namespaces (hostPID=true)"
+            pod-security.kubernetes.io/enforce-policy: "baseline:latest"
+        201 pod-security.kubernetes.io/enforce-policy: "baseline:latest"
+        201 pod-security.kubernetes.io/exempt: "namespace"
+        201 pod-security.kubernetes.io/audit-violations: "would violate PodSecurity \"baseline:latest\": host namespaces (hostPID=true)"
+            pod-security.kubernetes.io/enforce-policy: "privileged:latest"
+        201 pod-security.kubernetes.io/exempt: "namespace"
+        201 pod-security.kubernetes.io/exempt: "runtimeClass"
+        201 pod-security.kubernetes.io/exempt: "user""#]].assert_eq(&recorded(&server, file.path()).await);
 }

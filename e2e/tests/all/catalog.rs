@@ -51,6 +51,8 @@ fn kubectl_uses_a_resource_that_is_installed_meanwhile() -> anyhow::Result<()> {
         advertise: [127, 0, 0, 1].into(),
         names: ServerNames::default(),
         audit: None,
+        admission: Default::default(),
+        service_cidr: Default::default(),
         build: BuildInfo::default(),
     }))?;
     let admin = pki.authority.issue_admin(SystemTime::now())?;

@@ -16,6 +16,16 @@ pub enum AddressRange {
     Exhausted(String),
 }
 
+/// The addresses that a machine is told about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// The machine's own range.
+    pub range: AddressRange,
+    /// Ranges of virtual addresses, in CIDR notation: they are on no network, so packets to them must not leave the
+    /// machine.
+    pub virtual_ranges: Vec<String>,
+}
+
 /// Why a machine gets no answer about its range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressRangeError {
@@ -33,13 +43,16 @@ pub async fn request_address_range(
     master: &str,
     tls: &Arc<rustls::ClientConfig>,
     requested: Option<&str>,
-) -> Result<AddressRange, LinkError> {
+) -> Result<Addresses, LinkError> {
     let answer = dial::post_json(master, tls, ADDRESS_RANGE_PATH, &json!({ "requested": requested })).await?;
-    match (answer["range"].as_str(), answer["exhausted"].as_str()) {
-        (Some(range), _) => Ok(AddressRange::Assigned(range.to_owned())),
-        (None, Some(why)) => Ok(AddressRange::Exhausted(why.to_owned())),
-        (None, None) => Err(LinkError::Unreachable("the answer has no 'range'".to_owned())),
-    }
+    let range = match (answer["range"].as_str(), answer["exhausted"].as_str()) {
+        (Some(range), _) => AddressRange::Assigned(range.to_owned()),
+        (None, Some(why)) => AddressRange::Exhausted(why.to_owned()),
+        (None, None) => return Err(LinkError::Unreachable("the answer has no 'range'".to_owned())),
+    };
+    let ranges = answer["virtual_ranges"].as_array().into_iter().flatten();
+    let virtual_ranges = ranges.filter_map(|range| range.as_str().map(str::to_owned)).collect();
+    Ok(Addresses { range, virtual_ranges })
 }
 
 /// The requested range in the body of a request.
@@ -54,10 +67,10 @@ pub(crate) fn requested_from_json(body: &[u8]) -> Result<Option<String>, JoinRef
 }
 
 /// The body of an answer.
-pub(crate) fn answer_to_json(answer: &AddressRange) -> String {
-    match answer {
-        AddressRange::Assigned(range) => json!({ "range": range }),
-        AddressRange::Exhausted(why) => json!({ "exhausted": why }),
-    }
-    .to_string()
+pub(crate) fn answer_to_json(answer: &Addresses) -> String {
+    let (member, text) = match &answer.range {
+        AddressRange::Assigned(range) => ("range", range),
+        AddressRange::Exhausted(why) => ("exhausted", why),
+    };
+    json!({ member: text, "virtual_ranges": answer.virtual_ranges }).to_string()
 }

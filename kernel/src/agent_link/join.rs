@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{AddressRange, AddressRangeError, JOIN_PATH, LinkError, dial};
+use super::{AddressRangeError, Addresses, JOIN_PATH, LinkError, dial};
 
 /// A machine's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,12 +52,13 @@ pub trait JoinAuthority: Send + Sync {
     /// Whether the owner of this verified certificate (DER) may open an agent link. Returns its name for the log.
     fn admits(&self, certificate: &[u8]) -> Result<String, JoinRefusal>;
 
-    /// Assigns the range of addresses that a machine may give to its tasks; the requested one, if it is free.
+    /// Assigns the range of addresses that a machine may give to its tasks (the requested one, if it is free), and says which
+    /// ranges are virtual.
     async fn address_range(
         &self,
         node_name: &str,
         requested: Option<&str>,
-    ) -> Result<AddressRange, AddressRangeError> {
+    ) -> Result<Addresses, AddressRangeError> {
         let _ = (node_name, requested);
         Err(AddressRangeError::Refused("this cluster assigns no address ranges".to_owned()))
     }

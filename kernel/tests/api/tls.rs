@@ -5,8 +5,8 @@ use std::{net::SocketAddr, sync::Arc};
 use async_trait::async_trait;
 use kernel::{
     agent_link::{
-        AddressRange, AddressRangeError, Dialer, JoinAuthority, JoinRefusal, JoinRequest, Joined, LinkError,
-        TlsDialer, join, request_address_range,
+        AddressRange, AddressRangeError, Addresses, Dialer, JoinAuthority, JoinRefusal, JoinRequest, Joined,
+        LinkError, TlsDialer, join, request_address_range,
     },
     server::{AgentEndpoint, MasterHandle, MasterOptions, start},
 };
@@ -97,13 +97,14 @@ impl JoinAuthority for TestJoinAuthority {
         &self,
         node_name: &str,
         requested: Option<&str>,
-    ) -> Result<AddressRange, AddressRangeError> {
+    ) -> Result<Addresses, AddressRangeError> {
         assert_eq!(node_name, "node");
-        match requested {
-            None => Ok(AddressRange::Assigned("10.244.0.0/24".into())),
-            Some("full") => Ok(AddressRange::Exhausted("none is left".into())),
-            Some(taken) => Err(AddressRangeError::Refused(format!("{taken} is taken"))),
-        }
+        let range = match requested {
+            None => AddressRange::Assigned("10.244.0.0/24".into()),
+            Some("full") => AddressRange::Exhausted("none is left".into()),
+            Some(taken) => return Err(AddressRangeError::Refused(format!("{taken} is taken"))),
+        };
+        Ok(Addresses { range, virtual_ranges: vec!["10.96.0.0/12".into()] })
     }
 }
 
@@ -178,9 +179,11 @@ async fn an_address_range_needs_a_certificate() {
     assert!(matches!(stranger, Err(LinkError::Refused { status: 401, .. })), "{stranger:?}");
     let tls = authority.client(true);
     let assigned = request_address_range(&address, &tls, None).await.expect("assigned");
-    assert_eq!(assigned, AddressRange::Assigned("10.244.0.0/24".into()));
+    assert_eq!(assigned.range, AddressRange::Assigned("10.244.0.0/24".into()));
+    assert_eq!(assigned.virtual_ranges, ["10.96.0.0/12"]);
     let full = request_address_range(&address, &tls, Some("full")).await.expect("answered");
-    assert_eq!(full, AddressRange::Exhausted("none is left".into()));
+    assert_eq!(full.range, AddressRange::Exhausted("none is left".into()));
+    assert_eq!(full.virtual_ranges, ["10.96.0.0/12"]);
     let refused = request_address_range(&address, &tls, Some("10.0.0.0/24")).await;
     let Err(LinkError::Refused { status, text }) = refused else { panic!("{refused:?}") };
     assert_eq!((status, text.as_str()), (409, "10.0.0.0/24 is taken"));

@@ -8,8 +8,8 @@ enum Namespace {
 }
 
 /// The sysctls that are isolated between Pods, as of Kubernetes 1.36. All of them are namespaced in Linux 4.15 and
-/// later.
-const SAFE: [&str; 12] = [
+/// later. Pod Security allows the same (`shim_core::pod_security::SAFE_SYSCTLS`); a test of `sim` compares both.
+pub const SAFE: [&str; 12] = [
     "kernel.shm_rmid_forced",
     "net.ipv4.ip_local_port_range",
     "net.ipv4.tcp_syncookies",

@@ -1,10 +1,8 @@
 //! The Pod network of the private containerd: a CNI bridge, addresses from the Pod CIDR, host ports.
 
 use std::{
-    io::Write,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use futures::TryStreamExt;
@@ -76,51 +74,6 @@ pub(crate) fn prepare(config: &Config) -> std::io::Result<PathBuf> {
     }
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
     Ok(dir)
-}
-
-/// The Service CIDR of the API server.
-const SERVICE_CIDR: &str = "10.96.0.0/12";
-
-/// Rejects packets to Service addresses, which have no data path yet: the default gateway would get them, and whoever
-/// answers there would get the Pods' requests.
-pub(crate) fn reject_service_addresses(config: &Config) -> std::io::Result<()> {
-    let table = network_name(config);
-    let new = format!("ct state new ip daddr {SERVICE_CIDR}");
-    // A reset ends a TCP client of this machine at once; an ICMP error only at its first retransmission.
-    let rules = format!("{new} meta l4proto tcp reject with tcp reset; {new} reject;");
-    let chain =
-        |hook: &str| format!("chain {hook} {{ type filter hook {hook} priority 0; policy accept; {rules} }}");
-    // An empty definition before the deletion: a table that does not exist cannot be deleted.
-    let rules = format!(
-        "table ip {table} {{}}\ndelete table ip {table}\ntable ip {table} {{\n{}\n{}\n}}\n",
-        chain("forward"),
-        chain("output")
-    );
-    nft(&rules)
-}
-
-/// Removes the rules of [`reject_service_addresses`].
-fn accept_service_addresses(config: &Config) -> std::io::Result<()> {
-    let table = network_name(config);
-    nft(&format!("table ip {table} {{}}\ndelete table ip {table}\n"))
-}
-
-/// Applies a transaction.
-fn nft(rules: &str) -> std::io::Result<()> {
-    let mut child = Command::new("nft")
-        .args(["--file", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(rules.as_bytes())?;
-    }
-    let output = child.wait_with_output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(std::io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 /// The interface, other than our bridge, to which this machine already routes Pod addresses: most often the bridge of
@@ -214,11 +167,8 @@ impl Network {
     }
 }
 
-/// Removes the bridge and the rules about Service addresses, if they exist.
+/// Removes the bridge, if it exists.
 pub(crate) async fn remove(config: &Config) {
-    if let Err(error) = accept_service_addresses(config) {
-        tracing::debug!(%error, "cannot remove the rules about Service addresses");
-    }
     let bridge = bridge_name(config);
     if !Path::new("/sys/class/net").join(&bridge).exists() {
         return;

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     config::Config,
-    machine::{cgroups, pod_network},
+    machine::{cgroups, pod_network, virtual_addresses},
     runtime::containerd,
 };
 
@@ -37,6 +37,8 @@ pub enum OrphanedResource {
     Interface(String),
     /// NAT rules of this node's network.
     NatRules(String),
+    /// The table of the rules about virtual addresses.
+    Table(String),
     /// The node's cgroup.
     ControlGroup(PathBuf),
 }
@@ -49,6 +51,7 @@ impl OrphanedResource {
             Self::Mount(path) => format!("mount {}", path.display()),
             Self::Interface(name) => format!("interface {name}"),
             Self::NatRules(network) => format!("rules of {network}"),
+            Self::Table(name) => format!("nftables table {name}"),
             Self::ControlGroup(path) => format!("cgroup {}", path.display()),
         }
     }
@@ -67,6 +70,9 @@ impl fmt::Display for OrphanedResource {
             Self::NatRules(network) => {
                 write!(f, "rules of {network}; see them with: iptables -t nat -S | grep {network}")
             }
+            Self::Table(name) => {
+                write!(f, "nftables table {name}; remove it with: nft delete table ip {name}")
+            }
             Self::ControlGroup(path) => {
                 write!(f, "cgroup {0}; remove it with: find {0} -depth -type d -delete", path.display())
             }
@@ -74,12 +80,12 @@ impl fmt::Display for OrphanedResource {
     }
 }
 
-/// Finds what is left. With an external runtime, only the cgroup belongs to this node.
+/// Finds what is left. With an external runtime, only the cgroup and the rules about virtual addresses belong to this node.
 pub fn find(config: &Config) -> Vec<OrphanedResource> {
     let groups = cgroups::existing(&cgroups::node_group(&config.tag()));
     let groups = groups.into_iter().map(OrphanedResource::ControlGroup);
     if config.cri_endpoint.is_some() {
-        return groups.collect();
+        return groups.chain(table_of_rules(config)).collect();
     }
     let scan = OrphanScan::of(config);
     let processes = processes::of_runtime(&scan).into_iter().chain(processes::of_containers(config));
@@ -95,8 +101,13 @@ pub fn find(config: &Config) -> Vec<OrphanedResource> {
     found.extend(mounts::below(&scan.mounts).into_iter().map(OrphanedResource::Mount));
     found.extend(bridge);
     found.extend(ruled.then_some(OrphanedResource::NatRules(network)));
+    found.extend(table_of_rules(config));
     found.extend(groups);
     found
+}
+
+fn table_of_rules(config: &Config) -> Option<OrphanedResource> {
+    virtual_addresses::exist(config).then(|| OrphanedResource::Table(pod_network::network_name(config)))
 }
 
 /// Where to look for resources of the private containerd.
@@ -142,6 +153,7 @@ pub(crate) async fn remove(config: &Config) {
         let _ = std::fs::remove_dir_all(Path::new("/run/containerd/runc/k8s.io").join(id));
     }
     network::remove(config, &ids).await;
+    virtual_addresses::remove(config).await;
     pod_network::remove(config).await;
     // Killed processes leave their cgroups a moment later.
     let group = cgroups::node_group(&config.tag());

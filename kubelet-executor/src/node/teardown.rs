@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     config::Config,
-    machine::{cgroups, lock},
+    machine::{cgroups, lock, virtual_addresses},
     node::{
         leftovers::{self, OrphanedResource},
         stopping::StoppingNode,
@@ -80,6 +80,9 @@ pub(crate) async fn teardown(config: &Config, runtime: &dyn Runtime, given: bool
         leftovers::remove(config).await;
     } else {
         cgroups::remove(&cgroups::node_group(&config.tag()));
+        if !given {
+            virtual_addresses::remove(config).await;
+        }
     }
     if given { Vec::new() } else { leftovers::find(config) }
 }

@@ -188,9 +188,6 @@ fn start(config: &Config, paths: &Paths) -> Result<(), StartError> {
         std::fs::create_dir_all(parent).map_err(prepare("its socket's directory"))?;
     }
     let networks = crate::machine::pod_network::prepare(config).map_err(prepare("the pod network"))?;
-    if let Err(error) = crate::machine::pod_network::reject_service_addresses(config) {
-        tracing::warn!(%error, "packets to Service addresses leave the machine: their rejection cannot be set up");
-    }
     let settings = settings::render(config, paths, &plugins, &networks);
     std::fs::write(&paths.config, settings).map_err(prepare("its configuration"))?;
     if std::fs::metadata(&paths.log).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {

@@ -1,11 +1,12 @@
 //! Endpoints and EndpointSlices.
 
-use super::{Strategy, cells};
+use super::{Strategy, cells, metadata};
 use serde_json::Value;
 use shim_model::access;
-use shim_model::field::FieldError;
+use shim_model::field::{At, FieldError};
 use shim_model::names;
 use shim_model::time::Instant;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 pub(super) struct Endpoints;
@@ -37,19 +38,16 @@ impl Strategy for Endpoints {
             }
             for (list, addresses) in [("addresses", ready), ("notReadyAddresses", not)] {
                 for (j, address) in addresses.iter().enumerate() {
-                    address_errors(
-                        access::text(address, &["ip"]),
-                        &format!("{at}.{list}[{j}].ip"),
-                        &mut errors,
-                    );
+                    let at = format!("{at}.{list}[{j}]");
+                    address_errors(access::text(address, &["ip"]), &format!("{at}.ip"), &mut errors);
+                    let of = |key| access::text(address, &[key]);
+                    named(of("hostname"), format_args!("{at}.hostname"), names::dns_label, &mut errors);
+                    named(of("nodeName"), format_args!("{at}.nodeName"), names::dns_subdomain, &mut errors);
                 }
             }
-            for (j, port) in access::list(subset, &["ports"]).iter().enumerate() {
-                let n = access::int(port, &["port"]).unwrap_or(0);
-                let field = format!("{at}.ports[{j}].port");
-                errors.extend(
-                    names::port_number(n).into_iter().map(|d| FieldError::invalid(field.clone(), n, d)),
-                );
+            let ports = access::list(subset, &["ports"]);
+            for (j, port) in ports.iter().enumerate() {
+                port_errors(port, ports.len() > 1, format_args!("{at}.ports[{j}]"), &mut errors);
             }
         }
         errors
@@ -76,6 +74,40 @@ impl Strategy for Endpoints {
             }
         }
         vec![cells::name(object), summary(&shown, "<none>").into(), cells::age(object, now)]
+    }
+}
+
+/// Validates a name that may be absent.
+fn named(text: &str, at: At<'_>, check: fn(&str) -> Vec<String>, errors: &mut Vec<FieldError>) {
+    if !text.is_empty() {
+        errors.extend(check(text).into_iter().map(|d| FieldError::invalid(at, text, d)));
+    }
+}
+
+fn port_errors(port: &Value, needs_name: bool, at: At<'_>, errors: &mut Vec<FieldError>) {
+    let name = access::text(port, &["name"]);
+    if needs_name && name.is_empty() {
+        errors.push(FieldError::required(format!("{at}.name"), ""));
+    }
+    named(name, format_args!("{at}.name"), names::dns_label, errors);
+    let n = access::int(port, &["port"]).unwrap_or(0);
+    let wrong = names::port_number(n);
+    errors.extend(wrong.into_iter().map(|d| FieldError::invalid(format!("{at}.port"), n, d)));
+    protocol_errors(port, at, errors);
+}
+
+fn protocol_errors(port: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+    const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
+    let protocol = access::text(port, &["protocol"]);
+    if protocol.is_empty() {
+        errors.push(FieldError::required(format!("{at}.protocol"), ""));
+    } else if !PROTOCOLS.contains(&protocol) {
+        errors.push(FieldError::not_supported(format!("{at}.protocol"), protocol, PROTOCOLS));
+    }
+    if let Some(protocol) = port.get("appProtocol").and_then(Value::as_str) {
+        let wrong = names::qualified(protocol);
+        errors
+            .extend(wrong.into_iter().map(|d| FieldError::invalid(format!("{at}.appProtocol"), protocol, d)));
     }
 }
 
@@ -124,18 +156,25 @@ impl Strategy for EndpointSlice {
         } else if !FAMILIES.contains(&family) {
             errors.push(FieldError::not_supported("addressType", family, FAMILIES));
         }
-        for (i, endpoint) in access::list(object, &["endpoints"]).iter().enumerate() {
+        let endpoints = access::list(object, &["endpoints"]);
+        if endpoints.len() > ENDPOINTS_MAX {
+            errors.push(FieldError::too_many("endpoints", endpoints.len(), ENDPOINTS_MAX));
+        }
+        for (i, endpoint) in endpoints.iter().take(ENDPOINTS_MAX).enumerate() {
             let addresses = access::list(endpoint, &["addresses"]);
+            let at = format!("endpoints[{i}]");
             if addresses.is_empty() {
-                errors.push(FieldError::required(
-                    format!("endpoints[{i}].addresses"),
-                    "must contain at least 1 address",
-                ));
+                let detail = "must contain at least 1 address";
+                errors.push(FieldError::required(format!("{at}.addresses"), detail));
+            } else if addresses.len() > ADDRESSES_MAX {
+                errors.push(FieldError::too_many(format!("{at}.addresses"), addresses.len(), ADDRESSES_MAX));
             }
             for (j, address) in addresses.iter().enumerate() {
                 slice_address(address.as_str().unwrap_or(""), family, i, j, &mut errors);
             }
+            endpoint_errors(endpoint, &at, &mut errors);
         }
+        slice_ports(access::list(object, &["ports"]), &mut errors);
         errors
     }
 
@@ -164,6 +203,59 @@ impl Strategy for EndpointSlice {
             summary(&addresses, "<unset>").into(),
             cells::age(object, now),
         ]
+    }
+}
+
+/// Upstream's limits of an EndpointSlice.
+const ENDPOINTS_MAX: usize = 1000;
+const ADDRESSES_MAX: usize = 100;
+const PORTS_MAX: usize = 20_000;
+const TOPOLOGY_LABELS_MAX: usize = 16;
+const HINTS_MAX: usize = 8;
+
+fn endpoint_errors(endpoint: &Value, at: &str, errors: &mut Vec<FieldError>) {
+    let of = |key| access::text(endpoint, &[key]);
+    named(of("nodeName"), format_args!("{at}.nodeName"), names::dns_subdomain, errors);
+    if let Some(topology) = endpoint.get("deprecatedTopology") {
+        let count = topology.as_object().map_or(0, serde_json::Map::len);
+        if count > TOPOLOGY_LABELS_MAX {
+            let at = format!("{at}.deprecatedTopology");
+            errors.push(FieldError::too_many(at, count, TOPOLOGY_LABELS_MAX));
+        }
+        metadata::labels(Some(topology), format_args!("{at}.deprecatedTopology"), errors);
+    }
+    named(of("hostname"), format_args!("{at}.hostname"), names::dns_label, errors);
+    let checks: [(&str, fn(&str) -> Vec<String>); 2] =
+        [("forZones", names::label_value), ("forNodes", names::dns_subdomain)];
+    for (list, check) in checks {
+        let (hints, at) = (access::list(endpoint, &["hints", list]), format!("{at}.hints.{list}"));
+        if hints.len() > HINTS_MAX {
+            errors.push(FieldError::too_many(at, hints.len(), HINTS_MAX));
+            continue;
+        }
+        let mut seen = BTreeSet::new();
+        for (i, hint) in hints.iter().enumerate() {
+            let (at, name) = (format!("{at}[{i}].name"), access::text(hint, &["name"]));
+            if !seen.insert(name) {
+                errors.push(FieldError::duplicate(&at, name));
+            }
+            errors.extend(check(name).into_iter().map(|d| FieldError::invalid(&at, name, d)));
+        }
+    }
+}
+
+fn slice_ports(ports: &[Value], errors: &mut Vec<FieldError>) {
+    if ports.len() > PORTS_MAX {
+        return errors.push(FieldError::too_many("ports", ports.len(), PORTS_MAX));
+    }
+    let mut seen = BTreeSet::new();
+    for (i, port) in ports.iter().enumerate() {
+        let (at, name) = (format!("ports[{i}]"), access::text(port, &["name"]));
+        named(name, format_args!("{at}.name"), names::dns_label, errors);
+        if !seen.insert(name) {
+            errors.push(FieldError::duplicate(format!("{at}.name"), name));
+        }
+        protocol_errors(port, format_args!("{at}"), errors);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Leases, used for leader election. Updates must have a resourceVersion.
 
-use super::{Strategy, cells};
+use super::{CreateContext, Strategy, cells};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -8,7 +8,22 @@ use shim_model::time::Instant;
 
 pub(super) struct Lease;
 
+/// Drops the fields of coordinated leader election, as upstream with the feature `CoordinatedLeaderElection` off.
+fn drop_disabled_fields(lease: &mut Value) {
+    for member in ["strategy", "preferredHolder"] {
+        access::remove(lease, &["spec", member]);
+    }
+}
+
 impl Strategy for Lease {
+    fn prepare_create(&self, object: &mut Value, _context: &CreateContext<'_>) {
+        drop_disabled_fields(object);
+    }
+
+    fn prepare_update(&self, new: &mut Value, _old: &Value) {
+        drop_disabled_fields(new);
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if let Some(duration) = access::int(object, &["spec", "leaseDurationSeconds"]).filter(|d| *d <= 0) {

@@ -55,6 +55,12 @@ impl Strategy for Node {
                 errors.push(FieldError::invalid(format!("spec.podCIDRs[{i}]"), text, detail));
             }
         }
+        let cidrs = access::list(object, &["spec", "podCIDRs"]);
+        let of_v6 = cidrs.iter().filter(|cidr| cidr.as_str().is_some_and(|text| text.contains(':'))).count();
+        if of_v6 > 1 || cidrs.len() - of_v6 > 1 {
+            let detail = "may specify no more than one CIDR for each IP family";
+            errors.push(FieldError::invalid("spec.podCIDRs", Value::from(cidrs.to_vec()), detail));
+        }
         errors
     }
 

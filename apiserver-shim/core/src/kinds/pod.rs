@@ -1,14 +1,17 @@
 //! Pods: validation of creates and updates, table columns, deletion.
 
+mod annotations;
 mod columns;
 mod dump;
 mod fields;
 mod line_diff;
 mod prepare;
 mod qos;
+mod restarts;
 mod update;
 
 pub use qos::qos_class;
+pub use restarts::{may_restart, may_restart_all};
 
 use super::pod_template::{
     SpecOf, default_spec, drop_disabled_fields, round_status, spec_warnings, validate_spec,
@@ -78,7 +81,9 @@ impl Strategy for Pod {
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = validate_spec(&object["spec"], format_args!("spec"), SpecOf::Pod);
+        let mut errors = Vec::new();
+        annotations::validate(object, &mut errors);
+        errors.extend(validate_spec(&object["spec"], format_args!("spec"), SpecOf::Pod));
         if access::get(object, &["spec", "ephemeralContainers"]).is_some_and(|e| !access::is_zero(e)) {
             errors.push(FieldError::forbidden("spec.ephemeralContainers", "cannot be set on create"));
         }
@@ -88,6 +93,7 @@ impl Strategy for Pod {
             let detail = "cannot be set until all schedulingGates have been cleared";
             errors.push(FieldError::forbidden("spec.nodeName", detail));
         }
+        annotations::validate_profiles(object, &mut errors);
         errors
     }
 

@@ -10,6 +10,8 @@ use std::sync::LazyLock;
 mod pods;
 #[path = "tests/rbac.rs"]
 mod rbac;
+#[path = "tests/services.rs"]
+mod services;
 
 const NOW: Instant = Instant::from_seconds(1_000_000);
 

@@ -6,6 +6,8 @@ mod isolation;
 mod privileges;
 mod profiles;
 
+pub use isolation::SYSCTLS as SAFE_SYSCTLS;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;

@@ -18,7 +18,7 @@ pub enum Level {
 }
 
 impl Level {
-    fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         match text {
             "privileged" => Ok(Level::Privileged),
             "baseline" => Ok(Level::Baseline),
@@ -48,7 +48,7 @@ pub enum Version {
 }
 
 impl Version {
-    fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let minor = text.strip_prefix("v1.").filter(|m| m.bytes().all(|b| b.is_ascii_digit()));
         let plain = minor.filter(|m| *m == "0" || !m.starts_with('0')).and_then(|m| m.parse::<i64>().ok());
         match plain {
@@ -97,7 +97,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The policy of a namespace without labels.
+    /// The policy of a namespace without labels, unless another one is configured.
     pub const DEFAULT: Policy = Policy {
         enforce: LevelVersion::PRIVILEGED,
         audit: LevelVersion::PRIVILEGED,
@@ -109,9 +109,45 @@ impl Policy {
         [self.enforce, self.audit, self.warn].iter().all(|lv| lv.level == Level::Privileged)
     }
 
-    /// Reads the labels of a namespace. Errors fail closed for `enforce` and open for the others.
-    pub fn of_labels(labels: &BTreeMap<String, String>) -> (Policy, Vec<FieldError>) {
-        let mut policy = Policy::DEFAULT;
+    /// Whether both refuse, record and warn of the same. The versions of `privileged` do not differ.
+    fn is_equivalent(&self, other: &Policy) -> bool {
+        let modes = |policy: &Policy| [policy.enforce, policy.audit, policy.warn];
+        let same = |(a, b): (LevelVersion, LevelVersion)| {
+            a == b || (a.level == Level::Privileged && b.level == Level::Privileged)
+        };
+        modes(self).into_iter().zip(modes(other)).all(same)
+    }
+
+    /// What to tell who labels an exempt namespace: the policy of its labels has no effect.
+    pub fn exemption_warning(
+        &self,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+        default: &Policy,
+    ) -> Option<String> {
+        if self.is_privileged() || self.is_equivalent(default) {
+            return None;
+        }
+        let labelled = |mode: &str| {
+            let label = format!("{PREFIX}{mode}");
+            labels.contains_key(&label) || labels.contains_key(&format!("{label}-version"))
+        };
+        let modes = [("enforce", self.enforce), ("audit", self.audit), ("warn", self.warn)];
+        let shown: Vec<String> = modes
+            .into_iter()
+            .filter(|(mode, lv)| lv.level != Level::Privileged && labelled(mode))
+            .map(|(mode, lv)| format!("{mode}={lv}"))
+            .collect();
+        let shown = shown.join(", ");
+        Some(format!(
+            "namespace \"{namespace}\" is exempt from Pod Security, and the policy ({shown}) will be ignored"
+        ))
+    }
+
+    /// Reads the labels of a namespace; what has no label is as in `default`. Errors fail closed for `enforce` and open
+    /// for the others.
+    pub fn of_labels(labels: &BTreeMap<String, String>, default: &Policy) -> (Policy, Vec<FieldError>) {
+        let mut policy = *default;
         let mut errors = Vec::new();
         let enforce = read(labels, "enforce", &mut policy.enforce, Level::Restricted, &mut errors);
         read(labels, "audit", &mut policy.audit, Level::Privileged, &mut errors);

@@ -10,7 +10,7 @@ use super::*;
 fn policy(level: &str, version: &str) -> LevelVersion {
     let mut labels = BTreeMap::from([("pod-security.kubernetes.io/enforce".to_owned(), level.to_owned())]);
     labels.insert("pod-security.kubernetes.io/enforce-version".to_owned(), version.to_owned());
-    let (policy, errors) = Policy::of_labels(&labels);
+    let (policy, errors) = Policy::of_labels(&labels, &Policy::DEFAULT);
     assert!(errors.is_empty(), "{errors:?}");
     policy.enforce
 }
@@ -375,7 +375,7 @@ fn every_kind_of_container_is_checked_and_windows_is_exempt() {
 fn labels_of_a_namespace() {
     let outcome = |labels: &[(&str, &str)]| {
         let labels = labels.iter().map(|(k, v)| (format!("pod-security.kubernetes.io/{k}"), (*v).to_owned()));
-        let (policy, errors) = Policy::of_labels(&labels.collect());
+        let (policy, errors) = Policy::of_labels(&labels.collect(), &Policy::DEFAULT);
         let mut line = format!("enforce={} audit={} warn={}", policy.enforce, policy.audit, policy.warn);
         if !errors.is_empty() {
             line += &format!(" {}", shim_model::status::aggregate(&errors));

@@ -4,12 +4,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
 use futures::TryStreamExt;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, LOCATION, UPGRADE};
-use http::{HeaderMap, Method, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::uri::Authority;
+use http::{HeaderMap, Method, StatusCode, Uri};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -22,7 +23,8 @@ use transport::relay::relay;
 use transport::tls::unverified_client_config;
 
 use super::streams::admit_connect;
-use crate::http::body::{self, BoxError, Request, Response, empty, stream};
+use crate::http::body::{BoxError, Request, Response, empty, stream};
+use crate::http::node_proxy::without_token;
 use crate::http::objects::ResourceRequest;
 use crate::http::reply;
 use crate::http::service::Api;
@@ -39,6 +41,17 @@ const HOP_BY_HOP: [&str; 8] = [
     "upgrade",
 ];
 
+/// The path that the client asked for, as upstream tells the backend.
+const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+
+/// What a backend cannot allow for this server.
+const CROSS_ORIGIN: [&str; 4] = [
+    "access-control-allow-credentials",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+];
+
 /// Where a request goes.
 #[derive(Debug, PartialEq, Eq)]
 struct Location {
@@ -52,7 +65,7 @@ struct Location {
 pub(super) async fn serve(
     api: &Api,
     asked: &ResourceRequest<'_>,
-    mut request: Request,
+    request: Request,
 ) -> Result<Response, Status> {
     admit_connect(api, asked).await?;
     let (kind, target) = (&asked.resource.singular, asked.target.name.as_str());
@@ -73,46 +86,93 @@ pub(super) async fn serve(
     }
     let path = if path.is_empty() { "/" } else { path };
     let uri = format!("{}://{}{path}{query}", location.scheme, location.authority);
-    let upgrades = request.headers().contains_key(UPGRADE);
-    let upgraded = upgrades.then(|| hyper::upgrade::on(&mut request));
-    let onward = onward(request, uri, &location.authority, upgrades).await?;
-    let direct;
+    // What the client's path has in front of the backend's.
+    let prefix = request.uri().path();
+    let prefix = prefix[..prefix.len() - path_below(prefix, asked.resource.namespaced).len()].to_owned();
     let client = match (&api.node_client, location.executor) {
         (Some(client), true) => client,
         (None, true) => return Err(unreachable(&"this server has no client for nodes")),
-        _ => {
-            direct = Client::new(ClientOptions {
-                tls: Some(Arc::new(unverified_client_config)),
-                ..ClientOptions::default()
-            });
-            &direct
-        }
+        _ => &api.proxy_client,
     };
-    let answer = client.send(onward).await.map_err(|error| unreachable(&error))?;
-    Ok(pass_back(answer, upgraded))
+    let onward = Onward { uri, authority: location.authority, prefix };
+    onward.send(client, request).await
+}
+
+/// The client for Pods, Services and ports of nodes. As upstream, it trusts every certificate and waits for an answer as
+/// long as its own client does. An address may soon belong to another Pod: a connection to the old one must not block.
+pub fn proxy_client() -> Client {
+    Client::new(ClientOptions {
+        tls: Some(Arc::new(unverified_client_config)),
+        response_timeout: Duration::MAX,
+        unacknowledged_max: Some(UNACKNOWLEDGED_MAX),
+        ..ClientOptions::default()
+    })
+}
+
+/// As long as upstream waits for a connection.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+
+/// A request on its way to a backend.
+struct Onward {
+    uri: String,
+    authority: String,
+    /// The path of the proxy, before the backend's.
+    prefix: String,
+}
+
+impl Onward {
+    async fn send(self, client: &Client, mut request: Request) -> Result<Response, Status> {
+        let upgrades = request.headers().contains_key(UPGRADE);
+        let upgraded = upgrades.then(|| hyper::upgrade::on(&mut request));
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let onward = self.request(request, upgrades)?;
+        let mut answer = client.send_streamed(onward).await.map_err(|error| unreachable(&error))?;
+        self.rewrite_location(answer.headers_mut(), host.as_deref());
+        Ok(pass_back(answer, upgraded))
+    }
+
+    /// The request for the backend. Its body is passed on while it arrives.
+    fn request(&self, request: Request, upgrades: bool) -> Result<Request, Status> {
+        let mut onward = http::Request::builder().method(request.method().clone()).uri(&self.uri);
+        if let Some(headers) = onward.headers_mut() {
+            copy_headers(request.headers(), headers, upgrades);
+            headers.insert(HOST, HeaderValue::from_str(&self.authority).map_err(status::internal)?);
+            if let Ok(uri) = HeaderValue::from_str(request.uri().path()) {
+                headers.insert(FORWARDED_URI, uri);
+            }
+        }
+        let body = if upgrades { empty() } else { request.into_body() };
+        onward.body(body).map_err(status::internal)
+    }
+
+    /// As upstream: a redirect to the backend itself leads through the proxy.
+    fn rewrite_location(&self, headers: &mut HeaderMap, host: Option<&str>) {
+        let rewritten =
+            headers.get(LOCATION).and_then(|location| self.behind_proxy(location.to_str().ok()?, host));
+        if let Some(rewritten) = rewritten.and_then(|text| HeaderValue::from_str(&text).ok()) {
+            headers.insert(LOCATION, rewritten);
+        }
+    }
+
+    /// The path through the proxy, if a redirect has an absolute path on the backend; `host` is what the client asked.
+    fn behind_proxy(&self, location: &str, host: Option<&str>) -> Option<String> {
+        // `Uri` has no form without a scheme and with a host.
+        let with_scheme = location.strip_prefix("//").map(|rest| format!("http://{rest}"));
+        let uri: Uri = with_scheme.as_deref().unwrap_or(location).parse().ok()?;
+        let authority = uri.authority().map(Authority::as_str);
+        let ours = authority.is_none_or(|to| to == self.authority || Some(to) == host);
+        let path = uri.path();
+        if !ours || !path.starts_with('/') || path.starts_with(&self.prefix) {
+            return None;
+        }
+        // The fragment is not part of `Uri`.
+        let rest = location.find(['?', '#']).map_or("", |at| &location[at..]);
+        Some(format!("{}{path}{rest}", self.prefix))
+    }
 }
 
 fn unreachable(why: &dyn std::fmt::Display) -> Status {
     status::service_unavailable(format!("error trying to reach service: {why}"))
-}
-
-/// The request for the backend.
-async fn onward(
-    request: Request,
-    uri: String,
-    authority: &str,
-    upgrades: bool,
-) -> Result<http::Request<Full<Bytes>>, Status> {
-    let mut onward = http::Request::builder().method(request.method().clone()).uri(uri);
-    if let Some(headers) = onward.headers_mut() {
-        copy_headers(request.headers(), headers, upgrades);
-        headers.insert(HOST, HeaderValue::from_str(authority).map_err(status::internal)?);
-    }
-    let bytes = match upgrades {
-        true => Bytes::new(),
-        false => body::read(request.into_body()).await?,
-    };
-    onward.body(Full::new(bytes)).map_err(status::internal)
 }
 
 /// The backend's answer. If it switches protocols, the connection of the client that `upgraded` is joined with its own.
@@ -121,6 +181,10 @@ fn pass_back(mut answer: http::Response<Incoming>, upgraded: Option<OnUpgrade>) 
     *response.status_mut() = answer.status();
     let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
     copy_headers(answer.headers(), response.headers_mut(), switches);
+    // Only this server may allow other origins to use it.
+    for name in CROSS_ORIGIN {
+        response.headers_mut().remove(name);
+    }
     match upgraded.filter(|_| switches) {
         Some(ours) => {
             let theirs = hyper::upgrade::on(&mut answer);
@@ -310,7 +374,9 @@ fn copy_headers(from: &HeaderMap, to: &mut HeaderMap, upgrades: bool) {
         if (hop && !kept) || identifies(name) {
             continue;
         }
-        to.append(name.clone(), value.clone());
+        if let Some(value) = without_token(name, value) {
+            to.append(name.clone(), value);
+        }
     }
 }
 
@@ -319,51 +385,4 @@ fn identifies(name: &HeaderName) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn at(target: &str, locate: impl Fn(&ProxyTarget<'_>) -> Result<Location, Status>) -> String {
-        match ProxyTarget::parse(target).map(|target| locate(&target)) {
-            None => "invalid".to_owned(),
-            Some(Ok(found)) => format!("{}://{}", found.scheme, found.authority),
-            Some(Err(status)) => format!("{} {}", status.code, status.message),
-        }
-    }
-
-    #[test]
-    fn backends_of_pods() {
-        let pod = json!({"spec": {"containers": [{"name": "a"}, {"name": "b", "ports": [{"containerPort": 8080}]}]}, "status": {"podIP": "10.1.2.3"}});
-        let of = |target: &str| at(target, |target| of_pod(&pod, target));
-        assert_eq!(of("p"), "http://10.1.2.3:8080");
-        assert_eq!(of("p:81"), "http://10.1.2.3:81");
-        assert_eq!(of("https:p:443"), "https://10.1.2.3:443");
-        assert_eq!(of("ftp:p:21"), "invalid");
-        let local = json!({"status": {"podIP": "127.0.0.1"}});
-        assert_eq!(at("p", |target| of_pod(&local, target)), "400 address not allowed");
-        assert_eq!(at("p", |target| of_pod(&json!({}), target)), "400 address not allowed");
-    }
-
-    #[test]
-    fn backends_of_services() {
-        let service =
-            json!({"spec": {"ports": [{"name": "web", "port": 80}, {"name": "admin", "port": 90}]}});
-        let endpoints = json!({"subsets": [
-            {"notReadyAddresses": [{"ip": "10.0.0.9"}], "ports": [{"name": "web", "port": 8080}, {"name": "admin", "port": 9090}]},
-            {"addresses": [{"ip": "10.0.0.1"}], "ports": [{"name": "web", "port": 8080}]}]});
-        let of = |target: &str| at(target, |target| service_endpoint(&service, &endpoints, target));
-        assert_eq!(of("s"), "http://10.0.0.1:8080");
-        assert_eq!(of("s:web"), "http://10.0.0.1:8080");
-        assert_eq!(of("https:s:80"), "https://10.0.0.1:8080");
-        assert_eq!(of("s:admin"), "503 no endpoints available for service \"s:admin\"");
-        assert_eq!(of("s:91"), "503 no service port \"91\" found for service \"s\"");
-    }
-
-    #[test]
-    fn paths_below_a_proxy() {
-        assert_eq!(path_below("/api/v1/namespaces/n/pods/p:80/proxy/a%2Fb/", true), "/a%2Fb/");
-        assert_eq!(path_below("/api/v1/namespaces/n/pods/p:80/proxy/", true), "/");
-        assert_eq!(path_below("/api/v1/namespaces/n/pods/p:80/proxy", true), "");
-        assert_eq!(path_below("/api/v1/nodes/n/proxy/metrics", false), "/metrics");
-    }
-}
+mod tests;

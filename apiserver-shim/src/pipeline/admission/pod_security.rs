@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use serde_json::Value;
 use shim_core::controllers::served;
 use shim_core::pod_security::{
-    ExistingPods, IGNORED_POD_SUBRESOURCES, Level, LevelVersion, PODS_MAX, Policy, evaluate,
-    is_significant_update, pod_of,
+    ExistingPods, IGNORED_POD_SUBRESOURCES, Level, LevelVersion, PODS_MAX, PodSecurityConfiguration, Policy,
+    evaluate, is_significant_update, pod_of,
 };
+use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::object::Header;
 use shim_model::status::{self, Status};
@@ -25,19 +26,29 @@ const POD_CHECK_MAX: Duration = Duration::from_secs(1);
 const POD_CHECK_BATCH: usize = 64;
 
 /// The workloads whose templates are checked.
-const WORKLOADS: [(&str, &str); 3] = [("", "podtemplates"), ("apps", "deployments"), ("apps", "replicasets")];
+const WORKLOADS: [(&str, &str); 8] = [
+    ("", "podtemplates"),
+    ("", "replicationcontrollers"),
+    ("apps", "daemonsets"),
+    ("apps", "deployments"),
+    ("apps", "replicasets"),
+    ("apps", "statefulsets"),
+    ("batch", "cronjobs"),
+    ("batch", "jobs"),
+];
 
 pub(super) struct PodSecurity {
     registry: Registry,
+    configuration: PodSecurityConfiguration,
     namespaces: Arc<ServedResource>,
     pods: Arc<ServedResource>,
 }
 
 impl PodSecurity {
-    pub(super) fn new(registry: Registry) -> PodSecurity {
+    pub(super) fn new(registry: Registry, configuration: PodSecurityConfiguration) -> PodSecurity {
         let namespaces = registry.builtin(&served("", "namespaces"));
         let pods = registry.builtin(&served("", "pods"));
-        PodSecurity { registry, namespaces, pods }
+        PodSecurity { registry, configuration, namespaces, pods }
     }
 
     /// The policy of the request's namespace, and what is wrong with its labels.
@@ -46,7 +57,15 @@ impl PodSecurity {
             Some(found) => found,
             None => self.registry.get(&self.namespaces, "", namespace).await?,
         };
-        Ok(Policy::of_labels(&found.header().labels))
+        Ok(Policy::of_labels(&found.header().labels, &self.configuration.defaults))
+    }
+
+    fn is_exempt_namespace(&self, name: &str) -> bool {
+        self.configuration.exemptions.namespaces.contains(name)
+    }
+
+    fn is_exempt_pod(&self, spec: &Value) -> bool {
+        self.configuration.exemptions.runtime_classes.contains(access::text(spec, &["runtimeClassName"]))
     }
 
     async fn validate_namespace(
@@ -56,29 +75,49 @@ impl PodSecurity {
         namespace: &Value,
     ) -> Result<(), Status> {
         let header = Header::of(namespace);
-        let (new, errors) = Policy::of_labels(&header.labels);
+        let default = &self.configuration.defaults;
+        let (new, errors) = Policy::of_labels(&header.labels, default);
+        let warn_of_exemption = || {
+            let warning = new.exemption_warning(&header.name, &header.labels, default);
+            warning.into_iter().for_each(|warning| context.warn(warning));
+        };
         let refuse = |errors: &[FieldError]| match errors {
             [] => Ok(()),
             errors => Err(status::invalid("", "Namespace", attributes.object_name(), errors)),
         };
-        let Some(old) = attributes.old_object else { return refuse(&errors) };
-        let (old, old_errors) = Policy::of_labels(&Header::of(old).labels);
+        let Some(old) = attributes.old_object else {
+            refuse(&errors)?;
+            if self.is_exempt_namespace(&header.name) {
+                warn_of_exemption();
+            }
+            return Ok(());
+        };
+        let (old, old_errors) = Policy::of_labels(&Header::of(old).labels, default);
         if errors != old_errors {
             refuse(&errors)?;
         }
-        let (new, old) = (new.enforce, old.enforce);
-        let weaker = new.version == old.version && new.level <= old.level;
-        if new != old && new.level != Level::Privileged && !weaker {
-            for warning in self.existing_pods(&header.name, new).await {
-                context.warn(warning);
-            }
+        let (enforce, before) = (new.enforce, old.enforce);
+        let weaker = enforce.version == before.version && enforce.level <= before.level;
+        if enforce == before || enforce.level == Level::Privileged || weaker {
+            return Ok(());
+        }
+        if self.is_exempt_namespace(&header.name) {
+            warn_of_exemption();
+            return Ok(());
+        }
+        for warning in self.existing_pods(&header.name, enforce).await {
+            context.warn(warning);
         }
         Ok(())
     }
 
     /// The warnings about the Pods of a namespace that gets a new level.
     async fn existing_pods(&self, namespace: &str, enforce: LevelVersion) -> Vec<String> {
-        let pods = self.pods.cache().list(Some(namespace));
+        let exempts = !self.configuration.exemptions.runtime_classes.is_empty();
+        let mut pods = self.pods.cache().list(Some(namespace));
+        if exempts {
+            pods.retain(|pod| !self.is_exempt_pod(&pod.value()["spec"]));
+        }
         let mut checks = ExistingPods::new(enforce);
         let (mut first, mut later) = (Vec::new(), Vec::new());
         for pod in &pods {
@@ -100,6 +139,7 @@ impl PodSecurity {
     }
 
     fn evaluate(
+        &self,
         context: &RequestContext,
         attributes: &Attributes<'_>,
         (policy, errors): &(Policy, Vec<FieldError>),
@@ -107,6 +147,10 @@ impl PodSecurity {
     ) -> Result<(), Status> {
         let (metadata, spec) = pod_of(object, &attributes.resource.plural);
         if !spec.is_object() {
+            return Ok(());
+        }
+        if self.is_exempt_pod(&spec) {
+            annotate(context, "exempt", "runtimeClass".to_owned());
             return Ok(());
         }
         if !errors.is_empty() {
@@ -145,7 +189,7 @@ fn annotate(context: &RequestContext, key: &str, value: String) {
 #[async_trait]
 impl AdmissionPlugin for PodSecurity {
     fn name(&self) -> &'static str {
-        "PodSecurity"
+        super::POD_SECURITY
     }
 
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
@@ -172,6 +216,15 @@ impl AdmissionPlugin for PodSecurity {
         }
         let is_pod = attributes.resource.is("", "pods");
         let namespace = attributes.namespace;
+        let exempt = match () {
+            () if self.is_exempt_namespace(namespace) => Some("namespace"),
+            () if self.configuration.exemptions.usernames.contains(&context.user.name) => Some("user"),
+            () => None,
+        };
+        if let Some(reason) = exempt {
+            annotate(context, "exempt", reason.to_owned());
+            return Ok(());
+        }
         let policy = match self.policy(namespace).await {
             Ok(policy) => policy,
             Err(error) => {
@@ -188,7 +241,7 @@ impl AdmissionPlugin for PodSecurity {
         }
         match attributes.old_object {
             Some(old) if is_pod && !is_significant_update(object, old) => Ok(()),
-            _ => PodSecurity::evaluate(context, attributes, &policy, object),
+            _ => self.evaluate(context, attributes, &policy, object),
         }
     }
 }

@@ -110,10 +110,9 @@ async fn two_plugins_that_report_changes_are_reinvoked_once() {
 #[tokio::test]
 async fn built_in_plugins_are_in_upstreams_order() {
     let registry = Registry::open(Arc::new(store::MemoryStore::new())).await.unwrap();
-    let names: Vec<&str> = built_in(&registry, &AccessControl::new(registry.clone()))
-        .iter()
-        .map(|plugin| plugin.name())
-        .collect();
+    let access = AccessControl::new(registry.clone());
+    let plugins = built_in(&registry, &access, &AdmissionConfiguration::default());
+    let names: Vec<&str> = plugins.iter().map(|plugin| plugin.name()).collect();
     assert_eq!(
         names,
         [

@@ -86,13 +86,10 @@ pub(super) async fn remove(config: &Config, ids: &BTreeSet<String>) {
     }
 }
 
-/// Whether rules of the network are left: its table about Service addresses, or NAT rules.
+/// Whether NAT rules of the network are left.
 pub(super) fn has_nat_rules(network: &str, ids: &BTreeSet<String>) -> bool {
     match ruleset() {
-        Ok(ruleset) => {
-            let mut tables = ruleset.nftables.iter().filter_map(|object| object.table.as_ref());
-            tables.any(|table| table.name == network) || nat_removal(&ruleset, network, ids).is_some()
-        }
+        Ok(ruleset) => nat_removal(&ruleset, network, ids).is_some(),
         Err(error) => {
             tracing::debug!(%error, "cannot list NAT rules");
             false
@@ -131,14 +128,8 @@ pub(super) struct Ruleset {
 
 #[derive(Debug, Deserialize)]
 struct Object {
-    table: Option<Table>,
     chain: Option<Chain>,
     rule: Option<Rule>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Table {
-    name: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,7 +1,8 @@
 //! What may change of a stored Pod, subresource by subresource.
 
 use super::qos::qos_class;
-use super::{dump, line_diff};
+use super::restarts::{may_restart, may_restart_all};
+use super::{annotations, dump, line_diff};
 use crate::kinds::SubresourceStrategy;
 use crate::kinds::pod_template::{SpecOf, is_extended, validate_spec};
 use crate::kinds::ratchet;
@@ -15,14 +16,17 @@ const ONLY: &str = "pod updates may not change fields other than `spec.container
 /// Validates an update of the main resource.
 pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
     let (new_spec, old_spec) = (&new["spec"], &old["spec"]);
+    let mut wrong_annotations = Vec::new();
+    annotations::validate_update(new, old, &mut wrong_annotations);
     if new_spec == old_spec {
-        return Vec::new();
+        return wrong_annotations;
     }
     let mut errors = validate_spec(new_spec, format_args!("spec"), SpecOf::Pod);
     // Drop them already here: the rules about the change are checked only if no other error remains.
     ratchet::drop_unchanged(&mut errors, new, old, || {
         validate_spec(old_spec, format_args!("spec"), SpecOf::Pod)
     });
+    errors.splice(0..0, wrong_annotations);
     for list in ["containers", "initContainers"] {
         if access::list(new_spec, &[list]).len() != access::list(old_spec, &[list]).len() {
             errors.push(FieldError::forbidden(
@@ -175,42 +179,6 @@ fn revived(status: &Value, before: &Value, list: &str, spec: &Value, errors: &mu
             errors.push(FieldError::forbidden(format!("status.{list}[{i}].state"), detail));
         }
     }
-}
-
-/// Whether a container may run again after it ended with this exit code: its first matching rule decides, else its own
-/// restart policy, else the Pod's.
-fn may_restart(spec: &Value, container: &Value, code: i64) -> bool {
-    let own = access::text(container, &["restartPolicy"]);
-    let matches = |rule: &&Value| {
-        let values = access::list(rule, &["exitCodes", "values"]);
-        let listed = values.iter().any(|value| value.as_i64() == Some(code));
-        match access::text(rule, &["exitCodes", "operator"]) {
-            "In" => listed,
-            "NotIn" => !listed,
-            _ => false,
-        }
-    };
-    let rules = access::list(container, &["restartPolicyRules"]).iter();
-    if !own.is_empty()
-        && rules.clone().find(matches).is_some_and(|r| access::text(r, &["action"]) == "Restart")
-    {
-        return true;
-    }
-    let policy = if own.is_empty() { access::text(spec, &["restartPolicy"]) } else { own };
-    match policy {
-        "Never" => false,
-        "OnFailure" => code != 0,
-        _ => true,
-    }
-}
-
-/// Whether a rule of some container restarts all containers.
-fn may_restart_all(spec: &Value) -> bool {
-    let lists = ["initContainers", "containers"];
-    let containers = lists.iter().flat_map(|list| access::list(spec, &[list]));
-    containers
-        .flat_map(|container| access::list(container, &["restartPolicyRules"]))
-        .any(|rule| access::text(rule, &["action"]) == "RestartAllContainers")
 }
 
 /// `pods/ephemeralcontainers` adds ephemeral containers and changes nothing else.

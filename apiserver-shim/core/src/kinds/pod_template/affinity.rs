@@ -191,6 +191,36 @@ pub(super) fn validate_spread(spec: &Members<'_>, field: At<'_>, errors: &mut Ve
                 &["DoNotSchedule", "ScheduleAnyway"],
             ));
         }
+        let later = &spec.list("topologySpreadConstraints")[i + 1..];
+        let alike = |other: &Value| {
+            access::text(other, &["topologyKey"]) == key
+                && access::text(other, &["whenUnsatisfiable"]) == when
+        };
+        if later.iter().any(alike) {
+            let at = format!("{at}.{{topologyKey, whenUnsatisfiable}}");
+            errors.push(FieldError::duplicate(at, format!("{{{key}, {when}}}")));
+        }
+        if let Some(domains) = access::int(constraint, &["minDomains"]) {
+            if domains <= 0 {
+                errors.push(FieldError::invalid(
+                    format!("{at}.minDomains"),
+                    domains,
+                    "must be greater than zero",
+                ));
+            }
+            if when != "DoNotSchedule" {
+                let detail =
+                    format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {when}");
+                errors.push(FieldError::invalid(format!("{at}.minDomains"), domains, detail));
+            }
+        }
+        for key in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
+            let policies = ["Honor", "Ignore"];
+            let policy = constraint.get(key).and_then(Value::as_str);
+            if let Some(policy) = policy.filter(|policy| !policies.contains(policy)) {
+                errors.push(FieldError::not_supported(format!("{at}.{key}"), policy, &policies));
+            }
+        }
         if let Some(selector) = constraint.get("labelSelector") {
             errors.extend(label_selector(selector, format_args!("{at}.labelSelector")));
         }

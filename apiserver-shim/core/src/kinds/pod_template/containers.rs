@@ -10,6 +10,26 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The Pod's volumes by name.
 pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a Value>;
 
+/// What the validation of a container reads of its Pod.
+struct OfPod<'a> {
+    volumes: &'a Volumes<'a>,
+    host_users: bool,
+    never_restarts: bool,
+    claims: BTreeSet<&'a str>,
+}
+
+impl<'a> OfPod<'a> {
+    fn of(spec: &Members<'a>, volumes: &'a Volumes<'a>) -> OfPod<'a> {
+        let claims = spec.list("resourceClaims").iter().map(|claim| access::text(claim, &["name"]));
+        OfPod {
+            volumes,
+            host_users: security::has_host_users(spec),
+            never_restarts: spec.text("restartPolicy") == "Never",
+            claims: claims.filter(|name| !name.is_empty()).collect(),
+        }
+    }
+}
+
 /// Validates all containers of a spec.
 pub(super) fn validate(
     spec: &Members<'_>,
@@ -17,7 +37,7 @@ pub(super) fn validate(
     volumes: &Volumes<'_>,
     errors: &mut Vec<FieldError>,
 ) {
-    let host_users = security::has_host_users(spec);
+    let of = &OfPod::of(spec, volumes);
     let grace = spec.int("terminationGracePeriodSeconds");
     let main = spec.list("containers");
     if main.is_empty() {
@@ -27,7 +47,7 @@ pub(super) fn validate(
     for (i, container) in main.iter().enumerate() {
         let container = &Members::of(container);
         let at = format_args!("{field}.containers[{i}]");
-        common(container, at, (volumes, host_users), errors);
+        common(container, at, of, errors);
         unique(container, at, &mut names_seen, errors);
         probes::lifecycle(container, at, grace, errors);
         probes::validate(container, at, errors);
@@ -38,7 +58,7 @@ pub(super) fn validate(
     for (i, container) in init_containers.iter().enumerate() {
         let container = &Members::of(container);
         let at = format_args!("{field}.initContainers[{i}]");
-        common(container, at, (volumes, host_users), errors);
+        common(container, at, of, errors);
         restart(container, at, errors);
         unique(container, at, &mut names_seen, errors);
         // Init containers run one after the other, so each is checked alone; upstream's path has the index 0 for each.
@@ -48,7 +68,7 @@ pub(super) fn validate(
     for (i, container) in spec.list("ephemeralContainers").iter().enumerate() {
         let container = &Members::of(container);
         let at = format_args!("{field}.ephemeralContainers[{i}]");
-        common(container, at, (volumes, host_users), errors);
+        common(container, at, of, errors);
         unique(container, at, &mut names_seen, errors);
         ephemeral(container, at, main, errors);
     }
@@ -66,12 +86,7 @@ fn unique<'a>(
     }
 }
 
-fn common(
-    container: &Members<'_>,
-    at: At<'_>,
-    (volumes, host_users): (&Volumes<'_>, bool),
-    errors: &mut Vec<FieldError>,
-) {
+fn common(container: &Members<'_>, at: At<'_>, of: &OfPod<'_>, errors: &mut Vec<FieldError>) {
     let name = container.text("name");
     if name.is_empty() {
         errors.push(FieldError::required(format!("{at}.name"), ""));
@@ -96,18 +111,16 @@ fn common(
     ] {
         choice(container.text(key), format_args!("{at}.{key}"), choices, errors);
     }
-    resources::validate_resize_policy(container, at, errors);
+    resources::validate_resize_policy(container, at, of.never_restarts, errors);
     ports::validate(container, at, errors);
     env(container, at, errors);
     env_from(container, at, errors);
-    mounts::validate(container, at, volumes, errors);
-    mounts::validate_devices(container, at, volumes, errors);
-    resources::validate(
-        container.get("resources").unwrap_or(&Value::Null),
-        format_args!("{at}.resources"),
-        errors,
-    );
-    security::validate_container(container, at, host_users, errors);
+    mounts::validate(container, at, of.volumes, errors);
+    mounts::validate_devices(container, at, of.volumes, errors);
+    let resources = container.get("resources").unwrap_or(&Value::Null);
+    resources::validate(resources, format_args!("{at}.resources"), errors);
+    resources::validate_claims(resources, &of.claims, format_args!("{at}.resources"), errors);
+    security::validate_container(container, at, of.host_users, errors);
 }
 
 pub(super) fn choice(value: &str, at: At<'_>, choices: &[&str], errors: &mut Vec<FieldError>) {
@@ -168,6 +181,9 @@ fn restart(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
         }
         _ => {}
     }
+    if rules.len() > RULES_MAX {
+        errors.push(FieldError::too_many(format!("{at}.restartPolicyRules"), rules.len(), RULES_MAX));
+    }
     for (i, rule) in rules.iter().enumerate() {
         let at = format_args!("{at}.restartPolicyRules[{i}]");
         let action = access::text(rule, &["action"]);
@@ -190,8 +206,16 @@ fn restart(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
                 &["In", "NotIn"],
             ));
         }
+        let values = access::list(codes, &["values"]).len();
+        if values > EXIT_CODES_MAX {
+            errors.push(FieldError::too_many(format!("{at}.exitCodes.values"), values, EXIT_CODES_MAX));
+        }
     }
 }
+
+/// Upstream's limits of restart rules: of a container, and of the exit codes of one of them.
+const RULES_MAX: usize = 20;
+const EXIT_CODES_MAX: usize = 255;
 
 const RESOURCE_FIELDS: &[&str] = &[
     "limits.cpu",
@@ -241,11 +265,10 @@ fn env(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
         if kinds.is_empty() {
             let detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
             errors.push(FieldError::invalid(at, "", detail));
+        } else if !access::text(env, &["value"]).is_empty() {
+            errors.push(FieldError::invalid(at, "", "may not be specified when `value` is not empty"));
         } else if kinds.len() > 1 {
             errors.push(FieldError::invalid(at, "", "may not have more than one field specified at a time"));
-        }
-        if !access::text(env, &["value"]).is_empty() {
-            errors.push(FieldError::invalid(at, "", "may not be specified when `value` is not empty"));
         }
     }
 }
@@ -257,12 +280,19 @@ pub(super) fn field_ref(field: &Value, at: At<'_>, allowed: &[&str], errors: &mu
         errors.push(FieldError::required(format!("{at}.apiVersion"), ""));
     } else if path.is_empty() {
         errors.push(FieldError::required(format!("{at}.fieldPath"), ""));
-    } else if let Some(key) = subscript(path) {
-        errors.extend(
-            names::qualified(&key.to_lowercase())
-                .into_iter()
-                .map(|d| FieldError::invalid(format!("{at}.fieldPath"), path, d)),
-        );
+    } else if let Some((name, key)) = subscript(path) {
+        let key = match name {
+            "metadata.labels" => key.to_owned(),
+            "metadata.annotations" => key.to_lowercase(),
+            _ => {
+                let why =
+                    format!("error converting fieldPath: field label does not support subscript: {path}");
+                errors.push(FieldError::invalid(format!("{at}.fieldPath"), path, why));
+                return;
+            }
+        };
+        let wrong = names::qualified(&key);
+        errors.extend(wrong.into_iter().map(|d| FieldError::invalid(at, key.as_str(), d)));
     } else if !allowed.contains(&path) {
         let unknown = !KNOWN_FIELDS.contains(&path) && !ENV_FIELDS.contains(&path);
         if unknown {
@@ -280,11 +310,9 @@ pub(super) fn field_ref(field: &Value, at: At<'_>, allowed: &[&str], errors: &mu
 const KNOWN_FIELDS: &[&str] =
     &["metadata.annotations", "metadata.labels", "spec.restartPolicy", "spec.schedulerName", "status.phase"];
 
-/// The key in `metadata.labels['key']` or `metadata.annotations['key']`.
-fn subscript(path: &str) -> Option<&str> {
-    let rest =
-        path.strip_prefix("metadata.labels['").or_else(|| path.strip_prefix("metadata.annotations['"))?;
-    rest.strip_suffix("']")
+/// Name and key of `name['key']`.
+fn subscript(path: &str) -> Option<(&str, &str)> {
+    path.strip_suffix("']")?.split_once("['").filter(|(name, _)| !name.is_empty())
 }
 
 /// Validates a reference to a resource of a container.
@@ -337,15 +365,35 @@ fn key_ref(selector: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
 
 fn env_from(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
     for (i, source) in container.list("envFrom").iter().enumerate() {
-        let at = format_args!("{at}.envFrom[{i}]");
-        let kinds = ["configMapRef", "secretRef"].iter().filter(|k| source.get(**k).is_some()).count();
+        // Upstream's path of the last two errors has no index.
+        let list = format_args!("{at}.envFrom");
+        let at = format_args!("{list}[{i}]");
+        let prefix = access::text(source, &["prefix"]);
+        if !prefix.is_empty() {
+            let wrong = names::env_name(prefix);
+            errors.extend(wrong.into_iter().map(|d| FieldError::invalid(format!("{at}.prefix"), prefix, d)));
+        }
+        let mut kinds = 0;
+        for key in ["configMapRef", "secretRef"] {
+            let Some(reference) = source.get(key) else { continue };
+            kinds += 1;
+            let at = format_args!("{at}.{key}.name");
+            let name = access::text(reference, &["name"]);
+            if name.is_empty() {
+                errors.push(FieldError::required(at, ""));
+            } else {
+                // As a prefix of names, it may end in a dash.
+                let wrong = names::dns_subdomain(name.strip_suffix('-').unwrap_or(name));
+                errors.extend(wrong.into_iter().map(|d| FieldError::invalid(at, name, d)));
+            }
+        }
         if kinds != 1 {
             let detail = if kinds == 0 {
                 "must specify one of: `configMapRef` or `secretRef`"
             } else {
                 "may not have more than one field specified at a time"
             };
-            errors.push(FieldError::invalid(at, "", detail));
+            errors.push(FieldError::invalid(list, "", detail));
         }
     }
 }

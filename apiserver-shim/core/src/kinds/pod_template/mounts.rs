@@ -15,7 +15,9 @@ pub(super) fn validate(
 ) {
     let mut paths = BTreeSet::new();
     for (i, mount) in container.list("volumeMounts").iter().enumerate() {
-        let at = format_args!("{at}.volumeMounts[{i}]");
+        // Upstream's paths of some errors have no index.
+        let list = format_args!("{at}.volumeMounts");
+        let at = format_args!("{list}[{i}]");
         let name = access::text(mount, &["name"]);
         if name.is_empty() {
             errors.push(FieldError::required(format!("{at}.name"), ""));
@@ -30,7 +32,7 @@ pub(super) fn validate(
         }
         let sub = [access::text(mount, &["subPath"]), access::text(mount, &["subPathExpr"])];
         for (key, value) in ["subPath", "subPathExpr"].iter().zip(sub) {
-            super::volumes::local_path(value, format_args!("{at}.{key}"), errors);
+            super::volumes::local_path(value, format_args!("{list}.{key}"), errors);
         }
         if sub.iter().all(|s| !s.is_empty()) {
             errors.push(FieldError::invalid(
@@ -39,7 +41,26 @@ pub(super) fn validate(
                 "subPathExpr and subPath are mutually exclusive",
             ));
         }
-        propagation(container, mount, at, errors);
+        propagation(container, mount, list, errors);
+        recursive_read_only(mount, format_args!("{list}.recursiveReadOnly"), errors);
+    }
+}
+
+fn recursive_read_only(mount: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+    const MODES: &[&str] = &["Disabled", "Enabled", "IfPossible"];
+    let Some(mode) = mount.get("recursiveReadOnly").and_then(Value::as_str) else { return };
+    if !MODES.contains(&mode) {
+        errors.push(FieldError::not_supported(at, mode, MODES));
+    }
+    if !["Enabled", "IfPossible"].contains(&mode) {
+        return;
+    }
+    if !access::flag(mount, &["readOnly"]) {
+        errors.push(FieldError::forbidden(at, "may only be specified when readOnly is true"));
+    }
+    if !["", "None"].contains(&access::text(mount, &["mountPropagation"])) {
+        let detail = "may only be specified when mountPropagation is None or not specified";
+        errors.push(FieldError::forbidden(at, detail));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Validation of requests and limits.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
@@ -71,6 +73,15 @@ fn one(name: &str, amount: Option<Quantity>, at: At<'_>, errors: &mut Vec<FieldE
         errors.push(FieldError::invalid(at, name, "must be a standard resource for containers"));
     }
     let Some(q) = amount else { return };
+    if let Some(page) = name.strip_prefix("hugepages-").map(str::parse::<Quantity>) {
+        let pages = page.is_ok_and(|page| {
+            q.is_whole() && page.is_whole() && page.units() > 0 && q.units() % page.units() == 0
+        });
+        if !pages {
+            let detail = format!("{q} is not positive integer multiple of {name}");
+            errors.push(FieldError::invalid(at, q.to_string(), detail));
+        }
+    }
     if q.sign() < 0 {
         errors.push(FieldError::invalid(at, q.to_string(), "must be greater than or equal to 0"));
     }
@@ -79,8 +90,156 @@ fn one(name: &str, amount: Option<Quantity>, at: At<'_>, errors: &mut Vec<FieldE
     }
 }
 
+/// Validates the resource claims of a container, which are claims of the Pod.
+pub(super) fn validate_claims(
+    resources: &Value,
+    of_pod: &BTreeSet<&str>,
+    at: At<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    let mut seen = BTreeSet::new();
+    for (i, claim) in access::list(resources, &["claims"]).iter().enumerate() {
+        let at = format_args!("{at}.claims[{i}]");
+        let name = access::text(claim, &["name"]);
+        if name.is_empty() {
+            errors.push(FieldError::required(at, ""));
+            continue;
+        }
+        let request = access::text(claim, &["request"]);
+        if !seen.insert((name, request)) {
+            let twice = if request.is_empty() { name.to_owned() } else { format!("{name}/{request}") };
+            errors.push(FieldError::duplicate(at, twice));
+        }
+        if !of_pod.contains(name) {
+            let known: Vec<&str> = of_pod.iter().copied().collect();
+            let known = if known.is_empty() {
+                " which is empty".to_owned()
+            } else {
+                format!(": {}", known.join(", "))
+            };
+            let detail = format!("must be one of the names in pod.spec.resourceClaims{known}");
+            errors.push(FieldError::not_found(at, name).with_detail(detail));
+        }
+    }
+}
+
+/// Validates the resource claims of a Pod.
+pub(super) fn validate_pod_claims(claims: &[Value], at: At<'_>, errors: &mut Vec<FieldError>) {
+    let mut seen = BTreeSet::new();
+    for (i, claim) in claims.iter().enumerate() {
+        let at = format_args!("{at}[{i}]");
+        let name = access::text(claim, &["name"]);
+        if name.is_empty() {
+            errors.push(FieldError::required(format!("{at}.name"), ""));
+        } else if !seen.insert(name) {
+            errors.push(FieldError::duplicate(format!("{at}.name"), name));
+        } else {
+            let wrong = names::dns_label(name);
+            errors.extend(wrong.into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)));
+        }
+        let keys = ["resourceClaimName", "resourceClaimTemplateName"];
+        let [own, template] = keys.map(|key| claim.get(key).filter(|name| !name.is_null()));
+        let shown = || {
+            let or_null = |value: Option<&Value>| value.unwrap_or(&Value::Null).to_string();
+            format!(
+                "{{\"Name\":{},\"ResourceClaimName\":{},\"ResourceClaimTemplateName\":{}}}",
+                Value::from(name),
+                or_null(own),
+                or_null(template)
+            )
+        };
+        if own.is_some() && template.is_some() {
+            let detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+            errors.push(FieldError::invalid_shown(at, shown(), detail));
+        } else if own.is_none() && template.is_none() {
+            let detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+            errors.push(FieldError::invalid_shown(at, shown(), detail));
+        }
+        for (key, value) in keys.iter().zip([own, template]) {
+            let value = value.and_then(Value::as_str).unwrap_or("");
+            if claim.get(*key).is_some_and(Value::is_string) {
+                let wrong = names::dns_subdomain(value);
+                errors
+                    .extend(wrong.into_iter().map(|d| FieldError::invalid(format!("{at}.{key}"), value, d)));
+            }
+        }
+    }
+}
+
+/// Validates that the Pod's own requests cover those of its containers, and that no container's limit exceeds the Pod's.
+fn covers_containers(spec: &Members<'_>, resources: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+    let own = |list: &str, name: &str| amount(access::get(resources, &[list, name]));
+    for list in ["requests", "limits"] {
+        for (name, sum) in of_containers(spec, list) {
+            // Containers may share what the Pod's limit of other resources leaves.
+            let counts = list == "requests" || name.starts_with("hugepages-");
+            if let Some(own) = own(list, &name).filter(|own| counts && sum > *own) {
+                let detail = format!("must be greater than or equal to aggregate container {list} of {sum}");
+                errors.push(FieldError::invalid(format!("{at}.{list}[{name}]"), own.to_string(), detail));
+            }
+        }
+    }
+    for (i, container) in spec.list("containers").iter().enumerate() {
+        for (name, limit) in access::entries(container, &["resources", "limits"]) {
+            let (Some(limit), Some(own)) = (amount(Some(limit)), own("limits", name)) else { continue };
+            if limit > own {
+                let at = format!("{at}.containers[{i}][{name}].limits");
+                let detail = format!("must be less than or equal to pod limits of {own}");
+                errors.push(FieldError::invalid(at, limit.to_string(), detail));
+            }
+        }
+    }
+}
+
+/// What the containers request (or are limited to) at once at any time, by resource.
+fn of_containers(spec: &Members<'_>, list: &str) -> BTreeMap<String, Quantity> {
+    type Amounts = BTreeMap<String, Quantity>;
+    let of = |container: &Value| -> Amounts {
+        let path = ["resources", list];
+        let amounts = access::entries(container, &path);
+        amounts.filter_map(|(name, value)| Some((name.to_owned(), amount(Some(value))?))).collect()
+    };
+    let add = |to: &mut Amounts, more: &Amounts| {
+        for (name, more) in more {
+            let sum = to.entry(name.clone()).or_insert(Quantity::ZERO);
+            *sum = sum.plus(*more);
+        }
+    };
+    let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
+    for container in spec.list("initContainers") {
+        let mut moment = of(container);
+        if access::text(container, &["restartPolicy"]) == "Always" {
+            add(&mut sidecars, &moment);
+            moment = sidecars.clone();
+        } else {
+            add(&mut moment, &sidecars);
+        }
+        for (name, amount) in moment {
+            let highest = peak.entry(name).or_insert(Quantity::ZERO);
+            *highest = (*highest).max(amount);
+        }
+    }
+    let mut total = sidecars;
+    spec.list("containers").iter().for_each(|container| add(&mut total, &of(container)));
+    for (name, amount) in peak {
+        let sum = total.entry(name).or_insert(Quantity::ZERO);
+        *sum = (*sum).max(amount);
+    }
+    total
+}
+
 /// Validates Pod-level resources.
-pub(super) fn validate_pod_level(resources: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn validate_pod_level(
+    spec: &Members<'_>,
+    resources: &Value,
+    at: At<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    if resources.get("claims").is_some_and(|claims| !claims.is_null()) {
+        let detail = "claims cannot be set for Resources at pod-level";
+        errors.push(FieldError::forbidden(format!("{at}.claims"), detail));
+    }
+    covers_containers(spec, resources, at, errors);
     for list in ["limits", "requests"] {
         for (name, _) in access::entries(resources, &[list]) {
             if !["cpu", "memory"].contains(&name) && !name.starts_with("hugepages-") {
@@ -104,7 +263,12 @@ pub(super) fn validate_pod_level(resources: &Value, at: At<'_>, errors: &mut Vec
 }
 
 /// Validates a container's resize policy.
-pub(super) fn validate_resize_policy(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn validate_resize_policy(
+    container: &Members<'_>,
+    at: At<'_>,
+    never_restarts: bool,
+    errors: &mut Vec<FieldError>,
+) {
     let mut seen = Vec::new();
     for (i, policy) in container.list("resizePolicy").iter().enumerate() {
         let (resource, restart) =
@@ -126,6 +290,10 @@ pub(super) fn validate_resize_policy(container: &Members<'_>, at: At<'_>, errors
                 restart,
                 &["NotRequired", "RestartContainer"],
             ));
+        }
+        if never_restarts && restart != "NotRequired" {
+            let detail = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            errors.push(FieldError::invalid(format!("{at}.resizePolicy"), restart, detail));
         }
     }
 }

@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
 
+use super::volumes::local_path;
+
 /// Validates the Pod's security context.
 pub(super) fn validate_pod(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
     let at = format_args!("{field}.securityContext");
@@ -26,13 +28,16 @@ pub(super) fn validate_pod(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<F
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
         errors.push(FieldError::invalid(format!("{field}.shareProcessNamespace"), true, detail));
     }
-    let policy = access::text(context, &["fsGroupChangePolicy"]);
-    if !policy.is_empty() && !["Always", "OnRootMismatch"].contains(&policy) {
-        errors.push(FieldError::not_supported(
-            format!("{at}.fsGroupChangePolicy"),
-            policy,
-            &["Always", "OnRootMismatch"],
-        ));
+    const POLICIES: [(&str, &[&str]); 3] = [
+        ("fsGroupChangePolicy", &["Always", "OnRootMismatch"]),
+        ("supplementalGroupsPolicy", &["Merge", "Strict"]),
+        ("seLinuxChangePolicy", &["MountOption", "Recursive"]),
+    ];
+    for (key, policies) in POLICIES {
+        let policy = context.get(key).and_then(Value::as_str);
+        if let Some(policy) = policy.filter(|policy| !policies.contains(policy)) {
+            errors.push(FieldError::not_supported(format!("{at}.{key}"), policy, policies));
+        }
     }
     sysctls(spec, access::list(context, &["sysctls"]), format_args!("{at}.sysctls"), errors);
     profiles(context, at, errors);
@@ -92,28 +97,66 @@ fn id(context: &Value, key: &str, at: At<'_>, errors: &mut Vec<FieldError>) {
 }
 
 fn profiles(context: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
-    const TYPES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];
-    for (key, noun, required) in [
-        ("seccompProfile", "seccomp", "must be set when seccomp type is Localhost"),
-        ("appArmorProfile", "AppArmor", "must be set when AppArmor type is Localhost"),
-    ] {
-        let Some(profile) = context.get(key) else { continue };
-        let (ty, local) = (access::text(profile, &["type"]), profile.get("localhostProfile"));
-        let at = format_args!("{at}.{key}");
-        match (ty, local) {
-            ("Localhost", None) => {
-                errors.push(FieldError::required(format!("{at}.localhostProfile"), required))
-            }
-            ("RuntimeDefault" | "Unconfined", Some(path)) => {
-                let detail = format!("can only be set when {noun} type is Localhost");
-                let shown = format!("{{\"Type\":\"{ty}\",\"LocalhostProfile\":{path}}}");
-                errors.push(FieldError::invalid_shown(format!("{at}.localhostProfile"), shown, detail));
-            }
-            ("Localhost" | "RuntimeDefault" | "Unconfined", _) => {}
-            ("", _) => errors
-                .push(FieldError::required(format!("{at}.type"), "type is required when profile is set")),
-            (other, _) => errors.push(FieldError::not_supported(format!("{at}.type"), other, TYPES)),
+    if let Some(profile) = context.get("seccompProfile") {
+        seccomp_profile(profile, format_args!("{at}.seccompProfile"), errors);
+    }
+    if let Some(profile) = context.get("appArmorProfile") {
+        apparmor_profile(profile, format_args!("{at}.appArmorProfile"), errors);
+    }
+}
+
+const PROFILE_TYPES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];
+
+fn seccomp_profile(profile: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+    let (kind, local) = (access::text(profile, &["type"]), profile.get("localhostProfile"));
+    profile_type(kind, "seccompProfile", at, errors);
+    let at = format_args!("{at}.localhostProfile");
+    match (kind, local) {
+        ("Localhost", None) => {
+            errors.push(FieldError::required(at, "must be set when seccomp type is Localhost"));
         }
+        ("Localhost", Some(path)) => local_path(path.as_str().unwrap_or(""), at, errors),
+        (_, Some(path)) => {
+            let shown = format!("{{\"Type\":{},\"LocalhostProfile\":{path}}}", Value::from(kind));
+            let detail = "can only be set when seccomp type is Localhost";
+            errors.push(FieldError::invalid_shown(at, shown, detail));
+        }
+        (_, None) => {}
+    }
+}
+
+/// The longest path, without its end.
+const APPARMOR_PROFILE_BYTES_MAX: usize = 4095;
+
+fn apparmor_profile(profile: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+    let (kind, local) = (access::text(profile, &["type"]), profile.get("localhostProfile"));
+    profile_type(kind, "appArmorProfile", at, errors);
+    let at = format_args!("{at}.localhostProfile");
+    match (kind, local.map(|name| name.as_str().unwrap_or(""))) {
+        ("Localhost", name) => {
+            let name = name.unwrap_or("");
+            if name.trim() != name {
+                errors.push(FieldError::invalid(at, name, "must not be padded with whitespace"));
+            } else if name.is_empty() {
+                errors.push(FieldError::required(at, "must be set when AppArmor type is Localhost"));
+            }
+            if name.len() > APPARMOR_PROFILE_BYTES_MAX {
+                errors.push(FieldError::too_long(at, APPARMOR_PROFILE_BYTES_MAX));
+            }
+        }
+        ("RuntimeDefault" | "Unconfined", Some(name)) => {
+            errors.push(FieldError::invalid(at, name, "can only be set when AppArmor type is Localhost"));
+        }
+        _ => {}
+    }
+}
+
+fn profile_type(kind: &str, field: &str, at: At<'_>, errors: &mut Vec<FieldError>) {
+    let at = format_args!("{at}.type");
+    if kind.is_empty() {
+        errors.push(FieldError::required(at, format!("type is required when {field} is set")));
+    } else if !PROFILE_TYPES.contains(&kind) {
+        errors.push(FieldError::not_supported(at, kind, PROFILE_TYPES));
     }
 }
 
@@ -205,16 +248,9 @@ const DETAIL: &str = "cannot be set for a windows pod";
 /// Validates that a Pod for Windows sets no Linux fields, and vice versa.
 pub(super) fn validate_os(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
     let os = spec.get("os").map_or("", |os| access::text(os, &["name"]));
-    let at = format_args!("{field}.securityContext");
     match os {
         "windows" => windows(spec, field, errors),
-        "linux" if spec.get("securityContext").is_some_and(|c| c.get("windowsOptions").is_some()) => {
-            errors.push(FieldError::forbidden(
-                format!("{at}.windowsOptions"),
-                "windows options cannot be set for a linux pod",
-            ));
-        }
-        "linux" => {}
+        "linux" => linux(spec, field, errors),
         "" if spec.get("os").is_some() => errors.push(FieldError::required(format!("{field}.os.name"), "")),
         "" => {}
         other => {
@@ -223,8 +259,25 @@ pub(super) fn validate_os(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<Fi
     }
 }
 
+fn linux(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
+    let mut refuse = |context: Option<&Value>, at: At<'_>| {
+        if context
+            .is_some_and(|context| context.get("windowsOptions").is_some_and(|options| !options.is_null()))
+        {
+            let detail = "windows options cannot be set for a linux pod";
+            errors.push(FieldError::forbidden(format!("{at}.securityContext.windowsOptions"), detail));
+        }
+    };
+    refuse(spec.get("securityContext"), field);
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for (i, container) in spec.list(list).iter().enumerate() {
+            refuse(container.get("securityContext"), format_args!("{field}.{list}[{i}]"));
+        }
+    }
+}
+
 fn windows(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
-    let pod: [&[&str]; 15] = [
+    let pod: [&[&str]; 16] = [
         &["securityContext", "appArmorProfile"],
         &["securityContext", "seLinuxOptions"],
         &["hostUsers"],
@@ -239,6 +292,7 @@ fn windows(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
         &["securityContext", "runAsGroup"],
         &["securityContext", "supplementalGroups"],
         &["securityContext", "supplementalGroupsPolicy"],
+        &["securityContext", "seLinuxChangePolicy"],
         &["resources"],
     ];
     let mut refuse = |found: Option<&Value>, at: At<'_>, path: &[&str]| {

@@ -55,8 +55,10 @@ pub(in super::super) fn validate_spec(spec: &Value, field: At<'_>, of: SpecOf) -
     affinity::validate_spread(spec, field, &mut errors);
     security::validate_os(spec, field, &mut errors);
     if let Some(resources) = spec.get("resources") {
-        super::resources::validate_pod_level(resources, format_args!("{field}.resources"), &mut errors);
+        super::resources::validate_pod_level(spec, resources, format_args!("{field}.resources"), &mut errors);
     }
+    let claims = spec.list("resourceClaims");
+    super::resources::validate_pod_claims(claims, format_args!("{field}.resourceClaims"), &mut errors);
     errors
 }
 

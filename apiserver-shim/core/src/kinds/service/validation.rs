@@ -208,10 +208,15 @@ fn cluster_ips(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
             "first value must match `clusterIP`",
         ));
     }
+    let (mut seen, mut parsed_ips) = (BTreeSet::new(), 0);
     for (i, ip) in ips.iter().enumerate() {
         let text = ip.as_str().unwrap_or("");
         let field = format!("spec.clusterIPs[{i}]");
-        if text == "None" || text.is_empty() {
+        if i == 0 && text == "None" && ips.len() > 1 {
+            let detail = "'None' must be the first and only value";
+            errors.push(FieldError::invalid("spec.clusterIPs", Value::from(ips.to_vec()), detail));
+        }
+        if (i == 0 && text == "None") || text.is_empty() {
             continue;
         }
         let Ok(parsed) = text.parse::<IpAddr>() else {
@@ -219,12 +224,23 @@ fn cluster_ips(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
             continue;
         };
         let family = if parsed.is_ipv4() { "IPv4" } else { "IPv6" };
+        seen.insert(family);
+        parsed_ips += 1;
         if let Some(wanted) =
             families.get(i).and_then(Value::as_str).filter(|w| *w != family && FAMILIES.contains(w))
         {
             let detail = format!("expected an {wanted} value as indicated by `ipFamilies[{i}]`");
             errors.push(FieldError::invalid(field, text, detail));
         }
+    }
+    let mut refuse = |detail| {
+        errors.push(FieldError::invalid("spec.clusterIPs", Value::from(ips.to_vec()), detail));
+    };
+    if ips.len() > 2 {
+        refuse("may only hold up to 2 values");
+    }
+    if ips.len() > 1 && seen.len() < ips.len() && parsed_ips == ips.len() {
+        refuse("may specify no more than one IP for each IP family");
     }
 }
 
@@ -258,6 +274,26 @@ fn load_balancer(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
             errors.push(only(&format!("spec.{key}")));
         }
     }
+    if let Some(class) =
+        spec.get("loadBalancerClass").and_then(Value::as_str).filter(|_| ty == "LoadBalancer")
+    {
+        let wrong = names::qualified(class);
+        errors.extend(wrong.into_iter().map(|d| FieldError::invalid("spec.loadBalancerClass", class, d)));
+    }
+    let checked = ty == "LoadBalancer" && access::text(spec, &["externalTrafficPolicy"]) == "Local";
+    match access::int(spec, &["healthCheckNodePort"]).filter(|port| *port != 0) {
+        Some(port) if !checked => {
+            let detail =
+                "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+            errors.push(FieldError::invalid("spec.healthCheckNodePort", port, detail));
+        }
+        Some(port) => errors.extend(
+            names::port_number(port)
+                .into_iter()
+                .map(|d| FieldError::invalid("spec.healthCheckNodePort", port, d)),
+        ),
+        None => {}
+    }
 }
 
 fn policies(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
@@ -282,13 +318,26 @@ fn policies(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Assigned addresses are immutable, except from or to type ExternalName.
+/// Assigned addresses are immutable, except from or to type ExternalName; so is a load balancer's class.
 pub(super) fn validate_addresses_kept(new: &Value, old: &Value) -> Vec<FieldError> {
     let ty = |o: &Value| access::text(o, &["spec", "type"]) == "ExternalName";
     let (before, after) =
         (access::list(old, &["spec", "clusterIPs"]), access::list(new, &["spec", "clusterIPs"]));
-    if ty(new) || ty(old) || before.is_empty() || before.first() == after.first() {
-        return Vec::new();
+    let mut errors = Vec::new();
+    if !(ty(new) || ty(old) || before.is_empty() || before.first() == after.first()) {
+        let detail = "may not change once set";
+        errors.push(FieldError::invalid("spec.clusterIPs[0]", Value::from(after.to_vec()), detail));
     }
-    vec![FieldError::invalid("spec.clusterIPs[0]", Value::from(after.to_vec()), "may not change once set")]
+    let class = |o: &Value| match access::text(o, &["spec", "type"]) {
+        "LoadBalancer" => {
+            Some(access::get(o, &["spec", "loadBalancerClass"]).cloned().unwrap_or(Value::Null))
+        }
+        _ => None,
+    };
+    if let (Some(new), Some(old)) = (class(new), class(old))
+        && new != old
+    {
+        errors.push(FieldError::invalid("spec.loadBalancerClass", new, "may not change once set"));
+    }
+    errors
 }

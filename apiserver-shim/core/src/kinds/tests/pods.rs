@@ -187,3 +187,147 @@ fn sysctls_huge_pages_and_sleeping_hooks_are_checked_at_once() {
         created"#]]
     .assert_eq(&said.join("\n"));
 }
+
+/// What upstream refuses in Pods, by part of the spec. A case is a patch of the Pod or of its container.
+#[test]
+fn pods_that_upstream_refuses() {
+    let refusal = |mut pod: Value| {
+        pod["metadata"]["name"] = json!("p");
+        match create("pods", pod) {
+            Ok(_) => "accepted".to_owned(),
+            Err(status) => status.message.replace("Pod \"p\" is invalid: ", ""),
+        }
+    };
+    let spec = |spec: Value| {
+        let mut whole = json!({"containers": [{"name": "c", "image": "i"}]});
+        access::object_mut(&mut whole, &[]).extend(spec.as_object().unwrap().clone());
+        refusal(pod(whole))
+    };
+    let container = |extra: Value| {
+        let mut container = json!({"name": "c", "image": "i"});
+        access::object_mut(&mut container, &[]).extend(extra.as_object().unwrap().clone());
+        spec(json!({"containers": [container], "volumes": [{"name": "v", "emptyDir": {}}]}))
+    };
+    let annotated = |annotations: Value, context: Value| {
+        let mut pod = pod(json!({"containers": [{"name": "c", "image": "i"}], "securityContext": context}));
+        pod["metadata"]["annotations"] = annotations;
+        refusal(pod)
+    };
+    let context = |context: Value| spec(json!({"securityContext": context}));
+    let apparmor = "container.apparmor.security.beta.kubernetes.io";
+    let rule = json!({"action": "Restart", "exitCodes": {"operator": "In", "values": (0..256).collect::<Vec<i32>>()}});
+    let mount = |extra: Value| {
+        let mut mount = json!({"name": "v", "mountPath": "/v"});
+        access::object_mut(&mut mount, &[]).extend(extra.as_object().unwrap().clone());
+        container(json!({"volumeMounts": [mount]}))
+    };
+    let spread = |constraints: Value| spec(json!({"topologySpreadConstraints": constraints}));
+    let zone = |extra: Value| {
+        let mut zone = json!({"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"});
+        access::object_mut(&mut zone, &[]).extend(extra.as_object().unwrap().clone());
+        zone
+    };
+    let table = [
+        context(json!({"seccompProfile": {"type": "Localhost", "localhostProfile": "../a"}})),
+        context(json!({"seccompProfile": {}, "appArmorProfile": {"type": "X"}})),
+        context(json!({"appArmorProfile": {"type": "Localhost", "localhostProfile": " a"}})),
+        context(json!({"appArmorProfile": {"type": "Unconfined", "localhostProfile": "a"}})),
+        context(json!({"supplementalGroupsPolicy": "X", "seLinuxChangePolicy": "Y"})),
+        annotated(
+            json!({format!("{apparmor}/c"): "runtime/default"}),
+            json!({"appArmorProfile": {"type": "Unconfined"}}),
+        ),
+        annotated(json!({format!("{apparmor}/d"): "foo"}), json!({})),
+        annotated(
+            json!({"controller.kubernetes.io/pod-deletion-cost": "1.5", "kubernetes.io/config.mirror": "x"}),
+            json!({}),
+        ),
+        annotated(
+            json!({"seccomp.security.alpha.kubernetes.io/pod": "foo"}),
+            json!({"seccompProfile": {"type": "Unconfined"}}),
+        ),
+        container(
+            json!({"envFrom": [{"prefix": "a=b", "configMapRef": {"name": "m"}}, {"secretRef": {}}, {}]}),
+        ),
+        container(
+            json!({"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['a b']"}}}]}),
+        ),
+        container(json!({"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.x['a']"}}}]})),
+        container(json!({"restartPolicy": "Never", "restartPolicyRules": vec![rule; 21]})),
+        container(json!({"resources": {"limits": {"cpu": "1", "hugepages-2Mi": "3Mi"}}})),
+        container(json!({"resources": {"claims": [{"name": "x"}]}})),
+        spec(
+            json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "i", "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]}]}),
+        ),
+        spec(
+            json!({"resourceClaims": [{"name": "a"}, {"name": "a", "resourceClaimName": "b", "resourceClaimTemplateName": "c"}]}),
+        ),
+        spec(
+            json!({"resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "1"}}, "containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "1500m"}, "limits": {"cpu": "2"}}}]}),
+        ),
+        mount(json!({"recursiveReadOnly": "Enabled"})),
+        mount(
+            json!({"recursiveReadOnly": "IfPossible", "readOnly": true, "mountPropagation": "HostToContainer"}),
+        ),
+        mount(json!({"recursiveReadOnly": "Yes", "subPath": "../x"})),
+        spread(json!([zone(json!({"minDomains": 0})), zone(json!({"nodeTaintsPolicy": "Maybe"}))])),
+        spec(
+            json!({"os": {"name": "linux"}, "containers": [{"name": "c", "image": "i", "securityContext": {"windowsOptions": {}}}]}),
+        ),
+    ];
+    expect![[r#"
+        spec.securityContext.seccompProfile.localhostProfile: Invalid value: "../a": must not contain '..'
+        [spec.securityContext.seccompProfile.type: Required value: type is required when seccompProfile is set, spec.securityContext.appArmorProfile.type: Unsupported value: "X": supported values: "Localhost", "RuntimeDefault", "Unconfined"]
+        spec.securityContext.appArmorProfile.localhostProfile: Invalid value: " a": must not be padded with whitespace
+        spec.securityContext.appArmorProfile.localhostProfile: Invalid value: "a": can only be set when AppArmor type is Localhost
+        [spec.securityContext.supplementalGroupsPolicy: Unsupported value: "X": supported values: "Merge", "Strict", spec.securityContext.seLinuxChangePolicy: Unsupported value: "Y": supported values: "MountOption", "Recursive"]
+        spec.containers[0].securityContext.appArmorProfile.type: Forbidden: apparmor type in annotation and field must match
+        [metadata.annotations[container.apparmor.security.beta.kubernetes.io/d]: Invalid value: "d": container not found, metadata.annotations[container.apparmor.security.beta.kubernetes.io/d]: Invalid value: "foo": invalid AppArmor profile name: "foo"]
+        [metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: "1.5": must be a 32bit integer, metadata.annotations[kubernetes.io/config.mirror]: Invalid value: "x": must set spec.nodeName if mirror pod annotation is set]
+        [metadata.annotations.seccomp.security.alpha.kubernetes.io/pod: Invalid value: "foo": must be a valid seccomp profile, spec.securityContext.seccompProfile.type: Forbidden: seccomp type in annotation and field must match]
+        [spec.containers[0].envFrom[0].prefix: Invalid value: "a=b": a valid environment variable name must consist only of printable ASCII characters other than '=', spec.containers[0].envFrom[1].secretRef.name: Required value, spec.containers[0].envFrom: Invalid value: "": must specify one of: `configMapRef` or `secretRef`]
+        spec.containers[0].env[0].valueFrom.fieldRef: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+        spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Invalid value: "spec.x['a']": error converting fieldPath: field label does not support subscript: spec.x['a']
+        [spec.containers[0].restartPolicyRules: Too many: 21: must have at most 20 items, spec.containers[0].restartPolicyRules[0].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[1].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[2].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[3].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[4].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[5].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[6].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[7].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[8].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[9].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[10].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[11].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[12].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[13].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[14].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[15].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[16].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[17].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[18].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[19].exitCodes.values: Too many: 256: must have at most 255 items, spec.containers[0].restartPolicyRules[20].exitCodes.values: Too many: 256: must have at most 255 items]
+        [spec.containers[0].resources.limits[hugepages-2Mi]: Invalid value: "3Mi": 3Mi is not positive integer multiple of hugepages-2Mi, spec.containers[0].resources.requests[hugepages-2Mi]: Invalid value: "3Mi": 3Mi is not positive integer multiple of hugepages-2Mi]
+        spec.containers[0].resources.claims[0]: Not found: "x": must be one of the names in pod.spec.resourceClaims which is empty
+        spec.containers[0].resizePolicy: Invalid value: "RestartContainer": must be 'NotRequired' when `restartPolicy` is 'Never'
+        [spec.resourceClaims[0]: Invalid value: {"Name":"a","ResourceClaimName":null,"ResourceClaimTemplateName":null}: must specify one of: `resourceClaimName`, `resourceClaimTemplateName`, spec.resourceClaims[1].name: Duplicate value: "a", spec.resourceClaims[1]: Invalid value: {"Name":"a","ResourceClaimName":"b","ResourceClaimTemplateName":"c"}: at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified]
+        [spec.resources.requests[cpu]: Invalid value: "1": must be greater than or equal to aggregate container requests of 1500m, spec.resources.containers[0][cpu].limits: Invalid value: "2": must be less than or equal to pod limits of 1]
+        spec.containers[0].volumeMounts.recursiveReadOnly: Forbidden: may only be specified when readOnly is true
+        spec.containers[0].volumeMounts.recursiveReadOnly: Forbidden: may only be specified when mountPropagation is None or not specified
+        [spec.containers[0].volumeMounts.subPath: Invalid value: "../x": must not contain '..', spec.containers[0].volumeMounts.recursiveReadOnly: Unsupported value: "Yes": supported values: "Disabled", "Enabled", "IfPossible"]
+        [spec.topologySpreadConstraints[0].{topologyKey, whenUnsatisfiable}: Duplicate value: "{zone, ScheduleAnyway}", spec.topologySpreadConstraints[0].minDomains: Invalid value: 0: must be greater than zero, spec.topologySpreadConstraints[0].minDomains: Invalid value: 0: can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway, spec.topologySpreadConstraints[1].nodeTaintsPolicy: Unsupported value: "Maybe": supported values: "Honor", "Ignore"]
+        spec.containers[0].securityContext.windowsOptions: Forbidden: windows options cannot be set for a linux pod"#]].assert_eq(&table.join("\n"));
+}
+
+/// The node has carried out some annotations: they stay as they are.
+#[test]
+fn annotations_that_a_node_reads_do_not_change() {
+    let apparmor = "container.apparmor.security.beta.kubernetes.io/c";
+    let with = |annotations: Value| {
+        let mut pod = create("pods", pod(json!({"containers": [{"name": "c", "image": "i"}]}))).unwrap();
+        pod["metadata"]["annotations"] = annotations;
+        pod
+    };
+    let check = |old: Value, new: Value| {
+        let errors = resource("pods").strategy().validate_update(&with(new), &with(old));
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let table = [
+        check(json!({apparmor: "unconfined"}), json!({apparmor: "unconfined", "a": "b"})),
+        check(json!({apparmor: "unconfined"}), json!({apparmor: "runtime/default"})),
+        check(json!({}), json!({apparmor: "unconfined"})),
+        check(
+            json!({"controller.kubernetes.io/pod-deletion-cost": "x"}),
+            json!({"controller.kubernetes.io/pod-deletion-cost": "-1"}),
+        ),
+        check(json!({}), json!({"controller.kubernetes.io/pod-deletion-cost": "01"})),
+    ];
+    expect![[r#"
+
+        metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: Forbidden: may not remove or update AppArmor annotations
+        metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: Forbidden: may not add AppArmor annotations
+
+        metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: "01": must be a 32bit integer"#]].assert_eq(&table.join("\n"));
+}

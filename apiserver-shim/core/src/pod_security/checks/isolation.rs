@@ -129,7 +129,7 @@ pub(super) fn proc_mount_unless_user_namespace(pod: &PodParts<'_>) -> Option<Vio
 }
 
 /// The sysctls that are safe, in the order in which versions allow them.
-const SYSCTLS: [&str; 12] = [
+pub const SYSCTLS: [&str; 12] = [
     "kernel.shm_rmid_forced",
     "net.ipv4.ip_local_port_range",
     "net.ipv4.tcp_syncookies",
