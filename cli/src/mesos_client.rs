@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{Request, header};
@@ -110,13 +110,10 @@ fn url(server: &str, path: &str) -> String {
 
 /// The first principal of a file in Mesos' form, with its secret.
 fn read_credential(path: &Path) -> anyhow::Result<Credential> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let json: Value =
-        serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display()))?;
-    let first = &json["credentials"][0];
-    let (principal, secret) = (first["principal"].as_str(), first["secret"].as_str());
-    ensure!(principal.is_some() && secret.is_some(), "{} has no principal with a secret", path.display());
-    Ok(Credential::new(principal.unwrap_or_default(), secret.unwrap_or_default()))
+    let unreadable = || format!("cannot read {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(unreadable)?;
+    let all = Credential::parse_list(&text).with_context(unreadable)?;
+    all.into_iter().next().with_context(|| format!("{} has no principal with a secret", path.display()))
 }
 
 /// The credentials file: the given one, or that of a data directory.

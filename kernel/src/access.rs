@@ -68,6 +68,33 @@ pub enum CredentialsError {
     Secret(String),
 }
 
+impl Credential {
+    /// The credentials of a file in Mesos' form, in their order.
+    pub fn parse_list(json: &str) -> Result<Vec<Self>, CredentialsError> {
+        let value: Value =
+            serde_json::from_str(json).map_err(|error| CredentialsError::Json(error.to_string()))?;
+        let list = value["credentials"]
+            .as_array()
+            .ok_or(CredentialsError::Shape("expecting a list 'credentials'"))?;
+        let credential = |entry: &Value| {
+            let field = |name: &str| entry[name].as_str().map(str::to_owned);
+            let principal = field("principal").ok_or(CredentialsError::Shape("expecting 'principal'"))?;
+            let secret = field("secret").ok_or(CredentialsError::Shape("expecting 'secret'"))?;
+            if principal == IN_PROCESS_PRINCIPAL {
+                return Err(CredentialsError::Reserved(principal));
+            }
+            if principal.is_empty() || principal.contains(':') {
+                return Err(CredentialsError::Name(principal));
+            }
+            if secret.is_empty() {
+                return Err(CredentialsError::Secret(principal));
+            }
+            Ok(Self { principal, secret })
+        };
+        list.iter().map(credential).collect()
+    }
+}
+
 /// The principals that may authenticate, with their secrets.
 #[derive(Clone, Default)]
 pub struct Credentials(BTreeMap<String, String>);
@@ -81,25 +108,8 @@ impl fmt::Debug for Credentials {
 impl Credentials {
     /// Parses Mesos' form: `{"credentials": [{"principal": "…", "secret": "…"}]}`.
     pub fn parse(json: &str) -> Result<Self, CredentialsError> {
-        let value: Value =
-            serde_json::from_str(json).map_err(|error| CredentialsError::Json(error.to_string()))?;
-        let list = value["credentials"]
-            .as_array()
-            .ok_or(CredentialsError::Shape("expecting a list 'credentials'"))?;
         let mut all = BTreeMap::new();
-        for entry in list {
-            let field = |name: &str| entry[name].as_str().map(str::to_owned);
-            let principal = field("principal").ok_or(CredentialsError::Shape("expecting 'principal'"))?;
-            let secret = field("secret").ok_or(CredentialsError::Shape("expecting 'secret'"))?;
-            if principal == IN_PROCESS_PRINCIPAL {
-                return Err(CredentialsError::Reserved(principal));
-            }
-            if principal.is_empty() || principal.contains(':') {
-                return Err(CredentialsError::Name(principal));
-            }
-            if secret.is_empty() {
-                return Err(CredentialsError::Secret(principal));
-            }
+        for Credential { principal, secret } in Credential::parse_list(json)? {
             if all.insert(principal.clone(), secret).is_some() {
                 return Err(CredentialsError::Twice(principal));
             }

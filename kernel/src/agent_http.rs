@@ -6,12 +6,12 @@
 
 mod executor_api;
 mod executor_stream;
+mod file_pages;
 mod file_pool;
 mod files;
 mod media_types;
+mod mime_types;
 mod operator_api;
-#[allow(deprecated)] // deprecated calls are still answered
-mod operator_parts;
 mod v0;
 
 use std::{
@@ -34,7 +34,7 @@ use crate::{
     clock::Clock,
     http::{
         Answer,
-        negotiate::{not_found, text},
+        negotiate::{accepts_gzip, compress, not_found, text},
         paths,
     },
     runtime::ProcessRuntime,
@@ -84,6 +84,11 @@ impl Handlers {
     }
 
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+        let gzip = accepts_gzip(request.headers());
+        compress(self.route(request).await, gzip).await
+    }
+
+    async fn route(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
         let path = request.uri().path().to_owned();
         let Some(route) = paths::resolve(canonical(&path), route) else { return not_found() };
         match route {

@@ -19,7 +19,7 @@ use std::{env, process::ExitCode, sync::mpsc, time::Duration};
 
 use kernel_model::ids::{ExecutorId, FrameworkId};
 
-use crate::access::executor_tokens::TOKEN_VARIABLE;
+use crate::{access::executor_tokens::TOKEN_VARIABLE, http::query::duration};
 use agent_client::AgentClient;
 use task::CommandTask;
 
@@ -64,7 +64,8 @@ pub fn run() -> ExitCode {
 impl Settings {
     fn from_environment() -> Result<Self, &'static str> {
         let need = |name: &'static str| env::var(name).map_err(|_| name);
-        let length = |name, default| env::var(name).ok().and_then(|text| duration(&text)).unwrap_or(default);
+        let length =
+            |name, default| env::var(name).ok().and_then(|text| duration(&text).ok()).unwrap_or(default);
         Ok(Self {
             endpoint: need("MESOS_AGENT_ENDPOINT")?,
             framework_id: need("MESOS_FRAMEWORK_ID")?.into(),
@@ -76,21 +77,4 @@ impl Settings {
             shutdown_grace: length("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", Duration::from_secs(5)),
         })
     }
-}
-
-/// Parses a duration as agents write it, such as `1.5mins`.
-fn duration(text: &str) -> Option<Duration> {
-    const UNITS: [(&str, f64); 8] = [
-        ("ns", 1e-9),
-        ("us", 1e-6),
-        ("ms", 1e-3),
-        ("secs", 1.0),
-        ("mins", 60.0),
-        ("hrs", 3600.0),
-        ("days", 86_400.0),
-        ("weeks", 604_800.0),
-    ];
-    // Some units are suffixes of others: only the right one leaves a number.
-    let read = |(unit, size): &(&str, f64)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * size);
-    Duration::try_from_secs_f64(UNITS.iter().find_map(read)?).ok()
 }

@@ -6,10 +6,11 @@ pub(crate) mod metrics;
 pub(crate) mod negotiate;
 mod operator;
 #[allow(deprecated)] // deprecated calls are still answered
-mod operator_parts;
+pub(crate) mod operator_parts;
 mod operator_view;
 pub(crate) mod paths;
 pub(crate) mod prometheus;
+pub(crate) mod query;
 mod scheduler;
 pub(crate) mod shapes;
 mod stream;
@@ -56,13 +57,15 @@ impl Handlers {
 
     /// Handles a request.
     pub(crate) async fn serve(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Answer {
+        let gzip = negotiate::accepts_gzip(request.headers());
         let path = request.uri().path().to_owned();
-        match canonical(&path) {
+        let answer = match canonical(&path) {
             LINK_PATH => links::upgrade(&self, &peer, request).await,
             JOIN_PATH => links::join(&self, &peer, request).await,
             ADDRESS_RANGE_PATH => links::address_range(&self, &peer, request).await,
             path => self.client(path, request).await.unwrap_or_else(|refusal| refusal),
-        }
+        };
+        negotiate::compress(answer, gzip).await
     }
 
     /// Handles a request of a framework or operator. Each path authenticates in its realm; unknown paths have none.
@@ -126,7 +129,7 @@ fn route(path: &str) -> Option<Route> {
         "/teardown" => Route::Teardown,
         "/reserve" | "/unreserve" | "/create-volumes" | "/destroy-volumes" | "/machine/down"
         | "/machine/up" => Route::Unsupported(&["POST"]),
-        "/logging/toggle" | "/registrar(1)/registry" => Route::Unsupported(&[]),
+        "/registrar(1)/registry" => Route::Unsupported(&[]),
         path => Route::Endpoint(v0::endpoint(path)?),
     })
 }

@@ -118,7 +118,7 @@ impl MasterDriver {
         Self {
             master,
             clock,
-            writer: RegistryWriter::new(store),
+            writer: RegistryWriter::new(store, Arc::clone(&counters)),
             commands,
             outbound: OutboundQueues::new(counters),
             backlog: VecDeque::new(),

@@ -1,12 +1,14 @@
 //! The master's registry in the store: one key per record, under `/kernel/registry/`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use bytes::Bytes;
 use kernel_core::master::{Op, Record, RecordKey, Registry};
 use kernel_model::time::Time;
 use kernel_wire::{Invalid, link_proto as proto, prost::Message, record};
 use store::{Key, ListRequest, Store, Txn};
+
+use crate::http::metrics::RegistrarMetrics;
 
 const PREFIX: &str = "/kernel/registry/";
 
@@ -25,8 +27,9 @@ pub enum RegistryError {
 }
 
 /// Loads the registry.
-pub(crate) async fn load(store: &dyn Store) -> Result<Registry, RegistryError> {
-    let mut records = Vec::new();
+pub(crate) async fn load(store: &dyn Store, metrics: &RegistrarMetrics) -> Result<Registry, RegistryError> {
+    let begun = Instant::now();
+    let (mut records, mut lengths) = (Vec::new(), Vec::new());
     let mut request = ListRequest { limit: PAGE, ..ListRequest::prefix(PREFIX) };
     loop {
         let listing = store.list(request.clone()).await?;
@@ -35,6 +38,7 @@ pub(crate) async fn load(store: &dyn Store) -> Result<Registry, RegistryError> {
                 key: item.key.to_string(),
                 reason: reason.to_string(),
             };
+            lengths.push((item.key.to_string(), item.value.len()));
             records.push(decode(item.key.as_str(), &item.value).map_err(damaged)?);
         }
         match listing.kvs.last() {
@@ -42,7 +46,10 @@ pub(crate) async fn load(store: &dyn Store) -> Result<Registry, RegistryError> {
                 request.start_after = Some(last.key.clone());
                 request.at = Some(listing.revision);
             }
-            _ => return Ok(Registry::from_records(records)),
+            _ => {
+                metrics.fetched(begun.elapsed(), lengths);
+                return Ok(Registry::from_records(records));
+            }
         }
     }
 }

@@ -15,7 +15,10 @@ pub(crate) mod sandbox;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -81,7 +84,30 @@ struct Inner {
     containers: Mutex<BTreeMap<ContainerId, Container>>,
     /// For threads that prepare launches.
     preparations: Arc<Semaphore>,
+    fetches: Arc<FetchCounts>,
     events: mpsc::Sender<ContainerEvent>,
+}
+
+/// How often the files of launches were fetched.
+#[derive(Debug, Default)]
+pub(crate) struct FetchCounts {
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl FetchCounts {
+    pub(crate) fn succeeded(&self) -> u64 {
+        self.succeeded.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, fetched: bool) {
+        let counter = if fetched { &self.succeeded } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl ProcessRuntime {
@@ -96,9 +122,14 @@ impl ProcessRuntime {
             cgroups,
             containers: Mutex::default(),
             preparations: Arc::new(Semaphore::new(PREPARATIONS_MAX)),
+            fetches: Arc::default(),
             events,
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn fetches(&self) -> &FetchCounts {
+        &self.inner.fetches
     }
 
     /// Finds containers that survived from an earlier run of the agent, and watches them. The second set are containers
@@ -231,7 +262,7 @@ impl ProcessRuntime {
         let handle = tokio::runtime::Handle::current();
         let body = move || {
             let _runtime = handle.enter();
-            let result = launch::prepare(&inner.options, &inner.paths, &start, &stopped);
+            let result = launch::prepare(&inner.options, &inner.paths, &inner.fetches, &start, &stopped);
             drop(permit);
             let _ = answer.send(result);
         };

@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     driver::InProcessDriver,
     http::Handlers,
-    master_driver::{MasterDriver, MasterQueue},
+    master_driver::{Counters, MasterDriver, MasterQueue},
     registry_store::{self, RegistryError},
 };
 
@@ -133,7 +133,8 @@ pub async fn start(options: MasterOptions) -> Result<MasterHandle, StartError> {
     let refused = |source| StartError::Listen { address: options.mesos_listen, source };
     let listener = TcpListener::bind(options.mesos_listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    let registry = registry_store::load(&*options.store).await?;
+    let counters: Arc<Counters> = Arc::default();
+    let registry = registry_store::load(&*options.store, &counters.registrar).await?;
     let info = master_info(&options, address);
     let config = MasterConfig {
         ping_interval: options.agent_ping_interval,
@@ -146,7 +147,6 @@ pub async fn start(options: MasterOptions) -> Result<MasterHandle, StartError> {
     let clock = Clock::start();
     let (queue, commands) = MasterQueue::new();
     let (stop, stopped) = watch::channel(false);
-    let counters = Arc::default();
     let master = Master::new(config, registry);
     let driver =
         MasterDriver::new(master, clock, options.store, commands, Arc::clone(&counters), stopped.clone());

@@ -12,6 +12,8 @@ mod failing;
 mod fake_agent;
 #[path = "api/limits.rs"]
 mod limits;
+#[path = "api/metrics.rs"]
+mod metrics;
 #[path = "api/operators.rs"]
 mod operators;
 #[path = "api/scheduling.rs"]

@@ -107,6 +107,8 @@ pub struct Allocator {
     /// The agents whose filters expire at these times.
     expiries: BTreeMap<Time, BTreeSet<u32>>,
     version: u64,
+    /// Rounds that had agents to allocate.
+    runs: u64,
 }
 
 impl Allocator {
@@ -123,6 +125,7 @@ impl Allocator {
             passed_over: BTreeSet::new(),
             expiries: BTreeMap::new(),
             version: 0,
+            runs: 0,
         }
     }
 
@@ -153,6 +156,7 @@ impl Allocator {
         if let Some(row) = self.agents.try_remove(agent.0 as usize) {
             let amounts = self.names.amounts(&row.total);
             self.shares.change_pool(Amounts::default(), amounts);
+            row.filters.owners().for_each(|owner| self.shares.filter_gone(owner));
         }
         self.candidates.remove(&agent.0);
         self.leftovers.remove(&agent.0);
@@ -295,7 +299,9 @@ impl Allocator {
         let Some(generation) = self.shares.generation(client.0) else { return };
         let Some(row) = self.agents.get_mut(agent.0 as usize) else { return };
         let until = filters::round_up(now + length, length);
-        row.filters.add(now, client.0, generation, until, resources.unallocated());
+        let dropped = row.filters.add(now, client.0, generation, until, resources.unallocated());
+        dropped.into_iter().for_each(|owner| self.shares.filter_gone(owner));
+        self.shares.filter_added(client.0);
         self.expiries.entry(until).or_default().insert(agent.0);
     }
 
@@ -362,6 +368,16 @@ impl Allocator {
     /// The client's dominant share of the pool, not divided by weights.
     pub fn dominant_share(&self, client: ClientSlot) -> f64 {
         self.shares.dominant_share(client.0)
+    }
+
+    /// The client's filters on all agents.
+    pub fn filter_count(&self, client: ClientSlot) -> u64 {
+        self.shares.client(client.0).map_or(0, |client| client.filters)
+    }
+
+    /// How many rounds had agents to allocate.
+    pub fn runs(&self) -> u64 {
+        self.runs
     }
 
     /// Whether the client holds nothing.

@@ -7,6 +7,7 @@
 
 mod accept;
 mod calls;
+mod counts;
 mod effect;
 mod event;
 mod frameworks;
@@ -41,6 +42,7 @@ use kernel_model::{
     time::Time,
 };
 
+pub use counts::{Counts, FrameworkCounts, Judged};
 pub use effect::{Answer, Effect, Effects, Op, Record, RecordKey, Refusal};
 pub use event::{Event, OperatorCall};
 pub use registry::Registry;
@@ -93,6 +95,7 @@ pub struct Master {
     started: bool,
     gc_scheduled: bool,
     now: Time,
+    counts: Counts,
     /// Agents that changed in the current step.
     changed_agents: BTreeSet<AgentId>,
     /// The effects of the current step so far.
@@ -131,6 +134,7 @@ impl Master {
             started: false,
             gc_scheduled: false,
             now: Time::default(),
+            counts: Counts::default(),
             changed_agents: BTreeSet::new(),
             out: Effects::default(),
         };
@@ -206,10 +210,15 @@ impl Master {
             }
             ToMaster::Message { framework_id, executor_id, data } => {
                 let event = kernel_model::scheduler::Event::Message { agent_id: id, executor_id, data };
+                let connected = self.frameworks.get(&framework_id).is_some_and(|f| f.stream().is_some());
+                self.counts.executor_messages.count(connected);
                 self.send_to_framework(&framework_id, event);
             }
             ToMaster::Stopping => self.agent_stops(&id),
-            ToMaster::Unregister => self.remove_agent(&id, "the agent unregistered"),
+            ToMaster::Unregister => {
+                self.counts.unregistered_agents += 1;
+                self.remove_agent(&id, "the agent unregistered");
+            }
             ToMaster::Pong | ToMaster::Register { .. } | ToMaster::Reregister { .. } => {}
         }
     }

@@ -93,6 +93,8 @@ pub enum Call {
     Request,
     /// A valid call that Mesos accepts with 202 and then drops with this message in its log.
     Dropped {
+        /// The name of the call, in lower case.
+        call: &'static str,
         message: String,
     },
     UpdateFramework {

@@ -6,9 +6,9 @@ use std::{
     io,
     os::{
         fd::AsRawFd,
-        unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+        unix::fs::{FileExt, OpenOptionsExt},
     },
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -27,9 +27,12 @@ use kernel_wire::v1::{
 };
 use rustix::fs::OFlags;
 
-use super::{Handlers, agent_stopped, file_pool::FilePool};
+use super::{Handlers, agent_stopped, file_pages::OwnerNames, file_pool::FilePool};
 use crate::{
-    http::{Answer, negotiate::text},
+    http::{
+        Answer,
+        negotiate::{not_found, text},
+    },
     runtime::sandbox::open_beneath,
 };
 
@@ -38,12 +41,6 @@ pub(super) const READ_MAX: u64 = 64 * 1024;
 
 /// Most entries of a directory that are listed: they are sorted in memory.
 const ENTRIES_MAX: usize = 100_000;
-
-/// An entry of a directory.
-pub(super) struct DirectoryEntry {
-    pub(super) path: String,
-    pub(super) metadata: fs::Metadata,
-}
 
 /// A part of a file.
 pub(super) struct FileRange {
@@ -55,75 +52,129 @@ pub(super) struct FileRange {
 enum FileError {
     NotFound,
     /// With the sentence for the client.
-    Refused(&'static str),
-    Unreadable(io::Error),
+    Refused(String),
+    Unreadable(PathBuf, io::Error),
 }
 
-impl From<io::Error> for FileError {
-    fn from(error: io::Error) -> Self {
-        Self::Unreadable(error)
+impl FileError {
+    fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::Unreadable(path.to_owned(), error)
     }
 }
 
 impl From<FileError> for Answer {
     fn from(error: FileError) -> Self {
         match error {
-            FileError::NotFound => text(StatusCode::NOT_FOUND, "Failed to find the requested path"),
+            FileError::NotFound => text(StatusCode::NOT_FOUND, ""),
             FileError::Refused(why) => text(StatusCode::BAD_REQUEST, why),
-            FileError::Unreadable(error) => {
-                text(StatusCode::INTERNAL_SERVER_ERROR, format!("Failed to open file: {error}.\n"))
+            FileError::Unreadable(path, error) => {
+                let why = format!("Failed to open file at '{}': {}.\n", path.display(), strerror(&error));
+                text(StatusCode::INTERNAL_SERVER_ERROR, why)
             }
         }
     }
 }
 
-/// A client's path and what it is relative to.
+/// The system's text for an error, without its number.
+fn strerror(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.clone(), |(text, _)| text.to_owned())
+}
+
+/// A client's path below a sandbox.
 struct RequestedPath {
     /// The directory of all sandboxes.
     slaves: PathBuf,
-    agent_id: Option<AgentId>,
-    /// A real path, or a virtual one `/frameworks/<id>/executors/<id>/runs/<id|latest>/…`.
-    path: String,
+    /// The directory of the executor's runs, relative to `slaves`. It is the same for all forms of a path.
+    runs: Arc<str>,
+    /// The name of a run: the id of its container, or `latest`.
+    run: String,
+    /// The path below the sandbox.
+    rest: PathBuf,
 }
 
 impl RequestedPath {
+    /// Reads a real path, or a virtual one `/frameworks/<id>/executors/<id>/runs/<id|latest>/…`. Other paths lead nowhere.
     async fn of(handlers: &Handlers, path: &str) -> Result<Self, Answer> {
         let agent_id = handlers.queue.read(|agent| agent.id().cloned()).await.map_err(|_| agent_stopped())?;
         let slaves = handlers.runtime.paths().work_dir().join("slaves");
-        Ok(Self { slaves, agent_id, path: path.to_owned() })
+        Self::parse(slaves, agent_id.as_ref(), path).ok_or_else(|| FileError::NotFound.into())
+    }
+
+    fn parse(slaves: PathBuf, agent_id: Option<&AgentId>, path: &str) -> Option<Self> {
+        let canonical = fs::canonicalize(&slaves).ok()?;
+        let path = Path::new(path);
+        let below = path.strip_prefix(&slaves).or_else(|_| path.strip_prefix(&canonical));
+        let below = match below {
+            Ok(below) => below.to_owned(),
+            Err(_) => Path::new(agent_id?.as_str()).join(path.strip_prefix("/").unwrap_or(path)),
+        };
+        let mut parts = below.components();
+        let mut next = || match parts.next() {
+            Some(Component::Normal(part)) => part.to_str().filter(|part| is_legal(part)),
+            _ => None,
+        };
+        let mut runs = next()?.to_owned();
+        for folder in ["frameworks", "executors"] {
+            let (name, id) = (next()?, next()?);
+            if name != folder {
+                return None;
+            }
+            runs += &format!("/{folder}/{id}");
+        }
+        if next()? != "runs" {
+            return None;
+        }
+        let run = next()?.to_owned();
+        let rest = parts.as_path().to_owned();
+        Some(Self { slaves: canonical, runs: (runs + "/runs").into(), run, rest })
     }
 
     /// Finds the file without opening it. Blocks.
-    fn find(&self) -> Result<(File, fs::Metadata), FileError> {
-        let root = fs::canonicalize(&self.slaves).map_err(|_| FileError::NotFound)?;
-        let virtual_path = self.path.trim_start_matches('/');
-        let path = match (virtual_path.starts_with("frameworks/"), &self.agent_id) {
-            (true, Some(agent_id)) if is_legal(agent_id.as_str()) => {
-                root.join(agent_id.as_str()).join(virtual_path)
-            }
-            _ => PathBuf::from(&self.path),
-        };
+    fn find(&self) -> Result<FoundFile, FileError> {
+        let sandbox = fs::canonicalize(self.slaves.join(&*self.runs).join(&self.run));
+        let sandbox = sandbox.map_err(|_| FileError::NotFound)?;
+        sandbox.strip_prefix(&self.slaves).map_err(|_| FileError::NotFound)?;
         // Links are resolved first and not followed afterwards: a task may change them meanwhile.
-        let real = fs::canonicalize(path).map_err(|_| FileError::NotFound)?;
-        let relative = real.strip_prefix(&root).map_err(|_| FileError::NotFound)?;
+        let path = sandbox.join(&self.rest);
+        let real = fs::canonicalize(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FileError::NotFound,
+            _ => {
+                let why = strerror(&error);
+                let path = path.display();
+                FileError::Refused(format!("Failed to determine canonical path of '{path}': {why}.\n"))
+            }
+        })?;
+        let relative = real
+            .strip_prefix(&sandbox)
+            .map_err(|_| FileError::Refused(format!("'{}' is inaccessible.\n", path.display())))?;
         let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
-        let directory = File::open(&root)?;
-        let file = open_beneath(&directory, relative, OFlags::PATH)?;
-        let metadata = file.metadata()?;
-        Ok((file, metadata))
+        let directory = File::open(&sandbox).map_err(FileError::unreadable(&sandbox))?;
+        let file = open_beneath(&directory, relative, OFlags::PATH).map_err(FileError::unreadable(&real))?;
+        let metadata = file.metadata().map_err(FileError::unreadable(&real))?;
+        Ok(FoundFile { file, metadata, path: real })
     }
 
     /// Opens a regular file. Blocks.
-    fn open(&self, on_directory: &'static str) -> Result<(File, u64), FileError> {
-        let (file, metadata) = self.find()?;
-        if metadata.is_dir() {
-            return Err(FileError::Refused(on_directory));
+    fn open(&self, on_directory: &'static str) -> Result<FoundFile, FileError> {
+        let found = self.find()?;
+        if found.metadata.is_dir() {
+            return Err(FileError::Refused(on_directory.to_owned()));
         }
-        if !metadata.is_file() {
-            return Err(FileError::Refused("Cannot read a file that is not a regular file.\n"));
+        if !found.metadata.is_file() {
+            return Err(FileError::Refused("Cannot read a file that is not a regular file.\n".to_owned()));
         }
-        Ok((reopen(&file)?, metadata.len()))
+        let file = reopen(&found.file).map_err(FileError::unreadable(&found.path))?;
+        Ok(FoundFile { file, ..found })
     }
+}
+
+/// A file of a sandbox.
+struct FoundFile {
+    file: File,
+    metadata: fs::Metadata,
+    /// Its real path.
+    path: PathBuf,
 }
 
 /// Opens for reading what was opened as a path only.
@@ -134,26 +185,29 @@ fn reopen(file: &File) -> io::Result<File> {
 }
 
 /// The entries of a directory, ordered by name. A file has none, as in Mesos.
-pub(super) async fn browse(handlers: &Handlers, requested: &str) -> Result<Vec<DirectoryEntry>, Answer> {
+pub(super) async fn browse(handlers: &Handlers, requested: &str) -> Result<Vec<v1::FileInfo>, Answer> {
     let path = RequestedPath::of(handlers, requested).await?;
     let shown = requested.trim_end_matches('/').to_owned();
-    handlers.files.run(move || list_entries(&path, &shown)).await?.map_err(Answer::from)
+    let executor = path.runs.clone();
+    handlers.files.run(&executor, move || list_entries(&path, &shown)).await?.map_err(Answer::from)
 }
 
-fn list_entries(path: &RequestedPath, shown: &str) -> Result<Vec<DirectoryEntry>, FileError> {
-    let (file, metadata) = path.find()?;
+fn list_entries(path: &RequestedPath, shown: &str) -> Result<Vec<v1::FileInfo>, FileError> {
+    let FoundFile { file, metadata, path } = path.find()?;
     let mut entries = Vec::new();
     if !metadata.is_dir() {
         return Ok(entries);
     }
-    for entry in fs::read_dir(format!("/proc/self/fd/{}", file.as_raw_fd()))?.flatten() {
+    let mut owners = OwnerNames::default();
+    let listed = fs::read_dir(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    for entry in listed.map_err(FileError::unreadable(&path))?.flatten() {
         if entries.len() == ENTRIES_MAX {
-            return Err(FileError::Refused("The directory has too many entries to be listed.\n"));
+            return Err(FileError::Refused("The directory has too many entries to be listed.\n".to_owned()));
         }
         // Like stat(2), which follows links; Mesos leaves out those that lead nowhere.
         if let Ok(metadata) = fs::metadata(entry.path()) {
             let path = format!("{shown}/{}", entry.file_name().to_string_lossy());
-            entries.push(DirectoryEntry { path, metadata });
+            entries.push(owners.describe(path, &metadata));
         }
     }
     entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -168,12 +222,15 @@ pub(super) async fn range(
     length: u64,
 ) -> Result<FileRange, Answer> {
     let path = RequestedPath::of(handlers, requested).await?;
+    let executor = path.runs.clone();
     let read = move || -> Result<FileRange, FileError> {
-        let (file, size) = path.open("Cannot read a directory.\n")?;
+        let found = path.open("Cannot read a directory.\n")?;
+        let size = found.metadata.len();
         let length = length.min(READ_MAX).min(size.saturating_sub(offset));
-        Ok(FileRange { size, data: read_part(&file, offset, length)? })
+        let data = read_part(&found.file, offset, length).map_err(FileError::unreadable(&found.path))?;
+        Ok(FileRange { size, data })
     };
-    handlers.files.run(read).await?.map_err(Answer::from)
+    handlers.files.run(&executor, read).await?.map_err(Answer::from)
 }
 
 /// Reads up to `length` bytes; less at the end of the file.
@@ -192,13 +249,20 @@ fn read_part(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     Ok(data)
 }
 
-/// A whole file, read part by part as the client takes it.
-pub(super) async fn download(handlers: &Handlers, requested: &str) -> Result<Answer, Answer> {
-    let path = RequestedPath::of(handlers, requested).await?;
+/// A whole file, read part by part as the client takes it, and its name.
+pub(super) async fn download(handlers: &Handlers, requested: &str) -> Result<(Answer, String), Answer> {
+    let path = RequestedPath::of(handlers, requested).await.map_err(|_| not_found())?;
+    let executor = path.runs.clone();
     let open = move || path.open("Cannot download a directory.\n");
-    let (file, size) = handlers.files.run(open).await?.map_err(Answer::from)?;
-    let body = Download { file: Arc::new(file), at: 0, size, pool: handlers.files.clone(), part: None };
-    Ok(Response::new(body.boxed_unsync()))
+    let opened = handlers.files.run(&executor, open).await?;
+    let FoundFile { file, metadata, path } = opened.map_err(|error| match error {
+        FileError::NotFound => not_found(),
+        error => error.into(),
+    })?;
+    let (file, pool) = (Arc::new(file), handlers.files.clone());
+    let body = Download { file, at: 0, size: metadata.len(), executor, pool, part: None };
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok((Response::new(body.boxed_unsync()), name))
 }
 
 type Part = Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>;
@@ -208,6 +272,8 @@ struct Download {
     file: Arc<File>,
     at: u64,
     size: u64,
+    /// The executor; see [`FilePool`].
+    executor: Arc<str>,
     pool: FilePool,
     part: Option<Part>,
 }
@@ -215,9 +281,10 @@ struct Download {
 impl Download {
     fn next_part(&self) -> Part {
         let (pool, file, at) = (self.pool.clone(), self.file.clone(), self.at);
+        let executor = self.executor.clone();
         let length = READ_MAX.min(self.size - self.at);
         Box::pin(async move {
-            let data = pool.run(move || read_part(&file, at, length)).await.ok()?.ok()?;
+            let data = pool.run(&executor, move || read_part(&file, at, length)).await.ok()?.ok()?;
             (!data.is_empty()).then(|| data.into())
         })
     }
@@ -259,19 +326,9 @@ impl hyper::body::Body for Download {
 
 /// LIST_FILES.
 pub(super) async fn list(handlers: &Handlers, requested: &str) -> Result<WireResponse, Answer> {
-    let entries = browse(handlers, requested).await?;
-    let info = |entry: &DirectoryEntry| v1::FileInfo {
-        path: entry.path.clone(),
-        nlink: i32::try_from(entry.metadata.nlink()).ok(),
-        size: Some(entry.metadata.len()),
-        mtime: Some(v1::TimeInfo { nanoseconds: entry.metadata.mtime().saturating_mul(1_000_000_000) }),
-        mode: Some(entry.metadata.mode()),
-        uid: Some(entry.metadata.uid().to_string()),
-        gid: Some(entry.metadata.gid().to_string()),
-    };
     Ok(WireResponse {
         r#type: Some(response::Type::ListFiles as i32),
-        list_files: Some(response::ListFiles { file_infos: entries.iter().map(info).collect() }),
+        list_files: Some(response::ListFiles { file_infos: browse(handlers, requested).await? }),
         ..Default::default()
     })
 }

@@ -16,12 +16,13 @@ use kernel_wire::{
     },
 };
 
-use super::{Handlers, agent_stopped, files, media_types::MediaTypes, operator_parts, v0};
+use super::{Handlers, agent_stopped, files, media_types::MediaTypes, v0};
 use crate::{
     agent_driver::AgentStopped,
     http::{
         Answer,
         negotiate::{not_implemented, ok, read_body, require_method, text},
+        operator_parts,
     },
 };
 
@@ -33,14 +34,14 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
     require_method(&request, &["POST"])?;
     let media = MediaTypes::of(request.headers())?;
     let (head, body) = request.into_parts();
-    let call = media.call(&read_body(body).await?)?;
+    let call = media.call(&read_body(&head.headers, body).await?)?;
     let invalid = |part: &str| {
         let why = format!("Failed to validate agent::Call: Expecting '{part}' to be present");
         text(StatusCode::BAD_REQUEST, why)
     };
     let number = call.r#type.ok_or_else(|| invalid("type"))?;
     let kind = call::Type::try_from(number).unwrap_or_default();
-    if let Some(part) = operator_parts::missing(kind, &call) {
+    if let Some(part) = operator_parts::missing_for_agent(kind, &call) {
         return Err(invalid(part));
     }
     let content = media.response(kind)?;
@@ -52,7 +53,7 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
             .map_err(|AgentStopped| agent_stopped())?
             .ok_or_else(|| not_there(kind))?,
     };
-    Ok(ok(content.as_str(), encode(content, &message), &head.headers))
+    Ok(ok(content.as_str(), encode(content, &message)))
 }
 
 fn not_there(kind: call::Type) -> Answer {

@@ -1,6 +1,6 @@
 //! The unversioned endpoints that exporters, dashboards and command lines still read, with the keys that they expect.
 
-use std::{collections::BTreeMap, os::unix::fs::MetadataExt, sync::Arc};
+use std::sync::Arc;
 
 use hyper::{Request, StatusCode, body::Incoming};
 use kernel_core::agent::{Agent, ExecutorView, ExecutorViewPhase, FrameworkView};
@@ -12,27 +12,29 @@ use kernel_model::{
 };
 use serde_json::{Map, Value as Json, json};
 
-use super::{Handlers, agent_stopped, files};
+use super::{Handlers, agent_stopped, file_pages};
 use crate::{
     access::Realm,
     agent_driver::AgentStopped,
     http::{
         Answer,
         metrics::{system, system_statistics},
-        negotiate::{ok, require_method, text, with_header},
+        negotiate::{json as json_answer, logging_toggle, require_method, text},
         prometheus,
+        query::{self, Query},
         shapes::{
             attributes, by_role, executor_type, full_resource, object, put_labels, queued_task, role, sums,
             task, unreserved,
         },
     },
+    runtime::sandbox::SANDBOX_AGE_MAX,
 };
 
 pub(super) use crate::server::MESOS_VERSION as VERSION;
 
 /// The endpoint of a path without prefix.
 pub(super) fn page(path: &str) -> Option<&'static str> {
-    const PAGES: [&str; 13] = [
+    const PAGES: [&str; 14] = [
         "/health",
         "/version",
         "/flags",
@@ -40,6 +42,7 @@ pub(super) fn page(path: &str) -> Option<&'static str> {
         "/metrics/snapshot",
         "/metrics",
         "/system/stats",
+        "/logging/toggle",
         "/containers",
         "/monitor/statistics",
         "/files/browse",
@@ -51,9 +54,13 @@ pub(super) fn page(path: &str) -> Option<&'static str> {
 }
 
 pub(super) async fn serve(handlers: &Arc<Handlers>, path: &str, request: Request<Incoming>) -> Answer {
+    let realm = match path {
+        "/logging/toggle" => Realm::AgentReadWrite,
+        _ => Realm::AgentReadOnly,
+    };
     // Mesos leaves these two open.
     if !matches!(path, "/health" | "/version")
-        && let Err(refusal) = handlers.access.admit(Realm::AgentReadOnly, request.headers())
+        && let Err(refusal) = handlers.access.admit(realm, request.headers())
     {
         return refusal;
     }
@@ -62,35 +69,55 @@ pub(super) async fn serve(handlers: &Arc<Handlers>, path: &str, request: Request
     if let Err(refusal) = require_method(&request, methods) {
         return refusal;
     }
-    let query = query(request.uri().query().unwrap_or_default());
+    let query = match Query::parse(request.uri().query().unwrap_or_default()) {
+        Ok(query) => query,
+        Err(why) => return bad_request(format!("Unable to decode query string: {why}")),
+    };
     let result = match path {
         "/health" => return text(StatusCode::OK, handlers.access.health()),
         "/metrics" => {
             return match metrics(handlers).await {
-                Ok(all) => prometheus::response(all, request.headers()),
+                Ok(all) => prometheus::response(all),
                 Err(AgentStopped) => agent_stopped(),
             };
         }
         "/files/download" => {
-            return download(handlers, &query).await.unwrap_or_else(|refusal| refusal);
+            return file_pages::download(handlers, &query).await.unwrap_or_else(|refusal| refusal);
         }
+        "/logging/toggle" => return logging_toggle(&query),
         "/files/debug" => attached(handlers).await.map_err(|AgentStopped| agent_stopped()),
-        "/files/browse" => browse(handlers, &query).await,
-        "/files/read" => read(handlers, &query).await,
+        "/files/browse" => file_pages::browse(handlers, &query).await,
+        "/files/read" => file_pages::read(handlers, &query).await,
         "/version" => Ok(Json::Object(version())),
         "/flags" => Ok(json!({"flags": flags(handlers)})),
         "/system/stats" => Ok(system_statistics()),
         "/metrics/snapshot" => {
+            if let Err(why) = query::metrics_timeout(&query) {
+                return bad_request(why);
+            }
             let numbers = metrics(handlers).await.map_err(|AgentStopped| agent_stopped());
             numbers.map(|numbers| Json::Object(numbers.into_iter().map(|(k, v)| (k, json!(v))).collect()))
         }
         "/state" => state(handlers).await.map_err(|AgentStopped| agent_stopped()),
-        _ => containers(handlers, query.get("container_id")).await.map_err(|AgentStopped| agent_stopped()),
+        "/containers" => match Selection::of(&query) {
+            Ok(selection) => {
+                containers(handlers, selection, true).await.map_err(|AgentStopped| agent_stopped())
+            }
+            Err(why) => Err(bad_request(why)),
+        },
+        _ => {
+            let all = Selection::default();
+            containers(handlers, all, false).await.map_err(|AgentStopped| agent_stopped())
+        }
     };
     match result {
-        Ok(value) => ok("application/json", value.to_string().into(), request.headers()),
+        Ok(value) => json_answer(value.to_string(), query.get("jsonp")),
         Err(refusal) => refusal,
     }
+}
+
+fn bad_request(why: impl Into<String>) -> Answer {
+    text(StatusCode::BAD_REQUEST, why)
 }
 
 fn flags(handlers: &Handlers) -> Map<String, Json> {
@@ -235,8 +262,14 @@ pub(super) async fn metrics(handlers: &Handlers) -> Result<Vec<(String, f64)>, A
         ("executors_running", in_phase(ExecutorViewPhase::Running)),
         ("executors_terminating", in_phase(ExecutorViewPhase::Terminating)),
         ("executors_terminated", counts.terminated_executors as f64),
+        // There is no oversubscription.
+        ("executors_preempted", 0.0),
+        ("executor_directory_max_allowed_age_secs", SANDBOX_AGE_MAX.as_secs_f64()),
         ("container_launch_errors", counts.launch_errors as f64),
         ("valid_status_updates", counts.status_updates as f64),
+        ("invalid_status_updates", counts.refused_updates as f64),
+        ("valid_framework_messages", counts.framework_messages as f64),
+        ("invalid_framework_messages", counts.dropped_framework_messages as f64),
         ("tasks_staging", in_state(TaskState::Staging)),
         ("tasks_starting", in_state(TaskState::Starting)),
         ("tasks_running", in_state(TaskState::Running)),
@@ -259,6 +292,9 @@ pub(super) async fn metrics(handlers: &Handlers) -> Result<Vec<(String, f64)>, A
             all.push((format!("slave/{name}{suffix}_percent"), if total > 0.0 { used / total } else { 0.0 }));
         }
     }
+    let fetches = handlers.runtime.fetches();
+    all.push(("containerizer/fetcher/task_fetches_succeeded".to_owned(), fetches.succeeded() as f64));
+    all.push(("containerizer/fetcher/task_fetches_failed".to_owned(), fetches.failed() as f64));
     all.extend(system());
     Ok(all)
 }
@@ -269,28 +305,60 @@ fn amount(resources: &Resources, name: &str, revocable: bool) -> f64 {
     scalars.fold(0.0, |sum, r| if let Value::Scalar(amount) = r.value { sum + amount.as_f64() } else { sum })
 }
 
-/// `/containers` and `/monitor/statistics`, which differ only in the container's own part.
-async fn containers(handlers: &Handlers, only: Option<&String>) -> Result<Json, AgentStopped> {
+/// The parameters of `/containers`.
+#[derive(Default)]
+struct Selection<'a> {
+    container_id: Option<&'a str>,
+    framework_id: Option<&'a str>,
+    executor_id: Option<&'a str>,
+}
+
+impl<'a> Selection<'a> {
+    fn of(query: &'a Query) -> Result<Self, &'static str> {
+        let name = |name| query.get(name);
+        let (container_id, framework_id, executor_id) =
+            (name("container_id"), name("framework_id"), name("executor_id"));
+        match (container_id, framework_id, executor_id) {
+            (None, None, None) | (Some(_), None, None) | (None, Some(_), _) => {
+                Ok(Self { container_id, framework_id, executor_id })
+            }
+            _ => Err(
+                "Supported query parameters are container_id only, framework_id only, or executor_id and \
+                      framework_id only",
+            ),
+        }
+    }
+
+    fn has(&self, framework: &FrameworkView, executor: &ExecutorView) -> bool {
+        let framework_id = framework.info.id.as_ref().map_or("", |id| id.as_str());
+        let same = |wanted: Option<&str>, id: &str| wanted.is_none_or(|wanted| wanted == id);
+        same(self.container_id, executor.container_id.as_str())
+            && same(self.framework_id, framework_id)
+            && same(self.executor_id, executor.info.executor_id.as_str())
+    }
+}
+
+/// `/containers`, and `/monitor/statistics`, which has less of each.
+async fn containers(
+    handlers: &Handlers,
+    selection: Selection<'_>,
+    with_status: bool,
+) -> Result<Json, AgentStopped> {
     let view: Vec<FrameworkView> = handlers.queue.read(Agent::view).await?;
     let mut all = Vec::new();
     for framework in &view {
         for executor in framework.executors.iter().filter(|executor| executor.has_container()) {
-            if only.is_some_and(|id| id != executor.container_id.as_str()) {
+            if !selection.has(framework, executor) {
                 continue;
             }
             let limits = allocated(executor);
             let limits = (amount(&limits, "cpus", false), amount(&limits, "mem", false));
             let usage = handlers.runtime.usage(&executor.container_id).unwrap_or_default();
-            all.push(json!({
+            let mut shape = object(json!({
                 "framework_id": framework.info.id.as_ref().map(|id| id.as_str()),
                 "executor_id": executor.info.executor_id.as_str(),
                 "executor_name": executor.info.name,
                 "source": executor.info.source,
-                "container_id": executor.container_id.as_str(),
-                "status": {
-                    "container_id": {"value": executor.container_id.as_str()},
-                    "executor_pid": handlers.runtime.pid(&executor.container_id),
-                },
                 "statistics": {
                     "timestamp": handlers.clock.now().as_secs_f64(),
                     "cpus_limit": limits.0,
@@ -300,6 +368,14 @@ async fn containers(handlers: &Handlers, only: Option<&String>) -> Result<Json, 
                     "mem_rss_bytes": usage.memory_bytes,
                 },
             }));
+            if with_status {
+                let id = executor.container_id.as_str();
+                let pid = handlers.runtime.pid(&executor.container_id);
+                shape.insert("container_id".into(), json!(id));
+                let status = json!({"container_id": {"value": id}, "executor_pid": pid});
+                shape.insert("status".into(), status);
+            }
+            all.push(Json::Object(shape));
         }
     }
     Ok(Json::Array(all))
@@ -326,99 +402,4 @@ async fn attached(handlers: &Handlers) -> Result<Json, AgentStopped> {
         }
     }
     Ok(Json::Object(paths))
-}
-
-async fn browse(handlers: &Handlers, query: &BTreeMap<String, String>) -> Result<Json, Answer> {
-    let entries = files::browse(handlers, path(query)?).await?;
-    let list = entries.iter().map(|entry| {
-        json!({
-            "path": entry.path,
-            "size": entry.metadata.len(),
-            "nlink": entry.metadata.nlink(),
-            "mtime": entry.metadata.mtime(),
-            "mode": mode_text(&entry.metadata),
-            "uid": entry.metadata.uid().to_string(),
-            "gid": entry.metadata.gid().to_string(),
-        })
-    });
-    Ok(list.collect())
-}
-
-fn mode_text(metadata: &std::fs::Metadata) -> String {
-    let mut text = String::from(if metadata.is_dir() { "d" } else { "-" });
-    for shift in [6, 3, 0] {
-        let bits = metadata.mode() >> shift;
-        text.push(if bits & 4 != 0 { 'r' } else { '-' });
-        text.push(if bits & 2 != 0 { 'w' } else { '-' });
-        text.push(if bits & 1 != 0 { 'x' } else { '-' });
-    }
-    text
-}
-
-async fn read(handlers: &Handlers, query: &BTreeMap<String, String>) -> Result<Json, Answer> {
-    let path = path(query)?;
-    let number = |name: &str, default: i64| match query.get(name) {
-        None => Ok(default),
-        Some(text) => text.parse::<i64>().map_err(|_| bad(&format!("Failed to parse {name}: '{text}'"))),
-    };
-    let (offset, length) = (number("offset", -1)?, number("length", -1)?);
-    if offset < -1 || length < -1 {
-        return Err(bad("Negative offset or length provided"));
-    }
-    // Without an offset only the file's size is returned.
-    let limit =
-        if offset < 0 { 0 } else { u64::try_from(length).unwrap_or(files::READ_MAX).min(files::READ_MAX) };
-    let range = files::range(handlers, path, u64::try_from(offset).unwrap_or(0), limit).await?;
-    let at = u64::try_from(offset).unwrap_or(range.size);
-    Ok(json!({"offset": at, "data": String::from_utf8_lossy(&range.data)}))
-}
-
-async fn download(handlers: &Handlers, query: &BTreeMap<String, String>) -> Result<Answer, Answer> {
-    let path = path(query)?;
-    let answer = files::download(handlers, path).await?;
-    let name = path.rsplit('/').next().unwrap_or_default();
-    Ok(with_header(
-        with_header(answer, hyper::header::CONTENT_TYPE, "application/octet-stream"),
-        hyper::header::CONTENT_DISPOSITION,
-        &format!("attachment; filename=\"{}\"", name.replace('"', "")),
-    ))
-}
-
-fn path(query: &BTreeMap<String, String>) -> Result<&str, Answer> {
-    let path = query.get("path").filter(|path| !path.is_empty());
-    path.map(String::as_str).ok_or_else(|| bad("Expecting 'path=value' in query"))
-}
-
-fn bad(sentence: &str) -> Answer {
-    text(StatusCode::BAD_REQUEST, sentence)
-}
-
-/// The percent-decoded parameters of a query.
-fn query(text: &str) -> BTreeMap<String, String> {
-    let pairs = text.split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
-        })
-        .collect()
-}
-
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [byte, after @ ..] = rest {
-        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match (byte, hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
-            (b'%', Some(value)) => {
-                bytes.push(value);
-                rest = &after[2..];
-                continue;
-            }
-            (b'+', _) => bytes.push(b' '),
-            _ => bytes.push(*byte),
-        }
-        rest = after;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

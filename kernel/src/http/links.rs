@@ -62,7 +62,7 @@ pub(super) async fn join(handlers: &Handlers, peer: &Peer, request: Request<Inco
         return text(StatusCode::FORBIDDEN, "Joining needs TLS");
     }
     let (head, body) = request.into_parts();
-    let body = match negotiate::read_body(body).await {
+    let body = match negotiate::read_body(&head.headers, body).await {
         Ok(body) => body,
         Err(answer) => return answer,
     };
@@ -80,7 +80,7 @@ pub(super) async fn join(handlers: &Handlers, peer: &Peer, request: Request<Inco
         Ok(joined) => {
             let renewed = renewed.is_some();
             tracing::info!(agent = %name, address = %peer.address, renewed, "a machine has a new certificate");
-            negotiate::ok("application/json", to_json(&joined).into(), &head.headers)
+            negotiate::ok("application/json", to_json(&joined).into())
         }
         Err(refusal) => text(StatusCode::FORBIDDEN, refusal.to_string()),
     }
@@ -102,7 +102,7 @@ pub(super) async fn address_range(handlers: &Handlers, peer: &Peer, request: Req
         Err(refusal) => return text(StatusCode::FORBIDDEN, refusal.to_string()),
     };
     let (head, body) = request.into_parts();
-    let body = match negotiate::read_body(body).await {
+    let body = match negotiate::read_body(&head.headers, body).await {
         Ok(body) => body,
         Err(answer) => return answer,
     };
@@ -111,7 +111,7 @@ pub(super) async fn address_range(handlers: &Handlers, peer: &Peer, request: Req
         Err(refusal) => return text(StatusCode::BAD_REQUEST, refusal.to_string()),
     };
     match authority.address_range(&name, requested.as_deref()).await {
-        Ok(answer) => negotiate::ok("application/json", answer_to_json(&answer).into(), &head.headers),
+        Ok(answer) => negotiate::ok("application/json", answer_to_json(&answer).into()),
         Err(error @ AddressRangeError::Refused(_)) => text(StatusCode::CONFLICT, error.to_string()),
         Err(error @ AddressRangeError::Unavailable(_)) => {
             text(StatusCode::SERVICE_UNAVAILABLE, error.to_string())

@@ -1,14 +1,22 @@
-//! The metrics that Mesos monitoring expects, under Mesos' names.
+//! The metrics that Mesos monitoring expects, under Mesos' names. Metrics of Mesos whose value is not known here are absent
+//! (`docs/mesos-fields.md` lists them).
+
+mod allocator;
+mod frameworks;
+mod registrar;
+mod timings;
 
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
-use kernel_core::master::{FrameworkState, Master};
+use kernel_core::master::{Counts, FrameworkState, Master};
 use kernel_model::{
     agent::AgentState,
     resources::{Resources, Value},
     task::TaskState,
 };
-use kernel_wire::task::state_name;
+use kernel_wire::task::{reason_name, source_name, state_name};
+
+pub(crate) use registrar::RegistrarMetrics;
 
 use super::Handlers;
 use crate::master_driver::Stopped;
@@ -30,8 +38,7 @@ const ENDED: [TaskState; 8] = [
 ];
 
 /// Mesos' counters of messages, and the calls over HTTP that they count.
-const MESSAGES: [(&str, &str); 12] = [
-    ("register_framework", "SUBSCRIBE"),
+const MESSAGES: [(&str, &str); 11] = [
     ("unregister_framework", "TEARDOWN"),
     ("kill_task", "KILL"),
     ("status_update_acknowledgement", "ACKNOWLEDGE"),
@@ -46,8 +53,8 @@ const MESSAGES: [(&str, &str); 12] = [
 ];
 
 /// Counters of Mesos for what this master does not have: frameworks of the driver API, results of offer operations, a
-/// response cache, shutdowns of agents that come back, queues of libprocess.
-const NEVER: [&str; 15] = [
+/// response cache, shutdowns of agents that come back, agents whose loss is called off, queues of libprocess.
+const NEVER: [&str; 16] = [
     "messages_authenticate",
     "messages_deactivate_framework",
     "messages_operation_status_update",
@@ -61,6 +68,7 @@ const NEVER: [&str; 15] = [
     "slave_shutdowns_scheduled",
     "slave_shutdowns_completed",
     "slave_shutdowns_canceled",
+    "slave_unreachable_canceled",
     "event_queue_messages",
     "event_queue_http_requests",
 ];
@@ -68,23 +76,39 @@ const NEVER: [&str; 15] = [
 /// The resources with totals.
 const RESOURCES: [&str; 4] = ["cpus", "gpus", "mem", "disk"];
 
-/// All metrics, ordered by name.
+/// All metrics but those of single frameworks, ordered by name.
 pub(super) async fn snapshot(handlers: &Handlers) -> Result<Vec<(String, f64)>, Stopped> {
-    let mut all: BTreeMap<String, f64> = handlers.queue.view(gauges).await?.into_iter().collect();
+    collect(handlers, false).await
+}
+
+/// All metrics, ordered by name.
+pub(super) async fn full_snapshot(handlers: &Handlers) -> Result<Vec<(String, f64)>, Stopped> {
+    collect(handlers, true).await
+}
+
+async fn collect(handlers: &Handlers, of_frameworks: bool) -> Result<Vec<(String, f64)>, Stopped> {
+    let read = |master: &Master| (master.snapshot(), master.offer_filters());
+    let (snapshot, filters) = handlers.queue.read(read).await?;
+    let tables = move || {
+        let mut all = gauges(&snapshot);
+        all.extend(counts(snapshot.counts()));
+        all.extend(allocator::metrics(&snapshot, &filters));
+        if of_frameworks {
+            all.extend(snapshot.frameworks().flat_map(frameworks::metrics));
+        }
+        all
+    };
+    let tables = tokio::task::spawn_blocking(tables).await.map_err(|_| Stopped)?;
+    let mut all: BTreeMap<String, f64> = tables.into_iter().collect();
+    all.extend(handlers.counters.registrar.metrics());
     let counters = &handlers.counters;
     let mut put = |name: &str, value: f64| all.insert(format!("master/{name}"), value);
     put("uptime_secs", handlers.clock.now().since(handlers.started_at()).as_secs_f64());
     put("elected", 1.0);
     put("slave_registrations", counters.registrations.load(Ordering::Relaxed) as f64);
     put("slave_reregistrations", counters.reregistrations.load(Ordering::Relaxed) as f64);
-    put("slave_removals", counters.removals.load(Ordering::Relaxed) as f64);
     put("operator_event_stream_subscribers", counters.operator_streams.load(Ordering::Relaxed) as f64);
     put("dropped_messages", counters.refused.load(Ordering::Relaxed) as f64);
-    let ended = counters.ended.lock().expect("invariant: no panic while counting");
-    for state in ENDED {
-        put(&gauge_name(state), ended.get(&state).copied().unwrap_or(0) as f64);
-    }
-    drop(ended);
     let calls = counters.calls.lock().expect("invariant: no panic while counting");
     for (name, call) in MESSAGES {
         put(&format!("messages_{name}"), calls.get(call).copied().unwrap_or(0) as f64);
@@ -95,17 +119,66 @@ pub(super) async fn snapshot(handlers: &Handlers) -> Result<Vec<(String, f64)>, 
     put("event_queue_dispatches", handlers.queue.queued() as f64);
     put("messages_register_slave", counters.registrations.load(Ordering::Relaxed) as f64);
     put("messages_reregister_slave", counters.reregistrations.load(Ordering::Relaxed) as f64);
-    let updates = counters.status_updates.load(Ordering::Relaxed) as f64;
-    put("messages_status_update", updates);
-    put("valid_status_updates", updates);
-    let acknowledgements = calls.get("ACKNOWLEDGE").copied().unwrap_or(0) as f64;
-    put("valid_status_update_acknowledgements", acknowledgements);
     for (name, count) in calls.iter() {
         put(&format!("calls/{}", name.to_lowercase()), *count as f64);
     }
     drop(calls);
     all.extend(system());
     Ok(all.into_iter().collect())
+}
+
+/// What the master has counted itself.
+fn counts(counts: &Counts) -> Vec<(String, f64)> {
+    let mut all: Vec<(String, f64)> = Vec::new();
+    let mut put = |name: &str, count: u64| all.push((format!("master/{name}"), count as f64));
+    let removed = counts.unreachable_agents + counts.unregistered_agents + counts.replaced_agents;
+    put("slave_removals", removed);
+    put("slave_removals/reason_unhealthy", counts.unreachable_agents);
+    put("slave_removals/reason_unregistered", counts.unregistered_agents);
+    put("slave_removals/reason_registered", counts.replaced_agents);
+    put("slave_unreachable_scheduled", counts.unreachable_agents);
+    put("slave_unreachable_completed", counts.unreachable_agents);
+    put("recovery_slave_removals", counts.unreachable_recovered_agents);
+    put("messages_unregister_slave", counts.unregistered_agents);
+    put("messages_exited_executor", counts.exited_executors);
+    put("messages_register_framework", counts.subscriptions);
+    put("messages_reregister_framework", counts.resubscriptions);
+    put("messages_status_update", counts.status_updates.valid + counts.status_updates.invalid);
+    put("messages_executor_to_framework", counts.executor_messages.valid + counts.executor_messages.invalid);
+    for (name, judged) in [
+        ("status_updates", counts.status_updates),
+        ("status_update_acknowledgements", counts.acknowledgements),
+        ("framework_to_executor_messages", counts.framework_messages),
+        ("executor_to_framework_messages", counts.executor_messages),
+    ] {
+        put(&format!("valid_{name}"), judged.valid);
+        put(&format!("invalid_{name}"), judged.invalid);
+    }
+    for state in ENDED {
+        put(&gauge_name(state), counts.tasks_in(state));
+    }
+    for ((state, source, reason), count) in &counts.tasks {
+        if let Some(reason) = reason {
+            let (state, source, reason) = (state_name(*state), source_name(*source), reason_name(*reason));
+            put(&format!("{state}/{source}/{reason}").to_lowercase(), *count);
+        }
+    }
+    // Offer operations other than launches are refused, so there is none in any state.
+    for state in [
+        "total",
+        "pending",
+        "recovering",
+        "unreachable",
+        "finished",
+        "failed",
+        "error",
+        "dropped",
+        "gone_by_operator",
+    ] {
+        put(&format!("operations/{state}"), 0);
+        frameworks::OPERATIONS.iter().for_each(|kind| put(&format!("operations/{kind}/{state}"), 0));
+    }
+    all
 }
 
 fn gauge_name(state: TaskState) -> String {

@@ -1,9 +1,12 @@
 //! Content negotiation: method, content type, body and `Accept` of requests, and the form of responses.
 
-use std::{io::Write, time::Duration};
+use std::{
+    io::{Read, Write},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
@@ -15,8 +18,12 @@ use kernel_wire::{
     codec::{ContentType, DecodeError, decode},
     prost::{Message, Name},
 };
+use tokio::sync::Semaphore;
 
-use super::{Answer, Body};
+use super::{
+    Answer, Body,
+    query::{self, Query},
+};
 use crate::master_driver::CallError;
 
 /// The longest body of a call: an ACCEPT with thousands of launches.
@@ -25,8 +32,18 @@ pub(crate) const BODY_BYTES_MAX: usize = 32 << 20;
 /// How long a client has to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Responses from this size on are compressed for clients that accept gzip.
+/// Responses from this size on are compressed for clients that accept gzip, as in Mesos.
 const GZIP_FROM_BYTES: usize = 1024;
+
+/// Responses up to this size are compressed where they are made: it takes about a millisecond.
+const GZIP_INLINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Bodies of requests that are decompressed at a time: each may take [`BODY_BYTES_MAX`].
+static DECOMPRESSIONS: Semaphore = Semaphore::const_new(4);
+
+/// The whole body of a response, for [`compress`].
+#[derive(Clone)]
+struct WholeBody(Bytes);
 
 /// A complete body.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
@@ -36,13 +53,12 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
 /// A response in plain text, Mesos' only form of errors.
 pub(crate) fn text(status: StatusCode, sentence: impl Into<String>) -> Answer {
     let sentence: String = sentence.into();
-    let mut response = Response::new(full(sentence.clone()));
+    let sentence = Bytes::from(sentence);
+    let mut response = match sentence.is_empty() {
+        true => Response::new(full(sentence)),
+        false => ok("text/plain; charset=utf-8", sentence),
+    };
     *response.status_mut() = status;
-    if !sentence.is_empty() {
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    }
     response
 }
 
@@ -111,7 +127,7 @@ pub(crate) async fn parse<M: Message + Name + Default>(
     require_method(&request, &["POST"])?;
     let content = content_type(request.headers())?;
     let (head, body) = request.into_parts();
-    let body = read_body(body).await?;
+    let body = read_body(&head.headers, body).await?;
     let call =
         decode(content, &body).map_err(|e: DecodeError| text(StatusCode::BAD_REQUEST, e.to_string()))?;
     Ok(ParsedRequest { call, headers: head.headers })
@@ -134,16 +150,39 @@ pub(crate) fn content_type_missing() -> Answer {
     text(StatusCode::BAD_REQUEST, "Expecting 'Content-Type' to be present")
 }
 
-/// Reads the whole body, with limits on size and time.
-pub(crate) async fn read_body(body: Incoming) -> Result<Bytes, Answer> {
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(text(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("The body is longer than {BODY_BYTES_MAX} bytes"),
-        )),
-        Ok(Err(_)) => Err(text(StatusCode::BAD_REQUEST, "The body ended too early")),
-        Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, "The body did not come in time")),
+/// Reads the whole body, with limits on size and time, and decompresses it. Like Mesos it knows no other encoding than
+/// gzip: a body in another one is taken as it is.
+pub(crate) async fn read_body(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Answer> {
+    let body = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_long()),
+        Ok(Err(_)) => return Err(text(StatusCode::BAD_REQUEST, "The body ended too early")),
+        Err(_) => return Err(text(StatusCode::REQUEST_TIMEOUT, "The body did not come in time")),
+    };
+    if headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding != "gzip") {
+        return Ok(body);
+    }
+    let _permit = DECOMPRESSIONS.acquire().await;
+    tokio::task::spawn_blocking(move || decompress(&body)).await.unwrap_or_else(|_| Err(undecodable()))
+}
+
+fn too_long() -> Answer {
+    text(StatusCode::PAYLOAD_TOO_LARGE, format!("The body is longer than {BODY_BYTES_MAX} bytes"))
+}
+
+fn undecodable() -> Answer {
+    text(StatusCode::BAD_REQUEST, "Failed to decompress body")
+}
+
+/// The content of one gzip member with nothing behind it, of at most [`BODY_BYTES_MAX`].
+fn decompress(compressed: &[u8]) -> Result<Bytes, Answer> {
+    let mut decoder = GzDecoder::new(compressed);
+    let mut body = Vec::new();
+    let read = decoder.by_ref().take(BODY_BYTES_MAX as u64 + 1).read_to_end(&mut body);
+    match read {
+        Ok(length) if length > BODY_BYTES_MAX => Err(too_long()),
+        Ok(_) if decoder.into_inner().is_empty() => Ok(body.into()),
+        Ok(_) | Err(_) => Err(undecodable()),
     }
 }
 
@@ -196,28 +235,66 @@ fn media_range(text: &str) -> (String, bool) {
     (name, allowed)
 }
 
-/// 200 with a body, compressed if the client accepts that.
-pub(crate) fn ok(media: &'static str, body: Bytes, headers: &HeaderMap) -> Answer {
-    let takes_gzip = headers
-        .get_all(header::ACCEPT_ENCODING)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .any(|line| line.split(',').any(|e| matches!(e.trim().split(';').next(), Some("gzip" | "*"))));
-    if takes_gzip && body.len() >= GZIP_FROM_BYTES {
-        let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-        if encoder.write_all(&body).is_ok()
-            && let Ok(packed) = encoder.finish()
-        {
-            let mut response = with_type(media, packed.into());
-            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            return response;
-        }
+/// 200 with a body.
+pub(crate) fn ok(media: &'static str, body: Bytes) -> Answer {
+    let mut response = Response::new(full(body.clone()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    if body.len() >= GZIP_FROM_BYTES {
+        response.extensions_mut().insert(WholeBody(body));
     }
-    with_type(media, body)
+    response
 }
 
-fn with_type(media: &'static str, body: Bytes) -> Answer {
-    with_header(Response::new(full(body)), header::CONTENT_TYPE, media)
+/// 200 with JSON, or with a call of the script's function that the parameter `jsonp` names.
+pub(crate) fn json(body: String, jsonp: Option<&str>) -> Answer {
+    match jsonp {
+        Some(function) => ok("text/javascript", format!("{function}({body})").into()),
+        None => ok("application/json", body.into()),
+    }
+}
+
+/// `/logging/toggle`: the level is always 0, since logs are configured when the process starts.
+pub(crate) fn logging_toggle(query: &Query) -> Answer {
+    match query::logging_level(query) {
+        Err(why) => text(StatusCode::BAD_REQUEST, why),
+        Ok(None) => text(StatusCode::OK, "0\n"),
+        Ok(Some(0)) => text(StatusCode::OK, ""),
+        Ok(Some(_)) => text(
+            StatusCode::NOT_IMPLEMENTED,
+            "The logging level cannot be changed at run time: set CATAMARAN_LOG and restart",
+        ),
+    }
+}
+
+/// Whether a request accepts gzip: what it says of gzip counts, and else what it says of all encodings.
+pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
+    let encodings: Vec<(String, bool)> = lines.flat_map(|line| line.split(',')).map(media_range).collect();
+    let allowed =
+        |wanted: &str| encodings.iter().find(|(name, _)| name == wanted).map(|(_, allowed)| *allowed);
+    allowed("gzip").or_else(|| allowed("*")).unwrap_or(false)
+}
+
+/// The last step of every response: compresses a whole body that is large enough. Streams and files stay as they are.
+pub(crate) async fn compress(mut response: Answer, accepted: bool) -> Answer {
+    let Some(WholeBody(body)) = response.extensions_mut().remove::<WholeBody>().filter(|_| accepted) else {
+        return response;
+    };
+    let compressed = match body.len() <= GZIP_INLINE_BYTES_MAX {
+        true => gzip(&body),
+        false => tokio::task::spawn_blocking(move || gzip(&body)).await.ok().flatten(),
+    };
+    if let Some(compressed) = compressed {
+        *response.body_mut() = full(compressed);
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+fn gzip(body: &[u8]) -> Option<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    encoder.write_all(body).ok()?;
+    encoder.finish().ok()
 }
 
 /// Adds a header.
@@ -226,4 +303,49 @@ pub(crate) fn with_header(mut response: Answer, name: HeaderName, value: &str) -
         response.headers_mut().insert(name, value);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepting(lines: &[&'static str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::ACCEPT_ENCODING, HeaderValue::from_static(line));
+        }
+        accepts_gzip(&headers)
+    }
+
+    #[test]
+    fn gzip_is_accepted_as_mesos_reads_it() {
+        let yes: [&[&str]; 6] = [
+            &["gzip"],
+            &["deflate, GZIP;q=0.5"],
+            &["*"],
+            &["gzip;q=1;q=0"],
+            &["br", "gzip"],
+            &["gzip, *;q=0"],
+        ];
+        let no: [&[&str]; 6] =
+            [&[], &[""], &["gzip;q=0.0"], &["gzip;q=0, *"], &["*;q=0"], &["deflate, gzip;q=x"]];
+        assert!(yes.iter().all(|lines| accepting(lines)));
+        assert!(!no.iter().any(|lines| accepting(lines)));
+    }
+
+    #[test]
+    fn a_body_is_one_gzip_member_of_bounded_size() {
+        let packed = gzip(b"text").unwrap();
+        assert_eq!(&decompress(&packed).unwrap()[..], b"text");
+        let status = |packed: &[u8]| decompress(packed).unwrap_err().status().as_u16();
+        assert_eq!(status(b""), 400);
+        assert_eq!(status(b"plain text"), 400);
+        assert_eq!(status(&packed[..packed.len() - 1]), 400, "cut off");
+        assert_eq!(status(&[&packed[..], b"x"].concat()), 400, "something follows");
+        assert_eq!(status(&[&packed[..], &packed[..]].concat()), 400, "two members");
+        assert_eq!(decompress(&gzip(&vec![0; BODY_BYTES_MAX]).unwrap()).unwrap().len(), BODY_BYTES_MAX);
+        let bomb = gzip(&vec![0; BODY_BYTES_MAX + 1]).unwrap();
+        assert!(bomb.len() < BODY_BYTES_MAX / 100);
+        assert_eq!(status(&bomb), 413);
+    }
 }

@@ -42,7 +42,7 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
     let number = call.r#type.ok_or_else(|| invalid(Invalid("Expecting 'type' to be present".into())))?;
     let kind = call::Type::try_from(number).unwrap_or(call::Type::Unknown);
     handlers.counters.called(kind.as_str_name());
-    if let Some(part) = operator_parts::missing(kind, &call) {
+    if let Some(part) = operator_parts::missing_for_master(kind, &call) {
         return Err(invalid(Invalid(format!("Expecting '{part}' to be present"))));
     }
     let content = negotiate::accepted(&headers)?;
@@ -60,10 +60,10 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
     if let Some(read) = table_read(kind) {
         let encoded = handlers.queue.view(move |master| encode(content, &read(master))).await;
         let encoded = encoded.map_err(|_| negotiate::stopped())?;
-        return Ok(negotiate::ok(content.as_str(), encoded, &headers));
+        return Ok(negotiate::ok(content.as_str(), encoded));
     }
     match read(handlers, kind).await? {
-        Some(response) => Ok(negotiate::ok(content.as_str(), encode(content, &response), &headers)),
+        Some(response) => Ok(negotiate::ok(content.as_str(), encode(content, &response))),
         None if kind == call::Type::Unknown => Err(negotiate::not_implemented()),
         None => Err(unsupported(kind)),
     }
@@ -130,7 +130,7 @@ async fn read(handlers: &Handlers, kind: call::Type) -> Result<Option<WireRespon
             response::Type::GetVersion
         }
         call::Type::GetMetrics => {
-            let now = metrics::snapshot(handlers).await.map_err(|_| negotiate::stopped())?;
+            let now = metrics::full_snapshot(handlers).await.map_err(|_| negotiate::stopped())?;
             to.get_metrics = Some(response::GetMetrics { metrics: view::metrics(now) });
             response::Type::GetMetrics
         }

@@ -1,35 +1,65 @@
-//! The part of an operator call that its type requires.
+//! The parts of calls of the operator APIs that their types require.
 
-use kernel_wire::v1::master::{Call, call::Type};
-
-/// The name of the part that is missing.
-pub(super) fn missing(kind: Type, call: &Call) -> Option<&'static str> {
-    let (is_present, name) = match kind {
-        Type::GetMetrics => (call.get_metrics.is_some(), "get_metrics"),
-        Type::SetLoggingLevel => (call.set_logging_level.is_some(), "set_logging_level"),
-        Type::ListFiles => (call.list_files.is_some(), "list_files"),
-        Type::ReadFile => (call.read_file.is_some(), "read_file"),
-        Type::UpdateWeights => (call.update_weights.is_some(), "update_weights"),
-        Type::ReserveResources => (call.reserve_resources.is_some(), "reserve_resources"),
-        Type::UnreserveResources => (call.unreserve_resources.is_some(), "unreserve_resources"),
-        Type::CreateVolumes => (call.create_volumes.is_some(), "create_volumes"),
-        Type::DestroyVolumes => (call.destroy_volumes.is_some(), "destroy_volumes"),
-        Type::GrowVolume => (call.grow_volume.is_some(), "grow_volume"),
-        Type::ShrinkVolume => (call.shrink_volume.is_some(), "shrink_volume"),
-        Type::UpdateMaintenanceSchedule => {
-            (call.update_maintenance_schedule.is_some(), "update_maintenance_schedule")
+/// Defines a function that names the part of a call that its type requires and that is missing.
+macro_rules! required_parts {
+    ($(#[$doc:meta])* $function:ident($kind:ty, $call:ty): $($variant:ident $part:ident,)*) => {
+        $(#[$doc])*
+        pub(crate) fn $function(kind: $kind, call: &$call) -> Option<&'static str> {
+            match kind {
+                $(<$kind>::$variant => call.$part.is_none().then_some(stringify!($part)),)*
+                _ => None,
+            }
         }
-        Type::StartMaintenance => (call.start_maintenance.is_some(), "start_maintenance"),
-        Type::StopMaintenance => (call.stop_maintenance.is_some(), "stop_maintenance"),
-        Type::DrainAgent => (call.drain_agent.is_some(), "drain_agent"),
-        Type::DeactivateAgent => (call.deactivate_agent.is_some(), "deactivate_agent"),
-        Type::ReactivateAgent => (call.reactivate_agent.is_some(), "reactivate_agent"),
-        Type::UpdateQuota => (call.update_quota.is_some(), "update_quota"),
-        Type::SetQuota => (call.set_quota.is_some(), "set_quota"),
-        Type::RemoveQuota => (call.remove_quota.is_some(), "remove_quota"),
-        Type::Teardown => (call.teardown.is_some(), "teardown"),
-        Type::MarkAgentGone => (call.mark_agent_gone.is_some(), "mark_agent_gone"),
-        _ => return None,
     };
-    (!is_present).then_some(name)
+}
+
+required_parts! {
+    /// The part that is missing in a call of the master's API.
+    missing_for_master(kernel_wire::v1::master::call::Type, kernel_wire::v1::master::Call):
+    GetMetrics get_metrics,
+    SetLoggingLevel set_logging_level,
+    ListFiles list_files,
+    ReadFile read_file,
+    UpdateWeights update_weights,
+    ReserveResources reserve_resources,
+    UnreserveResources unreserve_resources,
+    CreateVolumes create_volumes,
+    DestroyVolumes destroy_volumes,
+    GrowVolume grow_volume,
+    ShrinkVolume shrink_volume,
+    UpdateMaintenanceSchedule update_maintenance_schedule,
+    StartMaintenance start_maintenance,
+    StopMaintenance stop_maintenance,
+    DrainAgent drain_agent,
+    DeactivateAgent deactivate_agent,
+    ReactivateAgent reactivate_agent,
+    UpdateQuota update_quota,
+    SetQuota set_quota,
+    RemoveQuota remove_quota,
+    Teardown teardown,
+    MarkAgentGone mark_agent_gone,
+}
+
+required_parts! {
+    /// The part that is missing in a call of the agent's API.
+    missing_for_agent(kernel_wire::v1::agent::call::Type, kernel_wire::v1::agent::Call):
+    GetMetrics get_metrics,
+    SetLoggingLevel set_logging_level,
+    ListFiles list_files,
+    ReadFile read_file,
+    LaunchNestedContainer launch_nested_container,
+    WaitNestedContainer wait_nested_container,
+    KillNestedContainer kill_nested_container,
+    RemoveNestedContainer remove_nested_container,
+    LaunchNestedContainerSession launch_nested_container_session,
+    AttachContainerInput attach_container_input,
+    AttachContainerOutput attach_container_output,
+    LaunchContainer launch_container,
+    WaitContainer wait_container,
+    KillContainer kill_container,
+    RemoveContainer remove_container,
+    AddResourceProviderConfig add_resource_provider_config,
+    UpdateResourceProviderConfig update_resource_provider_config,
+    RemoveResourceProviderConfig remove_resource_provider_config,
+    MarkResourceProviderGone mark_resource_provider_gone,
 }

@@ -1,7 +1,7 @@
 //! `/metrics` of master and agent: the metrics of `/metrics/snapshot` in Prometheus' text format. Names are Mesos' with `/`
 //! as `_`, since Prometheus allows no slash: `master/tasks_running` is `master_tasks_running`.
 
-use hyper::{HeaderMap, StatusCode};
+use hyper::StatusCode;
 use prometheus::{Counter, Gauge, Opts, Registry, TextEncoder};
 
 use super::{
@@ -25,9 +25,9 @@ const COUNTERS: [&str; 11] = [
 ];
 
 /// The response with these metrics, which are named as Mesos names them.
-pub(crate) fn response(metrics: Vec<(String, f64)>, headers: &HeaderMap) -> Answer {
+pub(crate) fn response(metrics: Vec<(String, f64)>) -> Answer {
     match encode(metrics) {
-        Ok(body) => ok(prometheus::TEXT_FORMAT, body.into(), headers),
+        Ok(body) => ok(prometheus::TEXT_FORMAT, body.into()),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }
@@ -35,9 +35,11 @@ pub(crate) fn response(metrics: Vec<(String, f64)>, headers: &HeaderMap) -> Answ
 fn encode(metrics: Vec<(String, f64)>) -> Result<String, prometheus::Error> {
     let registry = Registry::new();
     for (name, value) in metrics {
+        // Names of tasks' ends have a reason in them, and all end in its name.
+        let ended = name.starts_with("master/task_");
         let help = format!("{name} of /metrics/snapshot");
         let options = Opts::new(name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"), help);
-        let counts = name.contains("/calls/") || COUNTERS.iter().any(|end| name.ends_with(end));
+        let counts = ended || name.contains("/calls/") || COUNTERS.iter().any(|end| name.ends_with(end));
         if counts && value >= 0.0 {
             let counter = Counter::with_opts(options)?;
             counter.inc_by(value);

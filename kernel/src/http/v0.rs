@@ -12,6 +12,7 @@ use super::{
     Answer, Handlers, metrics,
     negotiate::{self, text, with_header},
     prometheus,
+    query::{self, Query},
 };
 use crate::access::Realm;
 
@@ -36,7 +37,10 @@ pub(super) enum V0Endpoint {
     SystemStatistics,
     /// The master serves no files: Mesos' has at most its log.
     FilesDebug,
-    Files,
+    FilesBrowse,
+    FilesRead,
+    FilesDownload,
+    LoggingToggle,
     Redirect,
 }
 
@@ -45,9 +49,10 @@ impl V0Endpoint {
     pub(super) fn realm(self) -> Option<Realm> {
         match self {
             V0Endpoint::Health | V0Endpoint::Version | V0Endpoint::Redirect => None,
-            V0Endpoint::Weights | V0Endpoint::Quota | V0Endpoint::MaintenanceSchedule => {
-                Some(Realm::MasterReadWrite)
-            }
+            V0Endpoint::Weights
+            | V0Endpoint::Quota
+            | V0Endpoint::MaintenanceSchedule
+            | V0Endpoint::LoggingToggle => Some(Realm::MasterReadWrite),
             V0Endpoint::Flags
             | V0Endpoint::Metrics
             | V0Endpoint::Prometheus
@@ -59,7 +64,9 @@ impl V0Endpoint {
             | V0Endpoint::Roles
             | V0Endpoint::MaintenanceStatus
             | V0Endpoint::FilesDebug
-            | V0Endpoint::Files
+            | V0Endpoint::FilesBrowse
+            | V0Endpoint::FilesRead
+            | V0Endpoint::FilesDownload
             | V0Endpoint::SystemStatistics => Some(Realm::MasterReadOnly),
         }
     }
@@ -98,7 +105,10 @@ pub(super) fn endpoint(path: &str) -> Option<V0Endpoint> {
         "/maintenance/schedule" => V0Endpoint::MaintenanceSchedule,
         "/system/stats" => V0Endpoint::SystemStatistics,
         "/files/debug" => V0Endpoint::FilesDebug,
-        "/files/browse" | "/files/read" | "/files/download" => V0Endpoint::Files,
+        "/files/browse" => V0Endpoint::FilesBrowse,
+        "/files/read" => V0Endpoint::FilesRead,
+        "/files/download" => V0Endpoint::FilesDownload,
+        "/logging/toggle" => V0Endpoint::LoggingToggle,
         "/redirect" => V0Endpoint::Redirect,
         _ => return None,
     })
@@ -111,7 +121,8 @@ pub(super) fn unsupported(path: &str) -> Answer {
 
 /// Sets weights, in the same form as a GET returns them.
 pub(super) async fn put_weights(handlers: &Handlers, request: Request<Incoming>) -> Answer {
-    let body = match negotiate::read_body(request.into_body()).await {
+    let (head, body) = request.into_parts();
+    let body = match negotiate::read_body(&head.headers, body).await {
         Ok(body) => body,
         Err(answer) => return answer,
     };
@@ -140,26 +151,45 @@ fn weights(body: &[u8]) -> Result<Vec<(Role, f64)>, String> {
     operator_wire::weights_from_wire(infos).map_err(|Invalid(why)| why)
 }
 
+fn undecodable(why: &str) -> Answer {
+    text(StatusCode::BAD_REQUEST, format!("Unable to decode query string: {why}"))
+}
+
 /// Handles a read.
 pub(super) async fn serve(handlers: &Handlers, endpoint: V0Endpoint, request: &Request<Incoming>) -> Answer {
-    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let query = match Query::parse(request.uri().query().unwrap_or_default()) {
+        Ok(query) => query,
+        Err(why) => return undecodable(&why),
+    };
     match endpoint {
         V0Endpoint::Health => return text(StatusCode::OK, handlers.access.health()),
-        V0Endpoint::Redirect => {
+        V0Endpoint::Redirect if request.uri().path().ends_with("/redirect") => {
             let mut response = Response::new(negotiate::full(""));
             *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
             let location = format!("//{}:{}", handlers.info.hostname, handlers.info.port);
             return with_header(response, header::LOCATION, &location);
         }
-        V0Endpoint::Files => {
-            return match query.get("path").is_some_and(|path| !path.is_empty()) {
-                true => text(StatusCode::NOT_FOUND, ""),
-                false => text(StatusCode::BAD_REQUEST, "Expecting 'path=value' in query.\n"),
+        V0Endpoint::Redirect => return negotiate::not_found(),
+        V0Endpoint::FilesRead | V0Endpoint::FilesBrowse | V0Endpoint::FilesDownload => {
+            let path = match endpoint {
+                V0Endpoint::FilesRead => query::file_range(&query).map(|range| range.path),
+                _ => query::file_path(&query),
+            };
+            return match (path, endpoint) {
+                (Err(why), _) => text(StatusCode::BAD_REQUEST, why),
+                (Ok(_), V0Endpoint::FilesDownload) => negotiate::not_found(),
+                (Ok(_), _) => text(StatusCode::NOT_FOUND, ""),
             };
         }
+        V0Endpoint::Metrics => {
+            if let Err(why) = query::metrics_timeout(&query) {
+                return text(StatusCode::BAD_REQUEST, why);
+            }
+        }
+        V0Endpoint::LoggingToggle => return negotiate::logging_toggle(&query),
         V0Endpoint::Prometheus => {
             return match metrics::snapshot(handlers).await {
-                Ok(all) => prometheus::response(all, request.headers()),
+                Ok(all) => prometheus::response(all),
                 Err(_) => negotiate::stopped(),
             };
         }
@@ -169,12 +199,7 @@ pub(super) async fn serve(handlers: &Handlers, endpoint: V0Endpoint, request: &R
     let Ok(body) = tokio::task::spawn_blocking(move || value.to_string()).await else {
         return negotiate::stopped();
     };
-    match query.get("jsonp") {
-        Some(function) => {
-            negotiate::ok("text/javascript", format!("{function}({body});").into(), request.headers())
-        }
-        None => negotiate::ok("application/json", body.into(), request.headers()),
-    }
+    negotiate::json(body, query.get("jsonp"))
 }
 
 /// Terminates a framework, named by the form field `frameworkId`.
@@ -182,15 +207,15 @@ pub(super) async fn teardown(handlers: &Handlers, request: Request<Incoming>) ->
     if request.method() != Method::POST {
         return negotiate::wrong_method(request.method(), &["POST"]);
     }
-    let body = match negotiate::read_body(request.into_body()).await {
+    let (head, body) = request.into_parts();
+    let body = match negotiate::read_body(&head.headers, body).await {
         Ok(body) => body,
         Err(answer) => return answer,
     };
-    let body = String::from_utf8_lossy(&body);
-    if let Some(why) = malformed_escape(&body) {
-        return text(StatusCode::BAD_REQUEST, format!("Unable to decode query string: {why}"));
-    }
-    let form = Query::parse(&body);
+    let form = match Query::parse(&String::from_utf8_lossy(&body)) {
+        Ok(form) => form,
+        Err(why) => return undecodable(&why),
+    };
     let Some(id) = form.get("frameworkId") else {
         return text(StatusCode::BAD_REQUEST, "Missing 'frameworkId' query parameter in the request body");
     };
@@ -212,7 +237,7 @@ async fn value(
         }
         V0Endpoint::Flags => json!({ "flags": shapes::flags(&handlers.flags) }),
         V0Endpoint::Metrics => {
-            let all = metrics::snapshot(handlers).await?;
+            let all = metrics::full_snapshot(handlers).await?;
             Value::Object(all.into_iter().map(|(name, value)| (name, json!(value))).collect::<Map<_, _>>())
         }
         V0Endpoint::State => {
@@ -232,61 +257,12 @@ async fn value(
         V0Endpoint::MaintenanceStatus | V0Endpoint::MaintenanceSchedule => json!({}),
         V0Endpoint::SystemStatistics => metrics::system_statistics(),
         V0Endpoint::Weights => handlers.queue.view(shapes::weights).await?,
-        V0Endpoint::Health | V0Endpoint::Redirect | V0Endpoint::Prometheus | V0Endpoint::Files => Value::Null,
+        V0Endpoint::Health
+        | V0Endpoint::Redirect
+        | V0Endpoint::Prometheus
+        | V0Endpoint::LoggingToggle
+        | V0Endpoint::FilesBrowse
+        | V0Endpoint::FilesRead
+        | V0Endpoint::FilesDownload => Value::Null,
     })
-}
-
-/// The decoded parameters of a query.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Query(Vec<(String, String)>);
-
-impl Query {
-    pub(super) fn parse(text: &str) -> Self {
-        let pairs = text.split('&').filter(|pair| !pair.is_empty());
-        Self(
-            pairs
-                .map(|pair| {
-                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (decode(name), decode(value))
-                })
-                .collect(),
-        )
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
-    }
-}
-
-/// Mesos' message for a percent sign without two hexadecimal digits.
-fn malformed_escape(form: &str) -> Option<String> {
-    let parts = form.split(['&', ';', '=']);
-    let mut escapes = parts.flat_map(|part| part.match_indices('%').map(move |(at, _)| (part, at)));
-    let (part, at) = escapes.find(|(part, at)| {
-        let digits = part.as_bytes().get(at + 1..at + 3);
-        !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    })?;
-    let escape: String = part[at..].chars().take(3).collect();
-    Some(format!("Malformed % escape in '{part}': '{escape}'"))
-}
-
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, more)) = rest.split_first() {
-        rest = more;
-        let hex = more
-            .get(..2)
-            .and_then(|h| std::str::from_utf8(h).ok())
-            .and_then(|h| u8::from_str_radix(h, 16).ok());
-        match (byte, hex) {
-            (b'%', Some(decoded)) => {
-                bytes.push(decoded);
-                rest = &more[2..];
-            }
-            (b'+', _) => bytes.push(b' '),
-            (other, _) => bytes.push(other),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -13,14 +13,14 @@ use kernel_core::{
     effect::{LinkId, RequestId},
     master::{Answer, Effect, Event, Refusal},
 };
-use kernel_model::{agent::ToAgent, ids::StreamId, operator, scheduler, task::TaskState};
+use kernel_model::{agent::ToAgent, ids::StreamId, operator, scheduler};
 use tokio::sync::mpsc;
 
 use super::{
     cluster_log::{self, ClusterLog},
     queue::{LinkQueue, OperatorQueue, RepliesSender, ReplySender},
 };
-use crate::task_trace;
+use crate::{http::metrics::RegistrarMetrics, task_trace};
 
 /// Most operator streams; a new one closes the oldest, as Mesos does by default.
 const OPERATOR_STREAMS_MAX: usize = 1000;
@@ -28,45 +28,21 @@ const OPERATOR_STREAMS_MAX: usize = 1000;
 /// Counters since the start, for the metrics.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Terminated tasks by state.
-    pub(crate) ended: Mutex<BTreeMap<TaskState, u64>>,
     pub(crate) registrations: AtomicU64,
     pub(crate) reregistrations: AtomicU64,
-    pub(crate) removals: AtomicU64,
     /// Open operator streams.
     pub(crate) operator_streams: AtomicU64,
     /// Calls of schedulers and operators by type.
     pub(crate) calls: Mutex<BTreeMap<&'static str, u64>>,
     /// Refused calls.
     pub(crate) refused: AtomicU64,
-    /// Status updates of tasks.
-    pub(crate) status_updates: AtomicU64,
+    pub(crate) registrar: RegistrarMetrics,
 }
 
 impl Counters {
     /// Counts a call.
     pub(crate) fn called(&self, name: &'static str) {
         *self.calls.lock().expect("invariant: no panic while counting").entry(name).or_default() += 1;
-    }
-
-    fn see(&self, event: &operator::Event) {
-        if let operator::Event::TaskUpdated { .. } = event {
-            self.status_updates.fetch_add(1, Ordering::Relaxed);
-        }
-        match event {
-            operator::Event::TaskUpdated { latest, .. } if latest.is_terminal() => {
-                *self
-                    .ended
-                    .lock()
-                    .expect("invariant: no panic while counting")
-                    .entry(*latest)
-                    .or_default() += 1;
-            }
-            operator::Event::AgentRemoved { .. } => {
-                self.removals.fetch_add(1, Ordering::Relaxed);
-            }
-            _ => {}
-        }
     }
 }
 
@@ -195,7 +171,6 @@ impl OutboundQueues {
     }
 
     fn tell_operators(&mut self, event: operator::Event) {
-        self.counters.see(&event);
         self.cluster_log.record(&event);
         let before = self.operators.len();
         self.operators.retain(|sender| match sender.try_send(&event) {

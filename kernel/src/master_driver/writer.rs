@@ -12,6 +12,7 @@ use kernel_core::master::Op;
 use store::{Error, Store, TXN_BYTES_MAX, TXN_OPS_MAX};
 use tokio::{task::JoinHandle, time::Instant};
 
+use super::Counters;
 use crate::registry_store::{self, Changes};
 
 /// Attempts of a write before the master goes on without it: some 350 ms, in which a store recovers from a lost connection.
@@ -35,6 +36,7 @@ pub(super) enum Written {
 /// Writes changes in the order of the steps that made them.
 pub(super) struct RegistryWriter {
     store: Arc<dyn Store>,
+    counters: Arc<Counters>,
     /// What the store has not taken yet. A newer change of a key replaces an older one, so this is never more than the
     /// registry.
     unwritten: Changes,
@@ -44,18 +46,27 @@ pub(super) struct RegistryWriter {
     retry_at: Instant,
     /// The attempt in progress, and what it writes.
     attempt: Option<(Changes, JoinHandle<Result<(), Error>>)>,
+    /// When it began.
+    begun: Instant,
 }
 
 impl RegistryWriter {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, counters: Arc<Counters>) -> Self {
         Self {
             store,
+            counters,
             unwritten: Changes::new(),
             reason: String::new(),
             pause: PAUSE_MIN,
             retry_at: Instant::now(),
             attempt: None,
+            begun: Instant::now(),
         }
+    }
+
+    fn stored(&self, took: Duration, part: &Changes) {
+        let lengths = part.iter().map(|(key, value)| (key, value.as_ref().map(bytes::Bytes::len)));
+        self.counters.registrar.stored(took, lengths);
     }
 
     /// Why a change could not be made durable now.
@@ -85,6 +96,7 @@ impl RegistryWriter {
             (self.pause, self.retry_at) = (PAUSE_MIN, Instant::now() + PAUSE_MIN);
         }
         parts.for_each(|part| self.unwritten.extend(part));
+        self.counters.registrar.queued(self.unwritten.len());
         Ok(Written::Deferred(self.reason.clone()))
     }
 
@@ -92,8 +104,12 @@ impl RegistryWriter {
     async fn try_write(&self, part: &Changes) -> Result<Option<Error>, Error> {
         let mut pause = PAUSE_MIN;
         for attempt in 1.. {
+            let begun = Instant::now();
             match commit(&*self.store, part).await {
-                Ok(()) => break,
+                Ok(()) => {
+                    self.stored(begun.elapsed(), part);
+                    break;
+                }
                 Err(Error::Closed) => return Err(Error::Closed),
                 Err(error) if attempt == TRIES_MAX || matches!(error, Error::NoSpace { .. }) => {
                     return Ok(Some(error));
@@ -116,6 +132,7 @@ impl RegistryWriter {
             tokio::time::sleep_until(self.retry_at).await;
             let part = split(self.unwritten.clone()).next().unwrap_or_default();
             let (store, writing) = (self.store.clone(), part.clone());
+            self.begun = Instant::now();
             self.attempt = Some((part, tokio::spawn(async move { commit(&*store, &writing).await })));
         }
         let Some((_, attempt)) = &mut self.attempt else { return Ok(()) };
@@ -125,6 +142,8 @@ impl RegistryWriter {
             Ok(()) => {
                 // What changed meanwhile is still to be written.
                 self.unwritten.retain(|key, value| part.get(key) != Some(value));
+                self.stored(self.begun.elapsed(), &part);
+                self.counters.registrar.queued(self.unwritten.len());
                 (self.pause, self.retry_at) = (PAUSE_MIN, Instant::now());
                 if self.unwritten.is_empty() {
                     self.reason.clear();

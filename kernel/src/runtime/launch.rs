@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RuntimeOptions,
+    FetchCounts, RuntimeOptions,
     credentials::{self, Credentials},
     environment::environment,
     fetch::{FetchError, fetch},
@@ -87,6 +87,7 @@ pub(crate) struct LaunchPlan {
 pub(crate) fn prepare(
     options: &RuntimeOptions,
     paths: &Paths,
+    fetches: &FetchCounts,
     start: &Start,
     stop: &CancellationToken,
 ) -> Result<Prepared, LaunchError> {
@@ -101,11 +102,14 @@ pub(crate) fn prepare(
     let sandbox =
         Sandbox::create(&runs, &start.container_id, owner.as_ref()).map_err(LaunchError::Sandbox)?;
     if let Some(command) = command.filter(|command| !command.uris.is_empty()) {
-        match &owner {
+        let fetch = || fetch(&command.uris, &sandbox, stop).map_err(LaunchError::Fetch);
+        let fetched = match &owner {
             // So that nothing is fetched that the user may not read.
-            Some(owner) => owner.run(|| fetch(&command.uris, &sandbox, stop).map_err(LaunchError::Fetch))?,
-            None => fetch(&command.uris, &sandbox, stop)?,
-        }
+            Some(owner) => owner.run(fetch),
+            None => fetch(),
+        };
+        fetches.count(fetched.is_ok());
+        fetched?;
     }
     let token = options.tokens.issue(framework_id, &start.executor.executor_id, &start.container_id)?;
     let environment = environment(options, start, sandbox.path(), token);

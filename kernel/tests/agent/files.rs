@@ -21,8 +21,8 @@ const PROMPT: Duration = Duration::from_secs(20);
 #[tokio::test(flavor = "multi_thread")]
 async fn pipes_sockets_devices_and_links_are_refused_and_block_nothing() {
     let mut cluster = Cluster::start().await;
-    let line = "mkfifo fifo; mknod null c 1 3; ln -s /etc/passwd outside; ln -s fifo link; mkdir d; \
-                printf text > file; head -c 200000 /dev/zero > large; touch ready; sleep 1000";
+    let line = "mkfifo fifo; mknod null c 1 3; ln -s /etc/passwd outside; ln -s fifo link; mkdir d; ln -s loop loop; \
+                printf text > file; printf text > a.txt; head -c 200000 /dev/zero > large; touch ready; sleep 1000";
     cluster.launch_with("t1", |task| {
         task.command = None;
         task.executor = Some(custom_executor("x", line).into());
@@ -46,7 +46,7 @@ async fn pipes_sockets_devices_and_links_are_refused_and_block_nothing() {
     }
     let answers = timeout(PROMPT, reads.join_all()).await.expect("no read blocks");
     for (name, status) in answers {
-        assert_eq!(status, if name == "outside" { 404 } else { 400 }, "{name}");
+        assert_eq!(status, 400, "{name}");
     }
     let read_file =
         json!({"type": "READ_FILE", "read_file": {"path": format!("{sandbox}/fifo"), "offset": 0}});
@@ -57,6 +57,7 @@ async fn pipes_sockets_devices_and_links_are_refused_and_block_nothing() {
     assert_eq!(get(format!("/files/browse?path={sandbox}/fifo")).await.text().await, "[]", "as in Mesos");
     let read = get(format!("/files/read?path={sandbox}/file&offset=1&length=2")).await.text().await;
     assert_eq!(serde_json::from_str::<Value>(&read).unwrap(), json!({"offset": 1, "data": "ex"}));
+    shows_files(address, &sandbox, cluster.sandbox("x").to_str().unwrap()).await;
     let large = get(format!("/files/download?path={sandbox}/large")).await;
     assert_eq!(large.header("content-length"), Some("200000"));
     assert_eq!(large.text().await.len(), 200_000);
@@ -66,6 +67,92 @@ async fn pipes_sockets_devices_and_links_are_refused_and_block_nothing() {
     assert_eq!(get("/health".into()).await.status, 200);
     cluster.end_executor("x").await;
     cluster.no_process_left().await;
+}
+
+/// Parameters, texts and headers of a genuine Mesos agent. `sandbox` is the virtual path, `directory` the real one.
+async fn shows_files(address: std::net::SocketAddr, sandbox: &str, directory: &str) {
+    let directory = std::fs::canonicalize(directory).unwrap();
+    let directory = directory.to_str().unwrap();
+    let mut shown = String::new();
+    for query in [
+        "read".to_owned(),
+        "read?offset=bad".to_owned(),
+        format!("read?path={sandbox}/file&offset=bad"),
+        format!("read?path={sandbox}/file&offset=-2"),
+        format!("read?path={sandbox}/file&offset=0&length=-2"),
+        format!("read?path={sandbox}/file&offset=0&length="),
+        format!("read?path={sandbox}/file&offset=0x1&length=2"),
+        format!("read?path={sandbox}/file&offset=9"),
+        format!("read?path={sandbox}/file&length=2"),
+        format!("read?path={sandbox}/file&offset=-1&length=-1"),
+        format!("read?path={directory}/d/../file&offset=0"),
+        format!("read?path={sandbox}/file/&offset=0"),
+        format!("read?path={sandbox}/none&offset=0"),
+        format!("read?path={sandbox}/file/none&offset=0"),
+        format!("read?path={sandbox}/outside"),
+        format!("browse?path={sandbox}/.."),
+        format!("browse?path={sandbox}/loop"),
+        format!("browse?path={}", directory.rsplit_once("/runs/").unwrap().0),
+        "browse?path=/frameworks".to_owned(),
+        "browse?path=relative".to_owned(),
+        "download?path=/etc/passwd".to_owned(),
+        format!("download?path={sandbox}/none"),
+        format!("download?path={sandbox}/file"),
+        format!("download?path={sandbox}/a.txt"),
+        format!("read?path={sandbox}/file&offset=0&jsonp=f"),
+        "debug?jsonp=%".to_owned(),
+    ] {
+        let answer = client::get(address, &format!("/files/{query}")).await;
+        let (status, attachment) = (answer.status, answer.header("content-disposition").is_some());
+        let headers = match attachment {
+            true => format!(
+                " {} {}",
+                answer.header("content-type").unwrap(),
+                answer.header("content-disposition").unwrap()
+            ),
+            false => String::new(),
+        };
+        let line = format!("{query}: {status}{headers} {:?}\n", answer.text().await);
+        shown += &line
+            .replace(directory, "D")
+            .replace(directory.rsplit_once("/runs/").unwrap().0, "E")
+            .replace(sandbox, "S");
+    }
+    expect_test::expect![[r#"
+        read: 400 "Expecting 'path=value' in query.\n"
+        read?offset=bad: 400 "Expecting 'path=value' in query.\n"
+        read?path=S/file&offset=bad: 400 "Failed to parse offset: Failed to convert 'bad' to number.\n"
+        read?path=S/file&offset=-2: 400 "Negative offset provided: -2.\n"
+        read?path=S/file&offset=0&length=-2: 400 "Negative length provided: -2.\n"
+        read?path=S/file&offset=0&length=: 400 "Failed to parse length: Failed to convert '' to number.\n"
+        read?path=S/file&offset=0x1&length=2: 200 "{\"data\":\"ex\",\"offset\":1}"
+        read?path=S/file&offset=9: 200 "{\"data\":\"\",\"offset\":9}"
+        read?path=S/file&length=2: 200 "{\"data\":\"\",\"offset\":4}"
+        read?path=S/file&offset=-1&length=-1: 200 "{\"data\":\"\",\"offset\":4}"
+        read?path=D/d/../file&offset=0: 200 "{\"data\":\"text\",\"offset\":0}"
+        read?path=S/file/&offset=0: 200 "{\"data\":\"text\",\"offset\":0}"
+        read?path=S/none&offset=0: 404 ""
+        read?path=S/file/none&offset=0: 404 ""
+        read?path=S/outside: 400 "'D/outside' is inaccessible.\n"
+        browse?path=S/..: 400 "'D/..' is inaccessible.\n"
+        browse?path=S/loop: 400 "Failed to determine canonical path of 'D/loop': Too many levels of symbolic links.\n"
+        browse?path=E: 404 ""
+        browse?path=/frameworks: 404 ""
+        browse?path=relative: 404 ""
+        download?path=/etc/passwd: 404 "404 Not Found."
+        download?path=S/none: 404 "404 Not Found."
+        download?path=S/file: 200 application/octet-stream attachment; filename=file "text"
+        download?path=S/a.txt: 200 text/plain attachment; filename=a.txt "text"
+        read?path=S/file&offset=0&jsonp=f: 200 "f({\"data\":\"text\",\"offset\":0})"
+        debug?jsonp=%: 400 "Unable to decode query string: Malformed % escape in '%': '%'"
+    "#]]
+    .assert_eq(&shown);
+    let listed = client::get(address, &format!("/files/browse?path={sandbox}")).await.text().await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let fifo = listed.as_array().unwrap().iter().find(|entry| entry["path"] == format!("{sandbox}/fifo"));
+    assert!(fifo.unwrap()["mode"].as_str().unwrap().starts_with("prw"), "{listed}");
+    let owner = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
+    assert_eq!(fifo.unwrap()["uid"], owner.as_str());
 }
 
 /// A server that begins an answer and never ends it. Returns the connection.

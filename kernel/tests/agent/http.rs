@@ -229,7 +229,31 @@ async fn operators_see(cluster: &Cluster, executor: &str) {
     let directory = state["frameworks"][0]["executors"][0]["directory"].as_str().unwrap().to_owned();
     assert_eq!(get("/version").await["version"], "1.11.0");
     assert_eq!(get("/metrics/snapshot").await["slave/executors_running"], 1.0);
-    assert_eq!(get("/monitor/statistics").await[0]["executor_id"], executor);
+    let statistics = get("/monitor/statistics?container_id=other").await;
+    assert_eq!(statistics[0]["executor_id"], executor);
+    assert_eq!((statistics[0].get("container_id"), statistics[0].get("status")), (None, None));
+    let framework = cluster.framework_id();
+    for (query, count) in [
+        ("".to_owned(), 1),
+        ("?container_id=other".to_owned(), 0),
+        ("?framework_id=other".to_owned(), 0),
+        (format!("?framework_id={framework}"), 1),
+        (format!("?framework_id={framework}&executor_id={executor}"), 1),
+        (format!("?framework_id={framework}&executor_id=other"), 0),
+    ] {
+        let containers = get(&format!("/containers{query}")).await;
+        assert_eq!(containers.as_array().unwrap().len(), count, "{query}");
+    }
+    for query in ["executor_id=x", "container_id=x&framework_id=y", "container_id=x&executor_id=y"] {
+        let answer = request(address, "GET", &format!("/containers?{query}"), &[], b"").await;
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.text().await.starts_with("Supported query parameters are container_id only,"));
+    }
+    let snapshot = request(address, "GET", "/metrics/snapshot?timeout=bad", &[], b"").await;
+    assert_eq!(snapshot.status, 400);
+    assert_eq!(snapshot.text().await, "Invalid timeout 'bad': Failed to convert '' to number.\n");
+    let script = request(address, "GET", "/state?jsonp=f", &[], b"").await.text().await;
+    assert!(script.starts_with("f({") && script.ends_with("})"), "{script}");
     let files = get(&format!("/files/browse?path={directory}")).await;
     let names: Vec<_> = files.as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap()).collect();
     assert!(names.iter().any(|name| name.ends_with("/ready")), "{names:?}");

@@ -87,7 +87,7 @@ async fn every_read_answers() {
         (307, Some(true))
     );
     let script = get(address, "/version?jsonp=f").await.text().await;
-    assert!(script.starts_with("f({") && script.ends_with("});"), "{script}");
+    assert!(script.starts_with("f({") && script.ends_with("})"), "{script}");
     master.shutdown().await;
 }
 
@@ -171,7 +171,13 @@ async fn v0_paths_answer_or_are_not_implemented() {
         assert_eq!(answer.status, 200, "{path}");
         let _: Value = serde_json::from_str(&answer.text().await).expect("JSON");
     }
-    for path in ["POST /reserve", "POST /quota", "DELETE /quota/r", "POST /machine/down"] {
+    for path in [
+        "GET /registrar(1)/registry",
+        "POST /reserve",
+        "POST /quota",
+        "DELETE /quota/r",
+        "POST /machine/down",
+    ] {
         let answer = send(address, &format!("{path} HTTP/1.1"), b"").await;
         assert_eq!(answer.status, 501, "{path}");
         assert!(answer.text().await.contains("is not carried out by this version"));
@@ -181,7 +187,7 @@ async fn v0_paths_answer_or_are_not_implemented() {
         ("/files/debug", 200, "{}"),
         ("/files/browse", 400, "Expecting 'path=value' in query.\n"),
         ("/files/read?path=/etc/passwd", 404, ""),
-        ("/files/download?path=/etc/passwd", 404, ""),
+        ("/files/download?path=/etc/passwd", 404, "404 Not Found."),
     ] {
         let answer = get(address, path).await;
         assert_eq!((answer.status, answer.text().await.as_str()), (status, body), "{path}");
@@ -192,6 +198,120 @@ async fn v0_paths_answer_or_are_not_implemented() {
     assert_eq!(put(br#"{"role": "r"}"#).await, 400);
     let weights: Value = serde_json::from_str(&get(address, "/weights").await.text().await).expect("JSON");
     assert_eq!(weights, json!([{"role": "r", "weight": 2.5}]));
+}
+
+/// What Mesos refuses, and what it takes for the default.
+#[tokio::test]
+async fn parameters_are_read_as_mesos_does() {
+    let master = master().await;
+    let address = master.mesos_address();
+    let mut shown = String::new();
+    for path in [
+        "/metrics/snapshot?timeout=bad",
+        "/metrics/snapshot?timeout=5",
+        "/metrics/snapshot?timeout=5s",
+        "/metrics/snapshot?timeout=",
+        "/files/read?offset=bad",
+        "/files/read?path=/x&offset=bad",
+        "/files/read?path=/x&offset=-2",
+        "/files/read?path=/x&offset=0&length=1.5",
+        "/files/read?path=/x&length=-7",
+        "/files/read?path=/x&offset=-1&length=-1",
+        "/files/download?path=",
+        "/files/download?path=/x",
+        "/logging/toggle",
+        "/logging/toggle?level=1",
+        "/logging/toggle?duration=1mins",
+        "/logging/toggle?level=bad&duration=1mins",
+        "/logging/toggle?level=-1&duration=1mins",
+        "/logging/toggle?level=1&duration=bad",
+        "/logging/toggle?level=0&duration=1mins",
+        "/logging/toggle?level=1&duration=1mins",
+        "/redirect/elsewhere",
+        "/state?jsonp=%zz",
+    ] {
+        let answer = get(address, path).await;
+        let status = answer.status;
+        shown += &format!("{path}: {status} {:?}\n", answer.text().await);
+    }
+    expect_test::expect![[r#"
+        /metrics/snapshot?timeout=bad: 400 "Invalid timeout 'bad': Failed to convert '' to number.\n"
+        /metrics/snapshot?timeout=5: 400 "Invalid timeout '5': Invalid duration '5'.\n"
+        /metrics/snapshot?timeout=5s: 400 "Invalid timeout '5s': Unknown duration unit 's'; supported units are 'ns', 'us', 'ms', 'secs', 'mins', 'hrs', 'days', and 'weeks'.\n"
+        /metrics/snapshot?timeout=: 400 "Invalid timeout '': Invalid duration ''.\n"
+        /files/read?offset=bad: 400 "Expecting 'path=value' in query.\n"
+        /files/read?path=/x&offset=bad: 400 "Failed to parse offset: Failed to convert 'bad' to number.\n"
+        /files/read?path=/x&offset=-2: 400 "Negative offset provided: -2.\n"
+        /files/read?path=/x&offset=0&length=1.5: 400 "Failed to parse length: Failed to convert '1.5' to number.\n"
+        /files/read?path=/x&length=-7: 400 "Negative length provided: -7.\n"
+        /files/read?path=/x&offset=-1&length=-1: 404 ""
+        /files/download?path=: 400 "Expecting 'path=value' in query.\n"
+        /files/download?path=/x: 404 "404 Not Found."
+        /logging/toggle: 200 "0\n"
+        /logging/toggle?level=1: 400 "Expecting 'duration=value' in query.\n"
+        /logging/toggle?duration=1mins: 400 "Expecting 'level=value' in query.\n"
+        /logging/toggle?level=bad&duration=1mins: 400 "Failed to convert 'bad' to number.\n"
+        /logging/toggle?level=-1&duration=1mins: 400 "Invalid level '-1'.\n"
+        /logging/toggle?level=1&duration=bad: 400 "Failed to convert '' to number.\n"
+        /logging/toggle?level=0&duration=1mins: 200 ""
+        /logging/toggle?level=1&duration=1mins: 501 "The logging level cannot be changed at run time: set CATAMARAN_LOG and restart"
+        /redirect/elsewhere: 404 "404 Not Found."
+        /state?jsonp=%zz: 400 "Unable to decode query string: Malformed % escape in '%zz': '%zz'"
+    "#]]
+    .assert_eq(&shown);
+    for path in [
+        "/metrics/snapshot?timeout=5secs",
+        "/metrics/snapshot?timeout=1.5mins",
+        "/tasks?limit=bad&offset=bad&order=bad",
+        "/tasks?limit=-1",
+        "/tasks?limit=2147483648&offset=0x1",
+        "/tasks?offset=-1&limit=-1",
+        "/slaves?slave_id=bad",
+        "/frameworks?framework_id=bad",
+        "/state?order=bad",
+    ] {
+        assert_eq!(get(address, path).await.status, 200, "{path}");
+    }
+    let script = get(address, "/version?jsonp=f&jsonp=g").await;
+    assert_eq!(script.header("content-type"), Some("text/javascript"));
+    assert!(script.text().await.starts_with("g("));
+}
+
+#[tokio::test]
+async fn bodies_are_compressed_both_ways() {
+    let master = master().await;
+    let address = master.mesos_address();
+    let packed = |text: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut encoder, text).expect("packed");
+        encoder.finish().expect("packed")
+    };
+    let head = "POST /api/v1 HTTP/1.1\r\nContent-Type: application/json\r\nContent-Encoding: gzip";
+    let call = packed(br#"{"type": "GET_HEALTH"}"#);
+    let answer = send(address, head, &call).await;
+    assert_eq!((answer.status, answer.text().await.contains("true")), (200, true));
+    for (body, status, why) in [
+        (&call[..call.len() - 3], 400, "Failed to decompress body"),
+        (b"{}", 400, "Failed to decompress body"),
+        (&packed(&vec![b' '; 40 << 20])[..], 413, "The body is longer than 33554432 bytes"),
+    ] {
+        let answer = send(address, head, body).await;
+        assert_eq!((answer.status, answer.text().await.as_str()), (status, why));
+    }
+    // The text repeats the body, so it is long enough to be compressed, like a table of metrics.
+    let long = format!("[{}", "1, ".repeat(1000));
+    for (head, body) in
+        [("GET /metrics/snapshot HTTP/1.1", b"".as_slice()), ("PUT /weights HTTP/1.1", long.as_bytes())]
+    {
+        for (accepted, encoding) in
+            [("gzip", Some("gzip")), ("br, *;q=0.1", Some("gzip")), ("gzip;q=0, *", None), ("br", None)]
+        {
+            let answer = send(address, &format!("{head}\r\nAccept-Encoding: {accepted}"), body).await;
+            assert_eq!(answer.header("content-encoding"), encoding, "{head} {accepted}");
+        }
+    }
+    let short = send(address, "GET /version HTTP/1.1\r\nAccept-Encoding: gzip", b"").await;
+    assert_eq!(short.header("content-encoding"), None);
 }
 
 /// The task fields that service discovery reads from the unversioned endpoint.

@@ -137,6 +137,11 @@ fn subscription(
     Ok(Subscribe { framework, suppressed_roles, preferences })
 }
 
+/// A call that is accepted and has no effect.
+fn dropped(call: &'static str, Invalid(why): &Invalid) -> Call {
+    Call::Dropped { call, message: format!("Refused to {call} offers: {why}") }
+}
+
 fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
     Ok(match kind {
         call::Type::Teardown => Call::Teardown,
@@ -157,11 +162,11 @@ fn call_from_wire(kind: call::Type, from: WireCall) -> Result<Call, Invalid> {
         }
         call::Type::Revive => match roles(from.revive.map(|revive| revive.roles)) {
             Ok(roles) => Call::Revive { roles },
-            Err(Invalid(why)) => Call::Dropped { message: format!("Refused to revive offers: {why}") },
+            Err(why) => dropped("revive", &why),
         },
         call::Type::Suppress => match roles(from.suppress.map(|suppress| suppress.roles)) {
             Ok(roles) => Call::Suppress { roles },
-            Err(Invalid(why)) => Call::Dropped { message: format!("Refused to suppress offers: {why}") },
+            Err(why) => dropped("suppress", &why),
         },
         call::Type::Kill => {
             let kill = present(from.kill, "kill")?;

@@ -229,6 +229,17 @@ pub fn state_name(state: TaskState) -> &'static str {
     v1::TaskState::try_from(state as i32).map_or("TASK_UNKNOWN", |s| s.as_str_name())
 }
 
+/// The source's name on the wire.
+pub fn source_name(source: Source) -> &'static str {
+    v1::task_status::Source::try_from(source as i32).map_or("SOURCE_MASTER", |s| s.as_str_name())
+}
+
+/// The reason's name on the wire.
+pub fn reason_name(reason: Reason) -> &'static str {
+    v1::task_status::Reason::try_from(reason as i32)
+        .map_or("REASON_COMMAND_EXECUTOR_FAILED", |r| r.as_str_name())
+}
+
 fn source_from_number(number: i32) -> Option<Source> {
     [Source::Master, Source::Agent, Source::Executor].into_iter().find(|s| *s as i32 == number)
 }

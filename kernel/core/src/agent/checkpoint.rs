@@ -8,14 +8,22 @@ use std::{collections::BTreeSet, sync::Arc};
 use kernel_model::{
     executor::ExecutorKind,
     ids::{ContainerId, ExecutorId, FrameworkId},
-    task::{Reason, Source, TaskState, TaskStatus},
+    task::{Reason, Source, Task, TaskState, TaskStatus},
     time::Time,
 };
 
 use super::{
-    Agent, AgentTask, Config, Effect, Effects, Executor, ExecutorPhase, Framework, Record, Timer,
-    executors::TerminalState, status_updates::UpdateStream,
+    Agent, AgentTask, Config, Effect, Effects, Executor, ExecutorPhase, ExecutorView, Framework, Record,
+    Timer, executors::TerminalState, status_updates::UpdateStream,
 };
+
+/// How many completed executors a compacted checkpoint keeps, the newest first: a page of each of a few frameworks. (The
+/// agent keeps [`super::history::COMPLETED_EXECUTORS_MAX`] of each framework in memory.)
+pub(super) const CHECKPOINTED_EXECUTORS_MAX: usize = 200;
+
+/// How many of their completed tasks each of them keeps. With those of running executors that is some thousand records of
+/// about a kilobyte.
+pub(super) const CHECKPOINTED_TASKS_MAX: usize = 20;
 
 pub(super) fn recover(
     config: Config,
@@ -63,7 +71,7 @@ impl Agent {
             Record::Identity { agent_id } => self.config.info.id = Some(agent_id),
             Record::Framework { info } => self.fold_framework(info),
             Record::FrameworkRemoved { framework_id } => {
-                self.frameworks.remove(&framework_id);
+                self.forget_framework(&framework_id);
                 self.streams.retain(|(of, _), _| *of != framework_id);
             }
             Record::Executor { framework_id, executor, container_id, at } => {
@@ -83,8 +91,10 @@ impl Agent {
                 framework.executors.insert(executor.info.executor_id.clone(), Box::new(executor));
             }
             Record::ExecutorRemoved { framework_id, executor_id } => {
-                if let Some(framework) = self.frameworks.get_mut(&framework_id) {
-                    framework.executors.remove(&executor_id);
+                if let Some(framework) = self.frameworks.get_mut(&framework_id)
+                    && let Some(executor) = framework.executors.remove(&executor_id)
+                {
+                    framework.remember_executor(*executor);
                 }
             }
             Record::Task { framework_id, executor_id, task, launch, grouped, at } => {
@@ -111,8 +121,10 @@ impl Agent {
                 }
             }
             Record::TaskRemoved { framework_id, task_id } => {
-                if let Some(framework) = self.frameworks.get_mut(&framework_id) {
-                    framework.tasks.remove(&task_id);
+                if let Some(framework) = self.frameworks.get_mut(&framework_id)
+                    && let Some(entry) = framework.tasks.remove(&task_id)
+                {
+                    framework.remember_task(*entry);
                 }
                 self.streams.remove(&(framework_id, task_id));
             }
@@ -124,7 +136,9 @@ impl Agent {
         match self.frameworks.get_mut(&id) {
             Some(framework) => framework.info = info,
             None => {
-                self.frameworks.insert(id, Framework::new(info));
+                let mut framework = Framework::new(info);
+                framework.completed_executors = self.recall_executors(&id);
+                self.frameworks.insert(id, framework);
             }
         }
     }
@@ -218,8 +232,19 @@ impl Agent {
     pub fn records(&self) -> Vec<Record> {
         let mut records = Vec::new();
         records.extend(self.config.info.id.clone().map(|agent_id| Record::Identity { agent_id }));
+        let mut left = CHECKPOINTED_EXECUTORS_MAX;
+        let mut completed = Vec::new();
+        for (framework_id, framework) in self.frameworks.iter().filter(|(_, f)| f.info.checkpoint) {
+            let newest = newest(framework.completed_executors.iter(), &mut left);
+            completed.push((framework_id, newest));
+        }
+        self.push_completed_frameworks(left, &mut records);
         for (framework_id, framework) in self.frameworks.iter().filter(|(_, f)| f.info.checkpoint) {
             records.push(Record::Framework { info: framework.info.clone() });
+            let ended = completed.iter().find(|(id, _)| *id == framework_id);
+            for executor in ended.into_iter().flat_map(|(_, executors)| executors) {
+                push_completed_executor(framework_id, executor, &mut records);
+            }
             for executor in framework.executors.values() {
                 records.push(Record::Executor {
                     framework_id: framework_id.clone(),
@@ -230,6 +255,11 @@ impl Agent {
             }
             for entry in framework.tasks.values() {
                 self.push_task_records(framework_id, entry, &mut records);
+            }
+            // Of executors that run, and may not have another run.
+            for executor in framework.executors.values().filter(|executor| !executor.info.respawns()) {
+                let id = &executor.info.executor_id;
+                push_completed_tasks(framework_id, id, executor.completed_tasks.iter(), &mut records);
             }
         }
         // Queued updates, including those of tasks that are not here (any more).
@@ -258,11 +288,73 @@ impl Agent {
         // Acknowledged states are part of the task's history and determine its current state.
         let stream = self.streams.get(&(framework_id.clone(), task_id.clone()));
         let waits = |uuid| stream.is_some_and(|s| s.queue.iter().any(|status| status.uuid == uuid));
-        for status in entry.task.statuses.iter().filter(|status| !waits(status.uuid)) {
-            let Some(uuid) = status.uuid else { continue };
-            let framework_id = framework_id.clone();
-            records.push(Record::Update { framework_id: framework_id.clone(), status: status.clone() });
-            records.push(Record::UpdateDone { framework_id, task_id: task_id.clone(), uuid });
+        let done = entry.task.statuses.iter().filter(|status| !waits(status.uuid));
+        done.for_each(|status| push_done(framework_id, status, records));
+    }
+
+    /// The newest completed frameworks, with at most this many executors.
+    fn push_completed_frameworks(&self, mut left: usize, records: &mut Vec<Record>) {
+        let mut kept = Vec::new();
+        for framework in self.completed_frameworks.iter().rev().filter(|f| f.info.checkpoint) {
+            kept.push((framework, newest(framework.completed_executors.iter(), &mut left)));
+        }
+        for (framework, executors) in kept.into_iter().rev() {
+            let Some(framework_id) = framework.info.id.clone().filter(|_| !executors.is_empty()) else {
+                continue;
+            };
+            records.push(Record::Framework { info: framework.info.clone() });
+            executors.iter().for_each(|executor| push_completed_executor(&framework_id, executor, records));
+            records.push(Record::FrameworkRemoved { framework_id });
         }
     }
+}
+
+/// The last items, as many as are left, which becomes less.
+fn newest<'a, T>(items: impl ExactSizeIterator<Item = &'a T>, left: &mut usize) -> Vec<&'a T> {
+    let count = items.len().min(*left);
+    *left -= count;
+    let surplus = items.len() - count;
+    items.skip(surplus).collect()
+}
+
+/// What has ended is recorded as what happened, so that reading it needs no rules of its own.
+fn push_completed_executor(framework_id: &FrameworkId, executor: &ExecutorView, records: &mut Vec<Record>) {
+    let executor_id = executor.info.executor_id.clone();
+    records.push(Record::Executor {
+        framework_id: framework_id.clone(),
+        executor: executor.info.clone(),
+        container_id: executor.container_id.clone(),
+        at: Time::default(),
+    });
+    push_completed_tasks(framework_id, &executor_id, executor.completed_tasks.iter(), records);
+    records.push(Record::ExecutorRemoved { framework_id: framework_id.clone(), executor_id });
+}
+
+fn push_completed_tasks<'a>(
+    framework_id: &FrameworkId,
+    executor_id: &ExecutorId,
+    tasks: impl ExactSizeIterator<Item = &'a Task>,
+    records: &mut Vec<Record>,
+) {
+    for task in newest(tasks, &mut { CHECKPOINTED_TASKS_MAX }) {
+        records.push(Record::Task {
+            framework_id: framework_id.clone(),
+            executor_id: executor_id.clone(),
+            task: task.info.clone(),
+            launch: 0,
+            grouped: false,
+            at: task.launched_at,
+        });
+        task.statuses.iter().for_each(|status| push_done(framework_id, status, records));
+        let task_id = task.info.task_id.clone();
+        records.push(Record::TaskRemoved { framework_id: framework_id.clone(), task_id });
+    }
+}
+
+/// A status that was acknowledged.
+fn push_done(framework_id: &FrameworkId, status: &Arc<TaskStatus>, records: &mut Vec<Record>) {
+    let Some(uuid) = status.uuid else { return };
+    let (framework_id, task_id) = (framework_id.clone(), status.task_id.clone());
+    records.push(Record::Update { framework_id: framework_id.clone(), status: status.clone() });
+    records.push(Record::UpdateDone { framework_id, task_id, uuid });
 }

@@ -1,4 +1,5 @@
-//! What has ended on this agent, for operators: completed tasks, executors and frameworks. It is lost with a restart.
+//! What has ended on this agent, for operators: completed tasks, executors and frameworks. A restart keeps the newest of
+//! frameworks with `checkpoint`; see [`super::checkpoint`].
 
 use std::collections::VecDeque;
 

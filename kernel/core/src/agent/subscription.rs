@@ -165,7 +165,10 @@ impl Agent {
         out: &mut Effects,
     ) {
         let connection = match self.caller(&key) {
-            Err(refusal) => return out.reply(request, Err(refusal)),
+            Err(refusal) => {
+                self.counts.refused_updates += u64::from(matches!(call, Call::Update { .. }));
+                return out.reply(request, Err(refusal));
+            }
             Ok(connection) => connection,
         };
         match call {
@@ -223,7 +226,10 @@ impl Agent {
         let framework = self.frameworks.get(framework_id);
         let executor = framework.and_then(|f| f.executors.get(executor_id));
         if let Some(connection) = executor.and_then(|executor| executor.connection) {
+            self.counts.framework_messages += 1;
             out.send_to_executor(connection, ExecutorEvent::Message { data });
+        } else {
+            self.counts.dropped_framework_messages += 1;
         }
     }
 }

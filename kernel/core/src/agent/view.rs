@@ -67,6 +67,12 @@ pub struct Counts {
     pub terminated_executors: u64,
     /// Containers that could not be started.
     pub launch_errors: u64,
+    /// Status updates of executors that were refused.
+    pub refused_updates: u64,
+    /// Messages of frameworks that were passed on to their executors.
+    pub framework_messages: u64,
+    /// Those whose executor was unknown or not connected.
+    pub dropped_framework_messages: u64,
 }
 
 impl Agent {

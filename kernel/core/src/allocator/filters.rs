@@ -19,6 +19,19 @@ struct OfferFilter {
     until: Time,
 }
 
+/// The client of a filter, and the generation of its filters that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FilterOwner {
+    pub(super) client: u32,
+    pub(super) generation: u64,
+}
+
+impl OfferFilter {
+    fn owner(&self) -> FilterOwner {
+        FilterOwner { client: self.client, generation: self.generation }
+    }
+}
+
 /// Declined resources, shared by filters.
 #[derive(Debug, Clone)]
 struct RefusedResources {
@@ -54,7 +67,15 @@ pub(super) struct CandidateOffer<'a> {
 }
 
 impl Filters {
-    pub(super) fn add(&mut self, now: Time, client: u32, generation: u64, until: Time, refused: Resources) {
+    /// Adds a filter; returns the owners of those that it replaces, or that have expired.
+    pub(super) fn add(
+        &mut self,
+        now: Time,
+        client: u32,
+        generation: u64,
+        until: Time,
+        refused: Resources,
+    ) -> Vec<FilterOwner> {
         let sets = &self.sets;
         let covered = |f: &OfferFilter| {
             f.generation != generation
@@ -64,19 +85,29 @@ impl Filters {
         self.list.retain(|f| {
             let keep = f.until > now && !(f.client == client && covered(f));
             if !keep {
-                dropped.push(f.set);
+                dropped.push(f.clone());
             }
             keep
         });
         let from = self.list.partition_point(|f| f.client < client);
         let mut to = self.list.partition_point(|f| f.client <= client);
         if to - from >= FILTERS_MAX {
-            dropped.push(self.list.remove(from).set);
+            dropped.push(self.list.remove(from));
             to -= 1;
         }
         let set = self.intern(refused);
         self.list.insert(to, OfferFilter { client, set, generation, until });
-        dropped.into_iter().for_each(|set| self.release(set));
+        self.release_all(dropped)
+    }
+
+    fn release_all(&mut self, dropped: Vec<OfferFilter>) -> Vec<FilterOwner> {
+        dropped.iter().for_each(|filter| self.release(filter.set));
+        dropped.iter().map(OfferFilter::owner).collect()
+    }
+
+    /// The owners of all filters.
+    pub(super) fn owners(&self) -> impl Iterator<Item = FilterOwner> {
+        self.list.iter().map(OfferFilter::owner)
     }
 
     fn intern(&mut self, resources: Resources) -> u32 {
@@ -135,19 +166,17 @@ impl Filters {
         self.list.len()
     }
 
-    /// Removes expired filters; returns whether there were any.
-    pub(super) fn expire(&mut self, now: Time) -> bool {
+    /// Removes expired filters; returns their owners.
+    pub(super) fn expire(&mut self, now: Time) -> Vec<FilterOwner> {
         let mut dropped = Vec::new();
         self.list.retain(|f| {
             let keep = f.until > now;
             if !keep {
-                dropped.push(f.set);
+                dropped.push(f.clone());
             }
             keep
         });
-        let any = !dropped.is_empty();
-        dropped.into_iter().for_each(|set| self.release(set));
-        any
+        self.release_all(dropped)
     }
 
     /// Whether the client has a filter on this agent.

@@ -42,6 +42,7 @@ impl Allocator {
         if !self.has_candidates() {
             return allocations;
         }
+        self.runs += 1;
         // Quota guarantees belong here: a round over the same agents for roles below their guarantee, before the fair
         // sharing.
         let some = std::mem::take(&mut self.candidates);
@@ -66,7 +67,10 @@ impl Allocator {
             for slot in entry.remove() {
                 if let Some(row) = self.agents.get_mut(slot as usize) {
                     let waited = row.leftover_until.is_some_and(|until| until <= now);
-                    if row.filters.expire(now) || waited || self.passed_over.remove(&slot) {
+                    let expired = row.filters.expire(now);
+                    let any = !expired.is_empty();
+                    expired.into_iter().for_each(|owner| self.shares.filter_gone(owner));
+                    if any || waited || self.passed_over.remove(&slot) {
                         self.candidates.insert(slot);
                     }
                 }

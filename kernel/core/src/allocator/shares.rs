@@ -17,7 +17,7 @@ use slab::Slab;
 
 pub(super) use answers::Attention;
 
-use super::{Capabilities, ClientPreferences, amounts::Amounts, slot_of};
+use super::{Capabilities, ClientPreferences, amounts::Amounts, filters::FilterOwner, slot_of};
 use answers::Answers;
 use headroom::Demand;
 
@@ -50,6 +50,8 @@ pub(super) struct Client {
     pub(super) active: bool,
     /// Filters of earlier generations are void.
     pub(super) generation: u64,
+    /// Its filters on all agents.
+    pub(super) filters: u64,
     answers: Answers,
     leaf: u32,
     share_state: ShareState,
@@ -170,6 +172,7 @@ impl Shares {
             preferences: ClientPreferences::default(),
             active: false,
             generation: self.generation,
+            filters: 0,
             answers: Answers::default(),
             leaf,
             share_state: ShareState::default(),
@@ -250,8 +253,23 @@ impl Shares {
     pub(super) fn clear_filters(&mut self, slot: u32) -> bool {
         let Some(client) = self.clients.get_mut(slot as usize) else { return false };
         self.generation += 1;
-        client.generation = self.generation;
+        (client.generation, client.filters) = (self.generation, 0);
         true
+    }
+
+    /// The client has one more filter.
+    pub(super) fn filter_added(&mut self, slot: u32) {
+        if let Some(client) = self.clients.get_mut(slot as usize) {
+            client.filters += 1;
+        }
+    }
+
+    /// A filter is gone. It counts no more if it was voided before.
+    pub(super) fn filter_gone(&mut self, owner: FilterOwner) {
+        let client = self.clients.get_mut(owner.client as usize);
+        if let Some(client) = client.filter(|client| client.generation == owner.generation) {
+            client.filters -= 1;
+        }
     }
 
     pub(super) fn generation(&self, slot: u32) -> Option<u64> {

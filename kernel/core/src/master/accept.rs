@@ -63,6 +63,10 @@ impl Master {
             accepted.remaining += &outstanding.offer.resources;
         }
         let offered = accepted.remaining.clone();
+        if let Some(counts) = self.framework_counts(framework_id) {
+            counts.offers_accepted += offers.len() as u64;
+            operations.iter().for_each(|operation| counts.operation(operation));
+        }
         for operation in operations {
             self.apply_operation(&mut accepted, operation);
         }
@@ -164,6 +168,7 @@ impl Master {
             agent_id: Some(task.agent_id.clone()),
             ..TaskStatus::new(task.task_id.clone(), state, Source::Master, self.now)
         };
+        self.counts.task(state, Source::Master, Some(reason));
         self.send_to_framework(framework_id, scheduler::Event::Update { status: status.into() });
     }
 
@@ -180,6 +185,7 @@ impl Master {
             agent_id: Some(task.agent_id),
             ..TaskStatus::new(task.task_id, state, Source::Master, self.now)
         };
+        self.counts.task(state, Source::Master, Some(reason));
         self.send_to_framework(framework_id, scheduler::Event::Update { status: status.into() });
     }
 
@@ -281,21 +287,21 @@ impl Master {
     fn add_launch(&mut self, accepted: &Accepted, executor: Option<Arc<ExecutorInfo>>, launch: Launch) {
         let Some(agent) = self.agents.get_mut(&accepted.agent_id) else { return };
         let Some(framework) = self.frameworks.get_mut(&accepted.framework_id) else { return };
-        let held = agent.allocated.entry(accepted.framework_id.clone()).or_default();
+        let mut held = Resources::new();
         let mut launch_executor = true;
         if let Some(executor) = &executor {
             match agent.executors.entry((accepted.framework_id.clone(), executor.executor_id.clone())) {
                 Entry::Occupied(_) => launch_executor = false,
                 Entry::Vacant(place) => {
                     place.insert(executor.clone());
-                    *held += &executor.resources;
+                    held += &executor.resources;
                 }
             }
         }
         let tasks = agent.tasks.entry(accepted.framework_id.clone()).or_default();
         let mut added = Vec::with_capacity(launch.tasks().len());
         for task in launch.tasks() {
-            *held += &task.resources;
+            held += &task.resources;
             tasks.insert(task.task_id.clone());
             let record = Task {
                 framework_id: accepted.framework_id.clone(),
@@ -308,6 +314,10 @@ impl Master {
             };
             added.push(record.clone());
             framework.tasks.insert(task.task_id.clone(), record);
+        }
+        // A task may hold nothing.
+        if !held.is_empty() {
+            *agent.allocated.entry(accepted.framework_id.clone()).or_default() += &held;
         }
         self.changed_agents.insert(accepted.agent_id.clone());
         let (link, framework) = (agent.link, framework.info.clone());

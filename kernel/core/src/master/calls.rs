@@ -11,6 +11,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Master,
+    counts::call_name,
     effect::{Answer, Effect, Refusal},
     state::FrameworkState,
     subscribe::principal_mismatch,
@@ -27,8 +28,14 @@ impl Master {
         call: Call,
     ) {
         if let Err(refusal) = self.check_caller(&id, stream, caller) {
+            match call {
+                Call::Acknowledge { .. } => self.counts.acknowledgements.count(false),
+                Call::Message { .. } => self.counts.framework_messages.count(false),
+                _ => {}
+            }
             return self.reply(request, Err(refusal));
         }
+        self.count_call(&id, call_name(&call));
         if let Call::UpdateFramework { framework, suppressed_roles, preferences } = call {
             let result = self.update_framework(&id, *framework, suppressed_roles, preferences);
             return self.reply(request, result);
@@ -53,6 +60,8 @@ impl Master {
             Call::Acknowledge { agent_id, task_id, uuid } => self.acknowledge(&id, &agent_id, task_id, uuid),
             Call::Reconcile { tasks } => self.reconcile(&id, tasks),
             Call::Message { agent_id, executor_id, data } => {
+                let connected = self.agents.get(&agent_id).is_some_and(|agent| agent.link.is_some());
+                self.counts.framework_messages.count(connected);
                 self.send_to_agent(&agent_id, ToAgent::Message { framework_id: id, executor_id, data });
             }
             Call::AcceptInverseOffers { offer_ids } => self.drop_inverse_offers(&id, "accept", &offer_ids),
@@ -67,7 +76,7 @@ impl Master {
             Call::ReconcileOperations { operations } => self.reconcile_operations(&id, operations),
             // The allocator is driven by demand through roles; as in Mesos it does not use requests.
             Call::Request => {}
-            Call::Dropped { message } => self.effect(Effect::Dropped { framework_id: id, message }),
+            Call::Dropped { message, .. } => self.effect(Effect::Dropped { framework_id: id, message }),
             Call::UpdateFramework { .. } => unreachable!("invariant: answered above"),
         }
     }
@@ -178,7 +187,9 @@ impl Master {
 
     fn acknowledge(&mut self, id: &FrameworkId, agent_id: &AgentId, task_id: TaskId, uuid: UpdateId) {
         // A disconnected agent would lose the acknowledgement; it resends the update later.
-        let Some(link) = self.agents.get(agent_id).and_then(|agent| agent.link) else { return };
+        let link = self.agents.get(agent_id).and_then(|agent| agent.link);
+        self.counts.acknowledgements.count(link.is_some());
+        let Some(link) = link else { return };
         let Some(framework) = self.frameworks.get_mut(id) else { return };
         if let Some(task) = framework.tasks.get(&task_id)
             && task.info.agent_id == *agent_id

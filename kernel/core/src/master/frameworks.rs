@@ -46,14 +46,18 @@ impl Master {
     pub(super) fn send_to_framework(&mut self, id: &FrameworkId, event: scheduler::Event) {
         let stream = self.frameworks.get(id).and_then(|f| f.stream().cloned());
         if let Some(stream) = stream {
+            if let Some(counts) = self.framework_counts(id) {
+                counts.event(&event);
+            }
             self.effect(Effect::ToScheduler { stream, event });
         }
     }
 
     pub(super) fn broadcast_to_frameworks(&mut self, event: &scheduler::Event) {
-        let streams: Vec<_> = self.frameworks.values().filter_map(|f| f.stream().cloned()).collect();
-        for stream in streams {
-            self.effect(Effect::ToScheduler { stream, event: event.clone() });
+        let connected = self.frameworks.values().filter(|framework| framework.stream().is_some());
+        let ids: Vec<FrameworkId> = connected.map(|framework| framework.id.clone()).collect();
+        for id in ids {
+            self.send_to_framework(&id, event.clone());
         }
     }
 
@@ -86,6 +90,7 @@ impl Master {
                     agent_id: Some(task.info.agent_id.clone()),
                     ..TaskStatus::new(task.info.task_id.clone(), TaskState::Killed, Source::Master, now)
                 });
+                self.counts.task(TaskState::Killed, Source::Master, Some(Reason::FrameworkRemoved));
                 self.operator_event(operator::Event::TaskUpdated {
                     framework_id: id.clone(),
                     status: status.clone(),

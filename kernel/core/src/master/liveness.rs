@@ -5,7 +5,7 @@ use kernel_model::{
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{AgentId, FrameworkId, TaskId},
     operator, scheduler,
-    task::{Reason, Task, TaskState},
+    task::{Reason, Source, Task, TaskState},
     time::Time,
 };
 use std::{sync::Arc, time::Duration};
@@ -149,6 +149,8 @@ impl Master {
         for id in missing {
             let absent = self.absent.get_mut(&id).expect("invariant: listed above");
             absent.unreachable_since = Some(now);
+            self.counts.unreachable_agents += 1;
+            self.counts.unreachable_recovered_agents += 1;
             let (info, deactivated) = (absent.info.clone(), absent.deactivated);
             let snapshot = absent.snapshot();
             self.persist(Op::Put(Record::Agent { info, deactivated, unreachable_since: Some(now) }));
@@ -170,6 +172,7 @@ impl Master {
     fn mark_unreachable(&mut self, id: &AgentId, why: &str) {
         let now = self.now;
         let Some(agent) = self.detach_agent(id, RemovalReason::Unreachable, why) else { return };
+        self.counts.unreachable_agents += 1;
         let (info, deactivated) = (agent.info, agent.deactivated);
         let absent = AbsentAgent { info: info.clone(), deactivated, unreachable_since: Some(now) };
         self.operator_event(operator::Event::AgentUpdated { agent: absent.snapshot() });
@@ -207,6 +210,7 @@ impl Master {
             return false;
         };
         snapshot.state = AgentState::Gone;
+        self.counts.gone_agents += 1;
         self.operator_event(operator::Event::AgentUpdated { agent: snapshot });
         self.persist(Op::Delete(RecordKey::Agent(id.clone())));
         self.persist(Op::Put(Record::GoneAgent { agent_id: id.clone(), since: now }));
@@ -241,6 +245,7 @@ impl Master {
             framework.remember_completed(task.clone());
             let mut status = self.status_of(&task, state, reason);
             status.message = Some(message.to_owned());
+            self.count_task(&framework_id, state, Source::Master, Some(reason));
             self.send_to_framework(&framework_id, scheduler::Event::Update { status: status.into() });
         }
     }
@@ -304,6 +309,7 @@ impl Master {
             framework.remember_completed(task);
         }
         if !ended {
+            self.count_task(framework_id, state, Source::Master, Some(reason));
             self.operator_event(operator::Event::TaskUpdated {
                 framework_id: framework_id.clone(),
                 status: status.clone(),

@@ -27,7 +27,9 @@ impl Master {
     pub(super) fn make_offers(&mut self) {
         self.withdraw_overdue_offers();
         let mut batches: BTreeMap<FrameworkId, Vec<Arc<Offer>>> = BTreeMap::new();
-        for allocation in self.allocator.run(self.now) {
+        let allocations = self.allocator.run(self.now);
+        self.counts.allocation_runs = self.allocator.runs();
+        for allocation in allocations {
             let framework_id = allocation.framework.clone();
             if let Some(offer) = self.make_offer(allocation) {
                 batches.entry(framework_id).or_default().push(offer);
@@ -194,6 +196,9 @@ impl Master {
                 continue;
             }
             let outstanding = self.remove_offer(number).expect("invariant: looked up above");
+            if let Some(counts) = self.framework_counts(framework_id) {
+                counts.offers_declined += 1;
+            }
             self.return_resources(&outstanding, &outstanding.offer.resources, filters.refuse, false);
         }
     }

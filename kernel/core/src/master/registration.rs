@@ -73,6 +73,7 @@ impl Master {
         let present: Vec<AgentId> =
             self.agents.values().filter(|a| same(&a.info)).map(|a| a.id.clone()).collect();
         for id in present {
+            self.counts.replaced_agents += 1;
             self.remove_agent(&id, "a new agent registered at the same address");
         }
         let absent: Vec<AgentId> =

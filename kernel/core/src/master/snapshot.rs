@@ -44,6 +44,7 @@ impl Master {
             started: self.started,
             gc_scheduled: self.gc_scheduled,
             now: self.now,
+            counts: self.counts.clone(),
             changed_agents: Default::default(),
             out: Default::default(),
             config: self.config.clone(),

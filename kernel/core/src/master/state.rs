@@ -20,7 +20,7 @@ use kernel_model::{
     time::Time,
 };
 
-use super::run_as::RunAsPolicy;
+use super::{counts::FrameworkCounts, run_as::RunAsPolicy};
 use crate::{
     allocator::{AgentSlot, ClientSlot, CompiledPreferences},
     effect::LinkId,
@@ -198,6 +198,7 @@ pub struct Framework {
     /// Its clients in the allocator: the roles that it is subscribed in, or still holds resources in.
     pub(crate) clients: BTreeMap<Role, ClientSlot>,
     pub(crate) offers: BTreeSet<u64>,
+    pub counts: Arc<FrameworkCounts>,
     /// Incremented by every subscription, so that older timers have no effect.
     pub(crate) epoch: u64,
 }

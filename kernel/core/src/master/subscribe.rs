@@ -47,6 +47,10 @@ impl Master {
         if subscribe.framework.id.as_ref().is_some_and(|id| id.as_str().is_empty()) {
             subscribe.framework.id = None;
         }
+        match subscribe.framework.id {
+            Some(_) => self.counts.resubscriptions += 1,
+            None => self.counts.subscriptions += 1,
+        }
         self.reply(request, Ok(Answer::Stream));
         if let Some((reason, message)) = self.subscription_error(&caller, &subscribe) {
             return self.close_with_error(stream, reason, message);
@@ -109,6 +113,7 @@ impl Master {
         framework.suppressed_roles = subscribe.suppressed_roles;
         (framework.preferences, framework.compiled) = (subscribe.preferences, compiled);
         self.streams.insert(stream, id.clone());
+        self.count_call(&id, "subscribe");
         self.send_subscribed(&id);
         self.refresh_clients(&id);
     }
@@ -135,6 +140,7 @@ impl Master {
                 compiled: Default::default(),
                 clients: Default::default(),
                 offers: BTreeSet::new(),
+                counts: Default::default(),
                 epoch: 0,
             },
         );
@@ -149,6 +155,7 @@ impl Master {
         compiled: CompiledPreferences,
     ) {
         self.withdraw_framework_offers(&id, false);
+        self.count_call(&id, "subscribe");
         let now = self.now;
         let framework = self.frameworks.get_mut(&id).expect("invariant: looked up by the caller");
         let before = std::mem::replace(&mut framework.state, FrameworkState::Connected(stream.clone()));
@@ -162,6 +169,9 @@ impl Master {
         let info = framework.info.clone();
         if let FrameworkState::Connected(old) = before {
             self.streams.remove(&old);
+            if let Some(counts) = self.framework_counts(&id) {
+                *counts.events.entry("error").or_default() += 1;
+            }
             self.close_with_error(old, ErrorReason::FailedOver, "Framework failed over".to_owned());
         }
         self.streams.insert(stream, id.clone());

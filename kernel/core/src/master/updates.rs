@@ -22,6 +22,8 @@ impl Master {
         status: Arc<TaskStatus>,
         latest: TaskState,
     ) {
+        let connected = self.frameworks.get(&framework_id).is_some_and(|f| f.stream().is_some());
+        self.counts.status_updates.count(connected);
         let Some(framework) = self.frameworks.get_mut(&framework_id) else {
             if self.registry.get(&RecordKey::EndedFramework(framework_id.clone())).is_some() {
                 self.send_to_agent(agent_id, ToAgent::ShutdownFramework { framework_id });
@@ -55,6 +57,10 @@ impl Master {
         let done = ended && status.uuid.is_none();
         if let Some(resources) = resources {
             self.release(agent_id, &framework_id, &resources);
+            // The latest state may be one whose update waits for earlier ones, with a reason that is not known yet.
+            let known = status.state == latest;
+            let reason = status.reason.filter(|_| known);
+            self.count_task(&framework_id, latest, status.source, reason);
         }
         if changed {
             let event =
@@ -88,6 +94,7 @@ impl Master {
         executor_id: ExecutorId,
         status: i32,
     ) {
+        self.counts.exited_executors += 1;
         if self.remove_executor(agent_id, framework_id, &executor_id).is_none() {
             return;
         }

@@ -167,9 +167,6 @@ fn check_task_alone(context: &Context<'_>, task: &TaskInfo) -> Result<(), String
             task.agent_id, context.agent.id
         ));
     }
-    if task.resources.is_empty() {
-        return Err("Task uses no resources".to_owned());
-    }
     check_resources(&task.resources, "Task", "task")
 }
 

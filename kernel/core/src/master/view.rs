@@ -104,6 +104,15 @@ impl Master {
         sum
     }
 
+    /// The active filters of each role with frameworks. A snapshot does not have them.
+    pub fn offer_filters(&self) -> BTreeMap<Role, u64> {
+        let mut filters = BTreeMap::new();
+        for (role, client) in self.frameworks.values().flat_map(|framework| &framework.clients) {
+            *filters.entry(role.clone()).or_default() += self.allocator.filter_count(*client);
+        }
+        filters
+    }
+
     /// Roles with frameworks, weights or reservations, ordered by name.
     pub fn roles(&self) -> Vec<RoleView> {
         let mut roles: BTreeMap<Role, RoleView> = BTreeMap::new();

@@ -15,6 +15,7 @@ use kernel_wire::{framework as framework_wire, offer_preferences, task::state_na
 use serde_json::{Map, Value, json};
 
 use super::Query;
+use crate::http::query;
 use crate::http::shapes::{
     as_json, attributes, by_role, command, executor_type, full_resource, object, put_labels, quantities,
     role, sums, task, unreserved,
@@ -64,7 +65,7 @@ pub(super) fn state(master: &Master, flags: Value, started: Time) -> Value {
         "leader_info": { "id": info.id.as_str(), "pid": pid, "port": info.port, "hostname": info.hostname },
         "flags": flags,
         "slaves": master.agents().map(slave).map(Value::Object).collect::<Vec<_>>(),
-        "recovered_slaves": recovered(master),
+        "recovered_slaves": recovered(master, None),
         "frameworks": master.frameworks().map(|f| framework(master, f)).collect::<Vec<_>>(),
         "completed_frameworks": master.completed_frameworks().map(|f| framework(master, f)).collect::<Vec<_>>(),
         "orphan_tasks": [],
@@ -127,20 +128,23 @@ pub(super) fn slaves(master: &Master, only: Option<&str>) -> Value {
         shape.insert("offered_resources_full".into(), agent.offered.iter().map(full_resource).collect());
         Value::Object(shape)
     });
-    json!({ "slaves": shapes.collect::<Vec<_>>(), "recovered_slaves": recovered(master) })
+    json!({ "slaves": shapes.collect::<Vec<_>>(), "recovered_slaves": recovered(master, only) })
 }
 
-fn recovered(master: &Master) -> Vec<Value> {
+fn recovered(master: &Master, only: Option<&str>) -> Vec<Value> {
     let shape = |absent: &AbsentAgent| {
         let info = &absent.info;
         json!({
             "id": info.id.as_ref().map(|id| id.as_str()),
             "hostname": info.hostname,
             "port": info.port,
-            "resources": sums(info.resources.iter()),
+            "attributes": attributes(&info.attributes),
         })
     };
-    master.recovered_agents().map(shape).collect()
+    let wanted = |absent: &&AbsentAgent| {
+        only.is_none_or(|only| absent.info.id.as_ref().is_some_and(|id| id.as_str() == only))
+    };
+    master.recovered_agents().filter(wanted).map(shape).collect()
 }
 
 fn slave(agent: &Agent) -> Map<String, Value> {
@@ -269,10 +273,19 @@ pub(super) fn tasks(master: &Master, query: &Query) -> Value {
     if query.get("order") != Some("asc") {
         all.reverse();
     }
-    let number = |name: &str| query.get(name).and_then(|text| text.parse().ok());
-    let page =
-        all.into_iter().skip(number("offset").unwrap_or(0)).take(number("limit").unwrap_or(TASKS_LIMIT));
-    json!({ "tasks": page.map(task).collect::<Vec<_>>() })
+    let (limit, offset) = page(query);
+    // Mesos adds without a check, so that a negative limit behind an offset selects nothing.
+    let end = offset.wrapping_add(limit).min(all.len());
+    let page = all.get(offset..end).unwrap_or_default();
+    json!({ "tasks": page.iter().copied().map(task).collect::<Vec<_>>() })
+}
+
+/// The parameters `limit` and `offset`. As in Mesos they have their defaults if they are no numbers, and a negative number is
+/// a very large one.
+fn page(query: &Query) -> (usize, usize) {
+    let number = |name: &str| query.get(name).and_then(|text| query::integer::<i32>(text).ok());
+    let size = |name: &str| number(name).map(|number| number as usize);
+    (size("limit").unwrap_or(TASKS_LIMIT), size("offset").unwrap_or(0))
 }
 
 fn offer(from: &Offer) -> Value {

@@ -127,6 +127,10 @@ fn check_task(task: &TaskInfo) -> Checked {
     if let Some(check) = &task.health_check {
         within(check_health(check), "Task uses invalid health check")?;
     }
+    // Amounts of zero count here, though they are not resources afterwards.
+    if task.resources.is_empty() {
+        return refuse("Task uses no resources");
+    }
     validate_for_launch(&task.resources)
         .or_else(|why| refuse(format!("Task uses invalid resources: {why}")))?;
     if let Some(command) = &task.command {

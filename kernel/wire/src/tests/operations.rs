@@ -113,6 +113,7 @@ fn tasks_are_refused_with_mesos_texts() {
         json!({"container": {"type": "DOCKER", "docker": {"image": "i", "parameters": [{"key": "name", "value": "x"}]}}}),
         json!({"container": {"type": "MESOS", "linux_info": {"share_cgroups": false}}}),
         json!({"command": null}),
+        json!({"resources": []}),
     ]);
     expect![[r#"
         ID must not be empty
@@ -152,7 +153,34 @@ fn tasks_are_refused_with_mesos_texts() {
         Task's `ContainerInfo` is invalid: DockerInfo 'docker' is not set for DOCKER typed ContainerInfo
         Task's `ContainerInfo` is invalid: Parameter in DockerInfo must not be 'name'
         Only tasks in a task group may have 'share_cgroups' set to 'false'
-        Task should have at least one (but not both) of CommandInfo or ExecutorInfo present"#]].assert_eq(&shown);
+        Task should have at least one (but not both) of CommandInfo or ExecutorInfo present
+        Task uses no resources"#]].assert_eq(&shown);
+}
+
+/// What is named counts as a resource of the task, though nothing is taken.
+#[test]
+fn amounts_of_zero_are_accepted_and_dropped() {
+    let resource = |kind: &str, value: Value| {
+        let mut resource = json!({"name": "x", "type": kind});
+        resource[kind.to_lowercase()] = value;
+        resource
+    };
+    let zero = [
+        resource("SCALAR", json!({"value": 0})),
+        resource("SCALAR", json!({"value": -0.0})),
+        resource("RANGES", json!({})),
+        resource("RANGES", json!({"range": []})),
+        resource("SET", json!({"item": []})),
+    ];
+    let cpus = json!({"name": "cpus", "type": "SCALAR", "scalar": {"value": 1}});
+    for zero in zero {
+        for (resources, shown) in [(json!([zero]), "{}"), (json!([zero, cpus]), "cpus:1")] {
+            let task = task("t", json!({"resources": resources}));
+            let launch = json!([{"type": "LAUNCH", "launch": {"task_infos": [task]}}]);
+            let [Operation::Launch { tasks }] = &accept(launch)[..] else { panic!("{zero} is refused") };
+            assert_eq!(tasks[0].resources.to_string(), shown, "{zero}");
+        }
+    }
 }
 
 #[test]
@@ -356,13 +384,13 @@ fn launches_have_no_feedback_and_groups_fail_as_one() {
 
 #[test]
 fn calls_with_an_invalid_role_are_dropped() {
-    for kind in ["REVIVE", "SUPPRESS"] {
+    for (kind, dropped) in [("REVIVE", "revive"), ("SUPPRESS", "suppress")] {
         let call =
             json!({"type": kind, "framework_id": {"value": "f"}, kind.to_lowercase(): {"roles": ["a b"]}});
         let verb = kind.to_lowercase();
         let why = "Role component 'a b' is invalid because it contains backspace or whitespace";
         let message = format!("Refused to {verb} offers: {why}");
-        assert_eq!(parse(&call), ParsedCall::Call("f".into(), Call::Dropped { message }));
+        assert_eq!(parse(&call), ParsedCall::Call("f".into(), Call::Dropped { call: dropped, message }));
     }
 }
 

@@ -165,3 +165,67 @@ fn a_respawned_executor_keeps_its_tasks() {
         "#]],
     );
 }
+
+/// The view without what is not recorded.
+fn history(s: &Script) -> String {
+    let executors = |all: &[crate::agent::ExecutorView]| {
+        let shown = all.iter().map(|executor| {
+            let done = executor.completed_tasks.iter().map(|task| {
+                let states: Vec<String> =
+                    task.statuses.iter().map(|status| format!("{:?}", status.state)).collect();
+                format!("{} {}", task.info.task_id, states.join(","))
+            });
+            format!("{} [{}]", executor.info.executor_id, done.collect::<Vec<_>>().join("; "))
+        });
+        shown.collect::<Vec<_>>().join(" ")
+    };
+    let running = s.agent.view().into_iter().map(|framework| {
+        format!(
+            "running: {} completed: {}",
+            executors(&framework.executors),
+            executors(&framework.completed_executors)
+        )
+    });
+    let ended =
+        s.agent.completed_frameworks().map(|f| format!("ended: {}", executors(&f.completed_executors)));
+    running.chain(ended).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_has_ended_survives_a_crash_and_a_compaction() {
+    let mut s = Script::registered_agent();
+    let finish = |s: &mut Script, id: &str, connection: u64, number: u8| {
+        s.subscribe(id, connection);
+        s.update(id, id, Running, number);
+        s.update(id, id, Finished, number + 1);
+        s.ack(id, number);
+        s.ack(id, number + 1);
+    };
+    s.run_command("t1");
+    finish(&mut s, "t1", 1, 1);
+    s.exit(0, 0);
+    assert_eq!(history(&s), "ended: t1 [t1 Running,Finished]");
+    // The framework comes back, with one task that ends and one that runs.
+    s.run_on("x", "t2", true);
+    s.subscribe("x", 2);
+    s.update("x", "t2", Failed, 3);
+    s.ack("t2", 3);
+    s.run_on("x", "t3", false);
+    s.update("x", "t3", Running, 4);
+    let shown = history(&s);
+    expect![[r#"running: x [t2 Failed] completed: t1 [t1 Running,Finished]"#]].assert_eq(&shown);
+    for compact in [false, true, true] {
+        if compact {
+            s.compact();
+        }
+        s.crash(&[1]);
+        assert_eq!(history(&s), shown, "compacted: {compact}");
+    }
+    s.end_framework();
+    s.exit(1, 9);
+    let shown = history(&s);
+    expect![[r#"ended: t1 [t1 Running,Finished] x [t2 Failed; t3 Running]"#]].assert_eq(&shown);
+    s.compact();
+    s.crash(&[]);
+    assert_eq!(history(&s), shown);
+}

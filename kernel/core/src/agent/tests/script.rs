@@ -17,7 +17,7 @@ use kernel_model::{
 use crate::agent::{Agent, Config, ConnectionId, Effect, Effects, Event, Record, RequestId};
 
 pub struct Script {
-    agent: Agent,
+    pub agent: Agent,
     now: Time,
     pub respawning: bool,
     pub kill_grace: Option<Duration>,
@@ -400,6 +400,11 @@ impl Script {
     pub fn exit(&mut self, container: usize, status: i32) {
         let container_id = self.containers[container].clone();
         self.step(&format!("exit c{container}"), Event::Exited { container_id, status, limitation: None });
+    }
+
+    /// Replaces the records by the shortest list.
+    pub fn compact(&mut self) {
+        self.records = self.agent.records();
     }
 
     /// A crash with a runtime that knows which containers terminated.

@@ -159,7 +159,6 @@ fn invalid_tasks() {
         plain(".."),
         plain("a/b"),
         task("elsewhere", "m-S7", "cpus:1"),
-        task("nothing", "m-S0", ""),
         task("much", "m-S0", "cpus:9"),
         task("half-gpu", "m-S0", "gpus:0.5"),
         on_executor(task("much-with", "m-S0", "cpus:3.8"), executor("e", "cpus:0.5")),
@@ -179,7 +178,6 @@ fn invalid_tasks() {
             s1 <- Update .. Error by Master TaskInvalid ''..' is disallowed'
             s1 <- Update a/b Error by Master TaskInvalid ''a/b' contains invalid characters'
             s1 <- Update elsewhere Error by Master TaskInvalid 'Task uses invalid agent m-S7 while agent m-S0 is expected'
-            s1 <- Update nothing Error by Master TaskInvalid 'Task uses no resources'
             s1 <- Update much Error by Master TaskInvalid 'Total resources cpus(allocated: *):9 required by task and its executor is more than available cpus(allocated: *):3.9; mem(allocated: *):1024; ports(allocated: *):[1-10]'
             s1 <- Update half-gpu Error by Master TaskInvalid 'Task uses invalid resources: Invalid 'gpus' resource: The 'gpus' resource must be an unsigned integer'
             s1 <- Update much-with Error by Master TaskInvalid 'Total resources cpus(allocated: *):4.3 required by task and its executor is more than available cpus(allocated: *):3.9; mem(allocated: *):1024; ports(allocated: *):[1-10]'
@@ -189,6 +187,34 @@ fn invalid_tasks() {
             s1 <- Update stranger Error by Master TaskInvalid 'ExecutorInfo has an invalid FrameworkID (Actual: x vs Expected: m-0000)'
         "#]],
     );
+}
+
+/// A scheduler may ask for zero of something.
+#[test]
+fn a_task_that_holds_nothing_runs_and_leaves_nothing() {
+    for terminated_by_operator in [false, true] {
+        let mut c = offered();
+        let on = |id: &str| on_executor(task(id, "m-S0", ""), executor("e", ""));
+        c.accept("m-0000", "s1", 0, vec![launch(vec![task("t", "m-S0", ""), on("u")])]);
+        check(
+            &mut c,
+            expect![[r#"
+                reply Accepted
+                l1 <- RunTask task t on new command
+                l1 <- RunTask task u on new e
+            "#]],
+        );
+        c.update(1, "m-0000", "t", TaskState::Running);
+        if terminated_by_operator {
+            c.operator(OperatorCall::Teardown { framework_id: "m-0000".into() });
+        } else {
+            c.update(1, "m-0000", "t", TaskState::Finished);
+            c.acknowledge("m-0000", "s1", "m-S0", "t", TaskState::Running);
+            c.acknowledge("m-0000", "s1", "m-S0", "t", TaskState::Finished);
+        }
+        let agent = c.master.agent(&"m-S0".into()).unwrap();
+        assert!(agent.allocated.is_empty(), "{:?}", agent.allocated);
+    }
 }
 
 #[test]
