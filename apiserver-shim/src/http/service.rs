@@ -388,7 +388,7 @@ async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Resul
     let Asked { context, target, arrived } = asked;
     let Arrived { info, catalog, resource, headers } = arrived;
     if resource.is_none()
-        && let Some(answer) = unserved::answer(info, target, api.registry.progress())
+        && let Some(answer) = unserved::answer(info, target, headers, api.registry.progress())
     {
         return answer;
     }

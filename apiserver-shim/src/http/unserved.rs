@@ -2,11 +2,12 @@
 //! that read everything, such as `kubectl cluster-info dump`, go on, and the check of `kubectl apply` whether a kind is
 //! that of a CustomResourceDefinition gets its answer. They are not in discovery, and cannot be written or watched.
 
+use http::HeaderMap;
 use serde_json::json;
-use shim_model::schema::Media;
 use shim_model::status::{self, Status};
 
 use crate::http::body::Response;
+use crate::http::negotiation::{self, Endpoint};
 use crate::http::reply;
 use crate::request::info::{RequestInfo, Target};
 
@@ -46,7 +47,12 @@ const UNSERVED: &[Unserved] = &[
 ];
 
 /// Answers a request for a resource that is not served; `None` if upstream has no such resource at this scope.
-pub fn answer(info: &RequestInfo, target: &Target, revision: u64) -> Option<Result<Response, Status>> {
+pub fn answer(
+    info: &RequestInfo,
+    target: &Target,
+    headers: &HeaderMap,
+    revision: u64,
+) -> Option<Result<Response, Status>> {
     let same =
         |r: &&Unserved| (r.group, r.version, r.plural) == (&*target.group, &*target.version, &*target.plural);
     let found = UNSERVED.iter().find(same)?;
@@ -76,5 +82,6 @@ pub fn answer(info: &RequestInfo, target: &Target, revision: u64) -> Option<Resu
         "metadata": {"resourceVersion": revision.to_string()},
         "items": [],
     });
-    Some(Ok(reply::value(200, Media::Json, &list)))
+    let accepted = negotiation::accept(headers, Endpoint { watchable: true, protobuf: true });
+    Some(accepted.map(|accepted| reply::value(200, accepted.media, &list)))
 }
