@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Parser;
 
 mod archive;
@@ -26,7 +26,7 @@ struct Arguments {
     /// The target that it was built for, as x86_64-unknown-linux-musl
     #[arg(long)]
     target: String,
-    /// Directory for the results
+    /// Directory for the results: empty, or with those of an earlier run, which are replaced
     #[arg(long)]
     out: PathBuf,
 }
@@ -74,13 +74,45 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes the results of an earlier run.
+/// Removes the results of an earlier run. A directory with anything else in it may be somebody's.
 fn fresh_directory(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot remove {}", path.display()));
-        }
-        _ => {}
+    fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+    let entries = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let entries: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
+    if let Some(foreign) = entries.iter().find(|entry| !is_result(entry)) {
+        bail!("{} is no result of an earlier run: give an empty directory for --out", foreign.display());
     }
-    fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
+    for entry in entries {
+        let removed = if entry.is_dir() { fs::remove_dir_all(&entry) } else { fs::remove_file(&entry) };
+        removed.with_context(|| format!("cannot remove {}", entry.display()))?;
+    }
+    Ok(())
+}
+
+fn is_result(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    matches!(name, "SHA256SUMS" | "install.sh" | "staging")
+        || name.starts_with("catamaran-")
+        || name.starts_with("catamaran_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_files_of_others_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let results = ["SHA256SUMS", "catamaran_0.0.9_amd64.deb"].map(|name| directory.path().join(name));
+        for result in &results {
+            fs::write(result, "").unwrap();
+        }
+        let foreign = directory.path().join("thesis.tex");
+        fs::write(&foreign, "").unwrap();
+        assert!(fresh_directory(directory.path()).is_err());
+        assert!(results.iter().all(|result| result.exists()));
+        fs::remove_file(&foreign).unwrap();
+        fresh_directory(directory.path()).unwrap();
+        assert!(results.iter().all(|result| !result.exists()));
+    }
 }

@@ -47,8 +47,8 @@ pub fn render(metadata: &Metadata) -> anyhow::Result<Vec<u8>> {
             components.push(part);
         }
         dependencies.push(Dependency {
-            dependency_ref: id.to_string(),
-            dependencies: uses.iter().map(ToString::to_string).collect(),
+            dependency_ref: reference(&metadata[id]),
+            dependencies: uses.iter().map(|id| reference(&metadata[id])).collect(),
         });
     }
     let bom = Bom {
@@ -92,16 +92,47 @@ fn linked<'a>(
     Ok(found)
 }
 
+/// The name of a package in the bill. Cargo's own id of a package of the workspace has the directory of the build.
+fn reference(package: &Package) -> String {
+    format!("{}@{}", package.name, package.version)
+}
+
 fn component(package: &Package) -> anyhow::Result<Component> {
     let kind = match package.name.as_str() {
         PACKAGE => Classification::Application,
         _ => Classification::Library,
     };
     let version = package.version.to_string();
-    let mut component = Component::new(kind, package.name.as_str(), &version, Some(package.id.to_string()));
+    let mut component = Component::new(kind, package.name.as_str(), &version, Some(reference(package)));
     component.purl = Some(Purl::new("cargo", package.name.as_str(), &version)?);
     // Older crates separate alternatives with a slash.
     let license = package.license.as_ref().map(|license| license.replace('/', " OR "));
     component.licenses = license.map(|license| Licenses(vec![LicenseChoice::expression(&license)]));
     Ok(component)
+}
+
+#[cfg(test)]
+mod tests {
+    //! The bill of this workspace.
+
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn references_are_unique_and_do_not_depend_on_the_directory_of_the_build() {
+        let metadata = metadata("x86_64-unknown-linux-gnu").unwrap();
+        let bill: serde_json::Value = serde_json::from_slice(&render(&metadata).unwrap()).unwrap();
+        let named = |component: &serde_json::Value| component["bom-ref"].as_str().unwrap().to_owned();
+        let components = bill["components"].as_array().unwrap();
+        let mut references: BTreeSet<String> = components.iter().map(named).collect();
+        assert_eq!(references.len(), components.len());
+        references.insert(named(&bill["metadata"]["component"]));
+        let known = |reference: &serde_json::Value| references.contains(reference.as_str().unwrap());
+        for dependency in bill["dependencies"].as_array().unwrap() {
+            assert!(known(&dependency["ref"]), "{dependency}");
+            assert!(dependency["dependsOn"].as_array().into_iter().flatten().all(known), "{dependency}");
+        }
+        assert!(!bill.to_string().contains(env!("CARGO_MANIFEST_DIR").trim_end_matches("dist")));
+    }
 }

@@ -12,7 +12,7 @@ pub struct Arguments {
     /// Target of the binary, which must run on this machine
     #[arg(long, default_value_t = format!("{}-unknown-linux-musl", std::env::consts::ARCH))]
     target: String,
-    /// Directory for the results [default: dist in cargo's target directory]
+    /// Directory for the results, which has nothing else in it [default: dist in cargo's target directory]
     #[arg(long)]
     out: Option<PathBuf>,
 }
