@@ -167,12 +167,23 @@ impl Network {
     }
 }
 
+/// Whether the bridge exists.
+pub(crate) fn has_bridge(config: &Config) -> bool {
+    // Not in `/sys/class/net`: a sysfs that was mounted elsewhere shows the interfaces of that network namespace.
+    has_interface(&std::fs::read_to_string("/proc/self/net/dev").unwrap_or_default(), &bridge_name(config))
+}
+
+/// Whether the table of interfaces has this one.
+fn has_interface(table: &str, name: &str) -> bool {
+    table.lines().any(|line| line.split_once(':').is_some_and(|(interface, _)| interface.trim() == name))
+}
+
 /// Removes the bridge, if it exists.
 pub(crate) async fn remove(config: &Config) {
-    let bridge = bridge_name(config);
-    if !Path::new("/sys/class/net").join(&bridge).exists() {
+    if !has_bridge(config) {
         return;
     }
+    let bridge = bridge_name(config);
     if let Err(error) = delete_link(&bridge).await {
         tracing::warn!(%bridge, %error, "cannot remove bridge");
     }
@@ -212,6 +223,14 @@ mod tests {
         assert_eq!(overlapping("10.244.0.0/16"), [2]);
         assert_eq!(overlapping("10.244.1.0/24"), [0; 0]);
         assert_eq!(Network::parse("no network"), None);
+    }
+
+    #[test]
+    fn an_interface_is_found_by_its_whole_name() {
+        let table = "Inter-|   Receive\n face |bytes\n    lo: 1 2\ncat1896251e: 3 4\n";
+        let found = ["lo", "cat1896251e", "cat1896251", "face"].map(|name| has_interface(table, name));
+        assert_eq!(found, [true, true, false, false]);
+        assert!(has_interface(&std::fs::read_to_string("/proc/self/net/dev").unwrap(), "lo"));
     }
 
     #[tokio::test]

@@ -91,9 +91,8 @@ pub fn find(config: &Config) -> Vec<OrphanedResource> {
     let processes = processes::of_runtime(&scan).into_iter().chain(processes::of_containers(config));
     let process =
         |pid| OrphanedResource::Process { pid, program: processes::program(pid).unwrap_or_default() };
-    let bridge = pod_network::bridge_name(config);
-    let bridge =
-        Path::new("/sys/class/net").join(&bridge).exists().then_some(OrphanedResource::Interface(bridge));
+    let bridge = pod_network::has_bridge(config)
+        .then(|| OrphanedResource::Interface(pod_network::bridge_name(config)));
     let network = pod_network::network_name(config);
     let (ids, _) = known_containers(config, &scan);
     let ruled = network::has_nat_rules(&network, &ids);
