@@ -15,9 +15,9 @@ fail() {
 
 fetch() {
     if command -v curl >/dev/null; then
-        curl --fail --silent --show-error --location --output "$2" "$1"
+        curl --fail --silent --show-error --location --output "$2" "$1" || fail "cannot fetch $1"
     elif command -v wget >/dev/null; then
-        wget --quiet --output-document="$2" "$1"
+        wget --no-verbose --output-document="$2" "$1" || fail "cannot fetch $1"
     else
         fail "neither curl nor wget is installed"
     fi

@@ -24,15 +24,15 @@ pub struct Ready {
     data: PathBuf,
     /// Whether systemd started this process.
     unit: bool,
-    /// Whether the images of `manifests/examples` are there.
-    example_images: bool,
+    /// A manifest whose images are there.
+    example: Option<PathBuf>,
 }
 
 /// The report of `catamaran up`.
 pub fn of_cluster(running: &Running, arguments: &Up, credentials: &Path, data: &DataDirectory) -> Ready {
     let agent = Some(arguments.agent.agent_listen);
-    let example_images = arguments.agent.example_images;
-    Ready { agent, example_images, ..of_server(running, &arguments.server, credentials, data) }
+    let example = arguments.agent.example_images.then(example_manifest);
+    Ready { agent, example, ..of_server(running, &arguments.server, credentials, data) }
 }
 
 /// The report of `catamaran server`.
@@ -51,8 +51,16 @@ pub fn of_server(
         credentials: credentials.to_owned(),
         data: data.path().to_owned(),
         unit: std::env::var_os("INVOCATION_ID").is_some(),
-        example_images: false,
+        example: None,
     }
+}
+
+/// The manifest of the example: in a clone below the working directory, or where packages and `install.sh` put it.
+fn example_manifest() -> PathBuf {
+    let of_clone = PathBuf::from("manifests/examples/web.yaml");
+    let prefix = std::env::current_exe().ok().and_then(|binary| Some(binary.parent()?.parent()?.to_owned()));
+    let installed = prefix.map(|prefix| prefix.join("share/doc/catamaran/examples/web.yaml"));
+    installed.filter(|installed| !of_clone.exists() && installed.exists()).unwrap_or(of_clone)
 }
 
 impl fmt::Display for Ready {
@@ -98,9 +106,9 @@ impl Ready {
             writeln!(f, "  next            catamaran agent --master {master} --token-file FILE")?;
             return writeln!(f, "                  on each machine, with a copy of {token} as FILE");
         }
-        match self.example_images {
-            true => writeln!(f, "  next            {kubectl} apply -f manifests/examples/web.yaml")?,
-            false => writeln!(f, "  next            {kubectl} run NAME --image IMAGE")?,
+        match &self.example {
+            Some(example) => writeln!(f, "  next            {kubectl} apply -f {}", example.display())?,
+            None => writeln!(f, "  next            {kubectl} run NAME --image IMAGE")?,
         }
         writeln!(f, "                  catamaran run 'echo hello from $(hostname)'")?;
         writeln!(f, "                  catamaran status")
@@ -125,7 +133,7 @@ mod tests {
             credentials: "/var/lib/catamaran/mesos-credentials".into(),
             data: "/var/lib/catamaran".into(),
             unit: false,
-            example_images: true,
+            example: Some("manifests/examples/web.yaml".into()),
         }
     }
 

@@ -66,7 +66,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn end_to_end(only: Option<&str>, count: &mut Count) -> anyhow::Result<()> {
     let mut tests = command::cargo(&["test", "--workspace", "--test", END_TO_END, "--", "--test-threads=1"]);
-    // One cluster at a time: the tests share ports, bridges and cores.
+    // One cluster at a time: the tests share cores, and some have deadlines.
     tests.arg("--nocapture").args(only);
     tests.envs(privileges::test_runner()?);
     tests.env("RUST_BACKTRACE", "0").env("CATAMARAN_CLIENTS", prerequisites::clients_directory());
