@@ -129,10 +129,7 @@ pub async fn start(
     user_kubeconfig: Option<UserKubeconfig>,
     progress: &Progress,
 ) -> anyhow::Result<Running> {
-    let cluster_cidr = ClusterCidr::new(arguments.cluster_cidr, arguments.node_cidr_mask_size)?;
-    if arguments.service_cidr.cidr().overlaps(arguments.cluster_cidr) {
-        bail!("--service-cidr {} overlaps --cluster-cidr {}", arguments.service_cidr, arguments.cluster_cidr);
-    }
+    let cluster_cidr = cluster_cidr(arguments)?;
     let audit = audit(arguments)?;
     let admission = admission_configuration(arguments)?;
     let scheduler_configuration = scheduler_configuration(arguments)?;
@@ -143,10 +140,9 @@ pub async fn start(
     let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now())?);
     let ip = preflight::advertised(arguments.api_listen);
     let api_url = format!("https://{}", SocketAddr::new(ip, arguments.api_listen.port()));
-
     progress.doing("starting the master");
-    let service_cidr = arguments.service_cidr;
-    let ranges = Ranges { pod_cidrs: PodCidrs::new(Arc::clone(&store), cluster_cidr), service_cidr };
+    let pod_cidrs = PodCidrs::new(Arc::clone(&store), cluster_cidr);
+    let ranges = Ranges { pod_cidrs, service_cidr: arguments.service_cidr };
     let authority = Authority { pki: Arc::clone(&pki), api_url: api_url.clone(), ranges: ranges.clone() };
     let master = start_master(arguments, mesos, &store, authority).await?;
     let driver: Arc<dyn SchedulerDriver> = Arc::new(master.in_process_driver());
@@ -159,7 +155,7 @@ pub async fn start(
         names: subject_names(&arguments.tls_san),
         audit,
         admission,
-        service_cidr,
+        service_cidr: arguments.service_cidr,
         build: build::info(),
     })
     .await?;
@@ -195,6 +191,14 @@ pub async fn start(
         renewal,
         _control: control,
     })
+}
+
+/// The range of Pods, which no Service may share.
+fn cluster_cidr(arguments: &ServerArguments) -> anyhow::Result<ClusterCidr> {
+    if arguments.service_cidr.cidr().overlaps(arguments.cluster_cidr) {
+        bail!("--service-cidr {} overlaps --cluster-cidr {}", arguments.service_cidr, arguments.cluster_cidr);
+    }
+    Ok(ClusterCidr::new(arguments.cluster_cidr, arguments.node_cidr_mask_size)?)
 }
 
 fn scheduler_configuration(arguments: &ServerArguments) -> anyhow::Result<SchedulerConfiguration> {

@@ -9,6 +9,7 @@ use std::{
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Notify, watch},
+    task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -167,24 +168,25 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
     start_loops(&context, &pods);
     let endpoint = server.endpoint.clone();
     let node = Node::new(context.clone(), pods, setup.link, endpoint, setup.recovery_timeout);
-    let end = node.run(stop).await;
+    let reason = node.run(stop).await;
     server.stop.cancel();
-    if !matches!(end, ExitReason::Abandoned(_)) {
-        if let Some(supervisor) = supervisor {
-            // From here on nothing restarts containerd.
-            supervisor.abort();
-            let _ = supervisor.await;
-        }
-        if let Some(addresses) = addresses {
-            addresses.abort();
-            let _ = addresses.await;
-        }
+    if !matches!(reason, ExitReason::Abandoned(_)) {
+        // From here on nothing restarts containerd or sets rules.
+        end(supervisor).await;
+        end(addresses).await;
         for resource in teardown::teardown(&config, &*context.runtime, given).await {
             tracing::warn!("left on the machine: {resource}");
         }
     }
     server.wait().await;
-    Ok(end)
+    Ok(reason)
+}
+
+async fn end(task: Option<JoinHandle<()>>) {
+    if let Some(task) = task {
+        task.abort();
+        let _ = task.await;
+    }
 }
 
 /// Starts what runs beside the task loop until the process ends.

@@ -51,7 +51,7 @@ fn warn_of_strangers(registry: &Registry) {
     let range = registry.service_cidr();
     let address = |service: &Value| access::text(service, &["spec", "clusterIP"]).parse().ok();
     let strangers = registry
-        .cache(&served("", "services"))
+        .cache(served("", "services"))
         .list(None)
         .into_iter()
         .filter(|object| address(&object.value()).is_some_and(|address| !range.contains(address)))

@@ -64,19 +64,17 @@ const LINE_CHARS_MAX: usize = 140;
 /// The documents at the root and below `docs`.
 fn documents() -> anyhow::Result<Vec<PathBuf>> {
     let (mut found, mut folders) = (Vec::new(), vec![PathBuf::from("docs")]);
-    let mut take = |path: PathBuf| match path.extension().is_some_and(|extension| extension == "md") {
-        true => found.push(path),
-        false => {}
-    };
+    let is_document = |path: &Path| path.extension().is_some_and(|extension| extension == "md");
     for entry in fs::read_dir(".")? {
-        take(PathBuf::from(entry?.file_name()));
+        found.push(PathBuf::from(entry?.file_name()));
     }
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).with_context(|| format!("{} is missing", folder.display()))? {
             let path = entry?.path();
-            if path.is_dir() { folders.push(path) } else { take(path) }
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
         }
     }
+    found.retain(|path| is_document(path));
     found.sort();
     Ok(found)
 }

@@ -19,13 +19,16 @@ pub struct RbacIndex {
     namespaces: IndexMap<Box<str>, Scope>,
 }
 
+/// Bindings by the name of a subject.
+type ByName = IndexMap<Box<str>, Vec<Application>>;
+
 /// The roles and bindings of one namespace, or those of the cluster.
 #[derive(Debug, Default)]
 struct Scope {
     roles: IndexMap<Box<str>, Arc<[PolicyRule]>>,
     bindings: IndexMap<Box<str>, Arc<Binding>>,
-    by_user: IndexMap<Box<str>, Vec<Application>>,
-    by_group: IndexMap<Box<str>, Vec<Application>>,
+    by_user: ByName,
+    by_group: ByName,
 }
 
 /// A subject of a binding.
@@ -204,10 +207,7 @@ impl Scope {
     }
 
     /// The map that has the subject, and its name there.
-    fn entry(
-        &mut self,
-        subject: &BindingSubject,
-    ) -> Option<(&mut IndexMap<Box<str>, Vec<Application>>, Box<str>)> {
+    fn entry(&mut self, subject: &BindingSubject) -> Option<(&mut ByName, Box<str>)> {
         match subject {
             BindingSubject::User(name) => Some((&mut self.by_user, name.as_str().into())),
             BindingSubject::Group(name) => Some((&mut self.by_group, name.as_str().into())),

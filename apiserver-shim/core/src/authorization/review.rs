@@ -72,7 +72,7 @@ fn validate_metadata(metadata: &Value, local: bool, errors: &mut Vec<FieldError>
     if !METADATA.iter().any(|member| set(member) && !allowed(member)) {
         return;
     }
-    let shown = METADATA.iter().filter(|m| set(*m)).map(|m| format!("\"{m}\":{}", metadata[*m]));
+    let shown = METADATA.iter().filter(|m| set(m)).map(|m| format!("\"{m}\":{}", metadata[*m]));
     let shown = format!("{{{}}}", shown.collect::<Vec<_>>().join(","));
     let why = if local { "must be empty except for namespace" } else { "must be empty" };
     errors.push(FieldError::invalid_shown("metadata", shown, why));

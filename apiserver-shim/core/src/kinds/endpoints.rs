@@ -77,8 +77,11 @@ impl Strategy for Endpoints {
     }
 }
 
+/// What is wrong with a name.
+type Check = fn(&str) -> Vec<String>;
+
 /// Validates a name that may be absent.
-fn named(text: &str, at: At<'_>, check: fn(&str) -> Vec<String>, errors: &mut Vec<FieldError>) {
+fn named(text: &str, at: At<'_>, check: Check, errors: &mut Vec<FieldError>) {
     if !text.is_empty() {
         errors.extend(check(text).into_iter().map(|d| FieldError::invalid(at, text, d)));
     }
@@ -225,8 +228,7 @@ fn endpoint_errors(endpoint: &Value, at: &str, errors: &mut Vec<FieldError>) {
         metadata::labels(Some(topology), format_args!("{at}.deprecatedTopology"), errors);
     }
     named(of("hostname"), format_args!("{at}.hostname"), names::dns_label, errors);
-    let checks: [(&str, fn(&str) -> Vec<String>); 2] =
-        [("forZones", names::label_value), ("forNodes", names::dns_subdomain)];
+    let checks: [(&str, Check); 2] = [("forZones", names::label_value), ("forNodes", names::dns_subdomain)];
     for (list, check) in checks {
         let (hints, at) = (access::list(endpoint, &["hints", list]), format!("{at}.hints.{list}"));
         if hints.len() > HINTS_MAX {

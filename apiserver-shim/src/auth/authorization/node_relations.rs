@@ -152,7 +152,7 @@ impl PodsOfNodes {
         if self.watcher.is_some() && self.apply_pending() {
             return;
         }
-        let watcher = registry.watch(&served("", "pods"), WatchFrom::Start, Selection::everything()).ok();
+        let watcher = registry.watch(served("", "pods"), WatchFrom::Start, Selection::everything()).ok();
         *self = PodsOfNodes { watcher, ..PodsOfNodes::default() };
         self.apply_pending();
     }

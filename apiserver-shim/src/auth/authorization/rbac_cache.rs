@@ -95,7 +95,7 @@ impl State {
         }
         *self = State::default();
         let watch = |(plural, _): &(&'static str, bool)| {
-            registry.watch(&served(GROUP, plural), WatchFrom::Start, Selection::everything()).ok()
+            registry.watch(served(GROUP, plural), WatchFrom::Start, Selection::everything()).ok()
         };
         self.watchers = RESOURCES.iter().filter_map(watch).collect();
         self.apply_pending();

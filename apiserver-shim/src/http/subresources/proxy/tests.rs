@@ -81,14 +81,14 @@ fn redirects_of_a_backend_lead_through_the_proxy() {
 }
 
 /// A backend that answers each request with its own body and a header, and counts its connections.
-async fn echo() -> (String, mpsc::UnboundedReceiver<()>) {
-    let (connected, connections) = mpsc::unbounded_channel();
+async fn echo() -> (String, mpsc::Receiver<()>) {
+    let (connected, connections) = mpsc::channel(8);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         loop {
             let (tcp, _) = listener.accept().await.unwrap();
-            connected.send(()).unwrap();
+            connected.send(()).await.unwrap();
             let answer = service_fn(|request: http::Request<Incoming>| async move {
                 let mut response = http::Response::new(
                     http_body_util::Empty::new().map_err(|n: Infallible| match n {}).boxed(),
