@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// How often an external runtime is checked.
-const EXTERNAL_LOOK_EVERY: Duration = Duration::from_secs(2);
+const EXTERNAL_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Why the executor cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -219,6 +219,6 @@ async fn watch_external(
         if *runtime_state.borrow() != now && runtime_state.send(now).is_err() {
             return;
         }
-        tokio::time::sleep(EXTERNAL_LOOK_EVERY).await;
+        tokio::time::sleep(EXTERNAL_POLL_INTERVAL).await;
     }
 }

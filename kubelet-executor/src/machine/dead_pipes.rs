@@ -17,7 +17,7 @@ use std::{
 use rustix::{fs::OFlags, io::ioctl_fionread};
 
 /// How often the pipes are looked at while a command with input runs.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Size of a pipe's buffer.
 const PIPE_BYTES: usize = 64 << 10;
 
@@ -25,7 +25,7 @@ const PIPE_BYTES: usize = 64 << 10;
 pub(crate) async fn drain(sandbox_id: String) {
     let Some(shim) = blocking(move || shim_of(&sandbox_id)).await.flatten() else { return };
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         let drained = blocking(move || dead_pipes(shim).iter_mut().map(read_all).sum::<usize>()).await;
         if let Some(bytes) = drained.filter(|bytes| *bytes > 0) {
             tracing::debug!(bytes, shim, "discarded input of a command that has ended");

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::pods::Pods;
 use crate::pod::{context::NodeContext, logs::files, paths};
 
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// A live file beyond this size is rotated.
 const FILE_BYTES_MAX: u64 = 10 << 20;
 /// Files per instance: the live one and the rotated ones.
@@ -18,7 +18,7 @@ const ATTEMPTS_MAX: usize = 2;
 /// Runs until the executor ends.
 pub(crate) async fn rotate(context: Arc<NodeContext>, pods: Arc<Pods>) {
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         for view in pods.views() {
             let metadata = &view.pod.metadata;
             let text = |value: &Option<String>| value.clone().unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How often the process is checked.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Time limit for its socket to answer.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// First and longest pause between two starts.
@@ -128,7 +128,7 @@ pub(crate) async fn supervise(
                     return;
                 }
                 while paths.running().is_some() {
-                    tokio::time::sleep(LOOK_EVERY).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                     archives.import_new().await;
                 }
                 tracing::warn!("containerd exited; restarting it");

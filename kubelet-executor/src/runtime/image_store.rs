@@ -14,7 +14,7 @@ use crate::config::Config;
 /// How long the runtime may take to show an imported image: it learns of it by an event.
 const SHOWN_AFTER: Duration = Duration::from_secs(10);
 /// Polling interval.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why the images of a node cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +107,7 @@ impl ImageStore {
                 if tokio::time::Instant::now() > deadline {
                     return Err(ImageStoreError::NotShown(name.clone()));
                 }
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         }
         Ok(names)

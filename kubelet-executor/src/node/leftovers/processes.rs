@@ -9,7 +9,7 @@ use crate::{config::Config, machine::cgroups};
 
 /// How long to wait for killed processes.
 const LOOKS_MAX: u32 = 100;
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The file name of a process's program.
 pub(super) fn program(pid: u32) -> Option<String> {
@@ -66,7 +66,7 @@ async fn kill(find: impl Fn() -> BTreeSet<u32>) -> usize {
             let _ = kill_process(pid, Signal::KILL);
         }
         killed.extend(alive);
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     killed.len()
 }

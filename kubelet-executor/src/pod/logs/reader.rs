@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Polling interval while following.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Size of the pieces sent to the client.
 const PIECE_BYTES: usize = 32 << 10;
 
@@ -87,7 +87,7 @@ pub(crate) async fn read(
             return Ok(());
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
             () = pieces.closed() => return Ok(()),
         }
     }

@@ -157,7 +157,7 @@ fn lines_after_the_request_are_not_part_of_the_answer() {
 
 #[test]
 fn following_continues_across_a_rotation() {
-    rotated_and_ended_after(LOOK_EVERY * 3);
+    rotated_and_ended_after(POLL_INTERVAL * 3);
 }
 
 #[test]
