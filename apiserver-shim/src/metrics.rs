@@ -8,33 +8,11 @@ pub mod process;
 pub mod requests;
 pub mod store_requests;
 
-pub use prometheus::Registry;
-use prometheus::TextEncoder;
-use prometheus::core::Collector;
-
-/// The `Content-Type` of [`print`]'s text.
-pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub use exposition::{Registry, TEXT_FORMAT, print};
+pub(crate) use exposition::{constant, register};
 
 /// Buckets of request durations, as upstream has them for requests to the API server and to etcd.
 const REQUEST_SECONDS: &[f64] = &[
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
     20.0, 30.0, 45.0, 60.0,
 ];
-
-/// Creates a metric from these options.
-pub(crate) fn sound<M>(metric: prometheus::Result<M>) -> M {
-    metric.expect("invariant: names and labels are constants that Prometheus allows")
-}
-
-/// Registers a metric or several.
-pub(crate) fn register(registry: &Registry, metrics: impl Collector + 'static) {
-    registry.register(Box::new(metrics)).expect("invariant: a server registers each metric once");
-}
-
-/// Prints all metrics.
-///
-/// # Errors
-/// Fails if metrics are inconsistent.
-pub fn print(registry: &Registry) -> prometheus::Result<String> {
-    TextEncoder::new().encode_to_string(&registry.gather())
-}

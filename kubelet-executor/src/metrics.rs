@@ -5,9 +5,9 @@
 use std::{sync::Arc, time::Duration};
 
 use cri::v1::ContainerState;
+use exposition::{Registrar, Registry};
 use prometheus::{
-    DEFAULT_BUCKETS, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    DEFAULT_BUCKETS, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
 };
 
 /// Bucket bounds of Pod start durations, in seconds.
@@ -50,40 +50,9 @@ pub(crate) struct Metrics {
     http_requests: IntCounterVec,
 }
 
-/// A registry, and the metrics that it is given by their constant names, help texts and labels.
-struct Registrar(Registry);
-
-impl Registrar {
-    fn add<C: Collector + Clone + 'static>(&self, metric: prometheus::Result<C>) -> C {
-        let metric = metric.expect("names and labels are valid: they are constants");
-        self.0.register(Box::new(metric.clone())).expect("names are distinct");
-        metric
-    }
-
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.add(IntCounter::new(name, help))
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.add(IntCounterVec::new(Opts::new(name, help), labels))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
-    }
-
-    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: Vec<f64>) -> HistogramVec {
-        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels))
-    }
-}
-
 impl Metrics {
     pub fn new(node_name: &str) -> Self {
-        let to = Registrar(Registry::new());
+        let to = Registrar::default();
         let node = to.gauges("kubelet_node_name", "The node's name as a label; the value is 1.", &["node"]);
         node.with_label_values(&[node_name]).set(1);
         let (name, help) = ("kubelet_pod_start_duration_seconds", "Time from a pod's launch until it runs.");
@@ -115,11 +84,11 @@ impl Metrics {
         let buckets = buckets.expect("the bounds are positive and ascend");
         let (name, help) =
             ("kubelet_runtime_operations_duration_seconds", "Duration of calls to the runtime.");
-        let runtime_operations_duration = to.histograms(name, help, &operation, buckets);
+        let runtime_operations_duration = to.histograms(name, help, &operation, &buckets);
         let (name, help) = ("kubelet_http_requests_total", "Requests to the node's server.");
         let http_requests = to.counters(name, help, &["method", "path", "server_type", "long_running"]);
         Metrics {
-            registry: to.0,
+            registry: to.registry,
             pod_start_duration,
             pleg_relist_duration,
             pleg_relist_interval,
@@ -179,7 +148,7 @@ impl Metrics {
 
     /// All metrics in Prometheus' text format.
     pub fn encode(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+        exposition::print(&self.registry)
     }
 }
 

@@ -237,7 +237,7 @@ fn metrics(context: &NodeContext) -> Result<Response<Body>, StatusError> {
     let text =
         text.map_err(|error| StatusError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let mut response = Response::new(full(text));
-    let media_type = header::HeaderValue::from_static(prometheus::TEXT_FORMAT);
+    let media_type = header::HeaderValue::from_static(exposition::TEXT_FORMAT);
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
     Ok(response)
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::sound;
+use super::constant;
 
 /// The description of a metric.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +107,7 @@ impl<F: Fn() -> Vec<Family> + Send + Sync> Scraped<F> {
     pub fn new(families: &[FamilyOptions], read: F) -> Scraped<F> {
         let desc = |family: &FamilyOptions| {
             let labels = family.labels.iter().map(|&label| label.to_owned()).collect();
-            sound(Desc::new(family.name.to_owned(), family.help.to_owned(), labels, HashMap::new()))
+            constant(Desc::new(family.name.to_owned(), family.help.to_owned(), labels, HashMap::new()))
         };
         Scraped { descs: families.iter().map(desc).collect(), read }
     }

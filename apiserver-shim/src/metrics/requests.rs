@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec};
 use prometheus::{IntGauge, IntGaugeVec, Opts};
 
-use super::{REQUEST_SECONDS, Registry, register, sound};
+use super::{REQUEST_SECONDS, Registry, constant, register};
 
 /// How often the maximum number of requests in flight is published, as upstream.
 pub const INFLIGHT_PERIOD: Duration = Duration::from_secs(1);
@@ -89,7 +89,7 @@ pub struct InflightRequest<'a>(&'a Inflight);
 impl RequestMetrics {
     /// Creates the metrics without samples.
     pub fn new() -> RequestMetrics {
-        let inflight = sound(IntGaugeVec::new(
+        let inflight = constant(IntGaugeVec::new(
             Opts::new(
                 "apiserver_current_inflight_requests",
                 "Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
@@ -101,7 +101,7 @@ impl RequestMetrics {
             "Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.",
         );
         RequestMetrics {
-            total: sound(IntCounterVec::new(
+            total: constant(IntCounterVec::new(
                 Opts::new(
                     "apiserver_request_total",
                     "Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.",
@@ -118,18 +118,18 @@ impl RequestMetrics {
                     "code",
                 ],
             )),
-            durations: sound(HistogramVec::new(
+            durations: constant(HistogramVec::new(
                 durations.buckets(REQUEST_SECONDS.to_vec()),
                 &["verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component"],
             )),
-            long_running: sound(IntGaugeVec::new(
+            long_running: constant(IntGaugeVec::new(
                 Opts::new(
                     "apiserver_longrunning_requests",
                     "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and component. Not all requests are tracked this way.",
                 ),
                 &["verb", "group", "version", "resource", "subresource", "scope", "component"],
             )),
-            watch_events: sound(IntCounterVec::new(
+            watch_events: constant(IntCounterVec::new(
                 Opts::new("apiserver_watch_events_total", "Number of events sent in watch clients"),
                 &["group", "version", "resource"],
             )),
@@ -205,7 +205,9 @@ impl RequestMetrics {
     pub fn begin(&self, is_mutating: bool) -> InflightRequest<'_> {
         let kind = if is_mutating { &self.mutating } else { &self.read_only };
         let now = kind.current.fetch_add(1, Ordering::Relaxed) + 1;
-        kind.highest.fetch_max(now, Ordering::Relaxed);
+        if now > kind.highest.load(Ordering::Relaxed) {
+            kind.highest.fetch_max(now, Ordering::Relaxed);
+        }
         InflightRequest(kind)
     }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts};
 
-use super::{REQUEST_SECONDS, Registry, register, sound};
+use super::{REQUEST_SECONDS, Registry, constant, register};
 
 const LABELS: &[&str] = &["operation", "group", "resource"];
 
@@ -42,9 +42,9 @@ impl StoreMetrics {
             "Etcd request latency in seconds for each operation and object type.",
         );
         let durations = durations.buckets(REQUEST_SECONDS.to_vec());
-        let counter = |name: &str, help: &str| sound(IntCounterVec::new(Opts::new(name, help), LABELS));
+        let counter = |name: &str, help: &str| constant(IntCounterVec::new(Opts::new(name, help), LABELS));
         StoreMetrics {
-            durations: sound(HistogramVec::new(durations, LABELS)),
+            durations: constant(HistogramVec::new(durations, LABELS)),
             total: counter("etcd_requests_total", "Etcd request counts for each operation and object type."),
             errors: counter(
                 "etcd_request_errors_total",

@@ -9,7 +9,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, 
 use shim_core::scheduler::AttemptResult;
 use shim_core::scheduler::machine::SchedulerMachine;
 
-use crate::metrics::{Registry, register, sound};
+use crate::metrics::{Registry, constant, register};
 
 const RESULTS: [AttemptResult; 2] = [AttemptResult::Scheduled, AttemptResult::Unschedulable];
 /// Upstream's buckets of scheduling attempts: from 1 ms, doubled fourteen times.
@@ -34,14 +34,14 @@ struct PendingPods {
 impl SchedulerMetrics {
     /// Registers the metrics of a machine.
     pub fn new(registry: &Registry, machine: &SchedulerMachine) -> SchedulerMetrics {
-        let attempts = sound(IntCounterVec::new(
+        let attempts = constant(IntCounterVec::new(
             Opts::new(
                 "scheduler_schedule_attempts_total",
                 "Number of attempts to schedule pods, by the result. 'unschedulable' means a pod could not be scheduled, while 'error' means an internal scheduler problem.",
             ),
             &["result", "profile"],
         ));
-        let pending = sound(IntGaugeVec::new(
+        let pending = constant(IntGaugeVec::new(
             Opts::new(
                 "scheduler_pending_pods",
                 "Number of pending pods, by the queue type. 'active' means number of pods in activeQ; 'backoff' means number of pods in backoffQ; 'unschedulable' means number of pods in unschedulablePods that the scheduler attempted to schedule and failed; 'gated' is the number of unschedulable pods that the scheduler never attempted to schedule because they are gated.",
@@ -52,7 +52,7 @@ impl SchedulerMetrics {
             "catamaran_scheduler_cycle_duration_seconds",
             "Duration of one scheduling cycle, which decides about all active pods.",
         );
-        let cycles = sound(Histogram::with_opts(cycles.buckets(SECONDS.to_vec())));
+        let cycles = constant(Histogram::with_opts(cycles.buckets(SECONDS.to_vec())));
         register(registry, attempts.clone());
         register(registry, pending.clone());
         register(registry, cycles.clone());

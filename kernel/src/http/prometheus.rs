@@ -1,8 +1,9 @@
 //! `/metrics` of master and agent: the metrics of `/metrics/snapshot` in Prometheus' text format. Names are Mesos' with `/`
 //! as `_`, since Prometheus allows no slash: `master/tasks_running` is `master_tasks_running`.
 
+use exposition::Registry;
 use hyper::StatusCode;
-use prometheus::{Counter, Gauge, Opts, Registry, TextEncoder};
+use prometheus::{Counter, Gauge, Opts};
 
 use super::{
     Answer,
@@ -27,7 +28,7 @@ const COUNTERS: [&str; 11] = [
 /// The response with these metrics, which are named as Mesos names them.
 pub(crate) fn response(metrics: Vec<(String, f64)>) -> Answer {
     match encode(metrics) {
-        Ok(body) => ok(prometheus::TEXT_FORMAT, body.into()),
+        Ok(body) => ok(exposition::TEXT_FORMAT, body.into()),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }
@@ -50,7 +51,7 @@ fn encode(metrics: Vec<(String, f64)>) -> Result<String, prometheus::Error> {
             registry.register(Box::new(gauge))?;
         }
     }
-    TextEncoder::new().encode_to_string(&registry.gather())
+    exposition::print(&registry)
 }
 
 #[cfg(test)]

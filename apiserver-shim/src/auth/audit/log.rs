@@ -9,7 +9,7 @@ use prometheus::{IntCounter, IntCounterVec, Opts};
 use tokio::sync::{mpsc, oneshot};
 
 use super::policy::Policy;
-use crate::metrics::{self, Registry, sound};
+use crate::metrics::{self, Registry, constant};
 
 /// Queue capacity: the size of upstream's batch buffer, about 20 MiB at 2 KiB per event.
 const QUEUE_BOUND: usize = 10_000;
@@ -71,7 +71,7 @@ impl AuditLog {
     pub fn start(options: AuditOptions) -> io::Result<Arc<AuditLog>> {
         let out = open(&options.path)?;
         let (queue, items) = mpsc::channel(QUEUE_BOUND);
-        let events = sound(IntCounter::new(
+        let events = constant(IntCounter::new(
             "apiserver_audit_event_total",
             "Counter of audit events generated and sent to the audit backend.",
         ));
@@ -79,7 +79,7 @@ impl AuditLog {
             "apiserver_audit_error_total",
             "Counter of audit events that failed to be audited properly. Plugin identifies the plugin affected by the error.",
         );
-        let errors = sound(IntCounterVec::new(errors, &["plugin"]));
+        let errors = constant(IntCounterVec::new(errors, &["plugin"]));
         let (dropped, failed) = (errors.with_label_values(&["buffered"]), errors.with_label_values(&["log"]));
         std::thread::Builder::new()
             .name("audit-log".to_owned())
