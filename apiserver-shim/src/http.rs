@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod body;
+mod connection_guards;
 pub mod discovery;
 pub mod health;
 pub mod list;

@@ -1,5 +1,5 @@
 //! The audit layer. It assigns the request id, opens the audit record before authentication, and closes it when the
-//! response body is sent or dropped.
+//! response body is sent or dropped, or when the upgraded connection ends.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,6 +13,7 @@ use shim_model::status::{self, Status};
 use tower::{Layer, Service};
 
 use super::body::{self, Request, Response};
+use super::connection_guards::ConnectionGuards;
 use crate::auth::audit::{AUDIT_ID, AuditId, AuditLog, AuditRecord, AuditRequest, Level, Stage};
 
 /// Wraps a service in [`Audited`].
@@ -35,7 +36,7 @@ impl<S> Layer<S> for AuditLayer {
 /// A service whose requests are audited.
 #[derive(Clone, Debug)]
 pub struct Audited<S> {
-    inner: S,
+    pub(super) inner: S,
     layer: AuditLayer,
 }
 
@@ -123,6 +124,10 @@ async fn close(record: Arc<AuditRecord>, mut response: Response) -> Response {
         record.write(Stage::ResponseStarted).await;
     }
     let ending = record.ending().await;
+    if let Some(guards) = ConnectionGuards::find(&response) {
+        guards.hold(ending);
+        return response;
+    }
     response.map(|inner| body::guarded(inner, ending))
 }
 

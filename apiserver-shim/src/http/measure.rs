@@ -5,7 +5,6 @@
 //! resource.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Instant;
 
 use http::header::CONTENT_TYPE;
@@ -14,6 +13,7 @@ use http_body::Body as _;
 use prometheus::{IntCounter, IntGauge};
 
 use crate::http::body::{self, Response};
+use crate::http::connection_guards::ConnectionGuards;
 use crate::metrics::requests::{RequestClass, RequestMetrics, RequestTarget};
 use crate::request::info::{RequestInfo, Target};
 use crate::storage::catalog::ServedResource;
@@ -25,29 +25,51 @@ const LABELLED_PATHS: &[&str] = &["/healthz", "/livez", "/readyz"];
 /// The field selector of a watch of a single object.
 const NAME_FIELD: &str = "metadata.name=";
 
-/// A request in progress. It ends when the last reference is dropped.
+/// A request in progress.
 #[derive(Debug)]
 pub struct Measurement {
-    metrics: Arc<RequestMetrics>,
-    resource: Option<Arc<ServedResource>>,
+    /// Whether the labels are those of a resource.
+    of_resource: bool,
     class: RequestClass,
     /// The path of a non-resource request, if it has a label.
     path: &'static str,
     start: Instant,
-    /// The status code of the response, 0 before there is one. A request that the client abandoned is not counted.
-    code: AtomicU16,
     /// Counts the request as long-running if it may be.
-    open: Option<IntGauge>,
+    open: Option<OpenRequest>,
+}
+
+/// Counts a long-running request until it is dropped.
+#[derive(Debug)]
+struct OpenRequest(IntGauge);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A request whose response is still being sent. It ends when it is dropped.
+struct Ongoing {
+    measurement: Measurement,
+    metrics: Arc<RequestMetrics>,
+    resource: Option<Arc<ServedResource>>,
+    code: u16,
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        self.measurement.observe(&self.metrics, self.resource.as_deref(), self.code);
+    }
 }
 
 impl Measurement {
     /// Records an arrived request. `resource` is the one served at its path.
     pub fn begin(
-        metrics: &Arc<RequestMetrics>,
+        metrics: &RequestMetrics,
         (method, headers): (&Method, &HeaderMap),
         info: &RequestInfo,
         resource: Option<&Arc<ServedResource>>,
-    ) -> Arc<Measurement> {
+    ) -> Measurement {
         let target = info.target.as_ref().zip(resource).and_then(|(target, resource)| {
             let subresource = place(resource, &target.subresource)?;
             Some((target, resource, subresource))
@@ -61,22 +83,21 @@ impl Measurement {
         };
         let path = LABELLED_PATHS.iter().find(|path| info.target.is_none() && **path == info.path);
         let mut measurement = Measurement {
-            metrics: metrics.clone(),
-            resource: target.map(|(_, resource, _)| resource.clone()),
+            of_resource: target.is_some(),
             class,
             path: path.copied().unwrap_or(""),
             start: Instant::now(),
-            code: AtomicU16::new(0),
             open: None,
         };
         if info.is_long_running() && target.is_some() {
             let one = class.verb == "WATCH" && info.query.text("fieldSelector").contains(NAME_FIELD);
             let scope = if one { "resource" } else { class.scope };
-            let open = metrics.long_running(measurement.target(), class.verb, scope);
+            let target = measurement.target(resource.map(|resource| &**resource));
+            let open = metrics.long_running(target, class.verb, scope);
             open.inc();
-            measurement.open = Some(open);
+            measurement.open = Some(OpenRequest(open));
         }
-        Arc::new(measurement)
+        measurement
     }
 
     /// Whether the request may be long-running.
@@ -84,8 +105,15 @@ impl Measurement {
         self.open.is_some()
     }
 
-    fn target(&self) -> RequestTarget<'_> {
-        let Some(resource) = &self.resource else {
+    /// Counts the answered request. A request that the client abandoned is not counted.
+    fn observe(&self, metrics: &RequestMetrics, resource: Option<&ServedResource>, code: u16) {
+        let series = resource.filter(|_| self.of_resource).map(ServedResource::series);
+        let class = RequestClass { code, ..self.class };
+        metrics.observe(series, self.target(resource), class, self.start.elapsed());
+    }
+
+    fn target<'a>(&self, resource: Option<&'a ServedResource>) -> RequestTarget<'a> {
+        let Some(resource) = resource.filter(|_| self.of_resource) else {
             return RequestTarget { subresource: self.path, ..RequestTarget::default() };
         };
         let subresource = match self.class.subresource {
@@ -101,27 +129,27 @@ impl Measurement {
     }
 }
 
-impl Drop for Measurement {
-    fn drop(&mut self) {
-        if let Some(open) = &self.open {
-            open.dec();
-        }
-        let code = *self.code.get_mut();
-        if code != 0 {
-            let series = self.resource.as_ref().map(|resource| resource.series());
-            let class = RequestClass { code, ..self.class };
-            self.metrics.observe(series, self.target(), class, self.start.elapsed());
-        }
-    }
-}
-
-/// Ends a request with its response: now, or when the response has been sent.
-pub fn end(measurement: Arc<Measurement>, response: Response) -> Response {
-    measurement.code.store(response.status().as_u16(), Ordering::Relaxed);
-    if response.body().size_hint().exact().is_some() {
+/// Ends a request with its response: now, when the response has been sent, or with the upgraded connection.
+pub fn end(
+    measurement: Measurement,
+    metrics: &Arc<RequestMetrics>,
+    resource: Option<&Arc<ServedResource>>,
+    response: Response,
+) -> Response {
+    let code = response.status().as_u16();
+    let guards = ConnectionGuards::find(&response).cloned();
+    if guards.is_none() && response.body().size_hint().exact().is_some() {
+        measurement.observe(metrics, resource.map(|resource| &**resource), code);
         return response;
     }
-    response.map(|inner| body::guarded(inner, measurement))
+    let ongoing = Ongoing { measurement, metrics: metrics.clone(), resource: resource.cloned(), code };
+    match guards {
+        Some(guards) => {
+            guards.hold(ongoing);
+            response
+        }
+        None => response.map(|inner| body::guarded(inner, ongoing)),
+    }
 }
 
 /// The counter of watch events sent for a resource.

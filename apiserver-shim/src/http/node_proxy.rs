@@ -18,7 +18,7 @@ use transport::relay::relay;
 
 use crate::auth::authentication::WEBSOCKET_TOKEN;
 use crate::http::body::{BoxError, Request, Response, empty, stream};
-use crate::http::measure::Measurement;
+use crate::http::connection_guards::ConnectionGuards;
 use crate::http::reply;
 use crate::node_endpoints::NodeEndpoints;
 
@@ -80,18 +80,18 @@ pub async fn upgrade(
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(refusal(answer).await);
     }
-    let measurement: Option<Arc<Measurement>> = request.extensions_mut().remove();
     let ours = hyper::upgrade::on(&mut request);
     let theirs = hyper::upgrade::on(&mut answer);
+    let mut response = http::Response::new(empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    copy_headers(answer.headers(), response.headers_mut());
+    let guards = ConnectionGuards::of_upgrade(&mut response);
     tokio::spawn(async move {
         let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) else { return };
         relay(TokioIo::new(ours), TokioIo::new(theirs)).await;
         // The request ends with the connection.
-        drop(measurement);
+        drop(guards);
     });
-    let mut response = http::Response::new(empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    copy_headers(answer.headers(), response.headers_mut());
     Ok(response)
 }
 

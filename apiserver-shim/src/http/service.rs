@@ -135,7 +135,6 @@ pub enum Caller {
 #[derive(Clone)]
 pub struct ApiService {
     audited: Audited<Handlers>,
-    api: Arc<Api>,
 }
 
 impl ApiService {
@@ -146,22 +145,22 @@ impl ApiService {
 
     fn with_peer(api: Arc<Api>, caller: Caller, peer: Option<IpAddr>) -> Self {
         let layer = AuditLayer { log: api.audit.clone(), peer };
-        ApiService { audited: layer.layer(Handlers { api: api.clone(), caller }), api }
+        ApiService { audited: layer.layer(Handlers(Arc::new(Connection { api, caller }))) }
     }
 
     /// The same service for another caller.
     pub fn for_caller(&self, caller: Caller) -> Self {
-        ApiService::new(self.api.clone(), caller)
+        ApiService::new(self.api().clone(), caller)
     }
 
     /// The service for a connection from `peer`.
     pub fn for_connection(&self, caller: Caller, peer: IpAddr) -> Self {
-        ApiService::with_peer(self.api.clone(), caller, Some(peer))
+        ApiService::with_peer(self.api().clone(), caller, Some(peer))
     }
 
     /// The shared state.
     pub fn api(&self) -> &Arc<Api> {
-        &self.api
+        &self.audited.inner.0.api
     }
 
     /// Handles a request.
@@ -190,9 +189,13 @@ where
     }
 }
 
-/// Handles requests; the panic handler is the outermost part.
+/// Handles requests; the panic handler is the outermost part. Each request clones it: that counts references to the
+/// connection, which no other connection's thread writes to.
 #[derive(Clone)]
-pub struct Handlers {
+pub struct Handlers(Arc<Connection>);
+
+/// What the requests of a connection share.
+struct Connection {
     api: Arc<Api>,
     caller: Caller,
 }
@@ -221,6 +224,7 @@ impl Handlers {
         let headers = std::mem::take(request.headers_mut());
         let pretty_print = pretty::is_wanted(request.uri(), &headers);
         let head = request.method() == Method::HEAD;
+        let api = &*self.0.api;
         let span = tracing::info_span!(
             "request",
             %audit_id,
@@ -230,19 +234,15 @@ impl Handlers {
             name = Empty,
         );
         let info = RequestInfo::new(request.method(), request.uri());
-        let catalog = self.api.registry.catalog();
+        let catalog = api.registry.catalog();
         let resource = info.target.as_ref().and_then(|target| target.resource(&catalog));
-        let measurement =
-            Measurement::begin(&self.api.requests, (request.method(), &headers), &info, resource);
+        let measurement = Measurement::begin(&api.requests, (request.method(), &headers), &info, resource);
         let inflight = match measurement.is_long_running() {
-            true => {
-                request.extensions_mut().insert(measurement.clone());
-                None
-            }
-            false => Some(self.api.requests.begin(!matches!(info.verb, "get" | "list" | "watch"))),
+            true => None,
+            false => Some(api.requests.begin(!matches!(info.verb, "get" | "list" | "watch"))),
         };
         let arrived = Arrived { info: &info, catalog: &catalog, resource, headers: &headers };
-        let answering = answer(self, arrived, request, (audit_id, audit.as_deref()));
+        let answering = answer(&self.0, arrived, request, (audit_id, audit.as_deref()));
         let answered = AssertUnwindSafe(answering.instrument(span)).catch_unwind().await;
         let refused = |status: Status| {
             let mut response = reply::status(&status, negotiation::accept_for_errors(&headers));
@@ -275,7 +275,7 @@ impl Handlers {
         }
         let response = reply::compress(&headers, response).await;
         drop(inflight);
-        measure::end(measurement, response)
+        measure::end(measurement, &api.requests, resource, response)
     }
 }
 
@@ -292,12 +292,12 @@ struct Arrived<'a> {
 }
 
 async fn answer(
-    handlers: &Handlers,
+    connection: &Connection,
     arrived: Arrived<'_>,
     mut request: Request,
     (audit_id, audit): (AuditId, Option<&AuditRequest>),
 ) -> Result<Response, Status> {
-    let Handlers { api, caller } = handlers;
+    let Connection { api, caller } = connection;
     let Arrived { info, headers, .. } = arrived;
     record_span(info);
     let authenticated = match caller {
@@ -427,9 +427,8 @@ async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Resul
     }
     if info.verb == "watch" && websocket::is_wanted(headers) {
         let upgrade = request.extensions_mut().remove();
-        let measurement: Option<Arc<Measurement>> = request.extensions_mut().remove();
         let answer = Box::pin(objects::serve(api, &asked, request.into_body())).await?;
-        return websocket::carry(headers, upgrade, answer, measurement);
+        return websocket::carry(headers, upgrade, answer);
     }
     objects::serve(api, &asked, request.into_body()).await
 }

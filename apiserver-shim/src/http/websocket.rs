@@ -2,8 +2,6 @@
 //! in protobuf and text for others. (WebSockets of
 //! exec and similar subresources are the executor's; `node_proxy` copies their bytes.)
 
-use std::sync::Arc;
-
 use bytes::Buf;
 use futures::{SinkExt, StreamExt};
 use http::header::{
@@ -21,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::body::{Body, Response, empty};
-use super::measure::Measurement;
+use super::connection_guards::ConnectionGuards;
 use super::messages;
 use crate::auth::authentication::WEBSOCKET_TOKEN;
 
@@ -39,7 +37,6 @@ pub(super) fn carry(
     headers: &HeaderMap,
     upgrade: Option<OnUpgrade>,
     watch: Response,
-    measurement: Option<Arc<Measurement>>,
 ) -> Result<Response, Status> {
     let (Some(key), Some(upgrade)) = (headers.get(SEC_WEBSOCKET_KEY), upgrade) else {
         return Err(status::bad_request("the WebSocket handshake is not complete"));
@@ -59,12 +56,13 @@ pub(super) fn carry(
     }
     let binary = watch.headers().get(CONTENT_TYPE).is_some_and(|ty| ty == messages::STREAM_TYPE);
     let body = watch.into_body();
+    let guards = ConnectionGuards::of_upgrade(&mut response);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         if let Err(error) = run(upgraded, body, binary).await {
             tracing::debug!(%error, "websocket watch ended");
         }
-        drop(measurement);
+        drop(guards);
     });
     Ok(response)
 }

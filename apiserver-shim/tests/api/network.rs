@@ -1,8 +1,9 @@
 //! The HTTPS server: TLS, HTTP/1.1 and HTTP/2, oversized bodies, and streams to a node.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use apiserver_shim::auth::audit::{AuditMode, AuditOptions, Policy};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;
@@ -109,6 +110,51 @@ async fn answer(
     Ok(response.body(Full::new(Bytes::new())).unwrap())
 }
 
+/// The upgraded connection of an exec.
+async fn exec(server: &Server, path: &str) -> TokioIo<hyper::upgrade::Upgraded> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(connect(server).await)).await.unwrap();
+    tokio::spawn(async move { connection.with_upgrades().await });
+    let request = http::Request::post(path)
+        .header("Host", "x")
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "SPDY/3.1")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let mut answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 101);
+    TokioIo::new(hyper::upgrade::on(&mut answer).await.unwrap())
+}
+
+#[tokio::test]
+async fn an_exec_is_audited_until_its_connection_ends() {
+    let file = tempfile::tempdir().unwrap();
+    let path = file.path().join("audit.log");
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n\
+                  - {level: Metadata, resources: [{group: \"\", resources: [pods/exec]}]}";
+    let policy = Policy::parse(policy.as_bytes()).unwrap();
+    let audit = AuditOptions { policy, path: path.clone(), mode: AuditMode::Blocking };
+    let server = Server::start_with(Some(audit)).await;
+    let stages = async || -> Vec<String> {
+        server.service().api().audit.as_ref().unwrap().flush().await;
+        let events = std::fs::read_to_string(&path).unwrap();
+        let event = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        events.lines().map(|line| event(line)["stage"].as_str().unwrap().to_owned()).collect()
+    };
+    let pod = r#"{"metadata":{"name":"p"},"spec":{"nodeName":"n1","containers":[{"name":"c","image":"i"}]}}"#;
+    assert!(server.ask("POST /api/v1/namespaces/default/pods", pod).await.starts_with("201 "));
+    server.handle.node_endpoints().set("n1", &fake_node(&server).await);
+    let stream = exec(&server, "/api/v1/namespaces/default/pods/p/exec?command=sh&stdin=true").await;
+    assert_eq!(stages().await, ["ResponseStarted"]);
+    drop(stream);
+    let complete = async {
+        while stages().await != ["ResponseStarted", "ResponseComplete"] {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), complete).await.unwrap();
+}
+
 #[tokio::test]
 async fn logs_and_exec_reach_the_node() {
     let server = Server::start().await;
@@ -127,18 +173,7 @@ async fn logs_and_exec_reach_the_node() {
             .contains("container z is not valid for pod p")
     );
 
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(connect(&server).await)).await.unwrap();
-    tokio::spawn(async move { connection.with_upgrades().await });
-    let exec = http::Request::post(format!("{P}/p/exec?command=sh&stdin=true&stdout=true"))
-        .header("Host", "x")
-        .header("Connection", "Upgrade")
-        .header("Upgrade", "SPDY/3.1")
-        .body(Empty::<Bytes>::new())
-        .unwrap();
-    let mut answer = sender.send_request(exec).await.unwrap();
-    assert_eq!(answer.status(), 101);
-    let mut stream = TokioIo::new(hyper::upgrade::on(&mut answer).await.unwrap());
+    let mut stream = exec(&server, &format!("{P}/p/exec?command=sh&stdin=true&stdout=true")).await;
     stream.write_all(b"abcde").await.unwrap();
     let mut back = [0; 5];
     stream.read_exact(&mut back).await.unwrap();

@@ -24,6 +24,7 @@ use transport::tls::unverified_client_config;
 
 use super::streams::admit_connect;
 use crate::http::body::{BoxError, Request, Response, empty, stream};
+use crate::http::connection_guards::ConnectionGuards;
 use crate::http::node_proxy::without_token;
 use crate::http::objects::ResourceRequest;
 use crate::http::reply;
@@ -188,9 +189,12 @@ fn pass_back(mut answer: http::Response<Incoming>, upgraded: Option<OnUpgrade>) 
     match upgraded.filter(|_| switches) {
         Some(ours) => {
             let theirs = hyper::upgrade::on(&mut answer);
+            let guards = ConnectionGuards::of_upgrade(&mut response);
             tokio::spawn(async move {
                 let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) else { return };
                 relay(TokioIo::new(ours), TokioIo::new(theirs)).await;
+                // The request ends with the connection.
+                drop(guards);
             });
         }
         None => {
