@@ -35,7 +35,7 @@ pub use cache::{
 pub use conditions::{Condition, condition, equal_ignoring_empty, remove_condition, set_condition};
 pub use controller::{Controller, Keys, Registration};
 pub use disruption::Disruption;
-pub use plan::{Action, Change, CreationEvents, EventRecord, Plan, Propagation, Target};
+pub use plan::{Action, Change, CreationEvents, EventRecord, EventSource, Plan, Propagation, Target};
 
 use shim_model::resource::GroupResource;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::json;
-use shim_core::controllers::{EventRecord, Target, served};
+use shim_core::controllers::{EventRecord, EventSource, Target, served};
 use shim_core::kinds::Subresource;
 use shim_core::rows::Key;
 use shim_model::object::{Header, Parts, StoredObject};
@@ -105,7 +105,7 @@ impl Writer {
     fn write(&mut self, mut record: EventRecord, writes: &mut JoinSet<()>) {
         let now = wall_clock();
         let combined = is_combined(&self.known, &record, now);
-        let (pipeline, context) = (self.pipeline.clone(), context(record.component));
+        let (pipeline, context) = (self.pipeline.clone(), context(&record.source));
         // Resources that are no longer served get no Events.
         let catalog = pipeline.registry().catalog();
         let Some(resource) = catalog.named(&record.about.resource).cloned() else { return };
@@ -137,10 +137,10 @@ impl Writer {
 
 /// Each component records Events under its own identity. Events of component `kubelet` are the scheduler's: it emits them
 /// for Pods that a node must refuse.
-fn context(component: &str) -> RequestContext {
-    let identity = match component {
-        shim_core::scheduler::NAME | "kubelet" => Identity::scheduler(),
-        controller => Identity::controller(controller).untracked(),
+fn context(source: &EventSource) -> RequestContext {
+    let identity = match source {
+        EventSource::Scheduler(_) | EventSource::Component("kubelet") => Identity::scheduler(),
+        EventSource::Component(controller) => Identity::controller(controller).untracked(),
     };
     identity.context("create")
 }
@@ -220,9 +220,9 @@ fn event(resource: &Resource, record: &EventRecord, now: Instant, count: i64) ->
         last_timestamp: &time,
         message: &record.message,
         reason: record.reason,
-        reporting_component: record.component,
+        reporting_component: record.source.name(),
         reporting_instance: "",
-        source: Source { component: record.component },
+        source: Source { component: record.source.name() },
         kind_of_event: if record.warning { "Warning" } else { "Normal" },
     };
     let mut bytes = BEFORE_METADATA.to_vec();

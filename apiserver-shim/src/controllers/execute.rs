@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use shim_core::controllers::{
-    Action, Change, CreationEvents, EventRecord, Plan, Propagation, Refusal, Target,
+    Action, Change, CreationEvents, EventRecord, EventSource, Plan, Propagation, Refusal, Target,
 };
 use shim_core::kinds::Subresource;
 use shim_core::rows::Key;
@@ -112,7 +112,8 @@ fn record_creation(
         Ok(None) => return,
         Err(status) => (true, "FailedCreate", format!("Error creating: {}", status.message)),
     };
-    events.record(EventRecord { about: about.clone(), warning, reason, message, component });
+    let source = EventSource::Component(component);
+    events.record(EventRecord { about: about.clone(), warning, reason, message, source });
 }
 
 /// Carries out one action. Returns the name and revision of the written object, or `None` if nothing was written.

@@ -134,7 +134,8 @@ impl Worker {
             return;
         }
         // Evictions and what else goes wrong or leaves, in the words of their Events.
-        let tells = |event: &&EventRecord| event.warning || event.component == TaintEvictionController::NAME;
+        let tells =
+            |event: &&EventRecord| event.warning || event.source.name() == TaintEvictionController::NAME;
         for event in plan.events.iter().filter(tells) {
             tracing::info!(controller = self.controller.name, %key, reason = event.reason, "{}", event.message);
         }

@@ -42,6 +42,12 @@ async fn each_profile_schedules_the_pods_of_its_name() {
     create(&cluster, "careless", json!({"nodeSelector": elsewhere, "schedulerName": "careless"})).await;
     create(&cluster, "theirs", json!({"schedulerName": "theirs"})).await;
     cluster.until("the second profile places its Pod", |c| c.running() == 1).await;
+    let sources = |c: &Cluster| -> Vec<String> {
+        let events = c.list("", "events");
+        let scheduled = events.iter().filter(|event| event["reason"] == "Scheduled");
+        scheduled.map(|event| event["reportingComponent"].as_str().unwrap_or("").to_owned()).collect()
+    };
+    cluster.until("its Event names the profile", |c| sources(c) == ["careless"]).await;
     cluster.until("the first explains its refusal", |c| waits(c, "default").contains("node affinity")).await;
     assert_eq!(waits(&cluster, "theirs"), "");
     cluster.audited().await;

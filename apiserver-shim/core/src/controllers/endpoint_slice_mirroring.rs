@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use shim_model::{access, object::Header};
 
 use super::{
-    Action, Change, Controller, EventRecord, Input, Keys, ObjectChange, ObjectName, Plan, Propagation,
-    Target, View, served,
+    Action, Change, Controller, EventRecord, EventSource, Input, Keys, ObjectChange, ObjectName, Plan,
+    Propagation, Target, View, served,
     service_backends::{MANAGED_BY_LABEL, SERVICE_NAME_LABEL, TRIGGER_TIME_ANNOTATION},
 };
 use crate::rows::{LabelSelector, Service, controller_reference};
@@ -163,7 +163,7 @@ fn plan(endpoints: &Mirrored<'_>, found: Vec<Found<'_>>) -> Plan {
                 groups::ADDRESSES_MAX,
                 wanted.skipped
             ),
-            component: COMPONENT,
+            source: EventSource::Component(COMPONENT),
         });
     }
     let mut by_key: BTreeMap<GroupKey, Vec<Found<'_>>> = BTreeMap::new();

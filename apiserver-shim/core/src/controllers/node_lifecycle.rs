@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use shim_model::access;
 
 use super::{
-    Action, Change, Controller, EventRecord, Input, Keys, ObjectChange, ObjectName, Plan, Target, View,
-    condition, served,
+    Action, Change, Controller, EventRecord, EventSource, Input, Keys, ObjectChange, ObjectName, Plan,
+    Target, View, condition, served,
 };
 use crate::rows::{Key, Node, ObjectView, Pod, Seconds, Taint, TaintEffect, rfc3339};
 
@@ -130,7 +130,7 @@ fn mark_not_ready(pod: &Pod, now: Seconds) -> Plan {
         warning: true,
         reason: "NodeNotReady",
         message: "Node is not ready".to_owned(),
-        component: COMPONENT,
+        source: EventSource::Component(COMPONENT),
     });
     plan
 }

@@ -97,7 +97,26 @@ pub struct EventRecord {
     pub warning: bool,
     pub reason: &'static str,
     pub message: String,
-    pub component: &'static str,
+    pub source: EventSource,
+}
+
+/// The component that an Event names as its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventSource {
+    /// A controller, or `kubelet`.
+    Component(&'static str),
+    /// The scheduler, under the name of a profile; `None` is the default scheduler's.
+    Scheduler(Option<Box<str>>),
+}
+
+impl EventSource {
+    /// `reportingController` of the Event.
+    pub fn name(&self) -> &str {
+        match self {
+            EventSource::Component(name) => name,
+            EventSource::Scheduler(profile) => profile.as_deref().unwrap_or(crate::scheduler::NAME),
+        }
+    }
 }
 
 /// An idempotent edit.

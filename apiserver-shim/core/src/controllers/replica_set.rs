@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use shim_model::{access, object::Header};
 
 use super::{
-    Action, Change, Condition, Controller, CreationEvents, EventRecord, Input, Keys, ObjectChange,
-    ObjectName, Plan, Propagation, Refusal, Target, View, condition, remove_condition, served, set_condition,
+    Action, Change, Condition, Controller, CreationEvents, EventRecord, EventSource, Input, Keys,
+    ObjectChange, ObjectName, Plan, Propagation, Refusal, Target, View, condition, remove_condition, served,
+    set_condition,
 };
 use crate::rows::{Pod, ReplicaSet, Seconds, controller_reference};
 
@@ -198,7 +199,7 @@ fn shrink(snapshot: &Snapshot<'_>, active: &[&Pod], excess: usize, plan: &mut Pl
             warning: false,
             reason: "SuccessfulDelete",
             message: format!("Deleted pod: {}", pod.header().name),
-            component: COMPONENT,
+            source: EventSource::Component(COMPONENT),
         });
         plan.actions.push(Action::Delete {
             target,

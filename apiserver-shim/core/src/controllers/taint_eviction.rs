@@ -3,8 +3,8 @@
 use shim_model::access;
 
 use super::{
-    Action, Controller, Disruption, EventRecord, Input, Keys, ObjectChange, ObjectName, Plan, Propagation,
-    Target, View, condition, served,
+    Action, Controller, Disruption, EventRecord, EventSource, Input, Keys, ObjectChange, ObjectName, Plan,
+    Propagation, Target, View, condition, served,
 };
 use crate::{
     rows::{Key, Node, ObjectView, Pod, Seconds, TaintEffect, seconds},
@@ -57,7 +57,7 @@ impl Controller for TaintEvictionController {
                     warning: false,
                     reason: "TaintManagerEviction",
                     message: format!("Marking for deletion Pod {}", target.key),
-                    component: Self::NAME,
+                    source: EventSource::Component(Self::NAME),
                 });
                 plan.actions.push(DISRUPTION.action(target.clone(), view.now));
                 plan.actions.push(Action::Delete {

@@ -15,7 +15,7 @@ fn an_encoded_event_equals_the_parsed_one() {
         warning: true,
         reason: "Scheduled",
         message: "a \"message\"\n".into(),
-        component: "default-scheduler",
+        source: EventSource::Scheduler(None),
     };
     let (event, name) = event(&definition("", "pods"), &record, Instant(1_700_000_000_000_000), 3);
     assert_eq!(StoredObject::parse(event.bytes.clone()).unwrap(), event);
@@ -32,7 +32,8 @@ fn messages_that_always_differ_share_an_event() {
     let mut known = BTreeMap::new();
     let record = |reason: &'static str, message: &str| {
         let about = Target { resource: served("", "pods"), key: key.clone(), uid: "u-1".into() };
-        EventRecord { about, warning: true, reason, message: message.to_owned(), component: "controller" }
+        let source = EventSource::Component("controller");
+        EventRecord { about, warning: true, reason, message: message.to_owned(), source }
     };
     let mut tell = |reason: &'static str, message: &str, now: Instant| {
         let record = record(reason, message);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{COMPONENT, Snapshot, max_surge, target};
 use crate::{
-    controllers::{Action, Change, EventRecord, Plan, Propagation, Target, served},
+    controllers::{Action, Change, EventRecord, EventSource, Plan, Propagation, Target, served},
     rows::{Deployment, ReplicaSet, Seconds, controlled_by, controller_reference},
 };
 
@@ -162,7 +162,7 @@ impl<'a> Working<'a> {
             warning: false,
             reason: "ScalingReplicaSet",
             message,
-            component: COMPONENT,
+            source: EventSource::Component(COMPONENT),
         });
     }
 

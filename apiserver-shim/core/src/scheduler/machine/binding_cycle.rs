@@ -8,9 +8,9 @@ use kernel_model::{task::TaskState, time::Time};
 use super::launching::Launched;
 use super::status_updates::InflightWrite;
 use super::{BindOutcome, BindWrite, CallOutcome, SchedulerMachine, Send, Write, WriteFailure};
-use crate::controllers::{EventRecord, Target, served};
+use crate::controllers::{EventRecord, EventSource, Target, served};
 use crate::rows::Pod;
-use crate::scheduler::{TaskPhase, with_status};
+use crate::scheduler::{Scheduler, TaskPhase, with_status};
 
 /// Up to this number bindings are written immediately; waiting would gain nothing.
 const BINDINGS_FEW: usize = 8;
@@ -111,7 +111,7 @@ impl SchedulerMachine {
             }
         };
         let write = BindWrite {
-            event: scheduled(&row, &pod.node),
+            event: scheduled(&self.scheduler, &row, &pod.node),
             pod: row,
             with_status: merged.is_some(),
             bound: merged.unwrap_or(pod.bound),
@@ -146,7 +146,7 @@ impl SchedulerMachine {
                 state.reported_reason = None;
                 self.queue.remove(uid);
                 if !with_event {
-                    let event = scheduled(&state.row, &node);
+                    let event = scheduled(&self.scheduler, &state.row, &node);
                     self.out.send.push(Send::Report(event));
                 }
                 self.journal.clear_intent(uid);
@@ -176,9 +176,15 @@ impl SchedulerMachine {
 }
 
 /// The Event for a binding.
-fn scheduled(row: &Pod, node: &str) -> EventRecord {
+fn scheduled(scheduler: &Scheduler, row: &Pod, node: &str) -> EventRecord {
     let about = Target::of(served("", "pods"), row.header());
     let message = format!("Successfully assigned {} to {node}", about.key);
-    let component = crate::scheduler::NAME;
-    EventRecord { about, warning: false, reason: "Scheduled", message, component }
+    let source = event_source(scheduler, row);
+    EventRecord { about, warning: false, reason: "Scheduled", message, source }
+}
+
+/// The source of an Event about a Pod: its profile. A Pod that a client has bound may have none.
+pub(super) fn event_source(scheduler: &Scheduler, row: &Pod) -> EventSource {
+    let own = row.scheduler_name.as_ref().filter(|name| scheduler.profiles().find(name).is_some());
+    EventSource::Scheduler(own.cloned())
 }

@@ -130,7 +130,7 @@ pub enum NodeOutcome {
     WithoutCidr(String),
     /// The Node was removed and its Pod CIDR released.
     Removed,
-    /// The store is unavailable.
+    /// The store is unavailable, or the write was refused.
     Failed,
 }
 

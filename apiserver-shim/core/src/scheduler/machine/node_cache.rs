@@ -1,5 +1,5 @@
 //! Agents and their Nodes. A Node is created when its agent registers and removed when the agent is removed. Each is
-//! written only on change, at most once per second, with a limit on concurrent writes.
+//! written only on change, at most once per second and less often after failures, with a limit on concurrent writes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -22,12 +22,15 @@ use super::node_projection::{
     node_name, ports,
 };
 use super::{NodeOutcome, NodeWrite, SchedulerMachine, Send, Write};
-use crate::controllers::{EventRecord, Target, served};
+use crate::controllers::{EventRecord, EventSource, Target, served};
 use crate::rows::{Key, Node};
 use crate::scheduler::{Held, NodeCapacity};
 
 /// Minimum interval between two writes of one Node.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// After so many failed writes in a row the interval, which doubles with each, stays: about a minute. A write may fail for
+/// good, if validation refuses what an agent reports.
+const DOUBLINGS_MAX: u32 = 6;
 /// Concurrent Node writes; they share the store's group commits.
 const WRITES_MAX: usize = 128;
 
@@ -46,6 +49,8 @@ pub(super) struct NodeCache {
     dirty: BTreeSet<Box<str>>,
     writing: BTreeSet<Box<str>>,
     written_at: BTreeMap<Box<str>, Time>,
+    /// Failed writes of each Node since the last that succeeded.
+    failures: BTreeMap<Box<str>, u32>,
     /// Nodes without a Pod CIDR because none is free; retried when one is released.
     without_cidr: BTreeSet<Box<str>>,
 }
@@ -59,6 +64,12 @@ impl NodeCache {
     /// The agent of a Node.
     pub fn agent_of(&self, node: &str) -> Option<&AgentId> {
         self.agent_of.get(node)
+    }
+
+    /// Whether the interval since the Node's last write is over.
+    fn may_be_written(&self, name: &str, now: Time) -> bool {
+        let failures = self.failures.get(name).map_or(0, |count| (*count).min(DOUBLINGS_MAX));
+        self.written_at.get(name).is_none_or(|at| now >= *at + WRITE_EVERY * 2u32.pow(failures))
     }
 
     /// Whether any Node is to be written.
@@ -185,7 +196,7 @@ impl SchedulerMachine {
             .dirty
             .iter()
             .filter(|n| !self.nodes.writing.contains(*n))
-            .filter(|n| self.nodes.written_at.get(*n).is_none_or(|at| now >= *at + WRITE_EVERY))
+            .filter(|n| self.nodes.may_be_written(n, now))
             .take(WRITES_MAX.saturating_sub(self.nodes.writing.len()))
             .cloned()
             .collect();
@@ -229,6 +240,10 @@ impl SchedulerMachine {
 impl SchedulerMachine {
     pub(super) fn node_written(&mut self, name: Box<str>, outcome: NodeOutcome) {
         self.nodes.writing.remove(&name);
+        match outcome {
+            NodeOutcome::Failed => *self.nodes.failures.entry(name.clone()).or_default() += 1,
+            _ => drop(self.nodes.failures.remove(&name)),
+        }
         match outcome {
             NodeOutcome::Written => drop(self.nodes.without_cidr.remove(&name)),
             NodeOutcome::WithoutCidr(why) => {
@@ -298,7 +313,7 @@ fn registered(name: &str) -> EventRecord {
         warning: false,
         reason: "RegisteredNode",
         message: format!("Node {name} event: the kernel has an agent for it"),
-        component: "node-controller",
+        source: EventSource::Component("node-controller"),
     }
 }
 
@@ -309,6 +324,6 @@ fn cidr_not_available(name: &str, why: &str) -> EventRecord {
         warning: false,
         reason: "CIDRNotAvailable",
         message: format!("Node {name} status is now: CIDRNotAvailable: {why}"),
-        component: "cidrAllocator",
+        source: EventSource::Component("cidrAllocator"),
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::status_updates::InflightWrite;
 use super::{PodEdit, SchedulerMachine, Send, StatusWrite, Write};
-use crate::controllers::{EventRecord, Target, served};
+use crate::controllers::{EventRecord, EventSource, Target, served};
 use crate::rows::{Phase, Pod};
 use crate::scheduler::{PendingPod, TaskPhase, plugins::node_admission};
 
@@ -75,7 +75,7 @@ impl SchedulerMachine {
             warning: true,
             reason: event_reason(&refusal.reason),
             message: refusal.message.clone(),
-            component: "kubelet",
+            source: EventSource::Component("kubelet"),
         }));
         let end = PodEdit::End {
             succeeded: false,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kernel_model::ids::AgentId;
 
+use super::binding_cycle::event_source;
 use super::launching::NO_OFFER_AFTER;
 use super::{SchedulerMachine, Send, Write};
 use crate::controllers::{EventRecord, Target, served};
@@ -54,7 +55,7 @@ impl SchedulerMachine {
             warning: true,
             reason: if bound { "FailedLaunch" } else { "FailedScheduling" },
             message: message.clone(),
-            component: crate::scheduler::NAME,
+            source: event_source(&self.scheduler, &state.row),
         }));
         if !bound {
             self.out.persist.push(Write::Condition { key, message });

@@ -1,5 +1,7 @@
 //! What the scheduler tells executors, and what it knows of them after a restart.
 
+use kernel_model::operator::Event as ClusterEvent;
+
 use super::*;
 
 fn node(status: &Value) -> Event {
@@ -53,4 +55,45 @@ fn a_condition_of_a_readiness_gate_is_sent_to_the_executor() {
     assert_eq!(messages("ex.test/g", "False"), 1);
     assert_eq!(messages("ex.test/g", "False"), 0, "nothing changed");
     assert_eq!(messages("ex.test/g", "True"), 1);
+}
+
+/// A Node that validation refuses must not be written each second for ever.
+#[test]
+fn a_node_whose_writes_fail_is_written_ever_less_often() {
+    let mut f = Fixture::new();
+    let written = |f: &mut Fixture| {
+        let effects = f.machine.step(f.now, Event::Tick);
+        effects
+            .persist
+            .iter()
+            .filter(|write| matches!(write, Write::Node(node) if node.name() == "n0"))
+            .count()
+    };
+    let report = |f: &mut Fixture, outcome| {
+        drop(f.machine.step(f.now, Event::NodeWritten { name: "n0".into(), outcome }));
+    };
+    // The first write is under way since the subscription.
+    report(&mut f, NodeOutcome::Failed);
+    let mut intervals = Vec::new();
+    for _ in 0..9 {
+        let mut seconds = 0;
+        while written(&mut f) == 0 {
+            f.now = f.now + Duration::from_secs(1);
+            seconds += 1;
+        }
+        intervals.push(seconds);
+        report(&mut f, NodeOutcome::Failed);
+    }
+    assert_eq!(intervals[1..], [4, 8, 16, 32, 64, 64, 64, 64]);
+    f.now = f.now + Duration::from_secs(64);
+    assert_eq!(written(&mut f), 1);
+    report(&mut f, NodeOutcome::Written);
+    drop(f.machine.step(f.now, Event::Cluster(ClusterEvent::AgentUpdated { agent: busy_agent() })));
+    f.now = f.now + Duration::from_secs(1);
+    assert_eq!(written(&mut f), 1, "a success ends it");
+}
+
+/// The agent with a change that its Node shows.
+fn busy_agent() -> AgentSnapshot {
+    AgentSnapshot { total: "cpus:8;mem:4096;disk:1024".parse().unwrap(), ..agent(AGENT, "n0") }
 }
