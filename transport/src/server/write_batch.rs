@@ -1,6 +1,9 @@
 //! Coalesces the writes of an HTTP/2 connection. hyper flushes after every frame of at most 16 KiB. Here the frames of one
 //! poll of the connection's task become one write. If they are few, the flush also waits until the tasks that are ready to
 //! run have run: ten watches on one connection are often served right after each other. No timer is involved.
+//!
+//! Waiting costs one more poll of the task, and often the wake-up of an idle thread. A connection on which it brings nothing,
+//! such as one with a request at a time, stops waiting, and tries it again now and then.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -20,6 +23,12 @@ const BATCH_BYTES_ENOUGH: usize = 16 * 1024;
 const COPY_BYTES: usize = 2048;
 /// Slices per vectored write.
 const SLICES_MAX: usize = BATCH_BYTES_MAX / COPY_BYTES;
+/// After so many flushes in a row that waited for nothing, a connection stops waiting. One watch among ten may well have an
+/// event of its own a few times in a row.
+const VAIN_WAITS_MAX: u32 = 4;
+/// Then every so many flushes one waits, so that a connection that gets busy is noticed: the cost of waiting becomes a
+/// sixteenth.
+const WAIT_EVERY: u32 = 16;
 /// Empty batches kept per thread, so that the next connection's batch is in the CPU's cache.
 const SPARE_MAX: usize = 4;
 
@@ -38,11 +47,29 @@ pub(super) struct WriteBatch<S> {
     added: bool,
     /// Whether data was added since the last flush; if not, the flush is the last one of its poll.
     unflushed: bool,
+    /// The size of the batch when a flush first waited; 0 if none does.
+    waited_at: usize,
+    /// Flushes in a row that waited for nothing.
+    vain_waits: u32,
+    /// Flushes that did not wait since then.
+    unwaited: u32,
+    /// Whether a batch was written during this poll without waiting.
+    hasty: bool,
 }
 
 impl<S: AsyncWrite + Unpin> WriteBatch<S> {
     pub(super) fn new(stream: S) -> Self {
-        WriteBatch { stream, batch: Vec::new(), written: 0, added: false, unflushed: false }
+        WriteBatch {
+            stream,
+            batch: Vec::new(),
+            written: 0,
+            added: false,
+            unflushed: false,
+            waited_at: 0,
+            vain_waits: 0,
+            unwaited: 0,
+            hasty: false,
+        }
     }
 
     /// Writes the batch to the stream.
@@ -59,16 +86,41 @@ impl<S: AsyncWrite + Unpin> WriteBatch<S> {
             }
             self.written += count;
         }
+        let waited_at = std::mem::take(&mut self.waited_at);
+        if self.batch.len() > waited_at && waited_at > 0 {
+            self.vain_waits = 0;
+        } else if waited_at > 0 {
+            self.vain_waits = self.vain_waits.saturating_add(1);
+        }
         // Most connections are idle most of the time: release the buffer.
         give_back(std::mem::take(&mut self.batch));
         (self.written, self.added) = (0, false);
         Poll::Ready(Ok(()))
     }
 
+    /// Whether a flush waits for what the tasks that are ready to run may add.
+    fn waits(&mut self) -> bool {
+        if self.waited_at == 0 && self.vain_waits >= VAIN_WAITS_MAX {
+            self.unwaited = (self.unwaited + 1) % WAIT_EVERY;
+            if self.unwaited != 0 {
+                self.hasty = true;
+                return false;
+            }
+        }
+        if self.waited_at == 0 {
+            self.waited_at = self.batch.len();
+        }
+        true
+    }
+
     /// Makes room for `bytes`; a write larger than a batch becomes a batch of its own.
     fn make_room(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<io::Result<()>> {
         if !self.batch.is_empty() && self.batch.len() + bytes > BATCH_BYTES_MAX {
             ready!(self.drain(cx))?;
+        }
+        if std::mem::take(&mut self.hasty) {
+            // More frames of the same poll.
+            self.vain_waits = 0;
         }
         (self.added, self.unflushed) = (true, true);
         if self.batch.capacity() == 0 {
@@ -85,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WriteBatch<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // Each poll of the connection's task begins by reading.
-        self.added = false;
+        (self.added, self.hasty) = (false, false);
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
@@ -116,7 +168,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteBatch<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let last = !std::mem::take(&mut self.unflushed);
-        if self.added && !(last && self.batch.len() >= BATCH_BYTES_ENOUGH) {
+        if self.added && !(last && self.batch.len() >= BATCH_BYTES_ENOUGH) && self.waits() {
             // Queue behind every task that is ready now. This ends: each poll but the last adds something, and a batch is
             // bounded.
             cx.waker().wake_by_ref();

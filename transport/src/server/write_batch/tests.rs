@@ -110,3 +110,36 @@ async fn a_slow_reader_receives_everything() {
     stream.shutdown().await.unwrap();
     assert_eq!(*sink.bytes.lock().unwrap(), b"slow and the end");
 }
+
+#[tokio::test]
+async fn a_connection_with_one_request_at_a_time_does_not_wait() {
+    let sink = Sink::default();
+    let mut stream = WriteBatch::new(sink.clone());
+    let mut polls = Vec::new();
+    for _ in 0..40 {
+        let before = sink.writes.lock().unwrap().len();
+        // One poll writes the response; a second one only if the flush waits.
+        let mut frame = Some(b"response");
+        let mut count = 0;
+        poll_fn(|cx| {
+            count += 1;
+            let mut room = [0; 8];
+            assert!(Pin::new(&mut stream).poll_read(cx, &mut ReadBuf::new(&mut room)).is_pending());
+            if let Some(frame) = frame.take() {
+                assert!(Pin::new(&mut stream).poll_write(cx, frame).is_ready());
+            }
+            assert!(Pin::new(&mut stream).poll_flush(cx).is_ready());
+            if sink.writes.lock().unwrap().len() > before { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        polls.push(count);
+    }
+    assert_eq!(polls.iter().take_while(|count| **count == 2).count(), VAIN_WAITS_MAX as usize);
+    let later = &polls[VAIN_WAITS_MAX as usize..];
+    assert_eq!(later.iter().filter(|count| **count == 2).count(), later.len() / WAIT_EVERY as usize);
+    // Once frames follow each other, they are one write again.
+    sink.writes.lock().unwrap().clear();
+    turns(&mut stream, &[&[b"one ", b"two "], &[b"three "]]).await;
+    turns(&mut stream, &[&[b"four "], &[b"five "]]).await;
+    assert_eq!(*sink.writes.lock().unwrap(), [4, 10, 10]);
+}
