@@ -13,15 +13,12 @@ pub struct Arguments {
 /// Builds in release and runs the bench program.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     prerequisites::for_building()?;
-    command::run(&mut command::cargo(&["build", "--release", "--package", "catamaran", "--package", "e2e"]))?;
-    command::run(&mut command::cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "kernel-core",
-        "--example",
-        "offer_cycle",
-    ]))?;
+    // One selection: third-party crates get the features that `up` builds them with, and are not compiled once more. The
+    // example alone would select fewer.
+    let mut build = command::cargo(&["build", "--release", "--bins", "--example", "offer_cycle"]);
+    command::run(
+        build.args(["catamaran", "e2e", "kernel-core"].iter().flat_map(|name| ["--package", *name])),
+    )?;
     let target = command::target_directory()?.join("release");
     let mut bench = std::process::Command::new(target.join("catamaran-bench"));
     bench.arg("table").arg("--binary").arg(target.join("catamaran"));

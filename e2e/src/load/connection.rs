@@ -13,6 +13,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::kubeconfig::Access;
 
+/// The type of the body of a PATCH.
+const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
+
 /// How often a request is tried again after 429 (too many requests).
 const RETRIES_MAX: u32 = 100;
 
@@ -70,12 +73,14 @@ impl Connection {
         path: &str,
         body: Bytes,
     ) -> anyhow::Result<Response<Incoming>> {
+        let is_patch = method == Method::PATCH;
         let mut request = Request::builder()
             .method(method)
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, "catamaran-bench");
         if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, "application/json");
+            request = request
+                .header(CONTENT_TYPE, if is_patch { STRATEGIC_MERGE_PATCH } else { "application/json" });
         }
         if let Some(token) = &self.access.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));

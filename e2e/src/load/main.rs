@@ -10,6 +10,7 @@ mod creating;
 mod fan_out;
 mod kubeconfig;
 mod measure;
+mod patching;
 mod reading;
 mod table;
 mod target;
@@ -40,6 +41,8 @@ enum Verb {
     Get(Load<reading::Reads>),
     /// List Pods repeatedly
     List(Load<reading::Reads>),
+    /// Patch Pods repeatedly
+    Patches(Load<patching::Patches>),
     /// Start servers, run all loads and print the results beside the targets
     Table(table::Table),
 }
@@ -98,6 +101,7 @@ fn main() -> anyhow::Result<()> {
             Verb::Fanout(load) => load.server.run(async |target| load.specific.run(target).await).await?,
             Verb::Get(load) => load.server.run(async |target| load.specific.get(target).await).await?,
             Verb::List(load) => load.server.run(async |target| load.specific.list(target).await).await?,
+            Verb::Patches(load) => load.server.run(async |target| load.specific.run(target).await).await?,
             Verb::Table(table) => return table.run().await,
         };
         println!("{line}");

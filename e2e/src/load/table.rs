@@ -16,6 +16,7 @@ use crate::binding::Bind;
 use crate::creating::Creates;
 use crate::fan_out::FanOut;
 use crate::measure::{self, rounded};
+use crate::patching::Patches;
 use crate::reading::Reads;
 use crate::target::Target;
 
@@ -56,7 +57,7 @@ pub struct Table {
 }
 
 /// The loads that need no nodes, in table order.
-const LOADS: [&str; 4] = ["creates", "get", "list", "fanout"];
+const LOADS: [&str; 5] = ["creates", "patches", "get", "list", "fanout"];
 
 impl Table {
     /// Runs all loads and prints the table.
@@ -133,6 +134,7 @@ impl Table {
         let reads = Reads { pods: 1_000, connections: 32, seconds: 5 };
         let line = match load {
             "creates" => Creates { pods: self.pods, connections: 32 }.run(target).await,
+            "patches" => Patches { patches: self.pods, pods: 1_000, connections: 32 }.run(target).await,
             "get" => reads.get(target).await,
             "list" => Reads { connections: 2, ..reads }.list(target).await,
             _ => {

@@ -92,6 +92,11 @@ const ROWS: &[Row] = &[
         ..row("  p99", "creates.p99_ms", "ms")
     },
     Row {
+        limit: "that of a create, and a parse of the stored object",
+        between: "the patch, defaults, validation, admission, ownership of fields",
+        ..row("server CPU per patch of a Pod", "patches.server_cpu_us_each", "µs")
+    },
+    Row {
         upstream: "≈ 244 (bind alone)",
         limit: "about 40,000 for both cores, client included",
         between: "two writes a Pod (create; binding with Event and status), each watched by all who follow Pods",
