@@ -3,10 +3,12 @@
 //! Each listed check is evaluated on each request. Most of upstream's other names (`poststarthook/…`) return 404,
 //! because nothing implements them.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use shim_core::controllers::served;
 use shim_core::kinds::rbac;
+use tokio::sync::Mutex;
 
 use super::body::Response;
 use super::{discovery, reply};
@@ -21,6 +23,8 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 enum Check {
     /// The process serves requests.
     Ping,
+    /// The log takes lines. If nobody reads the pipe that it goes to, requests hang as soon as they log something.
+    Log,
     /// The store answers. As upstream, the check is called `etcd`, whatever the backend.
     Store,
     /// The store takes writes, also of new objects.
@@ -35,16 +39,22 @@ impl Check {
     /// The checks of an endpoint, in output order.
     fn of(endpoint: &str) -> &'static [Check] {
         match endpoint {
-            "readyz" => {
-                &[Check::Ping, Check::Store, Check::StoreWrites, Check::WatchCaches, Check::DefaultRoles]
-            }
-            _ => &[Check::Ping, Check::Store, Check::DefaultRoles],
+            "readyz" => &[
+                Check::Ping,
+                Check::Log,
+                Check::Store,
+                Check::StoreWrites,
+                Check::WatchCaches,
+                Check::DefaultRoles,
+            ],
+            _ => &[Check::Ping, Check::Log, Check::Store, Check::DefaultRoles],
         }
     }
 
     fn name(self) -> &'static str {
         match self {
             Check::Ping => "ping",
+            Check::Log => "log",
             Check::Store => "etcd",
             Check::StoreWrites => "store-writes",
             Check::WatchCaches => "informer-sync",
@@ -55,6 +65,7 @@ impl Check {
     async fn holds(self, registry: &Registry) -> bool {
         match self {
             Check::Ping => true,
+            Check::Log => log_takes_lines(CHECK_TIMEOUT).await,
             Check::Store => {
                 let revision = tokio::time::timeout(CHECK_TIMEOUT, registry.store().current_revision()).await;
                 matches!(revision, Ok(Ok(_)))
@@ -68,6 +79,21 @@ impl Check {
             }
         }
     }
+}
+
+/// Whether standard error can be locked within this time. A blocked write holds the lock.
+async fn log_takes_lines(within: Duration) -> bool {
+    // The guard stays with the thread that waits, so that there is one such thread, however often this is called.
+    static WAITING: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
+    let locked = async {
+        let waiting = WAITING.clone().lock_owned().await;
+        let lock = move || {
+            drop(std::io::stderr().lock());
+            drop(waiting);
+        };
+        tokio::task::spawn_blocking(lock).await
+    };
+    matches!(tokio::time::timeout(within, locked).await, Ok(Ok(())))
 }
 
 /// Serves a health path; `None` for any other path.
@@ -117,5 +143,20 @@ async fn all(registry: &Registry, endpoint: &str, checks: &[Check], query: &Quer
         (true, _) => reply::text(500, format!("{lines}{endpoint} check failed\n")),
         (false, true) => reply::text(200, format!("{lines}{endpoint} check passed\n")),
         (false, false) => reply::text(200, "ok"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_log_that_nobody_reads_fails_its_check() {
+        const SHORT: Duration = Duration::from_millis(20);
+        let blocked = std::io::stderr().lock();
+        assert!(!log_takes_lines(SHORT).await);
+        assert!(!log_takes_lines(SHORT).await, "the first check still waits");
+        drop(blocked);
+        assert!(log_takes_lines(CHECK_TIMEOUT).await);
     }
 }

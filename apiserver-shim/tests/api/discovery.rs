@@ -16,7 +16,7 @@ async fn non_resource_paths() {
         GET /readyz/etcd
         GET /livez?exclude=ping
         GET /readyz?verbose
-        GET /livez?verbose&exclude=etcd&exclude=log
+        GET /livez?verbose&exclude=etcd&exclude=nope
         GET /readyz/poststarthook/rbac/bootstrap-roles
         GET /openapi/v3/apis/nope/v1
         "#;
@@ -37,16 +37,18 @@ async fn non_resource_paths() {
           200 ok
         GET /readyz?verbose
           200 [+]ping ok
+        [+]log ok
         [+]etcd ok
         [+]store-writes ok
         [+]informer-sync ok
         [+]poststarthook/rbac/bootstrap-roles ok
         readyz check passed
-        GET /livez?verbose&exclude=etcd&exclude=log
+        GET /livez?verbose&exclude=etcd&exclude=nope
           200 [+]ping ok
+        [+]log ok
         [+]etcd excluded: ok
         [+]poststarthook/rbac/bootstrap-roles ok
-        warn: some health checks cannot be excluded: no matches for "log"
+        warn: some health checks cannot be excluded: no matches for "nope"
         livez check passed
         GET /readyz/poststarthook/rbac/bootstrap-roles
           200 ok
