@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 
 use shim_model::field::FieldError;
 
@@ -149,6 +150,10 @@ impl Policy {
     pub fn of_labels(labels: &BTreeMap<String, String>, default: &Policy) -> (Policy, Vec<FieldError>) {
         let mut policy = *default;
         let mut errors = Vec::new();
+        let mut from = labels.range::<str, _>((Bound::Included(PREFIX), Bound::Unbounded));
+        if !from.next().is_some_and(|(label, _)| label.starts_with(PREFIX)) {
+            return (policy, errors);
+        }
         let enforce = read(labels, "enforce", &mut policy.enforce, Level::Restricted, &mut errors);
         read(labels, "audit", &mut policy.audit, Level::Privileged, &mut errors);
         let warn = read(labels, "warn", &mut policy.warn, Level::Privileged, &mut errors);

@@ -234,7 +234,7 @@ impl AdmissionPlugin for PodSecurity {
             }
         };
         if policy.0.is_privileged() && policy.1.is_empty() {
-            if is_pod {
+            if is_pod && context.audit.is_some() {
                 annotate(context, "enforce-policy", LevelVersion::PRIVILEGED.to_string());
             }
             return Ok(());
