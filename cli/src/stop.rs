@@ -16,18 +16,18 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::{console, node::NodeFiles, progress::Progress, runtime::Signals, server::Running};
 
 /// How often the progress is read.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often an unchanged progress is printed where it cannot be replaced.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How often an unchanged progress line is printed again if the output is not a terminal.
 const REPEAT_EVERY: Duration = Duration::from_secs(15);
-/// How many names a line has. The rest is counted.
+/// Maximum number of names per line; the others are only counted.
 const NAMES_MAX: usize = 8;
-/// How long an agent that answers nothing is waited for, and how long one may take to kill what is left.
+/// Time limit for an agent that does not answer, and for killing what still runs.
 const KILL_MAX: Duration = Duration::from_secs(20);
-/// How long a question to the agent may take: its longest write to disk on a busy machine.
+/// Timeout of a request to the agent: its longest write to disk on a busy machine.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// By how much each look extends systemd's limit of the stop: more than what follows the Pods may take.
+/// How much each poll extends systemd's time limit for the stop: more than the steps after the Pods' end may take.
 const EXTENSION_US: u32 = 90_000_000;
-/// How long a control plane may take: its clients' requests, its last writes.
+/// Time limit for the control plane: requests in progress and the last writes.
 const SERVER_MAX: Duration = Duration::from_secs(20);
 
 /// Stops the agent and everything it runs, reports whom it waits for, and leaves nothing on the machine. A second signal kills
@@ -49,25 +49,25 @@ pub async fn stop(agent: AgentHandle, files: &NodeFiles, signals: &mut Signals) 
             () = &mut ended => break,
             () = signals.wait() => {
                 display.note("killing everything that still runs");
-                // One that does not take it is given up below.
+                // An agent that does not accept it is given up below.
                 let _ = timeout(ANSWER_MAX, progress.shutdown_now()).await;
                 killed = true;
                 give_up_at = Instant::now() + KILL_MAX;
             }
-            () = sleep(LOOK_EVERY) => {
-                // This stop has its own bounds; systemd's is not for the grace periods of Pods.
+            () = sleep(POLL_INTERVAL) => {
+                // The stop has its own time limits; systemd's default is shorter than the grace periods of Pods may be.
                 tell_systemd(sd_notify::NotifyState::ExtendTimeoutUsec(EXTENSION_US));
                 if let Ok(Some((waits_for, left))) = timeout(ANSWER_MAX, progress.waits_for()).await {
-                    // From its deadline on the agent kills what runs: one that cannot must not keep this stop for ever.
+                    // After its deadline the agent kills what still runs. If it cannot, the stop must end nevertheless.
                     if !killed && !left.is_zero() {
                         give_up_at = Instant::now() + left + KILL_MAX;
                     }
                     let node = config.as_ref().and_then(StoppingNode::read);
-                    // Then the executor has stopped its Pods, and removes what they leave.
+                    // The executor has stopped its Pods and removes leftovers.
                     let over = node_stops && node.is_none();
                     node_stops |= node.is_some();
                     let waits_for = if over { StopProgress { resumed: Vec::new(), ..waits_for } } else { waits_for };
-                    // What ends in its grace period is not killed; the rest of the time is for what the executors do then.
+                    // Pods that end within their grace period are not killed; the executors clean up in the remaining time.
                     let grace = left.saturating_sub(STOP_MARGIN);
                     display.show(&Waiting::of(&waits_for, node.as_ref()), grace);
                 }
@@ -87,14 +87,14 @@ pub async fn stop(agent: AgentHandle, files: &NodeFiles, signals: &mut Signals) 
 /// Pods that are still being stopped, a second one ends the attempt.
 pub async fn clear(files: &NodeFiles, signals: &mut Signals) -> anyhow::Result<()> {
     if let Some(data) = files.root.parent() {
-        // Nothing, unless an agent was killed and this stop came before the next one had started.
+        // There is only something if an agent was killed and the next one had not started before this stop.
         let killed = kernel::agent::kill_orphans(&data.join("agent"));
         if killed > 0 {
             console::line(&format!("killed {killed} tasks that an earlier run had left"));
         }
     }
     kernel::agent::remove_empty_cgroups();
-    // Without a configuration no executor has ever run here.
+    // Without a configuration, no executor has run in this directory.
     let Ok(config) = files.read_config() else { return Ok(()) };
     let kill = Arc::new(AtomicBool::new(false));
     let (own, killed) = (config.clone(), Arc::clone(&kill));
@@ -111,7 +111,7 @@ pub async fn clear(files: &NodeFiles, signals: &mut Signals) -> anyhow::Result<(
                 }
                 display.note("killing everything that still runs");
             }
-            () = sleep(LOOK_EVERY) => if let Some(node) = StoppingNode::read(&config) {
+            () = sleep(POLL_INTERVAL) => if let Some(node) = StoppingNode::read(&config) {
                 display.show(&Waiting::of(&StopProgress::default(), Some(&node)), node.left());
             },
         }
@@ -139,12 +139,12 @@ pub async fn stop_server(running: Running, signals: &mut Signals) -> anyhow::Res
     }
 }
 
-/// Tells systemd something; without it there is nobody to tell.
+/// Notifies systemd, if it has started this process.
 fn tell_systemd(state: sd_notify::NotifyState<'_>) {
     let _ = sd_notify::notify(&[state]);
 }
 
-/// Whom a stop waits for.
+/// The Pods, tasks and executors that a stop waits for.
 struct Waiting(Vec<(&'static str, Vec<String>)>);
 
 impl Waiting {
@@ -156,7 +156,7 @@ impl Waiting {
         };
         let tasks = ids(agent.tasks.iter().map(|(_, task)| task.as_str()).collect());
         let executors = ids(agent.executors.iter().map(|(_, executor)| executor.as_str()).collect());
-        // The executor of Pods ends last, after the Pods, when it has removed what they leave.
+        // The executor of Pods ends last: after its Pods, when it has removed their leftovers.
         let executors = if pods.is_empty() && tasks.is_empty() { executors } else { Vec::new() };
         Self(vec![("Pods", pods), ("tasks", tasks), ("executors", executors)])
     }

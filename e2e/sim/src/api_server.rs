@@ -1,5 +1,5 @@
 //! The API server's store as the scheduler sees it: Pods, Nodes and the launch journal, with revisions and a watch. It
-//! outlives the scheduler. What a write makes of an object is decided by `shim_core`, as in the real API server.
+//! survives crashes of the scheduler. `shim_core` decides how a write changes an object, as in the real API server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use shim_model::access;
 use shim_model::object::StoredObject;
 use shim_model::pod_status::PodStatus;
 
-/// The store. It keeps objects as rows, which are decoded once per write.
+/// The store. Objects are rows, decoded once per write.
 #[derive(Debug, Default)]
 pub(crate) struct ApiServer {
     revision: u64,
@@ -23,9 +23,9 @@ pub(crate) struct ApiServer {
     nodes: BTreeMap<Box<str>, Arc<Node>>,
     pub(crate) journal: BTreeMap<u64, IntentRecord>,
     shapes: Shapes,
-    /// Changes that no watch has been told of yet.
+    /// Changes that were not delivered to the watch yet.
     changes: Vec<Event>,
-    /// Ends of Pods, in the order in which they were written.
+    /// Ended Pods and their last status, in the order of the writes.
     ended: Vec<(Box<str>, Value)>,
     /// The number of each Pod's stored status.
     statuses: BTreeMap<Box<str>, u64>,
@@ -43,7 +43,7 @@ fn decode(object: &StoredObject) -> Value {
 }
 
 impl ApiServer {
-    /// A client makes a Pod; its name is its UID.
+    /// A client creates a Pod; its name is also its UID.
     pub(crate) fn create_pod(&mut self, name: &str, namespace: &str, now: i64) {
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
@@ -55,7 +55,7 @@ impl ApiServer {
         self.put_pod(encode(&pod));
     }
 
-    /// A client deletes a Pod: at once where nothing can run, else once its end is reported.
+    /// A client deletes a Pod: at once if it cannot be running, otherwise when its end is reported.
     pub(crate) fn delete_pod(&mut self, uid: &str, now: i64) {
         let Some(row) = self.pods.get(uid) else { return };
         let mut pod = decode(&row.object);
@@ -96,7 +96,7 @@ impl ApiServer {
         self.nodes.keys().cloned().collect()
     }
 
-    /// Everything there is, as a watch from the start tells it.
+    /// All objects, as a watch from the start delivers them.
     pub(crate) fn list(&self) -> Vec<Event> {
         let mut events: Vec<Event> =
             ["a", "b"].into_iter().map(|name| Event::Namespace { name: name.into(), role: None }).collect();
@@ -105,17 +105,17 @@ impl ApiServer {
         events
     }
 
-    /// What has changed since this was asked last.
+    /// The changes since the last call.
     pub(crate) fn take_changes(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.changes)
     }
 
-    /// Pods that have ended since this was asked last, and their last status.
+    /// Pods that have ended since the last call, and their last status.
     pub(crate) fn take_ended(&mut self) -> Vec<(Box<str>, Value)> {
         std::mem::take(&mut self.ended)
     }
 
-    /// Statuses that replaced newer ones since this was asked last.
+    /// Statuses that replaced newer ones since the last call.
     pub(crate) fn take_went_back(&mut self) -> Vec<String> {
         std::mem::take(&mut self.went_back)
     }
@@ -152,7 +152,7 @@ impl ApiServer {
         }
     }
 
-    /// Carries out a write of the scheduler at one moment; what is reported to it.
+    /// Carries out a write of the scheduler atomically; returns its outcome as events.
     pub(crate) fn write(&mut self, write: &Write, now: i64) -> Vec<Event> {
         match write {
             Write::Intent(write) => {

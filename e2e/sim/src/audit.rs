@@ -15,7 +15,7 @@ const TOTAL: Amounts =
     Amounts { cpu_milli: 4000, memory: 1024 << 20, ephemeral: i64::MAX, others: Vec::new() };
 /// How long objects and tasks may disagree: a crash, the restart of a master, and an agent that stays away until it is
 /// unreachable.
-const SETTLES_WITHIN: Duration = Duration::from_secs(400);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(400);
 
 impl World {
     /// Asks about the Pods of one framework.
@@ -43,7 +43,7 @@ impl World {
         }
         let broken: Vec<Note> = standing
             .iter()
-            .filter(|(note, since)| !may_pass(note) || now.since(**since) > SETTLES_WITHIN)
+            .filter(|(note, since)| !may_pass(note) || now.since(**since) > SETTLE_TIMEOUT)
             .map(|(note, _)| note.clone())
             .collect();
         broken.into_iter().for_each(|note| self.fail(note.to_string()));

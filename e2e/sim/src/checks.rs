@@ -1,5 +1,5 @@
-//! When the cluster is at rest, and what must hold then: everything wanted was done, what was confirmed_ends was told, and
-//! nothing is left behind anywhere.
+//! Whether the cluster is at rest, and what must hold then: all work is done, every confirmed end is known to its framework,
+//! and no machine has leftovers.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::{framework::ItemState, world::World};
 type Executors = BTreeSet<(Option<FrameworkId>, ExecutorId)>;
 
 impl World {
-    /// Everybody is there, all work is done, and every end is acknowledged.
+    /// All processes are connected, all work is done, and every end is acknowledged.
     pub(crate) fn is_at_rest(&self) -> bool {
         let Some(master) = &self.control.master else { return false };
         self.frameworks.iter().all(|framework| {
@@ -47,7 +47,7 @@ impl World {
         Some((here.collect(), there.collect()))
     }
 
-    /// What stands in the way of rest, for the failure's text.
+    /// Why the cluster is not at rest, for the failure's text.
     pub(crate) fn unfinished(&self) -> String {
         let mut text = Vec::new();
         for (index, framework) in self.frameworks.iter().enumerate() {
@@ -106,8 +106,7 @@ impl World {
         failures.into_iter().for_each(|failure| self.fail(failure));
     }
 
-    /// An end that the agent has confirmed to its executor is the end that the framework knows, unless it was told before
-    /// that the task is lost to it.
+    /// The framework knows each end that the agent has confirmed to an executor, unless the task was reported lost before.
     fn check_reported_ends(&self, failures: &mut Vec<String>) {
         for framework in &self.frameworks {
             for (id, item) in &framework.items {
@@ -131,7 +130,7 @@ impl World {
     fn check_leftovers(&self, failures: &mut Vec<String>) {
         let Some(master) = &self.control.master else { return };
         for (index, node) in self.nodes.iter().enumerate() {
-            // One that ended may be remembered where its executor died before it heard that its end is on disk.
+            // An ended Pod may still be recorded if its executor died before the agent confirmed the end.
             for (id, _) in node.pods.iter().filter(|(_, pod)| pod.outcome.is_none()) {
                 failures.push(format!("pod {id} is left on node {index}"));
             }
@@ -141,7 +140,7 @@ impl World {
                 continue;
             }
             let Some((here, _)) = self.executors(index) else { continue };
-            // Built-in executors end with their tasks, and may be just about to.
+            // Built-in executors end with their tasks, and may be ending now.
             let lasting = node.containers.values().filter(|process| !process.is_command).count();
             if lasting > here.len() {
                 failures.push(format!("{lasting} containers on node {index}"));

@@ -1,4 +1,4 @@
-//! The master's process: the machine, what it has on disk, and crashes on either side of a write.
+//! The master's process: the state machine, its disk, and crashes before and after a write.
 
 use kernel_core::{
     audit,
@@ -25,13 +25,13 @@ use crate::{
 pub(crate) struct Control {
     pub(crate) master: Option<Master>,
     disk: Registry,
-    /// How many times it was started.
+    /// Number of starts of the process.
     pub(crate) starts: u64,
     pub(crate) next_link: u64,
     next_request: u64,
-    /// The latest request with a good answer.
+    /// The latest request that succeeded.
     accepted: Option<RequestId>,
-    /// Whose call a request is, for refusals.
+    /// The framework of each request, for refusals.
     requests: BTreeMap<RequestId, (usize, StreamId)>,
 }
 
@@ -81,11 +81,11 @@ impl World {
         self.after(wait, Action::StartMaster);
     }
 
-    /// One step of the master; a crash may hit before the write, or between it and what depends on it.
+    /// One step of the master. It may crash before the write, or between the write and the effects that depend on it.
     pub(crate) fn master_step(&mut self, event: Event) {
         let now = self.now;
         let Some(master) = &mut self.control.master else { return };
-        // A ping that is due, and its answer, touch no table.
+        // Pings and pongs change no table.
         let idle = matches!(event, Event::Tick | Event::AgentMessage { message: ToMaster::Pong, .. });
         let effects = master.step(now, event);
         let pings = |effect: &Effect| matches!(effect, Effect::ToAgent { message: ToAgent::Ping, .. });
@@ -197,7 +197,7 @@ impl World {
     }
 }
 
-/// Where an ACCEPT launches.
+/// The agent of an ACCEPT's launches.
 fn agent_of(call: &Call) -> Option<AgentId> {
     let Call::Accept { operations, .. } = call else { return None };
     operations.iter().find_map(|operation| match operation {

@@ -1,7 +1,7 @@
-//! Executors as processes: they take launches, pretend to work, and report until they are acknowledged.
+//! Executors as processes: they accept launches, simulate work, and repeat reports until they are acknowledged.
 //!
-//! Three kinds: the built-in one of a command task, which ends with its task; a custom one, whose tasks die with it; and
-//! one that is respawned and whose tasks ("pods") run on beside it, to be adopted by its next run.
+//! Three kinds: the built-in executor of a command task, which ends with its task; a custom one, whose tasks end with it; and
+//! one that is respawned and whose tasks (Pods) keep running without it until its next run adopts them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     world::{Action, World},
 };
 
-/// What an executor says.
+/// A message of an executor.
 #[derive(Debug)]
 pub(crate) enum Said {
     Subscribe,
@@ -84,7 +84,7 @@ impl World {
         self.at(at, Action::ExecutorSays { node, life, container: container.clone(), said });
     }
 
-    /// The process lost its connection; it dials again.
+    /// The process has lost its connection and reconnects.
     pub(crate) fn lose_connection(&mut self, node: usize, container: &ContainerId) {
         if let Some(process) = self.nodes[node].containers.get_mut(container) {
             process.connection = None;
@@ -144,7 +144,7 @@ impl World {
         event: Event,
     ) {
         let Some(process) = self.nodes[node].containers.get_mut(container) else { return };
-        // What was sent before a connection broke may have been read.
+        // Messages sent before a connection broke may have been received.
         if process.connection.is_some_and(|now| now != connection) {
             return;
         }
@@ -201,7 +201,7 @@ impl World {
         self.report(node, container, id, state);
     }
 
-    /// No task may run twice: on one machine only once until it is started anew, and nowhere else meanwhile.
+    /// Checks that no task runs twice: once per boot of a machine, and on one machine only.
     fn count_start(&mut self, id: &TaskId, node: usize) {
         let boot = self.nodes[node].boot;
         self.note(format_args!("task {id} starts on node {node}"));
@@ -298,7 +298,7 @@ impl World {
         if !status.state.is_terminal() {
             return;
         }
-        // The agent has it on disk: the framework will hear of it, whatever happens.
+        // The agent has persisted it, so the framework will receive it.
         self.confirmed_ends.insert(task.clone(), status.state);
         if process.respawns {
             here.pods.remove(task);
@@ -331,7 +331,7 @@ impl World {
     }
 }
 
-/// The Pod's status as its node reports it. Its number tells it from older ones.
+/// The Pod's status as its node reports it. Its number orders the statuses.
 fn data(state: TaskState, number: u64) -> Bytes {
     let (phase, reason) = match state {
         TaskState::Running | TaskState::Killing => ("Running", ""),

@@ -1,5 +1,4 @@
-//! What goes wrong: planned at the beginning from the seed, on top of the crashes around writes and the slow and lossy
-//! network that happen all the time.
+//! Injected faults, planned from the seed at the start. Crashes around writes and the faults of the network come on top.
 
 use std::time::Duration;
 
@@ -7,11 +6,11 @@ use kernel_model::ids::AgentId;
 
 use crate::world::{Action, World};
 
-/// One blow.
+/// A fault.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
     CutLink(usize),
-    /// A machine cannot reach the master for so many milliseconds.
+    /// A machine cannot reach the master for this many milliseconds.
     Isolate(usize, u64),
     Rejoin(usize),
     CrashAgent(usize),
@@ -21,8 +20,8 @@ pub(crate) enum Fault {
     CrashMaster,
     CutStream(usize),
     CrashFramework(usize),
-    /// Master and scheduler, which are one process in `catamaran server`, die at once; and this machine, which has just been
-    /// told to start something, cannot reach the next master for so many milliseconds.
+    /// Master and scheduler, which are one process in `catamaran server`, crash together. A machine that has just received a
+    /// launch cannot reach the next master for `length` milliseconds.
     Blackout {
         framework: usize,
         node: usize,
@@ -30,11 +29,11 @@ pub(crate) enum Fault {
     },
 }
 
-/// At most so many planned faults a play.
+/// Maximum number of planned faults of a run.
 const FAULTS_MAX: u64 = 12;
-/// So many launches of Pods in a thousand are followed by a blackout.
+/// Launches of Pods that are followed by a blackout, per thousand.
 const BLACKOUTS: u64 = 60;
-/// The longest that a machine stays away after one: longer than the master waits for it.
+/// Maximum time in milliseconds for which a blackout cuts a machine off: longer than the master waits for it.
 const BLACKOUT_MAX: u64 = 60_000;
 
 impl World {
@@ -62,8 +61,8 @@ impl World {
         }
     }
 
-    /// Launches of Pods have just been accepted: the worst moment to lose everybody who knows of them. Randomness of its own, so
-    /// that plays without a blackout are what they were.
+    /// Plans a blackout after accepted launches of Pods, when all processes that know of them may be lost. It has its own
+    /// random numbers, so that seeds without a blackout do not change.
     pub(crate) fn plan_blackout(&mut self, framework: usize, agent: &AgentId) {
         if !self.faults_enabled || !self.blackouts.permille(BLACKOUTS) {
             return;
@@ -124,7 +123,7 @@ impl World {
         }
     }
 
-    /// From now on nothing goes wrong any more.
+    /// Ends the injection of faults.
     pub(crate) fn calm_down(&mut self) {
         self.note(format_args!("no more faults"));
         self.faults_enabled = false;

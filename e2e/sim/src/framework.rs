@@ -1,6 +1,6 @@
-//! Frameworks. One is the Kubernetes scheduler (`scheduler`). The others are scripted: one writes down what it intends before
-//! it accepts, and relaunches under the same id where the kernel says that a task never came to be; the rest are ordinary,
-//! with fresh ids, command or custom executors.
+//! Frameworks. One is the Kubernetes scheduler (`scheduler`), the others are scripted. One of those records its intent before
+//! it accepts an offer, and relaunches a task under the same ID if the kernel reports that it was never launched. The others
+//! use a new ID for each task, with command or custom executors.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -24,10 +24,10 @@ use crate::{
     world::{Action, World},
 };
 
-/// How it runs its tasks.
+/// How a framework runs its tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Writes down what it intends before it accepts.
+    /// Records its intent before it accepts.
     Pods,
     /// The Kubernetes scheduler; see `scheduler`.
     Kubernetes,
@@ -35,11 +35,11 @@ pub(crate) enum Kind {
     Custom,
 }
 
-/// A framework: its process, and what it has written down.
+/// A framework: its process and its durable state.
 pub(crate) struct Framework {
     pub(crate) kind: Kind,
     pub(crate) alive: bool,
-    /// How many times it was started.
+    /// Number of starts of the process.
     pub(crate) life: u64,
     pub(crate) checkpoint: bool,
     pub(crate) roles: Vec<Role>,
@@ -51,7 +51,7 @@ pub(crate) struct Framework {
     pub(crate) items: BTreeMap<TaskId, Item>,
     next_item: u64,
     pub(crate) revived: Time,
-    /// Whether it hears of agents and frameworks.
+    /// Whether it is subscribed to the operator stream.
     pub(crate) watches_cluster: bool,
     pub(crate) scheduler: Scheduler,
 }
@@ -61,15 +61,15 @@ pub(crate) struct Framework {
 pub(crate) struct Item {
     pub(crate) state: ItemState,
     pub(crate) role: Role,
-    /// Where it was confirmed_ends to.
+    /// The agent that it was launched on.
     pub(crate) agent: Option<AgentId>,
-    /// It was seen on a machine.
+    /// An executor has reported it.
     seen: bool,
-    /// It runs until it is killed, at this age.
+    /// The age at which it is killed; `None` if it ends by itself.
     pub(crate) kill_after: Option<Duration>,
     pub(crate) since: Time,
     pub(crate) asked: Time,
-    /// The latest update that was taken in: it may come again.
+    /// The latest processed update; it may be delivered again.
     pub(crate) latest: Option<UpdateId>,
 }
 
@@ -85,7 +85,7 @@ pub(crate) enum ItemState {
 pub(crate) const WAKE: Duration = Duration::from_secs(3);
 
 impl Framework {
-    /// The frameworks of one play.
+    /// The frameworks of one run.
     pub(crate) fn cast(random: &mut Random) -> Vec<Framework> {
         let role = |name: &str| Role::parse(name).expect("a valid role");
         let pods = if random.permille(500) { Kind::Pods } else { Kind::Kubernetes };
@@ -119,7 +119,7 @@ impl Framework {
         }
     }
 
-    /// One task more.
+    /// Adds a task.
     fn want(&mut self, random: &mut Random, now: Time) -> (TaskId, Role) {
         let service = self.has_pods() && random.permille(500);
         let prefix = match self.kind {
@@ -145,7 +145,7 @@ impl Framework {
         (id, role)
     }
 
-    /// Whether its tasks outlive its executors.
+    /// Whether the tasks outlive their executor.
     pub(crate) fn has_pods(&self) -> bool {
         matches!(self.kind, Kind::Pods | Kind::Kubernetes)
     }
@@ -213,13 +213,13 @@ impl Framework {
     }
 }
 
-/// What every task takes.
+/// The resources of every task.
 pub(crate) fn needs() -> Resources {
     "cpus:0.7;mem:32".parse().expect("a valid text")
 }
 
 impl World {
-    /// One task more for a framework; a Pod, if it is Kubernetes.
+    /// Adds a task to a framework; for Kubernetes, a Pod.
     pub(crate) fn want(&mut self, index: usize) {
         let (now, seconds) = (self.now, self.seconds());
         let (id, role) = self.frameworks[index].want(&mut self.random, now);
@@ -319,7 +319,7 @@ impl World {
         }
         let ids: Vec<&str> = tasks.iter().map(|t| t.task_id.as_str()).collect();
         self.note(format_args!("framework {index} launches {} on {}", ids.join(" "), offer.agent_id));
-        // Written down before it is sent, so that after a crash there is something to ask about.
+        // Persist the intent before sending, so that recovery knows which tasks to reconcile.
         for task in &tasks {
             let item = self.frameworks[index].items.get_mut(&task.task_id).expect("made of its items");
             item.state = ItemState::Intended;
@@ -369,14 +369,14 @@ impl World {
             }
             Unreachable => {}
             Finished | Failed | Killed => item.state = ItemState::Done(status.state),
-            // Mostly a duplicate: the master has it, the framework does not know where. It asks.
+            // Usually a duplicate: the master has the task, and the framework does not know where. It reconciles.
             Error if item.state == ItemState::Intended => {
                 (item.agent, item.asked) = (None, now);
             }
             Error => {}
             Dropped | Lost | Gone | GoneByOperator | Unknown => {
                 if pods && !item.seen {
-                    // It never came to be: the same pod may be launched again, anywhere.
+                    // It was never launched: the same Pod may be launched again, on any agent.
                     item.state = ItemState::Pending;
                     item.agent = None;
                 } else {

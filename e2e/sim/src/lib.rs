@@ -1,14 +1,14 @@
-//! The whole cluster in one thread on a virtual clock: a real master, real agents, and scripted executors and frameworks,
-//! over a network that delays, cuts and loses, in processes that crash, also between a write and what depends on it.
+//! A whole cluster in one thread on a virtual clock: the state machines of master, agents and scheduler, and scripted
+//! executors and frameworks. The network delays and loses messages and cuts connections. Processes crash, also between a
+//! write and the effects that depend on it.
 //!
 //! [`run`] plays one seed. The same seed gives the same events in the same order, and hence the same [`Report::hash`]. The
-//! kernel's auditor looks at the master after every step, the API server's after every write of the scheduler, at objects
-//! and at what really runs. What else must hold while the cluster runs, and when it has come to rest after the last fault,
-//! is in `checks`.
+//! kernel's audit checks the master after every step; the API server's audit compares objects and running tasks after every
+//! write of the scheduler. `checks` has what else must hold once the cluster is at rest after the last fault.
 //!
 //! Read in this order: `world` (clock, queue, log), `network`, `control` (the master's process), `node` (the agents'
 //! processes and their containers), `executor`, `framework`, `api_server` and `scheduler`
-//! (the Kubernetes side: a store that survives, and the scheduler machine of `shim_core`, which does not), `faults`, `checks`.
+//! (the Kubernetes side: a store that survives crashes, and the scheduler machine of `shim_core`), `faults`, `checks`.
 
 mod api_server;
 mod audit;
@@ -29,18 +29,18 @@ use std::time::Duration;
 
 pub use situations::{Situation, Situations};
 
-/// What to play.
+/// Options of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How many machines.
+    /// Number of machines.
     pub nodes: usize,
-    /// How many tasks the batch framework wants done, and how many pods the other one.
+    /// Maximum number of tasks of each framework at the start.
     pub work: usize,
-    /// How long faults happen.
+    /// How long faults are injected.
     pub faults: Duration,
-    /// How long the cluster may take to come to rest after the last one.
+    /// Time limit for the cluster to come to rest after the last fault.
     pub converge_within: Duration,
-    /// Whether to keep the text of the event log.
+    /// Whether to keep the event log's text.
     pub log: bool,
 }
 
@@ -56,28 +56,28 @@ impl Default for Options {
     }
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Which seed.
+    /// The seed.
     pub seed: u64,
-    /// How many events there were.
+    /// Number of events.
     pub events: u64,
-    /// How many faults.
+    /// Number of injected faults.
     pub faults: u64,
-    /// How much virtual time passed.
+    /// Virtual time that passed.
     pub elapsed: Duration,
-    /// Of all events, in order.
+    /// Hash of all events in order.
     pub hash: u64,
-    /// The event log, if it was asked for.
+    /// The event log; empty unless the options ask for it.
     pub log: String,
-    /// Whatever must not be. Empty is as it should be.
+    /// Violations of what must hold; empty if the run is correct.
     pub failures: Vec<String>,
-    /// Which rare situations occurred.
+    /// The rare situations that occurred.
     pub situations: Situations,
 }
 
-/// Plays one seed.
+/// Runs one seed.
 pub fn run(seed: u64, options: &Options) -> Report {
     world::World::new(seed, options).play()
 }

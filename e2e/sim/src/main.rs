@@ -1,5 +1,5 @@
-//! `sim replay SEED` prints the event log of one seed; `sim run FIRST COUNT` plays many and prints the ones that fail, and
-//! the first seed that gets into each rare situation.
+//! `sim replay SEED` prints the event log of one seed. `sim run FIRST COUNT` runs many, and prints those that fail and the
+//! first seed of each rare situation.
 
 use std::{collections::BTreeMap, process::ExitCode, time::Instant};
 

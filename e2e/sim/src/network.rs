@@ -1,5 +1,5 @@
-//! Links between agents and the master, and schedulers' streams: ordered while they last, delayed, cut at any moment. The
-//! two ends notice a cut each at its own time, and what was under way may be lost with it.
+//! Links between agents and the master, and schedulers' streams. They deliver in order with delays, and are cut at any
+//! time. Each end notices a cut at a time of its own; messages in flight may be lost.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::world::{Action, World};
 /// A connection between an agent and the master.
 pub(crate) struct Link {
     pub(crate) node: usize,
-    /// Nothing gets through any more, also of what is under way.
+    /// Nothing is delivered any more, messages in flight included.
     pub(crate) cut: bool,
-    /// Whether each end still holds it.
+    /// Whether the end has not noticed the cut yet.
     pub(crate) at_master: bool,
     pub(crate) at_agent: bool,
     last_to_master: Time,
@@ -35,7 +35,7 @@ pub(crate) struct Stream {
 }
 
 impl World {
-    /// When something sent now arrives, after what was sent before.
+    /// When a message sent now arrives: after all messages sent before.
     pub(crate) fn arrival(&mut self, last: Time) -> Time {
         let delay = if self.random.permille(20) { (20, 400) } else { (0, 8) };
         let at = self.now + self.random.millis(delay.0, delay.1);
@@ -93,14 +93,14 @@ impl World {
         self.agent_step(node, agent::Event::FromMaster(message));
     }
 
-    /// Nothing gets through a link any more; its ends find out.
+    /// Cuts a link. Its ends notice later.
     pub(crate) fn cut_link(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.cut = true;
         self.let_notice(id);
     }
 
-    /// Both ends find out at their own times that the other is not there.
+    /// Each end notices the cut at a time of its own.
     pub(crate) fn let_notice(&mut self, id: LinkId) {
         for action in [Action::MasterNotices(id), Action::AgentNotices(id)] {
             let slow = if self.random.permille(150) { 8_000 } else { 300 };
@@ -134,7 +134,7 @@ impl World {
         self.after(wait, Action::Dial(node, life));
     }
 
-    /// The master closed a link: the agent finds out after what was sent before.
+    /// The master has closed a link. The agent notices after the messages sent before.
     pub(crate) fn master_closes(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.at_master = false;
@@ -192,7 +192,7 @@ impl World {
         }
     }
 
-    /// Sends a call: in order, or not at all. Whether it was not, the caller learns at once if it asks.
+    /// Sends a call, in order or not at all; returns whether it was sent.
     pub(crate) fn send_call(
         &mut self,
         framework: usize,

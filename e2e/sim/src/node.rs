@@ -17,18 +17,18 @@ use crate::{
     world::{Action, World},
 };
 
-/// What every machine has.
+/// The resources of every machine.
 pub(crate) const RESOURCES: &str = "cpus:4;mem:1024;disk:1000;ports:[31000-31009]";
 
 /// One machine.
 pub(crate) struct Node {
     pub(crate) index: usize,
     pub(crate) agent: Option<Agent>,
-    /// Every id that its agent was given.
+    /// Every ID that its agent had.
     pub(crate) ids: BTreeSet<AgentId>,
-    /// How many times the agent was started.
+    /// Number of starts of the agent.
     pub(crate) life: u64,
-    /// How many times the machine was started.
+    /// Number of starts of the machine.
     pub(crate) boot: u32,
     disk: Vec<Record>,
     pub(crate) link: Option<LinkId>,
@@ -37,7 +37,7 @@ pub(crate) struct Node {
     pub(crate) containers: BTreeMap<ContainerId, Process>,
     /// Containers that were destroyed before they were started.
     doomed: BTreeSet<ContainerId>,
-    /// What runs beside the executors and outlives them, as containers of a container runtime do.
+    /// The Pods. They outlive the executors, as the containers of a container runtime do.
     pub(crate) pods: BTreeMap<TaskId, Pod>,
     pub(crate) next: u64,
     /// Subscriptions that await an answer.
@@ -98,7 +98,7 @@ impl World {
         self.dial_later(index);
     }
 
-    /// The agent's process dies; what it started runs on.
+    /// The agent's process crashes; its containers keep running.
     pub(crate) fn crash_agent(&mut self, index: usize, back_after_ms: (u64, u64)) {
         let node = &mut self.nodes[index];
         if node.agent.take().is_none() {
@@ -120,7 +120,7 @@ impl World {
         self.after(wait, Action::StartAgent(index));
     }
 
-    /// The whole machine stops and starts: nothing runs on, what is on disk is there again.
+    /// The machine reboots: all processes end, the disk stays.
     pub(crate) fn reboot(&mut self, index: usize) {
         self.note(format_args!("node {index} reboots"));
         let node = &mut self.nodes[index];
@@ -134,7 +134,7 @@ impl World {
         self.crash_agent(index, (500, 9000));
     }
 
-    /// One step of an agent, with crashes as for the master.
+    /// One step of an agent; it may crash as the master may.
     pub(crate) fn agent_step(&mut self, index: usize, event: Event) {
         let now = self.now;
         let Some(agent) = &mut self.nodes[index].agent else { return };
@@ -215,7 +215,7 @@ impl World {
 
     pub(crate) fn start_container(&mut self, index: usize, life: u64, start: Start) {
         let node = &mut self.nodes[index];
-        // The process that was to start it is gone.
+        // The process that should start it has ended.
         if node.life != life || node.agent.is_none() {
             return;
         }
@@ -234,7 +234,7 @@ impl World {
         self.after(delay, Action::ExecutorDials(index, id));
     }
 
-    /// A container's process ends, and all that it is with it.
+    /// A container's process ends, with all tasks that run inside it.
     pub(crate) fn container_dies(&mut self, index: usize, id: &ContainerId, status: i32) {
         let known = self.nodes[index].containers.remove(id).is_some();
         if known {

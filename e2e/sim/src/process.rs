@@ -26,7 +26,7 @@ impl World {
         self.after(WAKE, Action::Wake { framework: index, life });
     }
 
-    /// The process dies; what it has written down stays.
+    /// The process crashes; its durable state stays.
     pub(crate) fn crash_framework(&mut self, index: usize) {
         let framework = &mut self.frameworks[index];
         if !std::mem::take(&mut framework.alive) {
@@ -70,7 +70,7 @@ impl World {
         self.subscription_arrives(index, stream, subscribe);
     }
 
-    /// A framework's own end of its stream is closed.
+    /// A framework notices that its stream is closed.
     pub(crate) fn stream_ended(&mut self, index: usize, stream: &StreamId) {
         let framework = &mut self.frameworks[index];
         if framework.stream.as_ref() == Some(stream) {
@@ -83,7 +83,7 @@ impl World {
         }
     }
 
-    /// A call was refused, mostly because the master does not take the stream for the framework's any more.
+    /// A call was refused, usually because the master has another stream for the framework.
     pub(crate) fn call_refused(&mut self, index: usize, stream: &StreamId) {
         if self.frameworks[index].stream.as_ref() != Some(stream) {
             return;

@@ -17,7 +17,7 @@ impl Random {
         self.0.next_u64()
     }
 
-    /// Less than `bound`.
+    /// A number below `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.number() % bound
     }
@@ -27,7 +27,7 @@ impl Random {
         self.below(count as u64) as usize
     }
 
-    /// True with a probability of `often` in a thousand.
+    /// True with a probability of `often` per thousand.
     pub(crate) fn permille(&mut self, often: u64) -> bool {
         self.below(1000) < often
     }

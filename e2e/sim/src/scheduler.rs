@@ -1,5 +1,5 @@
-//! The Kubernetes scheduler: the machine of `shim_core` in a process that dies, between a store whose writes complete late,
-//! fail, or conflict, and a kernel whose answers are lost. It can die between any write and what depends on it.
+//! The Kubernetes scheduler: the state machine of `shim_core` in a process that crashes. Writes to its store complete late,
+//! fail, or conflict, and answers of the kernel are lost. It can crash between any write and the effects that depend on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,46 +24,46 @@ use crate::{
     world::{Action, World},
 };
 
-/// How soon after an event a scheduling cycle runs: what comes together shares one.
+/// Delay from an event to the scheduling cycle, so that events in quick succession share one.
 const CYCLE_AFTER: Duration = Duration::from_millis(5);
-/// So many writes in a thousand are not carried out, and so many are carried out without an answer.
+/// Writes that are not carried out, and writes that are carried out without an answer, per thousand.
 const LOST_WRITES: u64 = 30;
 const UNANSWERED_WRITES: u64 = 15;
-/// So many launches in a thousand have no answer although they arrived.
+/// Launches without an answer although they arrived, per thousand.
 const UNANSWERED_LAUNCHES: u64 = 40;
-/// So many steps in a thousand that ask for a write are the process's last.
+/// Steps with a write during which the process crashes, per thousand.
 const CRASHES: u64 = 6;
 
 /// A scheduler's process and the store beside it.
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
-    /// What survives.
+    /// The store, which survives crashes.
     pub(crate) api: ApiServer,
-    /// What does not.
+    /// The state machine; `None` while the process is down.
     pub(crate) machine: Option<SchedulerMachine>,
-    /// Watches of before are not listened to any more.
+    /// The number of the current watch; events of earlier ones are dropped.
     watch: u64,
     last_change: Time,
     last_cluster_event: Time,
     cycle_at: Option<Time>,
-    /// Launches, and what is known of each of their calls.
+    /// Launches in flight, with the outcome of each call that is known.
     launches: BTreeMap<u64, Vec<Option<CallOutcome>>>,
     /// Journal records that this process has written.
     written_intents: BTreeSet<u64>,
-    /// Statuses on their way to the store that say `Pending`, by UID.
+    /// Writes in flight of statuses with phase `Pending`, by UID.
     pub(crate) starts_in_flight: BTreeMap<Box<str>, u32>,
-    /// Since when the auditor has said what may be of two moments.
+    /// Notes of the audit that may be transient, and since when they hold.
     pub(crate) standing: BTreeMap<shim_core::audit::Note, Time>,
 }
 
 impl Scheduler {
-    /// When it wants to be asked again.
+    /// The time of its next timer or scheduling cycle.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         let deadline = self.machine.as_ref().and_then(SchedulerMachine::next_deadline);
         [deadline, self.cycle_at].into_iter().flatten().min()
     }
 
-    /// The process dies.
+    /// The process crashes.
     pub(crate) fn crash(&mut self) {
         self.machine = None;
         self.cycle_at = None;
@@ -74,13 +74,13 @@ impl Scheduler {
 }
 
 impl World {
-    /// The process starts, and lists what there is.
+    /// The process starts and lists all objects.
     pub(crate) fn start_scheduler(&mut self, index: usize) {
         self.frameworks[index].scheduler.machine = Some(SchedulerMachine::default());
         self.list_for_scheduler(index);
     }
 
-    /// The machine sees everything that is in the store now.
+    /// Delivers all objects of the store to the state machine.
     fn list_for_scheduler(&mut self, index: usize) {
         let scheduler = &mut self.frameworks[index].scheduler;
         scheduler.watch += 1;
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    /// SUBSCRIBED has arrived: the journal and everything up to it are read before anything else.
+    /// Handles SUBSCRIBED: first the objects and the journal are read.
     pub(crate) fn scheduler_subscribed(&mut self, index: usize, framework_id: FrameworkId) {
         let Some(master) = &self.control.master else { return };
         let agents = master.agent_snapshots();
@@ -114,10 +114,10 @@ impl World {
         self.scheduler_step(index, Event::Subscribed(Box::new(subscribed)));
     }
 
-    /// The kernel's operator stream, as long as the subscription lasts.
+    /// Delivers an event of the kernel's operator stream to the subscribed schedulers.
     pub(crate) fn tell_schedulers(&mut self, event: &operator::Event) {
         if matches!(event, operator::Event::TaskAdded { .. } | operator::Event::TaskUpdated { .. }) {
-            // Of tasks, each framework hears in its own stream.
+            // Updates of tasks are delivered in each framework's own stream.
             return;
         }
         for index in 0..self.frameworks.len() {
@@ -154,7 +154,7 @@ impl World {
             scheduler.cycle_at.get_or_insert(now + CYCLE_AFTER);
         }
         if self.faults_enabled && !persist.is_empty() && self.random.permille(CRASHES) {
-            // The writes of this step may be on their way; nothing else of it leaves.
+            // The writes of this step may be in flight; its other effects are lost.
             self.faults += 1;
             self.note(format_args!("the scheduler {index} is hit at a write"));
             self.start_writes(index, persist);
@@ -185,7 +185,7 @@ impl World {
         }
     }
 
-    /// What became of one call of a launch.
+    /// Handles the outcome of one call of a launch.
     pub(crate) fn launch_call_answered(
         &mut self,
         index: usize,
@@ -219,7 +219,7 @@ impl World {
         }
     }
 
-    /// A write reaches the store, also that of a process that has died since.
+    /// A write reaches the store, also if its process has crashed since.
     pub(crate) fn store_write(&mut self, index: usize, life: u64, write: &Write) {
         let now = self.seconds();
         if let Some(uid) = start_of(write)
@@ -252,7 +252,7 @@ impl World {
         self.audit_api_server(index);
     }
 
-    /// Tells the watch what has changed, and the play's books what has ended.
+    /// Delivers changes to the watch, and ended Pods to the framework's items.
     pub(crate) fn store_changed(&mut self, index: usize) {
         let life = self.frameworks[index].life;
         let scheduler = &mut self.frameworks[index].scheduler;
@@ -279,7 +279,7 @@ impl World {
         }
     }
 
-    /// A Pod's end is in the store, or it is gone.
+    /// Handles a Pod whose end is stored or that was removed.
     fn pod_ended(&mut self, index: usize, uid: &str, status: &Value) {
         let id = TaskId::from(uid);
         let removed = self.frameworks[index].scheduler.api.row(uid).is_none();
@@ -293,7 +293,7 @@ impl World {
                 return self.fail(format!("pod {uid} failed as invalid: {status}"));
             }
             ("Failed", _) => TaskState::Failed,
-            // Removed as its client wanted; how it ended is not in the store.
+            // Removed on a client's request; the store does not show how it ended.
             _ if removed => confirmed.unwrap_or(TaskState::Killed),
             _ => return,
         };
@@ -303,7 +303,7 @@ impl World {
             return;
         }
         item.state = ItemState::Done(state);
-        // Its controller makes another.
+        // Its controller creates another Pod.
         if state == TaskState::Lost && item.kill_after.is_none() {
             self.want(index);
         }
@@ -357,7 +357,7 @@ impl World {
     }
 }
 
-/// What is reported of a write that the store does not answer.
+/// The events for a write without an answer of the store.
 fn failed(write: &Write) -> Vec<Event> {
     match write {
         Write::Intent(write) => vec![
@@ -401,7 +401,7 @@ fn brief(write: &Write) -> String {
     }
 }
 
-/// Brings a kernel event to the machine.
+/// Converts a kernel event for the state machine.
 pub(crate) fn to_machine(event: scheduler::Event) -> Option<Event> {
     match event {
         scheduler::Event::Offers { offers } => Some(Event::Offers(offers)),

@@ -1,5 +1,5 @@
-//! Counts rare situations as they occur. A named seed asserts that its own occurs, since a change of the simulator that
-//! draws other numbers changes what a seed shows.
+//! Counts rare situations. A named seed asserts that its situation occurs, because any change of the simulator's random
+//! draws changes what a seed shows.
 
 use std::collections::BTreeMap;
 
@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    /// A framework of Pods hears of one.
+    /// A framework receives a status update of a Pod.
     pub(crate) fn note_status(&mut self, index: usize, status: &TaskStatus) {
         use TaskState::{Dropped, Gone, GoneByOperator, Lost, Unknown};
         let id = &status.task_id;
@@ -100,7 +100,7 @@ impl World {
         }
     }
 
-    /// Master and scheduler are about to die, and this machine to be cut off for so many milliseconds.
+    /// Master and scheduler are about to crash, and this machine to be cut off for `length` milliseconds.
     pub(crate) fn note_blackout(&mut self, framework: usize, node: usize, length: u64) {
         let framework = &self.frameworks[framework];
         let waits = self.control.master.as_ref().map(|master| master.config().agent_reregister_timeout);

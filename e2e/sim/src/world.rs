@@ -1,4 +1,4 @@
-//! The clock, the queue of what is to happen, and the log of what did.
+//! The clock, the queue of future actions, and the event log.
 
 use std::{collections::BTreeMap, fmt, fmt::Write, time::Duration};
 
@@ -24,10 +24,10 @@ use crate::{
     situations::{LastLaunch, Situations},
 };
 
-/// More events than a sound cluster ever needs: reaching it is a failure (something spins).
+/// More events than a correct cluster needs; more are a failure, because something loops.
 const EVENTS_MAX: u64 = 60_000;
 
-/// Something that will happen.
+/// A future action.
 #[derive(Debug)]
 pub(crate) enum Action {
     ToMaster(LinkId, ToMaster),
@@ -35,7 +35,7 @@ pub(crate) enum Action {
     /// An end of a link notices that it is cut.
     MasterNotices(LinkId),
     AgentNotices(LinkId),
-    /// An agent of this incarnation dials.
+    /// An agent connects to the master, if it was not restarted meanwhile.
     Dial(usize, u64),
     Subscribe {
         framework: usize,
@@ -45,7 +45,7 @@ pub(crate) enum Action {
         framework: usize,
         stream: StreamId,
         call: scheduler::Call,
-        /// The launch that it belongs to, and its place in it.
+        /// The launch that the call belongs to, and its index there.
         launch: Option<(u64, usize)>,
     },
     ToFramework(StreamId, Box<scheduler::Event>),
@@ -56,7 +56,8 @@ pub(crate) enum Action {
         framework: usize,
         stream: StreamId,
     },
-    /// The scheduler's process of this life learns of something; of the store, through its watch of this number.
+    /// An event for the scheduler's process, unless it was restarted meanwhile; `watch` is the number of the store watch that
+    /// delivers it.
     ToScheduler {
         framework: usize,
         life: u64,
@@ -87,7 +88,7 @@ pub(crate) enum Action {
     Die(usize, ContainerId, i32),
     Exited(usize, ContainerId, i32),
     ExecutorDials(usize, ContainerId),
-    /// From an executor's process to the agent of this incarnation.
+    /// From an executor's process to the agent, unless the agent was restarted meanwhile.
     ExecutorSays {
         node: usize,
         life: u64,
@@ -100,7 +101,7 @@ pub(crate) enum Action {
         connection: agent::ConnectionId,
         event: Box<kernel_model::executor::Event>,
     },
-    /// A task's work is done, or its grace is over.
+    /// A task's work is done, or its grace period is over.
     TaskEnds {
         node: usize,
         container: ContainerId,
@@ -119,13 +120,13 @@ pub(crate) enum Action {
     StartFramework(usize),
 }
 
-/// All that there is.
+/// The state of the simulation.
 pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) options: Options,
     pub(crate) now: Time,
     pub(crate) random: Random,
-    /// Randomness of its own for blackouts.
+    /// A separate generator for blackouts, so that they do not change what other draws return.
     pub(crate) blackouts: Random,
     queue: BTreeMap<(Time, u64), Action>,
     sequence: u64,
@@ -138,9 +139,9 @@ pub(crate) struct World {
     pub(crate) faults_enabled: bool,
     pub(crate) faults: u64,
     pub(crate) starts: BTreeMap<(TaskId, usize, u32), u32>,
-    /// How many statuses executors have reported.
+    /// Number of statuses that executors have reported.
     pub(crate) reports: u64,
-    /// Ends that an executor was told are written down.
+    /// Ends that an agent has confirmed to an executor as durable.
     pub(crate) confirmed_ends: BTreeMap<TaskId, kernel_model::task::TaskState>,
     pub(crate) failures: Vec<String>,
     pub(crate) situations: Situations,
@@ -152,7 +153,7 @@ pub(crate) struct World {
     line: String,
 }
 
-/// When the cluster is switched on.
+/// The time at which the cluster starts.
 const BEGIN: Time = Time(1_800_000_000_000_000_000);
 
 impl World {
@@ -202,7 +203,7 @@ impl World {
         world
     }
 
-    /// Puts something into the queue.
+    /// Queues an action.
     pub(crate) fn after(&mut self, delay: Duration, action: Action) {
         self.at(self.now + delay, action);
     }
@@ -212,7 +213,7 @@ impl World {
         self.queue.insert((time, self.sequence), action);
     }
 
-    /// One line of the event log: hashed always, kept if asked for.
+    /// Adds a line to the event log. It is always hashed, and kept if the options ask for it.
     pub(crate) fn note(&mut self, line: fmt::Arguments<'_>) {
         let elapsed = self.now.since(BEGIN).as_micros();
         self.line.clear();
@@ -276,7 +277,7 @@ impl World {
         agents.chain(schedulers).chain(queued).chain(master).min()
     }
 
-    /// The earliest thing: deadlines of machines before what is queued for the same moment.
+    /// Carries out the earliest action: due deadlines of the state machines before queued actions of the same time.
     fn next(&mut self) {
         let now = self.now;
         if self.control.master.as_ref().and_then(master::Master::next_deadline).is_some_and(|at| at <= now) {

@@ -1,8 +1,8 @@
-//! A thousand seeds, each sound; a seed replays; and seeds by the situations that they get into.
+//! A thousand seeds without failures, replay of a seed, and seeds that show a rare situation.
 
 use sim::{Options, Situation, run};
 
-/// Plays a range of seeds on a few threads; every failure names its seed: `cargo xtask sim SEED` shows it.
+/// Runs a range of seeds on two threads. Every failure names its seed; `cargo xtask sim SEED` replays it.
 fn failures(seeds: std::ops::Range<u64>, options: &Options) -> Vec<String> {
     const THREADS: u64 = 2;
     let play = |seed: u64| {
@@ -36,8 +36,8 @@ fn a_seed_replays() {
     assert_ne!(run(1, &Options::default()).hash, run(2, &Options::default()).hash);
 }
 
-/// A seed that once failed, or the first that gets into a situation that was once a defect. It is sound, and it still gets
-/// there: if the simulator draws other numbers, another seed must be found (`sim run` prints the first of each situation).
+/// Asserts that a seed has no failure and shows the situation in which a defect was found once. If the simulator draws other
+/// numbers, another seed must be found (`sim run` prints the first of each situation).
 /// Three situations that no seed of the first thousands shows are scripts:
 /// `an_agent_without_id_replaces_the_one_at_its_address` (master) and
 /// `an_update_of_an_earlier_launch_does_not_end_this_one` (scheduler machine, for updates and losses).

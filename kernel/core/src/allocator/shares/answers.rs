@@ -1,7 +1,7 @@
-//! Clients that do not answer their offers. While others want resources, such a client must not collect what is freed piece by
-//! piece: pieces too small for any task would lie idle until its offers expire. It keeps what it was offered, and a few
-//! seconds later it is offered no parts of agents any more ([`Attention::Whole`]). Once its offers have expired it is asked
-//! again with one offer at a time, after pauses that grow ([`Attention::None`]). Whatever it answers ends this.
+//! Clients that do not answer their offers. While others want resources, such a client must not collect freed resources piece
+//! by piece: pieces too small for any task would be idle until its offers expire. It keeps its offers, and after a few
+//! seconds it is offered only whole agents ([`Attention::Whole`]). Once its offers have expired, it gets one offer at a time,
+//! with growing pauses ([`Attention::None`]). Any answer ends this.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ pub(super) const LAG_AFTER: Duration = Duration::from_secs(2);
 /// The pause after the first expired offers: the default filter of a refusal. It doubles.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 
-/// The longest pause: a client that came back waits no longer for an offer.
+/// The longest pause: how long a client that answers again may wait for an offer.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
-/// What a client may be offered.
+/// The offers that a client may get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::allocator) enum Attention {
-    /// Anything.
+    /// Any offer.
     Full,
     /// Agents whole, within its fair share.
     Whole,
@@ -42,7 +42,7 @@ pub(super) struct Answers {
     expired: u32,
     /// When it is offered something again, if offers have expired.
     resumes_at: Time,
-    /// Something was kept from it.
+    /// Whether an offer was withheld from it.
     passed_over: bool,
 }
 
@@ -136,7 +136,7 @@ impl Shares {
         }
     }
 
-    /// Something was kept from the client because of its [`Attention`].
+    /// Records that an offer was withheld from the client because of its [`Attention`].
     pub(in crate::allocator) fn passed_over(&mut self, slot: u32) {
         if let Some(client) = self.clients.get_mut(slot as usize) {
             client.answers.passed_over = true;
