@@ -40,7 +40,7 @@ class Tasks(Scheduler):
         self.framework_id = None
         self.sequence = 0
         self.waiting = []      # names without a launch under way
-        self.under_way = {}    # task id -> {"name", "state", "agent"}
+        self.under_way = {}    # task id -> {"name", "state", "started", "agent"}
         self.finished = set()  # names
         self.failed = {}       # name -> state
         self.updates = 0
@@ -91,7 +91,7 @@ class Tasks(Scheduler):
             self._try(driver.declineOffer, offer["id"], filters)
             return
         for task in launches:
-            entry = {"name": task["name"], "state": None, "agent": offer["agent_id"]["value"]}
+            entry = {"name": task["name"], "state": None, "started": False, "agent": offer["agent_id"]["value"]}
             self.under_way[task["task_id"]["value"]] = entry
         say("launched", count=len(launches), agent=offer["agent_id"]["value"], host=offer["hostname"])
         self._try(driver.launchTasks, offer["id"], launches, filters)
@@ -126,15 +126,15 @@ class Tasks(Scheduler):
             return
         if status.get("reason") == "REASON_RECONCILIATION" and (state in TERMINAL_BAD or state == "TASK_FINISHED"):
             return  # the update itself, with its own reason, is still to come
-        never_started = entry["state"] in (None, "TASK_STAGING")
         entry["state"] = state
+        entry["started"] = entry["started"] or state in STARTED
         name = entry["name"]
         say("update", task=task_id, state=state, agent=status.get("agent_id", {}).get("value"),
             reason=status.get("reason"), message=status.get("message"))
         if state == "TASK_FINISHED":
             del self.under_way[task_id]
             self._ended(name, True)
-        elif never_started and (state in NEVER_RAN or status.get("reason") in NOT_STARTED) or (
+        elif not entry["started"] and (state in NEVER_RAN or status.get("reason") in NOT_STARTED) or (
                 self.options.retry and state in NEVER_RAN):
             del self.under_way[task_id]
             say("lost", task=task_id, state=state)
@@ -167,7 +167,11 @@ class Tasks(Scheduler):
 
     def _reconcile(self, driver):
         if self.under_way:
-            self._try(driver.reconcileTasks, [{"task_id": {"value": task_id}} for task_id in self.under_way])
+            # pymesos' own call leaves out the agent; then the tasks of one that is unreachable are TASK_UNKNOWN.
+            tasks = [{"task_id": {"value": task_id}, "agent_id": {"value": entry["agent"]}}
+                     for task_id, entry in self.under_way.items()]
+            call = {"type": "RECONCILE", "framework_id": {"value": self.framework_id}, "reconcile": {"tasks": tasks}}
+            self._try(driver._send, call)
 
     def reconcile(self):
         with self.lock:
