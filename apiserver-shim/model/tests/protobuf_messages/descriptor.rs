@@ -151,11 +151,14 @@ impl Descriptors {
                     out.insert(member.name.clone(), items.into());
                 }
                 Field::Map(entries) => {
-                    let entry = |(key, value): (&MapKey, &Field)| match key {
-                        MapKey::String(key) => (key.clone(), self.value(member, value)),
+                    let entry = |(key, value): (MapKey, Field)| match key {
+                        MapKey::String(key) => (key, self.value(member, &value)),
                         other => panic!("{other:?}"),
                     };
-                    out.insert(member.name.clone(), Value::Object(entries.iter().map(entry).collect()));
+                    out.insert(
+                        member.name.clone(),
+                        Value::Object(entries.clone().into_iter().map(entry).collect()),
+                    );
                 }
                 value => drop(out.insert(member.name.clone(), self.value(member, value))),
             }
