@@ -1,17 +1,17 @@
-//! Tests of authorization: decisions of the default roles as a table, the index against a naive evaluation of all bindings,
-//! escalation, the node authorizer and the reconciliation of the default roles.
+//! Tests of authorization: decisions of the default roles as a table, reasons, escalation.
 
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
-use super::bootstrap::{self, Reconciliation, reconcile};
 use super::index::Binding;
-use super::node::{self, NodeVerdict, Relation};
-use super::references::References;
 use super::*;
 
+#[path = "tests/default_objects.rs"]
+mod default_objects;
 #[path = "tests/naive.rs"]
 mod naive;
+#[path = "tests/nodes.rs"]
+mod nodes;
 
 fn groups(names: &str) -> Vec<String> {
     names.split_whitespace().map(str::to_owned).collect()
@@ -375,183 +375,4 @@ fn nobody_grants_what_he_does_not_hold() {
         user "jane" (groups=["system:authenticated"]) is attempting to grant RBAC permissions not currently held:
         {APIGroups:[""], Resources:["secrets"], Verbs:["get"]}; resolution errors: [role.rbac.authorization.k8s.io "r" not found]"#]].assert_eq(&shown.join("\n"));
     assert!(escalation::uncovered(&PolicyRule::full_authority(), &held).is_empty());
-}
-
-#[test]
-fn nodes_read_what_is_related_to_them() {
-    let rules = PolicyRule::all_of(
-        &bootstrap::defaults()
-            .into_iter()
-            .find(|d| d.object["metadata"]["name"] == "system:node")
-            .unwrap()
-            .object,
-    );
-    let mut shown = String::new();
-    for line in [
-        "get secrets ns s",
-        "list secrets ns s",
-        "list secrets ns -",
-        "update secrets ns s",
-        "get secrets - s",
-        "get configmaps ns c",
-        "get persistentvolumeclaims ns c",
-        "patch persistentvolumeclaims/status ns c",
-        "get persistentvolumes - v",
-        "get serviceaccounts ns a",
-        "create serviceaccounts/token ns a",
-        "create serviceaccounts ns -",
-        "get nodes - n1",
-        "get nodes - n2",
-        "list nodes - -",
-        "update nodes/status - n2",
-        "delete nodes - n1",
-        "get pods ns p",
-        "list pods - -",
-        "delete pods ns p",
-        "create pods/eviction ns p",
-        "update pods ns p",
-        "get coordination.k8s.io:leases kube-node-lease n1",
-        "get coordination.k8s.io:leases kube-node-lease n2",
-        "get coordination.k8s.io:leases ns n1",
-        "create coordination.k8s.io:leases kube-node-lease -",
-        "list coordination.k8s.io:leases kube-node-lease -",
-        "get storage.k8s.io:csinodes - n2",
-        "list resource.k8s.io:resourceslices - -",
-        "list services ns -",
-        "create events ns -",
-        "get apps:deployments ns d",
-        "get /healthz - -",
-    ] {
-        let parts: Vec<&str> = line.split(' ').map(|part| if part == "-" { "" } else { part }).collect();
-        let request = request(parts[0], parts[1], parts[2], parts[3]);
-        let verdict = match node::decide("n1", "system:node:n1", &request, &rules) {
-            NodeVerdict::Allow => "allow".to_owned(),
-            NodeVerdict::NoOpinion(reason) => format!("no: {reason}"),
-            NodeVerdict::IfRelated(relation) => format!("if related: {relation:?}"),
-        };
-        shown.push_str(&format!("{line}: {verdict}\n"));
-    }
-    expect![[r#"
-        get secrets ns s: if related: Secret
-        list secrets ns s: if related: Secret
-        list secrets ns -: no: No Object name found
-        update secrets ns s: no: can only read resources of this type
-        get secrets - s: no: can only read namespaced object of this type
-        get configmaps ns c: if related: ConfigMap
-        get persistentvolumeclaims ns c: if related: PersistentVolumeClaim
-        patch persistentvolumeclaims/status ns c: if related: PersistentVolumeClaim
-        get persistentvolumes - v: if related: PersistentVolume
-        get serviceaccounts ns a: if related: ServiceAccount
-        create serviceaccounts/token ns a: if related: ServiceAccount
-        create serviceaccounts ns -: no: can only create tokens for individual service accounts
-        get nodes - n1: allow
-        get nodes - n2: no: node 'n1' cannot read 'n2', only its own Node object
-        list nodes - -: no: node 'n1' cannot read all nodes, only its own Node object
-        update nodes/status - n2: allow
-        delete nodes - n1: no: 
-        get pods ns p: if related: Pod
-        list pods - -: no: can only list/watch pods with spec.nodeName field selector
-        delete pods ns p: allow
-        create pods/eviction ns p: allow
-        update pods ns p: no: 
-        get coordination.k8s.io:leases kube-node-lease n1: allow
-        get coordination.k8s.io:leases kube-node-lease n2: no: can only access node lease with the same name as the requesting node
-        get coordination.k8s.io:leases ns n1: no: can only access leases in the "kube-node-lease" system namespace
-        create coordination.k8s.io:leases kube-node-lease -: allow
-        list coordination.k8s.io:leases kube-node-lease -: no: can only get, create, update, patch, or delete a node lease
-        get storage.k8s.io:csinodes - n2: no: can only access CSINode with the same name as the requesting node
-        list resource.k8s.io:resourceslices - -: no: can only list/watch/deletecollection resourceslices with nodeName field selector
-        list services ns -: allow
-        create events ns -: allow
-        get apps:deployments ns d: no: 
-        get /healthz - -: no: 
-    "#]].assert_eq(&shown);
-    let own = [FieldTerm { field: "spec.nodeName".into(), equal: true, value: "n1".into() }];
-    let pods = RequestedResource { resource: "pods", fields: &own, ..RequestedResource::default() };
-    for (node, expected) in [("n1", true), ("n2", false)] {
-        let verdict = node::decide(node, "", &AccessRequest::resource("watch", pods), &rules);
-        assert_eq!(verdict == NodeVerdict::Allow, expected, "{node}");
-    }
-    let nodes = groups("system:nodes");
-    assert_eq!(node::node_name(&Subject { name: "system:node:n1", groups: &nodes }), Some("n1"));
-    assert_eq!(node::node_name(&Subject { name: "system:node:n1", groups: &[] }), None);
-    assert_eq!(node::node_name(&Subject { name: "n1", groups: &nodes }), None);
-}
-
-#[test]
-fn references_of_a_pod_are_found_in_containers_and_volumes() {
-    let mut pod = json!({"metadata": {"name": "p"}, "spec": {
-        "serviceAccountName": "a", "imagePullSecrets": [{"name": "pull"}],
-        "initContainers": [{"envFrom": [{"secretRef": {"name": "s1"}}, {"configMapRef": {"name": "c1"}}]}],
-        "containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "s2"}}}, {"valueFrom": {"configMapKeyRef": {"name": "c2"}}}]}],
-        "ephemeralContainers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "s3"}}}]}],
-        "volumes": [
-            {"name": "v1", "secret": {"secretName": "s4"}}, {"name": "v2", "configMap": {"name": "c3"}},
-            {"name": "v3", "persistentVolumeClaim": {"claimName": "claim"}}, {"name": "v4", "ephemeral": {}},
-            {"name": "v5", "projected": {"sources": [{"secret": {"name": "s5"}}, {"configMap": {"name": "c4"}},
-                {"serviceAccountToken": {"path": "t"}}, {"serviceAccountToken": {"path": "u", "audience": "vault"}}]}},
-            {"name": "v6", "csi": {"nodePublishSecretRef": {"name": "s6"}}}, {"name": "v7", "iscsi": {"secretRef": {"name": "s7"}}},
-            {"name": "v8", "azureFile": {"secretName": "s8"}},
-        ],
-    }});
-    let found = References::of(&pod);
-    for name in ["pull", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8"] {
-        assert!(found.has(Relation::Secret, name), "{name}");
-    }
-    assert_eq!(found.secrets.len(), 9);
-    assert_eq!(found.config_maps.iter().copied().collect::<Vec<_>>(), ["c1", "c2", "c3", "c4"]);
-    assert!(found.has(Relation::PersistentVolumeClaim, "claim"));
-    assert!(found.has(Relation::PersistentVolumeClaim, "p-v4"));
-    assert!(found.has(Relation::ServiceAccount, "a"));
-    assert_eq!(found.audiences.iter().copied().collect::<Vec<_>>(), ["", "vault"]);
-    pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
-    assert_eq!(References::of(&pod), References::default());
-}
-
-#[test]
-fn default_objects_get_back_what_is_missing() {
-    let defaults = bootstrap::defaults();
-    for (at, each) in defaults.iter().enumerate() {
-        assert_eq!(reconcile(&each.object, None), Reconciliation::Create);
-        assert_eq!(reconcile(&each.object, Some(&each.object)), Reconciliation::Nothing, "{}", each.object);
-        let names = |other: &bootstrap::DefaultObject| {
-            (
-                other.resource.clone(),
-                other.object["metadata"]["namespace"].clone(),
-                other.object["metadata"]["name"].clone(),
-            )
-        };
-        assert!(defaults[at + 1..].iter().all(|other| names(other) != names(each)), "{} twice", each.object);
-    }
-    let find = |kind: &str, name: &str| {
-        let found =
-            defaults.iter().find(|d| d.object["kind"] == kind && d.object["metadata"]["name"] == name);
-        found.unwrap().object.clone()
-    };
-    let role = find("ClusterRole", "system:basic-user");
-    let mut changed = role.clone();
-    changed["rules"] = json!([{"verbs": ["get"], "apiGroups": ["own"], "resources": ["own"]}]);
-    changed["metadata"]["labels"] = json!({"own": "label"});
-    let Reconciliation::Update(update) = reconcile(&role, Some(&changed)) else { panic!("it is updated") };
-    assert_eq!(reconcile(&role, Some(&update)), Reconciliation::Nothing);
-    expect![[r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole","metadata":{"annotations":{"rbac.authorization.kubernetes.io/autoupdate":"true"},"labels":{"kubernetes.io/bootstrapping":"rbac-defaults","own":"label"},"name":"system:basic-user"},"rules":[{"apiGroups":["own"],"resources":["own"],"verbs":["get"]},{"apiGroups":["authorization.k8s.io"],"resources":["selfsubjectaccessreviews"],"verbs":["create"]},{"apiGroups":["authorization.k8s.io"],"resources":["selfsubjectrulesreviews"],"verbs":["create"]},{"apiGroups":["authentication.k8s.io"],"resources":["selfsubjectreviews"],"verbs":["create"]}]}"#]].assert_eq(&update.to_string());
-    changed["metadata"]["annotations"][bootstrap::AUTO_UPDATE] = json!("false");
-    assert_eq!(reconcile(&role, Some(&changed)), Reconciliation::Nothing);
-
-    let binding = find("ClusterRoleBinding", "system:public-info-viewer");
-    let mut changed = binding.clone();
-    changed["subjects"] = json!([binding["subjects"][1], {"kind": "User", "name": "own"}]);
-    let Reconciliation::Update(update) = reconcile(&binding, Some(&changed)) else { panic!("it is updated") };
-    let names: Vec<&Value> = update["subjects"].as_array().unwrap().iter().map(|s| &s["name"]).collect();
-    assert_eq!(names, ["system:unauthenticated", "own", "system:authenticated"]);
-    changed["roleRef"]["name"] = json!("other");
-    assert_eq!(reconcile(&binding, Some(&changed)), Reconciliation::Recreate(binding.clone()));
-
-    let view = find("ClusterRole", "view");
-    let mut changed = view.clone();
-    changed["rules"] = json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]);
-    assert_eq!(reconcile(&view, Some(&changed)), Reconciliation::Nothing, "its rules are the controller's");
-    changed["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {"own": "x"}}]});
-    let Reconciliation::Update(update) = reconcile(&view, Some(&changed)) else { panic!("it is updated") };
-    assert_eq!(update["aggregationRule"]["clusterRoleSelectors"].as_array().unwrap().len(), 2);
 }
