@@ -2,7 +2,8 @@
 //! chooses the encoding of the response, [`objects`] implements the verbs, [`list`] and [`watch`] serve collections,
 //! and [`shapes`] and [`reply`] write the response.
 
-pub mod audit;
+pub mod apply;
+mod audit;
 pub mod body;
 mod connection_guards;
 pub mod discovery;

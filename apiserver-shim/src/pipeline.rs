@@ -4,8 +4,8 @@
 //! read → change → default → mutating admission → prepare → validate → validating admission → write
 //!
 //! If the write conflicts, because the object or anything in its [`Preconditions`] has changed, the whole sequence is
-//! retried on the newest state. There is one file per kind of write: [`create`](self), `update`, `delete`, `binding`,
-//! and two fast paths for encoded objects, `pod_status` and `event`, which avoid decoding. Only `commit` builds
+//! retried on the newest state. There is one file per kind of write: [`create`](self), `update`, `apply`, `delete`,
+//! `binding`, and two fast paths for encoded objects, `pod_status` and `event`, which avoid decoding. Only `commit` builds
 //! transactions.
 
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use std::sync::Arc;
 use serde_json::Value;
 use shim_core::kinds::Subresource;
 use shim_model::managed_fields::{self, Writer};
-use shim_model::schema::ObjectType;
 use shim_model::status::{self, Status};
 use store::Key;
 
@@ -24,6 +23,7 @@ use crate::storage::object::Object;
 use crate::storage::registry::{Registry, now};
 
 pub mod admission;
+mod apply;
 mod binding;
 mod commit;
 mod component_audit;
@@ -38,6 +38,7 @@ pub use crate::storage::preconditions::Preconditions;
 pub use admission::{
     AdmissionChain, AdmissionConfiguration, AdmissionPlugin, Attributes, ReinvocationPolicy,
 };
+pub use apply::Configuration;
 pub use binding::{BINDING, BoundPod, PreparedOutcome};
 pub use context::{Identity, Operation, RequestContext};
 pub use delete::DeletionOutcome;
@@ -170,19 +171,22 @@ impl Pipeline {
     fn record_fields(
         &self,
         context: &RequestContext,
-        (ty, subresource): (&ObjectType, &str),
+        (resource, subresource): (&Arc<ServedResource>, &str),
         old: Option<&Value>,
         new: &mut Value,
     ) {
-        if context.field_manager.is_empty() {
+        if context.field_manager.is_empty() || context.owners_are_recorded() {
             return;
         }
-        let reset: &[&[&str]] = match subresource {
-            "" => &[&["status"]],
-            "status" => &[&["spec"]],
-            _ => &[],
+        let catalog = self.registry.catalog();
+        let writer = Writer {
+            manager: &context.field_manager,
+            ty: &resource.object_type,
+            subresource,
+            now: now(),
+            reset: resource.strategy().reset_fields(subresource),
+            versions: &apply::OtherVersions { catalog: &catalog, resource },
         };
-        let writer = Writer { manager: &context.field_manager, ty, subresource, now: now(), reset };
         managed_fields::record_update(old, new, writer);
     }
 

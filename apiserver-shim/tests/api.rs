@@ -7,6 +7,8 @@ mod harness;
 
 #[path = "api/access.rs"]
 mod access;
+#[path = "api/apply.rs"]
+mod apply;
 #[path = "api/audit.rs"]
 mod audit;
 #[path = "api/catalog.rs"]

@@ -1,24 +1,58 @@
 //! `metadata.managedFields`: which manager set which field. Every create, update and patch compares the object before
-//! and after along the schema and records the changed fields for its manager. Server-side apply is not supported yet;
-//! it needs the same sets (`FieldSet`) with operation `Apply`. Updates keep such entries and take changed fields from
-//! them.
+//! and after along the schema and records the changed fields for its manager ([`record_update`]); server-side apply
+//! ([`apply`]) merges a configuration and records what it contains.
 
+mod applied;
 mod compare;
 mod created;
+mod entries;
 mod field_set;
+mod merge;
+mod node;
+mod path;
+mod remove;
+mod scale;
+mod to_set;
+mod update;
+mod validate;
 
+pub use applied::{ApplyOptions, apply};
 pub use compare::{Changes, compare};
+pub use entries::UPDATE_ENTRIES_MAX;
 pub use field_set::FieldSet;
+pub use merge::{covers, merge};
+pub use path::PathElement;
+pub use remove::{remove_items, with_named_fields};
+pub use scale::ScaleOwners;
+pub use to_set::to_field_set;
+pub use validate::validate;
 
 use crate::access;
 use crate::schema::ObjectType;
+use crate::status::{self, Status};
 use crate::time::Instant;
-use serde_json::{Map, Value, json};
+use entries::Entry;
+use serde_json::Value;
+use std::fmt;
+use update::Updater;
 
 /// Longest manager name taken from a User-Agent.
 pub const MANAGER_NAME_MAX: usize = 128;
-/// Most entries of operation `Update` on one object; beyond that, the oldest are merged.
-pub const UPDATE_ENTRIES_MAX: usize = 10;
+
+/// Members of every object that are not managed.
+const SYSTEM: [&str; 2] = ["apiVersion", "kind"];
+/// Members of the metadata that are not managed: identity, and what the server sets.
+const SYSTEM_META: [&str; 9] = [
+    "name",
+    "namespace",
+    "creationTimestamp",
+    "selfLink",
+    "uid",
+    "clusterName",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+];
 
 /// The manager of a write, and what it writes through.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +65,57 @@ pub struct Writer<'a> {
     pub subresource: &'a str,
     /// The time of the write.
     pub now: Instant,
-    /// Members that this (sub)resource cannot change, such as `status` on the main resource: paths of one step.
-    pub reset: &'a [&'a [&'a str]],
+    /// What this (sub)resource cannot change.
+    pub reset: ResetFields<'a>,
+    /// The other versions of the kind.
+    pub versions: &'a dyn Versions,
+}
+
+/// The fields that a (sub)resource resets to their stored values, whatever a client sends: they get no owner. Paths are
+/// names of members; `*` stands for any element.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ResetFields<'a> {
+    /// Paths that are reset, with everything below.
+    pub exclude: &'a [&'a [&'a str]],
+    /// If not empty, everything else is reset.
+    pub only: &'a [&'a [&'a str]],
+}
+
+impl ResetFields<'_> {
+    /// Removes the reset fields from a set.
+    fn filter(&self, fields: &mut FieldSet) {
+        self.exclude.iter().for_each(|path| fields.remove(path));
+        if !self.only.is_empty() {
+            fields.retain(self.only);
+        }
+    }
+
+    /// Whether this member of the object is reset as a whole.
+    fn excludes(&self, name: &str) -> bool {
+        self.exclude.iter().any(|path| **path == [name])
+    }
+}
+
+/// The other versions of a kind. Entries name the version that their paths are of.
+pub trait Versions: fmt::Debug + Sync {
+    /// The type of the kind in a version; `None` if it is not served.
+    fn object_type(&self, api_version: &str) -> Option<ObjectType>;
+    /// Converts an object to a served version.
+    fn convert(&self, object: Value, api_version: &str) -> Result<Value, Status>;
+}
+
+/// A kind with one version.
+#[derive(Debug, Clone, Copy)]
+pub struct OneVersion;
+
+impl Versions for OneVersion {
+    fn object_type(&self, _: &str) -> Option<ObjectType> {
+        None
+    }
+
+    fn convert(&self, _: Value, api_version: &str) -> Result<Value, Status> {
+        Err(status::internal(format!("version {api_version} is not served")))
+    }
 }
 
 /// The manager of a request: its `fieldManager` parameter, or the program named in its User-Agent.
@@ -54,174 +137,109 @@ pub fn manager_name(parameter: &str, user_agent: &str) -> String {
 /// Sets `new`'s managed fields after a create (`old` is `None`), update or patch by `writer`.
 pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     let sent = access::remove(new, &["metadata", "managedFields"]);
-    let entries = starting_entries(old, sent, writer.subresource);
-    let list: Vec<Value> = match old {
-        None => {
+    let stored = old.map_or(&[][..], |old| access::list(old, &["metadata", "managedFields"]));
+    let sent = sent.filter(|_| writer.subresource.is_empty());
+    let sent = sent.as_ref().and_then(Value::as_array).filter(|sent| *sent != stored);
+    let mut known = Vec::new();
+    let from_client = match sent {
+        Some(sent) if entries::is_reset(sent) => true,
+        Some(sent) => {
+            known = entries::parse(sent).unwrap_or_default();
+            !known.is_empty()
+        }
+        None => false,
+    };
+    if !from_client {
+        known = entries::parse(stored).unwrap_or_default();
+    }
+    let list = match old {
+        None if known.is_empty() => {
             let fields = created::fields(writer.ty, new, writer.reset);
-            if entries.is_empty() {
-                fields.into_iter().map(|fields| Entry::new(&writer).written(fields)).collect()
-            } else {
-                let changed = fields.and_then(|fields| FieldSet::parse(&fields)).unwrap_or_default();
-                record(entries, Changes { changed, removed: FieldSet::default() }, &writer)
+            let updater = Updater::new(writer);
+            let id = updater.id(false);
+            let time = writer.now.to_rfc3339();
+            fields.map(|fields| vec![entries::encode(&id, &updater.api_version, &time, fields)])
+        }
+        // An object without managed fields stays without.
+        Some(_) if known.is_empty() => None,
+        old => {
+            let empty = Value::Object(serde_json::Map::new());
+            match record(old.unwrap_or(&empty), new, (known, from_client), writer) {
+                Some(Recorded::Entries(list)) => Some(list),
+                // Nothing changed; or what cannot be compared, which keeps its owners.
+                Some(Recorded::Unchanged) | None => Some(stored.to_vec()),
             }
         }
-        Some(_) if entries.is_empty() => return, // An object without managed fields stays without.
-        Some(old) => {
-            let mut changes = compare(writer.ty, old, new);
-            changes.forget_system_fields();
-            writer.reset.iter().for_each(|member| changes.forget(member));
-            record(entries, changes, &writer)
-        }
     };
-    if !list.is_empty() {
+    if let Some(list) = list.filter(|list| !list.is_empty()) {
         access::object_mut(new, &["metadata"]).insert("managedFields".to_owned(), list.into());
     }
 }
 
-/// The entries with the changed fields moved to the writer's entry.
-fn record(mut entries: Vec<Entry>, changes: Changes, writer: &Writer<'_>) -> Vec<Value> {
-    let mine = entries.iter().position(|e| e.is_of(writer));
-    let same = mine.map(|i| entries[i].fields.clone());
-    for entry in &mut entries {
-        entry.fields.subtract(&changes.removed);
-    }
-    for (i, entry) in entries.iter_mut().enumerate() {
-        if Some(i) != mine {
-            entry.fields.subtract(&changes.changed);
-        }
-    }
-    let at = mine.unwrap_or_else(|| {
-        entries.push(Entry::new(writer));
-        entries.len() - 1
-    });
-    if entries[at].fields.is_empty() {
-        entries[at].fields = changes.changed;
-    } else {
-        entries[at].fields.unite(&changes.changed);
-    }
-    if same.as_ref() != Some(&entries[at].fields) {
-        entries[at].time = writer.now.to_rfc3339();
-    }
-    entries.retain(|e| !e.fields.is_empty());
-    merge_oldest(&mut entries);
-    entries.sort_by(|a, b| {
-        (a.operation != "Apply", &a.time, &a.manager).cmp(&(b.operation != "Apply", &b.time, &b.manager))
-    });
-    entries.into_iter().map(Entry::into_value).collect()
+enum Recorded {
+    Entries(Vec<Value>),
+    Unchanged,
 }
 
-/// The entries to start from: those that the client sent, if they are valid; none if it sent an empty list; otherwise
-/// those of the stored object.
-fn starting_entries(old: Option<&Value>, sent: Option<Value>, subresource: &str) -> Vec<Entry> {
-    if let Some(Value::Array(list)) = sent.filter(|_| subresource.is_empty()) {
-        if list.is_empty() || list == [json!({})] {
-            return Vec::new();
-        }
-        if let Some(entries) = list.iter().map(Entry::parse).collect::<Option<Vec<_>>>() {
-            return entries;
-        }
+/// The entries with the changed fields moved to the writer's entry; `None` if objects cannot be converted.
+fn record(
+    old: &Value,
+    new: &Value,
+    (mut known, from_client): (Vec<Entry>, bool),
+    writer: Writer<'_>,
+) -> Option<Recorded> {
+    let updater = Updater::new(writer);
+    let foreign = known.iter().any(|entry| entry.api_version != updater.api_version);
+    updater.reconcile(&mut known);
+    let changes = updater.take_over((old, new), &mut known, None, true).ok()?;
+    let mut mine = changes.changed();
+    if mine.is_empty() && changes.removed.is_empty() && !foreign && !from_client {
+        return Some(Recorded::Unchanged);
     }
-    let stored = old.map_or(&[][..], |o| access::list(o, &["metadata", "managedFields"]));
-    stored.iter().filter_map(Entry::parse).collect()
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Entry {
-    manager: String,
-    operation: String,
-    api_version: String,
-    subresource: String,
-    time: String,
-    fields: FieldSet,
-}
-
-impl Entry {
-    fn new(writer: &Writer<'_>) -> Self {
-        Entry {
-            manager: writer.manager.to_owned(),
-            operation: "Update".to_owned(),
-            api_version: writer.ty.kind().api_version(),
-            subresource: writer.subresource.to_owned(),
-            time: writer.now.to_rfc3339(),
-            fields: FieldSet::default(),
-        }
-    }
-
-    fn is_of(&self, writer: &Writer<'_>) -> bool {
-        self.operation == "Update"
-            && self.manager == writer.manager
-            && self.subresource == writer.subresource
-            && self.api_version == writer.ty.kind().api_version()
-    }
-
-    fn parse(value: &Value) -> Option<Self> {
-        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
-        if text("fieldsType") != "FieldsV1" || !matches!(text("operation").as_str(), "Update" | "Apply") {
-            return None;
-        }
-        Some(Entry {
-            manager: text("manager"),
-            operation: text("operation"),
-            api_version: text("apiVersion"),
-            subresource: text("subresource"),
-            time: text("time"),
-            fields: FieldSet::parse(value.get("fieldsV1")?)?,
-        })
-    }
-
-    fn into_value(mut self) -> Value {
-        let fields = std::mem::take(&mut self.fields).into_value();
-        self.written(fields)
-    }
-
-    fn written(self, fields: Value) -> Value {
-        let mut out = Map::new();
-        let mut put = |key: &str, text: String| {
-            if !text.is_empty() {
-                out.insert(key.to_owned(), text.into());
+    disown_system_fields(&mut mine);
+    if !mine.is_empty() {
+        let id = updater.id(false);
+        let time = writer.now.to_rfc3339();
+        match known.iter_mut().find(|entry| entry.id == id) {
+            Some(entry) => {
+                entry.fields = entry.fields.union(&mine);
+                entry.time = time;
             }
-        };
-        put("apiVersion", self.api_version);
-        put("fieldsType", "FieldsV1".to_owned());
-        put("manager", self.manager);
-        put("operation", self.operation);
-        put("subresource", self.subresource);
-        put("time", self.time);
-        out.insert("fieldsV1".to_owned(), fields);
-        Value::Object(out)
+            None => known.push(Entry { time, ..Entry::new(id, &updater.api_version, mine) }),
+        }
     }
+    entries::bound_updaters(&mut known);
+    Some(Recorded::Entries(entries::to_list(known)))
 }
 
-/// Bounds the number of `Update` entries: the oldest are merged into one entry per version, `ancient-changes`.
-fn merge_oldest(entries: &mut Vec<Entry>) {
-    let updates = entries.iter().filter(|e| e.operation == "Update").count();
-    if updates <= UPDATE_ENTRIES_MAX {
+/// Removes the paths that nobody manages.
+fn disown_system_fields(fields: &mut FieldSet) {
+    SYSTEM.iter().for_each(|name| fields.remove(&[name]));
+    SYSTEM_META.iter().for_each(|name| fields.remove(&["metadata", name]));
+    fields.disown("metadata");
+}
+
+/// Reverts the times in `new`'s managed fields if nothing else differs from `old`, so that a write that changes nothing
+/// is none.
+pub fn keep_times(old: &Value, new: &mut Value) {
+    const LIST: [&str; 2] = ["metadata", "managedFields"];
+    let (before, after) = (access::list(old, &LIST), access::list(new, &LIST));
+    if before == after || before.len() != after.len() {
         return;
     }
-    let (mut by_age, mut kept): (Vec<_>, Vec<_>) = entries.drain(..).partition(|e| e.operation == "Update");
-    by_age.sort_by(|a, b| a.time.cmp(&b.time));
-    let mut over = updates - UPDATE_ENTRIES_MAX;
-    let mut ancient: Vec<Entry> = Vec::new();
-    for mut entry in by_age {
-        if over == 0 {
-            kept.push(entry);
-            continue;
-        }
-        match ancient.iter_mut().find(|a| a.api_version == entry.api_version) {
-            Some(found) => {
-                found.fields.unite(&entry.fields);
-                found.time = entry.time;
-                over -= 1;
-            }
-            None => {
-                entry.manager = "ancient-changes".to_owned();
-                entry.subresource.clear();
-                ancient.push(entry);
-            }
-        }
+    let same = before.iter().zip(after).all(|(a, b)| same_but_for(a, b, "time"))
+        && same_but_for(old, new, "metadata")
+        && same_but_for(&old["metadata"], &new["metadata"], "managedFields");
+    if same {
+        let before = before.to_vec();
+        access::object_mut(new, &["metadata"]).insert("managedFields".to_owned(), before.into());
     }
-    entries.extend(ancient);
-    entries.append(&mut kept);
+}
+
+/// Whether two objects are equal but for one member, which both have.
+fn same_but_for(a: &Value, b: &Value, member: &str) -> bool {
+    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return false };
+    a.len() == b.len() && a.iter().all(|(name, value)| name == member || b.get(name) == Some(value))
 }
 
 #[cfg(test)]

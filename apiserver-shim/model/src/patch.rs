@@ -1,5 +1,5 @@
 //! Patches: RFC 6902 (`json`), RFC 7386 (`merge`) and strategic merge (`strategic`), from a request's bytes to a
-//! decoded object. Server-side apply is not supported yet; callers answer 415 to its media type.
+//! decoded object. Server-side apply is in `managed_fields`, because it decides by owners.
 
 pub mod go_print;
 pub mod json;
@@ -33,13 +33,22 @@ impl PatchKind {
     }
 }
 
-/// The media types that `PatchKind` knows.
-pub const MEDIA_TYPES: [&str; 3] =
-    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+/// The media type of server-side apply.
+pub const APPLY: &str = "application/apply-patch+yaml";
 
-/// The media types of patches of a type, for 415 answers: custom resources have no strategic merge.
+/// The media types of patches.
+const MEDIA_TYPES: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    APPLY,
+];
+/// Those of custom resources, which have no strategic merge.
+const STRUCTURAL: &[&str] = &["application/json-patch+json", "application/merge-patch+json", APPLY];
+
+/// The media types of patches of a type.
 pub fn media_types(ty: &ObjectType) -> &'static [&'static str] {
-    if ty.schema().is_structural() { &MEDIA_TYPES[..2] } else { &MEDIA_TYPES }
+    if ty.schema().is_structural() { STRUCTURAL } else { MEDIA_TYPES }
 }
 
 /// Most operations in one JSON patch.

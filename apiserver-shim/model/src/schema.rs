@@ -5,9 +5,11 @@
 //! resource has its own, built from its structural schema. The tree has no descriptions: `openapi` asks the source for
 //! them ([`Schema::components`]).
 
+mod applied_body;
 mod build;
 mod check;
 pub mod decode;
+mod duplicate_keys;
 mod go_json;
 mod go_text;
 mod nesting_limit;
@@ -16,6 +18,7 @@ mod rules;
 mod scheme;
 mod strict_json;
 
+pub use applied_body::{AppliedBody, decode_applied};
 pub use build::SchemaError;
 pub use check::{Issues, check};
 pub use decode::{Decoded, Media, Strictness, decode, decode_untyped, plain_json, plain_yaml};
@@ -126,6 +129,10 @@ pub struct Field {
     pub list: ListKind,
     /// A map or object here is atomic for managed fields.
     pub atomic: bool,
+    /// An object here is not atomic, although its type is.
+    pub granular: bool,
+    /// The value that an absent member stands for where it is a key of a list's elements.
+    pub key_default: Option<Value>,
     /// How a strategic merge patch treats it.
     pub patch: PatchRule,
 }

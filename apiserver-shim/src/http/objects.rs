@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 use shim_core::kinds::Subresource;
+use shim_model::field::FieldError;
 use shim_model::patch::{self, PatchKind};
 use shim_model::resource::{KindRef, Verb};
 use shim_model::schema::{self, Media, ObjectType, Strictness};
@@ -14,7 +15,7 @@ use shim_model::status::{self, Status};
 
 use super::body::{self, Body, Response};
 use super::negotiation::{self, Accepted, Endpoint};
-use super::{list, measure, reply, shapes, watch};
+use super::{apply, list, measure, reply, shapes, watch};
 use crate::http::service::Api;
 use crate::pipeline::{DeletionOutcome, ObjectRef, RequestContext, WriteOutcome};
 use crate::request::info::Target;
@@ -53,28 +54,48 @@ impl ResourceRequest<'_> {
 
     /// The request context with the options of the write. `options` names the options object in errors.
     pub fn write_context(&self, options: &str) -> Result<RequestContext, Status> {
-        let text = self.query.text("fieldValidation");
-        let strictness = Strictness::parse(text).ok_or_else(|| {
-            let error = shim_model::field::FieldError::not_supported(
-                "fieldValidation",
-                text,
-                &["", "Ignore", "Strict", "Warn"],
-            );
-            status::invalid("meta.k8s.io", options, "", &[error])
-        })?;
+        self.checked_context(options, Vec::new())
+    }
+
+    /// The request context with the options of a patch.
+    pub fn patch_context(&self) -> Result<RequestContext, Status> {
+        let applies = negotiation::content_type(self.headers) == patch::APPLY;
+        let error = match applies {
+            true if self.query.text("fieldManager").is_empty() => {
+                Some(FieldError::required("fieldManager", "is required for apply patch"))
+            }
+            false if self.query.get("force").is_some() => {
+                Some(FieldError::forbidden("force", "may not be specified for non-apply patch"))
+            }
+            _ => None,
+        };
+        self.checked_context("PatchOptions", error.into_iter().collect())
+    }
+
+    fn checked_context(&self, options: &str, mut errors: Vec<FieldError>) -> Result<RequestContext, Status> {
         let parameter = self.query.text("fieldManager");
         if parameter.len() > MANAGER_MAX {
-            let error = shim_model::field::FieldError::too_long("fieldManager", MANAGER_MAX);
-            return Err(status::invalid("meta.k8s.io", options, "", &[error]));
+            errors.push(FieldError::too_long("fieldManager", MANAGER_MAX));
         }
-        if let Some((at, odd)) = parameter.char_indices().find(|(_, c)| !is_printable(*c)) {
+        for (at, odd) in parameter.char_indices().filter(|(_, c)| !is_printable(*c)) {
             let why = format!("invalid character U+{:04X} (at position {at})", u32::from(odd));
-            let error = shim_model::field::FieldError::invalid("fieldManager", parameter, why);
-            return Err(status::invalid("meta.k8s.io", options, "", &[error]));
+            errors.push(FieldError::invalid("fieldManager", parameter, why));
+        }
+        let dry_run = self.query.dry_run_option().unwrap_or_else(|error| {
+            errors.push(error);
+            true
+        });
+        let text = self.query.text("fieldValidation");
+        let strictness = Strictness::parse(text).unwrap_or_else(|| {
+            errors.push(FieldError::not_supported("fieldValidation", text, &["", "Ignore", "Strict", "Warn"]));
+            Strictness::Strict
+        });
+        if !errors.is_empty() {
+            return Err(status::invalid("meta.k8s.io", options, "", &errors));
         }
         let agent = self.headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
         let manager = shim_model::managed_fields::manager_name(parameter, agent);
-        Ok(self.context.with_options(manager, strictness, self.query.dry_run(options)?))
+        Ok(self.context.with_options(manager, strictness, dry_run))
     }
 
     /// Decodes a request body of type `ty`.
@@ -226,27 +247,25 @@ pub async fn patch(
     subresource: Subresource<'_>,
     body: Body,
 ) -> Result<Response, Status> {
+    if negotiation::content_type(request.headers) == patch::APPLY {
+        return apply::apply(api, request, subresource, body).await;
+    }
     let accepted = request.accepted()?;
     let kind = patch_kind(request.headers, &request.resource.object_type)?;
-    let context = request.write_context("PatchOptions")?;
-    if !request.query.text("force").is_empty() {
-        let error =
-            shim_model::field::FieldError::forbidden("force", "may not be specified for non-apply patch");
-        return Err(status::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
-    }
+    let context = request.patch_context()?;
     let bytes = body::read(body).await?;
     let outcome = api.pipeline.patch(&context, request.object(subresource), kind, &bytes).await?;
     request.answer(200, accepted, &context, outcome).await
 }
 
-/// The patch type that a Content-Type names. Server-side apply is not supported yet.
+/// The patch type that a Content-Type names.
 pub fn patch_kind(headers: &HeaderMap, ty: &ObjectType) -> Result<PatchKind, Status> {
     let media_type = negotiation::content_type(headers);
     let supported = patch::media_types(ty);
     let kind = PatchKind::from_media_type(&media_type).filter(|_| supported.contains(&media_type.as_ref()));
     kind.ok_or_else(|| {
         let mut status = Status::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type");
-        if media_type == "application/apply-patch+yaml" || PatchKind::from_media_type(&media_type).is_some() {
+        if PatchKind::from_media_type(&media_type).is_some() {
             status.message = format!(
                 "the body of the request was in an unknown format - accepted media types include: {}",
                 supported.join(", ")
@@ -310,7 +329,6 @@ pub fn delete_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<De
         dry = dry_run(asked.into_iter(), KIND)?;
     }
     let invalid = |error| Err(status::invalid("meta.k8s.io", KIND, "", &[error]));
-    use shim_model::field::FieldError;
     if let (Some(policy), Some(_)) = (&policy, orphan) {
         let why = "orphanDependents and deletionPropagation cannot be both set";
         return invalid(FieldError::invalid("propagationPolicy", policy.as_str(), why));

@@ -71,6 +71,8 @@ pub struct RequestContext {
     tolerates_invalid: bool,
     /// Whether a component of this process writes, without an HTTP request.
     internal: bool,
+    /// Whether the written object already has its managed fields; see [`RequestContext::with_recorded_owners`].
+    owners_are_recorded: bool,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -90,6 +92,7 @@ impl RequestContext {
             audit: None,
             tolerates_invalid: false,
             internal: false,
+            owners_are_recorded: false,
             warnings: Mutex::default(),
         }
     }
@@ -146,8 +149,22 @@ impl RequestContext {
             audit: self.audit.clone(),
             tolerates_invalid: self.tolerates_invalid,
             internal: self.internal,
+            owners_are_recorded: self.owners_are_recorded,
             warnings: Mutex::default(),
         }
+    }
+
+    /// The same request, for writers that set the managed fields themselves: apply, and writes of a view such as
+    /// `scale`.
+    #[must_use]
+    pub fn with_recorded_owners(mut self) -> RequestContext {
+        self.owners_are_recorded = true;
+        self
+    }
+
+    /// Whether the written object already has its managed fields.
+    pub fn owners_are_recorded(&self) -> bool {
+        self.owners_are_recorded
     }
 
     /// Adds a warning to the response's `Warning` headers. Duplicates are dropped.

@@ -79,7 +79,7 @@ impl Pipeline {
         let ObjectRef { resource, namespace, .. } = *target;
         let strategy = resource.strategy();
         strategy.default(&mut object);
-        self.record_fields(context, (&resource.object_type, ""), None, &mut object);
+        self.record_fields(context, (resource, ""), None, &mut object);
         let mut preconditions = Preconditions::default();
         let mut attributes = Attributes::new(Operation::Create, resource, namespace);
         attributes.object = Some(object);

@@ -6,6 +6,7 @@ use serde_json::Value;
 use shim_core::kinds::{self, Subresource};
 use shim_model::access;
 use shim_model::field::FieldError;
+use shim_model::managed_fields;
 use shim_model::patch::{self, PatchKind};
 use shim_model::resource::{KindRef, Resource};
 use shim_model::status::{self, Status};
@@ -211,6 +212,7 @@ impl Pipeline {
         let mut new = self.pass(context, pass, wanted, preconditions).await?;
         let version = old["metadata"]["resourceVersion"].clone();
         access::object_mut(&mut new, &["metadata"]).insert("resourceVersion".into(), version);
+        managed_fields::keep_times(old, &mut new);
         Ok(new)
     }
 
@@ -229,7 +231,7 @@ impl Pipeline {
         let ObjectRef { resource, namespace, name, .. } = *target;
         let strategy = resource.strategy();
         strategy.default(&mut new);
-        self.record_fields(context, (&resource.object_type, subresource_name(part)), Some(old), &mut new);
+        self.record_fields(context, (resource, subresource_name(part)), Some(old), &mut new);
         let old_view = view.map(|view| (view.read)(old));
         let mut attributes = Attributes::new(Operation::Update, resource, namespace);
         attributes.name = name;
@@ -298,7 +300,7 @@ struct Pass<'a> {
 }
 
 /// In a patch the UID is not a precondition but an immutable field.
-fn check_uid_kept(resource: &Resource, old: &Value, new: &Value) -> Result<(), Status> {
+pub(super) fn check_uid_kept(resource: &Resource, old: &Value, new: &Value) -> Result<(), Status> {
     let (uid, found) = (access::text(new, &["metadata", "uid"]), access::text(old, &["metadata", "uid"]));
     if uid.is_empty() || uid == found {
         return Ok(());

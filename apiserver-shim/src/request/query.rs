@@ -51,6 +51,11 @@ impl Query {
         }
     }
 
+    /// Whether `dryRun` is set, or what is wrong with it.
+    pub fn dry_run_option(&self) -> Result<bool, FieldError> {
+        parse_dry_run(self.all("dryRun"))
+    }
+
     /// Whether `dryRun` is set; its only valid value is `All`. `kind` names the options object in errors.
     pub fn dry_run(&self, kind: &str) -> Result<bool, Status> {
         dry_run(self.all("dryRun"), kind)
@@ -59,11 +64,14 @@ impl Query {
 
 /// Parses the values of a `dryRun` option.
 pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, kind: &str) -> Result<bool, Status> {
+    parse_dry_run(values).map_err(|error| status::invalid("meta.k8s.io", kind, "", &[error]))
+}
+
+fn parse_dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, FieldError> {
     let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();
     if values.iter().any(|v| *v != "All") {
         let shown = serde_json::Value::from(values);
-        let error = FieldError::not_supported("dryRun", shown, &["All"]);
-        return Err(status::invalid("meta.k8s.io", kind, "", &[error]));
+        return Err(FieldError::not_supported("dryRun", shown, &["All"]));
     }
     Ok(!values.is_empty())
 }

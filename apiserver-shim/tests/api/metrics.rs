@@ -102,7 +102,7 @@ async fn requests_are_counted_by_verb_scope_and_code() {
         (configmaps("200", "", "cluster", "LIST"), 1.0),
         (configmaps("200", "", "resource", "PUT"), 1.0),
         (configmaps("200", "", "resource", "PATCH"), 1.0),
-        (configmaps("415", "", "resource", "APPLY"), 1.0),
+        (configmaps("422", "", "resource", "APPLY"), 1.0),
         (configmaps("200", "", "resource", "DELETE"), 1.0),
         (configmaps("200", "", "namespace", "DELETECOLLECTION"), 1.0),
         (configmaps("403", "", "namespace", "LIST"), 1.0),

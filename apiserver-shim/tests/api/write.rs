@@ -48,7 +48,7 @@ async fn objects_are_created_read_updated_and_patched() {
         PATCH /api/v1/namespaces/default/configmaps/c | Content-Type: application/strategic-merge-patch+json <- {"metadata":{"labels":{"l":"1"}}}
           200 {"apiVersion":"v1","data":{"b":"x","c":"y"},"kind":"ConfigMap","metadata":{"labels":{"l":"1"},"name":"c","namespace":"default"}}
         PATCH /api/v1/namespaces/default/configmaps/c | Content-Type: application/apply-patch+yaml <- {}
-          415 {"apiVersion":"v1","code":415,"details":{},"kind":"Status","message":"the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json","metadata":{},"reason":"UnsupportedMediaType","status":"Failure"}
+          422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"fieldManager","message":"Required value: is required for apply patch","reason":"FieldValueRequired"}],"group":"meta.k8s.io","kind":"PatchOptions"},"kind":"Status","message":"PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch","metadata":{},"reason":"Invalid","status":"Failure"}
         PATCH /api/v1/namespaces/default/configmaps/none | Content-Type: application/merge-patch+json <- {}
           404 {"apiVersion":"v1","code":404,"details":{"kind":"configmaps","name":"none"},"kind":"Status","message":"configmaps \"none\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
         GET /api/v1/namespaces/default/configmaps/none | Accept: application/yaml

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
+use shim_model::managed_fields::ScaleOwners;
 use shim_model::selector::LabelSelector;
 use shim_model::status::{self, Status};
 
@@ -27,6 +28,12 @@ pub fn read(workload: &Value) -> Value {
         status.insert("selector".into(), selector.into());
     }
     json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta, "spec": spec, "status": status})
+}
+
+/// How the owners of the replicas of a workload in this version correspond to those of its Scale.
+pub fn owners(api_version: &str) -> ScaleOwners<'_> {
+    const REPLICAS: &[&str] = &["spec", "replicas"];
+    ScaleOwners { api_version, paths: &[("apps/v1", REPLICAS), ("v1", REPLICAS)] }
 }
 
 /// Sets the workload's replicas from the Scale.

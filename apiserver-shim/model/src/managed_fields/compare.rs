@@ -1,37 +1,37 @@
 //! Which fields differ between two objects of a type. Embedded structs, which every object of the type has, count as
 //! present on both sides, so that only explicit fields are recorded.
 
-use super::created::{SYSTEM, SYSTEM_META};
-use super::field_set::FieldSet;
-use crate::schema::{DefaultValue, Field, ItemId, ListKind, ObjectType, Schema, StructId, Type};
+use super::field_set::{FieldSet, Subset};
+use super::node::{Keys, Place, Shape, is_empty};
+use super::path::{PathElement, equal_values};
+use crate::schema::{DefaultValue, Field, ItemId, ObjectType, Type};
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 
-/// The difference of two objects.
-#[derive(Debug, Default)]
+/// The difference of two objects. No path is in two of the sets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Fields that were added or have another value.
-    pub changed: FieldSet,
-    /// Fields that were removed.
+    /// Fields that only the new object has.
+    pub added: FieldSet,
+    /// Fields with another value.
+    pub modified: FieldSet,
+    /// Fields that only the old object has.
     pub removed: FieldSet,
 }
 
 impl Changes {
-    /// Drops the fields at `path` from both sets.
-    pub fn forget(&mut self, path: &[&str]) {
-        self.changed.remove(path);
-        self.removed.remove(path);
+    /// The fields that were added or have another value.
+    pub fn changed(&self) -> FieldSet {
+        match (self.added.is_empty(), self.modified.is_empty()) {
+            (true, _) => self.modified.clone(),
+            (_, true) => self.added.clone(),
+            _ => self.added.union(&self.modified),
+        }
     }
 
-    /// Drops the fields that are not managed.
-    pub fn forget_system_fields(&mut self) {
-        SYSTEM.iter().for_each(|field| self.forget(&[field]));
-        SYSTEM_META.iter().for_each(|field| self.forget(&["metadata", field]));
-        for set in [&mut self.changed, &mut self.removed] {
-            if let Some(meta) = set.members.get_mut("f:metadata") {
-                meta.own = false;
-            }
-        }
+    /// Applies `change` to each set.
+    pub fn each(&mut self, change: impl Fn(&mut FieldSet)) {
+        [&mut self.added, &mut self.modified, &mut self.removed].into_iter().for_each(change);
     }
 }
 
@@ -42,124 +42,165 @@ static EMPTY_LIST: LazyLock<Value> = LazyLock::new(|| Value::Array(Vec::new()));
 
 /// Compares two objects of a type.
 pub fn compare(ty: &ObjectType, old: &Value, new: &Value) -> Changes {
-    let mut changes = Changes::default();
-    let walk = Walk { schema: ty.schema() };
-    walk.members(ty.root(), (Some(old), Some(new)), &mut changes.changed, &mut changes.removed);
-    changes
+    let mut out = Out::default();
+    walk(Place::root(ty), (Some(old), Some(new)), &mut out);
+    Changes { added: out.added.below, modified: out.modified.below, removed: out.removed.below }
 }
 
 /// A value before and after.
 type Pair<'a> = (Option<&'a Value>, Option<&'a Value>);
 
-struct Walk<'s> {
-    schema: &'s Schema,
+/// The three sets at one place.
+#[derive(Default)]
+struct Out {
+    added: Subset,
+    modified: Subset,
+    removed: Subset,
 }
 
-impl Walk<'_> {
-    fn members(&self, id: StructId, pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
-        let (old, new) = (object(pair.0), object(pair.1));
-        let keys = union(old, new);
-        for key in keys {
-            let Some(field) = self.schema.at(id).field(key) else { continue };
-            let pair = (side(old, key, field), side(new, key, field));
+impl Out {
+    /// Adds what was found below an element.
+    fn put(&mut self, element: impl FnOnce() -> PathElement, found: Out) {
+        let Out { added, modified, removed } = found;
+        if added.is_empty() && modified.is_empty() && removed.is_empty() {
+            return;
+        }
+        let element = element();
+        self.added.below.put(element.clone(), added);
+        self.modified.below.put(element.clone(), modified);
+        self.removed.below.put(element, removed);
+    }
+
+    fn presence(&mut self, pair: Pair<'_>) {
+        self.added.own |= pair.0.is_none();
+        self.removed.own |= pair.1.is_none();
+    }
+
+    fn leaf(&mut self, pair: Pair<'_>) {
+        match pair {
+            (None, _) => self.added.own = true,
+            (_, None) => self.removed.own = true,
+            (Some(old), Some(new)) => self.modified.own |= !equal_values(old, new),
+        }
+    }
+}
+
+fn walk(place: Place<'_>, pair: Pair<'_>, out: &mut Out) {
+    let sample = pair.1.filter(|new| !new.is_null()).or(pair.0);
+    let shape = place.shape(sample);
+    if is_empty(pair.0) && is_empty(pair.1) {
+        return out.leaf(pair);
+    }
+    match shape {
+        Shape::Leaf => {
+            if let (true, Some(old)) = (place.is_deduced(), pair.0.filter(|old| old.is_object())) {
+                // An object became another value: its members are gone.
+                members(place, (Some(old), None), out);
+            }
+            out.leaf(pair);
+        }
+        Shape::Members if !both_are(pair, Value::is_object) => out.leaf(pair),
+        Shape::Elements(..) if !both_are(pair, Value::is_array) => out.leaf(pair),
+        Shape::Members => {
+            members(place, pair, out);
+            out.presence(pair);
+        }
+        Shape::Elements(item, keys) => {
+            list(place, (item, keys), pair, out);
+            out.presence(pair);
+        }
+    }
+}
+
+fn members(place: Place<'_>, pair: Pair<'_>, out: &mut Out) {
+    let (old, new) = (object(pair.0), object(pair.1));
+    for key in union(old, new) {
+        let Some(below) = place.member(key) else { continue };
+        let field = place.known(key);
+        let pair = (value_of(old, key, field), value_of(new, key, field));
+        if pair.0 == pair.1 {
+            continue;
+        }
+        let mut found = Out::default();
+        walk(below, pair, &mut found);
+        out.put(|| PathElement::Field(key.clone()), found);
+    }
+}
+
+fn list(place: Place<'_>, (item, keys): (ItemId, Keys<'_>), pair: Pair<'_>, out: &mut Out) {
+    let (old, new) = (elements(place, (item, keys), pair.0), elements(place, (item, keys), pair.1));
+    for (element, before) in &old {
+        let after = new.iter().find(|(e, _)| e == element).map_or(&[][..], |(_, values)| values);
+        element_pair(place.item(item), element, (before, after), out);
+    }
+    for (element, after) in new.iter().filter(|(e, _)| !old.iter().any(|(o, _)| o == e)) {
+        element_pair(place.item(item), element, (&[], after), out);
+    }
+}
+
+/// Compares the elements with one identity. Several are compared as a whole.
+fn element_pair(place: Place<'_>, element: &PathElement, (old, new): (&[&Value], &[&Value]), out: &mut Out) {
+    let mut found = Out::default();
+    match (old, new) {
+        ([_, _, ..], [_, _, ..]) => {
+            let same = old.len() == new.len() && old.iter().zip(new).all(|(a, b)| equal_values(a, b));
+            found.modified.own = !same;
+        }
+        ([_, _, ..], _) => {
+            if let Some(single) = new.first() {
+                walk(place, (None, Some(single)), &mut found);
+            }
+            found.removed.own = true;
+        }
+        (_, [_, _, ..]) => {
+            if let Some(single) = old.first() {
+                walk(place, (Some(single), None), &mut found);
+            }
+            found.added.own = true;
+        }
+        _ => {
+            let pair = (old.first().copied(), new.first().copied());
             if pair.0 == pair.1 {
-                continue;
+                return;
             }
-            let (mut fresh, mut gone) = (FieldSet::default(), FieldSet::default());
-            self.field(field, pair, &mut fresh, &mut gone);
-            changed.put(|| format!("f:{key}"), fresh);
-            removed.put(|| format!("f:{key}"), gone);
+            walk(place, pair, &mut found);
         }
     }
-
-    fn field(&self, field: &Field, pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
-        match (field.ty, &field.list) {
-            (_, _) if field.atomic => leaf(pair, changed, removed),
-            (Type::Struct(id), _) => self.structure(id, pair, changed, removed),
-            (Type::Map(item), _) => self.map(item, pair, changed, removed),
-            (Type::List(item), ListKind::Map(keys)) => {
-                self.list(item, pair, changed, removed, |e| element_key(e, keys))
-            }
-            (Type::List(item), ListKind::Set) => {
-                self.list(item, pair, changed, removed, |e| format!("v:{e}"))
-            }
-            _ => leaf(pair, changed, removed),
-        }
-    }
-
-    fn structure(&self, id: StructId, pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
-        if self.schema.at(id).atomic || !both_are(pair, Value::is_object) || emptied(pair) {
-            return leaf(pair, changed, removed);
-        }
-        presence(pair, changed, removed);
-        self.members(id, pair, changed, removed);
-    }
-
-    fn map(&self, item: ItemId, pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
-        if !both_are(pair, Value::is_object) {
-            return leaf(pair, changed, removed);
-        }
-        presence(pair, changed, removed);
-        let (old, new) = (object(pair.0), object(pair.1));
-        let keys = union(old, new);
-        for key in keys {
-            let pair = (old.and_then(|o| o.get(key)), new.and_then(|n| n.get(key)));
-            let (mut fresh, mut gone) = (FieldSet::default(), FieldSet::default());
-            self.element(item, pair, &mut fresh, &mut gone);
-            changed.put(|| format!("f:{key}"), fresh);
-            removed.put(|| format!("f:{key}"), gone);
-        }
-    }
-
-    fn list(
-        &self,
-        item: ItemId,
-        pair: Pair<'_>,
-        changed: &mut FieldSet,
-        removed: &mut FieldSet,
-        key_of: impl Fn(&Value) -> String,
-    ) {
-        if !both_are(pair, Value::is_array) {
-            return leaf(pair, changed, removed);
-        }
-        presence(pair, changed, removed);
-        let (old, new) = (elements(pair.0, &key_of), elements(pair.1, &key_of));
-        for (key, element) in &old {
-            let other = new.iter().find(|(k, _)| k == key).map(|(_, e)| *e);
-            let (mut fresh, mut gone) = (FieldSet::default(), FieldSet::default());
-            self.element(item, (Some(element), other), &mut fresh, &mut gone);
-            changed.put(|| key.clone(), fresh);
-            removed.put(|| key.clone(), gone);
-        }
-        for (key, element) in new.iter().filter(|(k, _)| !old.iter().any(|(o, _)| o == k)) {
-            let mut fresh = FieldSet::default();
-            self.element(item, (None, Some(element)), &mut fresh, &mut FieldSet::default());
-            changed.put(|| key.clone(), fresh);
-        }
-    }
-
-    fn element(&self, item: ItemId, pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
-        match self.schema.item(item) {
-            Type::Struct(id) => self.structure(id, pair, changed, removed),
-            _ => leaf(pair, changed, removed),
-        }
-    }
+    out.put(|| element.clone(), found);
 }
 
 /// The names of either side's members, each once.
 fn union<'a>(old: Option<&'a Map<String, Value>>, new: Option<&'a Map<String, Value>>) -> Vec<&'a String> {
     let fresh = new.into_iter().flat_map(Map::keys).filter(|k| !old.is_some_and(|o| o.contains_key(*k)));
-    old.into_iter().flat_map(Map::keys).chain(fresh).collect()
+    let mut keys: Vec<&String> = old.into_iter().flat_map(Map::keys).chain(fresh).collect();
+    keys.sort_unstable();
+    keys
 }
 
-/// The elements of a list by their keys.
-fn elements<'a>(side: Option<&'a Value>, key_of: &impl Fn(&Value) -> String) -> Vec<(String, &'a Value)> {
-    let list = side.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    list.iter().map(|e| (key_of(e), e)).collect()
+/// The elements of a list by their identities.
+fn elements<'a>(
+    place: Place<'_>,
+    (item, keys): (ItemId, Keys<'_>),
+    side: Option<&'a Value>,
+) -> Vec<(PathElement, Vec<&'a Value>)> {
+    let mut out: Vec<(PathElement, Vec<&Value>)> = Vec::new();
+    for value in side.and_then(Value::as_array).into_iter().flatten() {
+        let Ok(element) = place.element(item, keys, value) else { continue };
+        match out.iter_mut().find(|(e, _)| *e == element) {
+            Some((_, values)) => values.push(value),
+            None => out.push((element, vec![value])),
+        }
+    }
+    out
 }
 
-fn side<'a>(members: Option<&'a Map<String, Value>>, key: &str, field: &Field) -> Option<&'a Value> {
-    members?.get(key).or_else(|| implicit_default(field))
+fn value_of<'a>(
+    members: Option<&'a Map<String, Value>>,
+    key: &str,
+    field: Option<&Field>,
+) -> Option<&'a Value> {
+    let members = members?;
+    members.get(key).or_else(|| implicit_default(field?))
 }
 
 /// The value that an absent member has implicitly if its object is present.
@@ -182,50 +223,6 @@ fn object(side: Option<&Value>) -> Option<&Map<String, Value>> {
 }
 
 fn both_are(pair: Pair<'_>, shape: fn(&Value) -> bool) -> bool {
-    pair.0.is_none_or(shape) && pair.1.is_none_or(shape)
-}
-
-/// Whether the value exists on one side only and is an empty object there, which counts as a leaf.
-fn emptied(pair: Pair<'_>) -> bool {
-    let empty = |v: &Value| v.as_object().is_some_and(Map::is_empty);
-    matches!(pair, (None, Some(v)) | (Some(v), None) if empty(v))
-}
-
-fn presence(pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
-    changed.own |= pair.0.is_none();
-    removed.own |= pair.1.is_none();
-}
-
-fn leaf(pair: Pair<'_>, changed: &mut FieldSet, removed: &mut FieldSet) {
-    match pair {
-        (_, None) => removed.own = true,
-        (old, new) => changed.own |= old != new,
-    }
-}
-
-/// `k:{"name":"a"}`: the element's keys in the order of their names.
-pub(super) fn element_key(element: &Value, keys: &[String]) -> String {
-    let mut sorted = Vec::new();
-    let keys = match keys.is_sorted() {
-        true => keys,
-        false => {
-            sorted.extend_from_slice(keys);
-            sorted.sort_unstable();
-            &sorted
-        }
-    };
-    let mut key = Vec::with_capacity(64);
-    key.extend_from_slice(b"k:{");
-    for (name, value) in keys.iter().filter_map(|name| Some((name, element.get(name.as_str())?))) {
-        if !key.ends_with(b"{") {
-            key.push(b',');
-        }
-        // Names of keys are fields of the schema, so they need no escapes.
-        key.push(b'"');
-        key.extend_from_slice(name.as_bytes());
-        key.extend_from_slice(b"\":");
-        serde_json::to_writer(&mut key, value).expect("invariant: a JSON value always encodes into memory");
-    }
-    key.push(b'}');
-    String::from_utf8(key).expect("invariant: JSON is text")
+    let fits = |side: Option<&Value>| side.is_none_or(|value| value.is_null() || shape(value));
+    fits(pair.0) && fits(pair.1)
 }

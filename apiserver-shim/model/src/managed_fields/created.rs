@@ -1,30 +1,18 @@
 //! The fields of a created object, which all belong to its creator: the result of comparing it with an empty object,
 //! but written as `fieldsV1` in one walk without building a `FieldSet`, because creates are frequent.
 
-use super::compare::{element_key, implicit_default};
+use super::{ResetFields, SYSTEM, SYSTEM_META};
+use super::compare::implicit_default;
+use super::node::{Keys, Place};
 use crate::schema::{Field, ItemId, ListKind, ObjectType, Schema, StructId, Type};
 use serde_json::{Map, Value};
 
-/// Members of every object that are not managed.
-pub(super) const SYSTEM: [&str; 2] = ["apiVersion", "kind"];
-/// Members of the metadata that are not managed: identity, and what the server sets.
-pub(super) const SYSTEM_META: [&str; 8] = [
-    "name",
-    "namespace",
-    "creationTimestamp",
-    "selfLink",
-    "uid",
-    "generation",
-    "managedFields",
-    "resourceVersion",
-];
-
 /// The fields of a created object of type `ty`, without the members `reset`; `None` if there are none.
-pub(super) fn fields(ty: &ObjectType, object: &Value, reset: &[&[&str]]) -> Option<Value> {
+pub(super) fn fields(ty: &ObjectType, object: &Value, reset: ResetFields<'_>) -> Option<Value> {
     let walk = Walk { schema: ty.schema() };
     let mut out = Map::new();
     for (name, value) in object.as_object().into_iter().flatten() {
-        let hidden = SYSTEM.contains(&name.as_str()) || reset.iter().any(|path| *path == [name.as_str()]);
+        let hidden = SYSTEM.contains(&name.as_str()) || reset.excludes(name);
         let Some(field) = walk.schema.at(ty.root()).field(name).filter(|_| !hidden) else { continue };
         if name != "metadata" {
             walk.member(&mut out, field, true, value);
@@ -90,50 +78,68 @@ impl Walk<'_> {
     fn field(&self, field: &Field, stands: bool, value: &Value) -> Option<Value> {
         match (field.ty, &field.list, value) {
             _ if field.atomic => leaf(),
-            (Type::Struct(id), ..) => self.structure(id, stands, value),
+            (Type::Struct(id), ..) => self.structure(id, stands, field.granular, value),
             (Type::Map(item), _, Value::Object(members)) => {
                 let mut out = Map::new();
                 members.iter().for_each(|(key, value)| put(&mut out, key, self.element(item, value)));
                 written(!stands, out)
             }
             (Type::List(item), ListKind::Map(keys), Value::Array(elements)) => {
-                self.list(item, stands, elements, |element| element_key(element, keys))
+                self.list((item, Keys::Members(keys)), stands, elements)
             }
             (Type::List(item), ListKind::Set, Value::Array(elements)) => {
-                self.list(item, stands, elements, |element| format!("v:{element}"))
+                self.list((item, Keys::Scalar), stands, elements)
             }
+            (Type::Any, _, Value::Object(members)) if self.schema.is_structural() => self.deduced(stands, members),
             _ => leaf(),
         }
     }
 
-    fn structure(&self, id: StructId, stands: bool, value: &Value) -> Option<Value> {
+    fn structure(&self, id: StructId, stands: bool, granular: bool, value: &Value) -> Option<Value> {
+        let atomic = self.schema.at(id).atomic && !granular;
         match value {
-            Value::Object(members) if !self.schema.at(id).atomic && (stands || !members.is_empty()) => {
+            Value::Object(members) if !atomic && (stands || !members.is_empty()) => {
                 written(!stands, self.members(id, stands, members, &[]))
             }
             _ => leaf(),
         }
     }
 
-    fn list(
-        &self,
-        item: ItemId,
-        stands: bool,
-        elements: &[Value],
-        key_of: impl Fn(&Value) -> String,
-    ) -> Option<Value> {
+    /// Members of a value of unknown type.
+    fn deduced(&self, stands: bool, members: &Map<String, Value>) -> Option<Value> {
+        let mut out = Map::new();
+        members.iter().for_each(|(key, value)| put(&mut out, key, self.of_type(Type::Any, value)));
+        written(!stands, out)
+    }
+
+    fn list(&self, (item, keys): (ItemId, Keys<'_>), stands: bool, elements: &[Value]) -> Option<Value> {
+        let place = Place::of(self.schema, Type::List(item));
         let mut out = Map::new();
         for element in elements {
-            if let Some(fields) = self.element(item, element) {
-                out.insert(key_of(element), fields);
-            }
+            let Some(key) = place.encoded_element(item, keys, element) else { continue };
+            // Elements that occur several times are owned together and as a whole.
+            let fields = match out.contains_key(&key) {
+                true => leaf(),
+                false => self.element(item, element),
+            };
+            out.extend(fields.map(|fields| (key, fields)));
         }
         written(!stands, out)
     }
 
     fn element(&self, item: ItemId, value: &Value) -> Option<Value> {
-        match self.schema.item(item) {
-            Type::Struct(id) => self.structure(id, false, value),
+        self.of_type(self.schema.item(item), value)
+    }
+
+    fn of_type(&self, ty: Type, value: &Value) -> Option<Value> {
+        match (ty, value) {
+            (Type::Struct(id), _) => self.structure(id, false, false, value),
+            (Type::Any, Value::Object(members)) if self.schema.is_structural() => self.deduced(false, members),
+            (Type::Map(item), Value::Object(members)) => {
+                let mut out = Map::new();
+                members.iter().for_each(|(key, value)| put(&mut out, key, self.element(item, value)));
+                written(true, out)
+            }
             _ => leaf(),
         }
     }

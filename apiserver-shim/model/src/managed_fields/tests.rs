@@ -6,12 +6,15 @@ use crate::schema::Type;
 use crate::schema::testing::{object_type, schema};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
+use serde_json::{Map, json};
 use std::sync::LazyLock;
 
 fn writer<'a>(manager: &'a str, subresource: &'a str, seconds: i64) -> Writer<'a> {
     static POD: LazyLock<ObjectType> = LazyLock::new(|| object_type("", "v1", "Pod"));
-    let reset: &[&[&str]] = if subresource == "status" { &[&["spec"]] } else { &[&["status"]] };
-    Writer { manager, ty: &POD, subresource, now: Instant::from_seconds(seconds), reset }
+    let exclude: &[&[&str]] = if subresource == "status" { &[&["spec"]] } else { &[&["status"]] };
+    let reset = ResetFields { exclude, only: &[] };
+    let now = Instant::from_seconds(seconds);
+    Writer { manager, ty: &POD, subresource, now, reset, versions: &OneVersion }
 }
 
 fn check(object: &Value, expect: Expect) {
@@ -126,13 +129,13 @@ proptest! {
         let ty = &builtin(schema())[resource].object_type.clone();
         let object = value_of(Type::Struct(ty.root()), &mut choices.into_iter(), 0);
         let object = if object.is_object() { object } else { json!({}) };
-        let reset: &[&[&str]] = if status { &[&["spec"]] } else { &[] };
+        let reset = ResetFields { exclude: if status { &[&["spec"]] } else { &[] }, only: &[] };
         let mut changes = compare(ty, &json!({}), &object);
-        changes.forget_system_fields();
-        reset.iter().for_each(|member| changes.forget(member));
+        changes.each(disown_system_fields);
+        changes.each(|set| reset.filter(set));
         prop_assert!(changes.removed.is_empty());
         let fields = created::fields(ty, &object, reset);
-        prop_assert_eq!(fields.is_none(), changes.changed.is_empty());
-        prop_assert_eq!(fields.unwrap_or_else(|| json!({})), changes.changed.into_value());
+        prop_assert_eq!(fields.is_none(), changes.changed().is_empty());
+        prop_assert_eq!(fields.unwrap_or_else(|| json!({})), changes.changed().to_value());
     }
 }

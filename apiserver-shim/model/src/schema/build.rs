@@ -129,6 +129,8 @@ impl Builder {
     fn field(&self, owner: &str, name: &str, ty: Type, required: bool) -> Field {
         let rule = self.rules.of(owner, name);
         let struct_meta = name == "metadata" && matches!(ty, Type::Struct(_));
+        let written = written_default(ty, required, &rule);
+        let implicit = written.map(DefaultValue::to_value).filter(|value| value.is_string() || value.is_number());
         Field {
             name: name.to_owned(),
             ty,
@@ -136,9 +138,11 @@ impl Builder {
             omit_zero: rule.omit_zero,
             keep_empty: rule.keep_empty,
             embedded: rule.embedded || struct_meta || (required && !matches!(ty, Type::String)),
-            written_default: written_default(ty, required, &rule),
+            written_default: written,
             list: rule.list.unwrap_or(ListKind::Atomic),
             atomic: rule.atomic,
+            granular: rule.granular,
+            key_default: rule.key_default.map(Value::String).or(implicit),
             patch: rule.patch,
         }
     }
@@ -206,6 +210,8 @@ fn structural_field(name: &str, ty: Type, schema: &Value) -> Field {
         written_default: metadata.then_some(DefaultValue::Object),
         list,
         atomic: schema["x-kubernetes-map-type"] == "atomic",
+        granular: false,
+        key_default: schema.get("default").cloned(),
         patch: PatchRule::default(),
     }
 }

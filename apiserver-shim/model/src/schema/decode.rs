@@ -198,7 +198,7 @@ pub(crate) fn parse_plain(body: &[u8], duplicates: &mut Vec<String>) -> Result<V
 }
 
 /// Parses the first document of a YAML body and ignores further ones, as upstream does.
-fn yaml(body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, String> {
+pub(super) fn yaml(body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, String> {
     if nesting_limit::is_exceeded(body) {
         return Err("yaml: too many brackets for a body of this length; send it as JSON".to_owned());
     }

@@ -13,6 +13,8 @@ pub(crate) struct Rule {
     pub patch: PatchRule,
     pub list: Option<ListKind>,
     pub atomic: bool,
+    pub granular: bool,
+    pub key_default: Option<String>,
     pub omit_zero: bool,
     pub keep_empty: bool,
     pub embedded: bool,
@@ -71,6 +73,7 @@ fn merge_word(rule: &mut Rule, word: &str) {
             rule.patch.merge = true;
             rule.patch.merge_key = key.to_owned();
         }
+        Some(("default", text)) => rule.key_default = Some(text.to_owned()),
         Some(("map", keys)) => rule.list = Some(ListKind::Map(keys.split(',').map(str::to_owned).collect())),
         _ => match word {
             "merge" => rule.patch.merge = true,
@@ -78,6 +81,7 @@ fn merge_word(rule: &mut Rule, word: &str) {
             "replace" => rule.patch.replace = true,
             "set" => rule.list = Some(ListKind::Set),
             "atomic" => rule.atomic = true,
+            "granular" => rule.granular = true,
             _ => {}
         },
     }

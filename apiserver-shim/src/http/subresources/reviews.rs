@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shim_core::authorization::review as rules;
 use shim_core::authorization::{AccessRequest, RequestedResource};
 use shim_model::access;
-use shim_model::managed_fields::{self, Writer};
+use shim_model::managed_fields::{self, OneVersion, ResetFields, Writer};
 use shim_model::status::{self, Status};
 
 use crate::auth::authentication::User;
@@ -37,8 +37,9 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
     if resource.plural == "selfsubjectreviews" {
         access::object_mut(&mut review, metadata).insert("creationTimestamp".into(), now.to_rfc3339().into());
     } else {
-        let writer =
-            Writer { manager: &context.field_manager, ty, subresource: "", now, reset: &[&["status"]] };
+        let reset = ResetFields { exclude: &[&["status"]], only: &[] };
+        let manager = &context.field_manager;
+        let writer = Writer { manager, ty, subresource: "", now, reset, versions: &OneVersion };
         managed_fields::record_update(None, &mut review, writer);
     }
     let mut attributes = pipeline::Attributes::new(Operation::Create, resource, &asked.target.namespace);

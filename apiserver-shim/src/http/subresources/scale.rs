@@ -3,17 +3,20 @@
 use serde_json::{Value, json};
 use shim_core::kinds::{Subresource, scale};
 use shim_model::access;
+use shim_model::managed_fields::{self, ApplyOptions, OneVersion, ResetFields, Writer};
 use shim_model::patch;
 use shim_model::resource::KindRef;
+use shim_model::schema;
 use shim_model::status::{self, Status};
 use shim_model::{table, time};
 
+use crate::http::apply::configuration;
 use crate::http::body::{self, Body, Response};
 use crate::http::negotiation::{self, Accepted, Shape};
 use crate::http::objects::{ResourceRequest, patch_kind};
 use crate::http::reply;
 use crate::http::service::Api;
-use crate::pipeline::View;
+use crate::pipeline::{RequestContext, View};
 use crate::storage::registry::now;
 
 /// The view of the workload that admission sees.
@@ -43,29 +46,88 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
                     "the name of the object ({said}) does not match the name on the URL ({name})"
                 )));
             }
-            let change = |current: &Value| scaled(current, &wanted);
-            let target = asked.object(Subresource::Main);
-            let outcome = api.pipeline.update_view(&context, target, &VIEW, change).await?;
-            answer(accepted, &scale::read(&outcome.value(resource).await?))
+            write(api, asked, accepted, context, |_| Ok((wanted.clone(), Vec::new()))).await
+        }
+        _ if negotiation::content_type(asked.headers) == patch::APPLY => {
+            let context = asked.patch_context()?.with_recorded_owners();
+            let (manager, strictness) = (context.field_manager.clone(), context.strictness);
+            let bytes = body::read(body).await?;
+            let applied = schema::decode_applied(&bytes, strictness)?;
+            let configuration = configuration(&applied, asked);
+            let options = ApplyOptions { writer: writer(asked, &manager)?, force: configuration.force };
+            let change = |current: &Value| {
+                let new = managed_fields::apply(Some(current), configuration.value, options)?;
+                configuration.judge(strictness)?;
+                Ok((new, Vec::new()))
+            };
+            write(api, asked, accepted, context, change).await
         }
         _ => {
             let scale_type = asked.subresource_type()?;
             let kind = patch_kind(asked.headers, scale_type)?;
-            let context = asked.write_context("PatchOptions")?;
+            let context = asked.patch_context()?;
+            let strictness = context.strictness;
             let bytes = body::read(body).await?;
             let change = |current: &Value| {
-                let patched =
-                    patch::apply(kind, &scale::read(current), &bytes, scale_type, context.strictness)?;
-                patched.warnings.into_iter().for_each(|warning| context.warn(warning));
-                scaled(current, &patched.value)
+                let patched = patch::apply(kind, current, &bytes, scale_type, strictness)?;
+                Ok((patched.value, patched.warnings))
             };
-            let target = asked.object(Subresource::Main);
-            let outcome = api.pipeline.update_view(&context, target, &VIEW, change).await?;
-            let mut response = answer(accepted, &scale::read(&outcome.value(resource).await?))?;
-            reply::add_warnings(&mut response, &context.take_warnings());
-            Ok(response)
+            write(api, asked, accepted, context, change).await
         }
     }
+}
+
+/// Writes the Scale that `change` makes of the current one.
+async fn write(
+    api: &Api,
+    asked: &ResourceRequest<'_>,
+    accepted: Accepted,
+    context: RequestContext,
+    change: impl Fn(&Value) -> Result<(Value, Vec<String>), Status> + Send + Sync,
+) -> Result<Response, Status> {
+    let applies = context.owners_are_recorded();
+    let manager = context.field_manager.clone();
+    let writer = writer(asked, &manager)?;
+    let api_version = asked.resource.object_type.kind().api_version();
+    let owners = scale::owners(&api_version);
+    let context = context.with_recorded_owners();
+    let change = |workload: &Value| {
+        let mut current = scale::read(workload);
+        let known = owners.of_scale(workload);
+        if !known.is_empty() {
+            current["metadata"]["managedFields"] = known.into();
+        }
+        let (mut wanted, warnings) = change(&current)?;
+        warnings.into_iter().for_each(|warning| context.warn(warning));
+        if !applies {
+            managed_fields::record_update(Some(&current), &mut wanted, writer);
+        }
+        let mut out = scaled(workload, &wanted)?;
+        let list = owners.of_workload(workload, &wanted);
+        let metadata = access::object_mut(&mut out, &["metadata"]);
+        match list.is_empty() {
+            true => drop(metadata.remove("managedFields")),
+            false => drop(metadata.insert("managedFields".into(), list.into())),
+        }
+        Ok(out)
+    };
+    let target = asked.object(Subresource::Main);
+    let outcome = api.pipeline.update_view(&context, target, &VIEW, change).await?;
+    let mut response = answer(accepted, &scale::read(&outcome.value(asked.resource).await?))?;
+    reply::add_warnings(&mut response, &context.take_warnings());
+    Ok(response)
+}
+
+/// The manager of the request as the writer of a Scale.
+fn writer<'a>(asked: &'a ResourceRequest<'_>, manager: &'a str) -> Result<Writer<'a>, Status> {
+    Ok(Writer {
+        manager,
+        ty: asked.subresource_type()?,
+        subresource: VIEW.subresource,
+        now: now(),
+        reset: ResetFields::default(),
+        versions: &OneVersion,
+    })
 }
 
 fn answer(accepted: Accepted, shown: &Value) -> Result<Response, Status> {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shim_core::controllers::served;
 use shim_model::access;
 use shim_model::field::FieldError;
-use shim_model::managed_fields::{self, Writer};
+use shim_model::managed_fields::{self, OneVersion, ResetFields, Writer};
 use shim_model::resource::KindRef;
 use shim_model::status::{self, Status};
 use shim_model::time::Instant;
@@ -61,7 +61,8 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
         ty: asked.subresource_type()?,
         subresource: "token",
         now: at,
-        reset: &[],
+        reset: ResetFields::default(),
+        versions: &OneVersion,
     };
     managed_fields::record_update(None, &mut request, writer);
     let spec = access::object_mut(&mut request, &["spec"]);

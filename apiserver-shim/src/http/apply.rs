@@ -1,0 +1,44 @@
+//! PATCH with `application/apply-patch+yaml`: server-side apply.
+
+use shim_core::kinds::Subresource;
+use shim_model::schema::{self, AppliedBody};
+use shim_model::status::Status;
+
+use super::body::{self, Body, Response};
+use super::objects::ResourceRequest;
+use crate::auth::authorization::{Attributes, refusal};
+use crate::http::service::Api;
+use crate::pipeline::{Configuration, RequestContext};
+
+/// Serves a server-side apply of an object or of a part of it.
+pub async fn apply(
+    api: &Api,
+    request: &ResourceRequest<'_>,
+    subresource: Subresource<'_>,
+    body: Body,
+) -> Result<Response, Status> {
+    let accepted = request.accepted()?;
+    let context = request.patch_context()?.with_recorded_owners();
+    let bytes = body::read(body).await?;
+    let applied = schema::decode_applied(&bytes, context.strictness)?;
+    let configuration = configuration(&applied, request);
+    let may_create = || may_create(api, request, &context);
+    let target = request.object(subresource);
+    let outcome = api.pipeline.apply(&context, target, configuration, may_create).await?;
+    request.answer(if outcome.created { 201 } else { 200 }, accepted, &context, outcome).await
+}
+
+/// The configuration of a request.
+pub fn configuration<'a>(applied: &'a AppliedBody, request: &ResourceRequest<'_>) -> Configuration<'a> {
+    let force = request.query.flag("force");
+    Configuration { value: &applied.value, force, complaint: applied.complaint.as_deref() }
+}
+
+/// An apply that creates the object needs the permission to create it, too.
+fn may_create(api: &Api, request: &ResourceRequest<'_>, context: &RequestContext) -> Result<(), Status> {
+    let attributes = Attributes { verb: "create", target: Some(request.target), path: "" };
+    match api.authorizer.authorize(&context.user, &attributes) {
+        (true, _) => Ok(()),
+        (false, reason) => Err(refusal(&context.user, &attributes, &reason)),
+    }
+}
