@@ -96,5 +96,17 @@ async fn refusals_equal_upstreams() {
     );
     let lines = server.play(&script).await;
     let answers: Vec<&str> = lines.lines().skip(1).step_by(2).collect();
-    expect![[r#""#]].assert_eq(&answers.join("\n"));
+    expect![[r#"
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"the name of the object (d) does not match the name on the URL (c)","metadata":{},"reason":"BadRequest","status":"Failure"}
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"the name of the object (c based on URL) was undeterminable: name must be provided","metadata":{},"reason":"BadRequest","status":"Failure"}
+          409 {"apiVersion":"v1","code":409,"details":{"kind":"configmaps","name":"c"},"kind":"Status","message":"Operation cannot be fulfilled on configmaps \"c\": uid mismatch: the provided object specified uid u, and no existing object was found","metadata":{},"reason":"Conflict","status":"Failure"}
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"the namespace of the provided object does not match the namespace sent on the request","metadata":{},"reason":"BadRequest","status":"Failure"}
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  line 1: key \"name\" already set in map","metadata":{},"reason":"BadRequest","status":"Failure"}
+          422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"fieldManager","message":"Invalid value: \"\\t\": invalid character U+0009 (at position 0)","reason":"FieldValueInvalid"},{"field":"dryRun","message":"Unsupported value: [\"y\"]: supported values: \"All\"","reason":"FieldValueNotSupported"},{"field":"fieldValidation","message":"Unsupported value: \"x\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"","reason":"FieldValueNotSupported"}],"group":"meta.k8s.io","kind":"PatchOptions"},"kind":"Status","message":"PatchOptions.meta.k8s.io \"\" is invalid: [fieldManager: Invalid value: \"\\t\": invalid character U+0009 (at position 0), dryRun: Unsupported value: [\"y\"]: supported values: \"All\", fieldValidation: Unsupported value: \"x\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"]","metadata":{},"reason":"Invalid","status":"Failure"}
+          422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"force","message":"Forbidden: may not be specified for non-apply patch","reason":"FieldValueForbidden"}],"group":"meta.k8s.io","kind":"PatchOptions"},"kind":"Status","message":"PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch","metadata":{},"reason":"Invalid","status":"Failure"}
+          404 {"apiVersion":"v1","code":404,"details":{"kind":"namespaces","name":"none"},"kind":"Status","message":"namespaces \"none\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
+          201 {"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","namespace":"default"}}
+          409 {"apiVersion":"v1","code":409,"details":{"kind":"configmaps","name":"c"},"kind":"Status","message":"Operation cannot be fulfilled on configmaps \"c\": the object has been modified; please apply your changes to the latest version and try again","metadata":{},"reason":"Conflict","status":"Failure"}
+          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"the server could not find the requested resource","metadata":{},"reason":"NotFound","status":"Failure"}
+          404 {"apiVersion":"v1","code":404,"details":{"group":"apps","kind":"deployments","name":"none"},"kind":"Status","message":"deployments.apps \"none\" not found","metadata":{},"reason":"NotFound","status":"Failure"}"#]].assert_eq(&answers.join("\n"));
 }
