@@ -87,7 +87,11 @@ impl ResourceRequest<'_> {
         });
         let text = self.query.text("fieldValidation");
         let strictness = Strictness::parse(text).unwrap_or_else(|| {
-            errors.push(FieldError::not_supported("fieldValidation", text, &["", "Ignore", "Strict", "Warn"]));
+            errors.push(FieldError::not_supported(
+                "fieldValidation",
+                text,
+                &["", "Ignore", "Strict", "Warn"],
+            ));
             Strictness::Strict
         });
         if !errors.is_empty() {

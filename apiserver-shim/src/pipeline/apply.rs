@@ -140,10 +140,13 @@ impl Versions for OtherVersions<'_> {
 
     fn convert(&self, object: Value, api_version: &str) -> Result<Value, Status> {
         let from = access::text(&object, &["apiVersion"]).to_owned();
-        let unknown = || status::internal(format!("{} is not served in {api_version}", self.resource.qualified()));
+        let unknown =
+            || status::internal(format!("{} is not served in {api_version}", self.resource.qualified()));
         let (from, to) = self.row(&from).zip(self.row(api_version)).ok_or_else(unknown)?;
         let converted = async { to.to_served(from.to_stored(object).await?).await };
         // Built-in conversions are ready at once.
-        converted.now_or_never().unwrap_or_else(|| Err(status::internal("the conversion has to wait for a webhook")))
+        converted
+            .now_or_never()
+            .unwrap_or_else(|| Err(status::internal("the conversion has to wait for a webhook")))
     }
 }

@@ -35,11 +35,15 @@ async fn an_apply_creates_and_the_same_again_writes_nothing() {
     let server = Server::start().await;
     let path = format!("{DEPLOYMENTS}/web?fieldManager=m1");
     let first = apply(&server, &path, WEB).await;
-    check(&first, expect![[r#"
+    check(
+        &first,
+        expect![[r#"
         m1 Apply  {"f:spec":{"f:selector":{},"f:template":{"f:metadata":{"f:labels":{"f:a":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:image":{},"f:name":{},"f:ports":{"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{}}}}}}}}}
-    "#]]);
+    "#]],
+    );
     assert_eq!(first["spec"]["template"]["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
-    let dry = apply(&server, &format!("{path}&dryRun=All"), &WEB.replace(r#""image":"i""#, r#""image":"j""#)).await;
+    let dry =
+        apply(&server, &format!("{path}&dryRun=All"), &WEB.replace(r#""image":"i""#, r#""image":"j""#)).await;
     assert_eq!(dry["spec"]["template"]["spec"]["containers"][0]["image"], "j");
     let again = apply(&server, &path, WEB).await;
     assert_eq!(again, first, "neither the resourceVersion nor a time has changed");
@@ -47,8 +51,12 @@ async fn an_apply_creates_and_the_same_again_writes_nothing() {
     assert_ne!(shared["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
     assert_eq!(shared["metadata"]["generation"], 1);
     let conflict = apply(&server, &path, &WEB.replace(r#""image":"i""#, r#""image":"j""#)).await;
-    assert_eq!(conflict["details"]["causes"][0]["field"], r#".spec.template.spec.containers[name="c"].image"#);
-    let forced = apply(&server, &format!("{path}&force=true"), &WEB.replace(r#""image":"i""#, r#""image":"j""#)).await;
+    assert_eq!(
+        conflict["details"]["causes"][0]["field"],
+        r#".spec.template.spec.containers[name="c"].image"#
+    );
+    let forced =
+        apply(&server, &format!("{path}&force=true"), &WEB.replace(r#""image":"i""#, r#""image":"j""#)).await;
     assert_eq!(forced["metadata"]["generation"], 2);
 }
 
@@ -57,22 +65,27 @@ async fn status_and_scale_have_their_own_owners() {
     let server = Server::start().await;
     let replicas = WEB.replace(r#""spec":{"selector""#, r#""spec":{"replicas":2,"selector""#);
     apply(&server, &format!("{DEPLOYMENTS}/web?fieldManager=m1"), &replicas).await;
-    let scale = r#"{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"web"},"spec":{"replicas":3}}"#;
+    let scale =
+        r#"{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"web"},"spec":{"replicas":3}}"#;
     let refused = apply(&server, &format!("{DEPLOYMENTS}/web/scale?fieldManager=hpa"), scale).await;
     assert_eq!(refused["message"], r#"Apply failed with 1 conflict: conflict with "m1": .spec.replicas"#);
     let forced = apply(&server, &format!("{DEPLOYMENTS}/web/scale?fieldManager=hpa&force=true"), scale).await;
     assert_eq!(forced["spec"]["replicas"], 3);
-    let patch = format!("PATCH {DEPLOYMENTS}/web/scale?fieldManager=u | Content-Type: application/merge-patch+json");
+    let patch =
+        format!("PATCH {DEPLOYMENTS}/web/scale?fieldManager=u | Content-Type: application/merge-patch+json");
     server.ask(&patch, r#"{"spec":{"replicas":4}}"#).await;
     let status = r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web","labels":{"l":"1"}},"status":{"replicas":4}}"#;
     let object = apply(&server, &format!("{DEPLOYMENTS}/web/status?fieldManager=st"), status).await;
     assert_eq!((&object["spec"]["replicas"], &object["status"]["replicas"]), (&4.into(), &4.into()));
     assert!(object["metadata"].get("labels").is_none(), "the status of a Deployment does not set labels");
-    check(&object, expect![[r#"
+    check(
+        &object,
+        expect![[r#"
         m1 Apply  {"f:spec":{"f:selector":{},"f:template":{"f:metadata":{"f:labels":{"f:a":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:image":{},"f:name":{},"f:ports":{"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{}}}}}}}}}
         st Apply status {"f:status":{"f:replicas":{}}}
         u Update scale {"f:spec":{"f:replicas":{}}}
-    "#]]);
+    "#]],
+    );
 }
 
 #[tokio::test]

@@ -154,7 +154,8 @@ impl Strategy for Pod {
     }
 
     fn reset_fields(&self, subresource: &str) -> ResetFields<'static> {
-        let meta: &[&[&str]] = &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]];
+        let meta: &[&[&str]] =
+            &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]];
         let resized: &[&[&str]] = &[
             &["spec", "containers", "*", "resources"],
             &["spec", "containers", "*", "resizePolicy"],

@@ -97,7 +97,9 @@ impl Run<'_> {
                 && text(entry, "manager", manager)
                 && text(entry, "subresource", subresource)
         });
-        let Some(mine) = mine.filter(|e| text(e, "apiVersion", &self.updater.api_version)) else { return false };
+        let Some(mine) = mine.filter(|e| text(e, "apiVersion", &self.updater.api_version)) else {
+            return false;
+        };
         if !text(mine, "fieldsType", "FieldsV1") || !covers(ty, live, config) {
             return false;
         }
@@ -247,10 +249,12 @@ fn set_last_applied(object: &mut Value, config: &Value) {
     let mut config = config.clone();
     access::remove(&mut config, &["metadata", "annotations", LAST_APPLIED]);
     // Go's encoder escapes these characters, which JSON has within texts only, and ends the document with a line break.
-    let text = config.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026") + "\n";
+    let text =
+        config.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026") + "\n";
     let annotations = access::object_mut(object, &["metadata", "annotations"]);
     annotations.insert(LAST_APPLIED.to_owned(), text.into());
-    let size: usize = annotations.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
+    let size: usize =
+        annotations.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
     if size > ANNOTATIONS_BYTES_MAX {
         annotations.remove(LAST_APPLIED);
     }

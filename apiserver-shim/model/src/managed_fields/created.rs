@@ -1,9 +1,9 @@
 //! The fields of a created object, which all belong to its creator: the result of comparing it with an empty object,
 //! but written as `fieldsV1` in one walk without building a `FieldSet`, because creates are frequent.
 
-use super::{ResetFields, SYSTEM, SYSTEM_META};
 use super::compare::implicit_default;
 use super::node::{Keys, Place};
+use super::{ResetFields, SYSTEM, SYSTEM_META};
 use crate::schema::{Field, ItemId, ListKind, ObjectType, Schema, StructId, Type};
 use serde_json::{Map, Value};
 
@@ -90,7 +90,9 @@ impl Walk<'_> {
             (Type::List(item), ListKind::Set, Value::Array(elements)) => {
                 self.list((item, Keys::Scalar), stands, elements)
             }
-            (Type::Any, _, Value::Object(members)) if self.schema.is_structural() => self.deduced(stands, members),
+            (Type::Any, _, Value::Object(members)) if self.schema.is_structural() => {
+                self.deduced(stands, members)
+            }
             _ => leaf(),
         }
     }
@@ -134,7 +136,9 @@ impl Walk<'_> {
     fn of_type(&self, ty: Type, value: &Value) -> Option<Value> {
         match (ty, value) {
             (Type::Struct(id), _) => self.structure(id, false, false, value),
-            (Type::Any, Value::Object(members)) if self.schema.is_structural() => self.deduced(false, members),
+            (Type::Any, Value::Object(members)) if self.schema.is_structural() => {
+                self.deduced(false, members)
+            }
             (Type::Map(item), Value::Object(members)) => {
                 let mut out = Map::new();
                 members.iter().for_each(|(key, value)| put(&mut out, key, self.element(item, value)));

@@ -225,10 +225,7 @@ impl FieldSet {
                 (None, Some(_)) => Ordering::Greater,
                 (Some(a), Some(b)) => a.element.cmp(&b.element),
             };
-            Some((
-                mine.next_if(|_| order.is_le()),
-                theirs.next_if(|_| order.is_ge()),
-            ))
+            Some((mine.next_if(|_| order.is_le()), theirs.next_if(|_| order.is_ge())))
         })
     }
 
@@ -271,7 +268,9 @@ impl FieldSet {
 
     /// Removes the path of one member, but not those below it.
     pub fn disown(&mut self, name: &str) {
-        if let Some(node) = self.nodes.iter_mut().find(|n| matches!(&n.element, PathElement::Field(f) if f == name)) {
+        if let Some(node) =
+            self.nodes.iter_mut().find(|n| matches!(&n.element, PathElement::Field(f) if f == name))
+        {
             node.member = false;
         }
     }
@@ -285,7 +284,9 @@ impl FieldSet {
             };
             let rests: Vec<&[&str]> = patterns
                 .iter()
-                .filter_map(|pattern| pattern.split_first().filter(|(first, _)| **first == "*" || **first == name))
+                .filter_map(|pattern| {
+                    pattern.split_first().filter(|(first, _)| **first == "*" || **first == name)
+                })
                 .map(|(_, rest)| rest)
                 .collect();
             if rests.is_empty() {

@@ -38,7 +38,9 @@ fn merged(place: Place<'_>, live: Option<&Value>, config: Option<&Value>) -> Opt
                 };
                 out.extend(value.map(|value| (name.clone(), value)));
             }
-            for (name, value) in new.into_iter().flatten().filter(|(n, _)| old.is_none_or(|o| !o.contains_key(*n))) {
+            for (name, value) in
+                new.into_iter().flatten().filter(|(n, _)| old.is_none_or(|o| !o.contains_key(*n)))
+            {
                 let below = place.member(name).unwrap_or(place);
                 out.extend(merged(below, None, Some(value)).map(|value| (name.clone(), value)));
             }

@@ -90,7 +90,9 @@ impl<'s> Place<'s> {
                 ListKind::Set => Shape::Elements(item, Keys::Scalar),
                 ListKind::Map(keys) => Shape::Elements(item, Keys::Members(keys)),
             },
-            Type::Any if self.schema.is_structural() && sample.is_some_and(Value::is_object) => Shape::Members,
+            Type::Any if self.schema.is_structural() && sample.is_some_and(Value::is_object) => {
+                Shape::Members
+            }
             _ => Shape::Leaf,
         }
     }

@@ -37,7 +37,8 @@ impl PathElement {
             "f:" => Ok(PathElement::Field(rest.to_owned())),
             "v:" => serde_json::from_str(rest).map(PathElement::Value).map_err(|_| BadElement::Malformed),
             "k:" => {
-                let keys: Map<String, Value> = serde_json::from_str(rest).map_err(|_| BadElement::Malformed)?;
+                let keys: Map<String, Value> =
+                    serde_json::from_str(rest).map_err(|_| BadElement::Malformed)?;
                 Ok(PathElement::Key(keys.into_iter().collect()))
             }
             "i:" => rest.parse().map(PathElement::Index).map_err(bad),
@@ -160,7 +161,8 @@ pub fn compare_values(a: &Value, b: &Value) -> Ordering {
         }
         (Value::Object(a), Value::Object(b)) => {
             let pairs = a.iter().zip(b);
-            let mut orders = pairs.map(|((ak, av), (bk, bv))| ak.cmp(bk).then_with(|| compare_values(av, bv)));
+            let mut orders =
+                pairs.map(|((ak, av), (bk, bv))| ak.cmp(bk).then_with(|| compare_values(av, bv)));
             orders.find(|order| order.is_ne()).unwrap_or_else(|| a.len().cmp(&b.len()))
         }
         _ => type_rank(a).cmp(&type_rank(b)),

@@ -40,9 +40,7 @@ impl ScaleOwners<'_> {
         let mut single = FieldSet::default();
         single.insert(&replicas());
         let owners = known.into_iter().filter(owns);
-        entries::to_list(
-            owners.map(|entry| entry.moved_to(SCALE, single.clone())).collect(),
-        )
+        entries::to_list(owners.map(|entry| entry.moved_to(SCALE, single.clone())).collect())
     }
 
     /// The managed fields of the workload after a write of its Scale.

@@ -59,13 +59,10 @@ impl<'a> Updater<'a> {
     }
 
     /// The object in a version; `None` if the version is not served.
-    fn convert<'v>(
-        &'v self,
-        object: &'v Value,
-        version: &str,
-    ) -> Result<Option<Versioned<'v>>, Status> {
+    fn convert<'v>(&'v self, object: &'v Value, version: &str) -> Result<Option<Versioned<'v>>, Status> {
         let mine = version == self.api_version;
-        let Some(ty) = (if mine { Some(Cow::Borrowed(self.writer.ty)) } else { self.other_type(version) }) else {
+        let Some(ty) = (if mine { Some(Cow::Borrowed(self.writer.ty)) } else { self.other_type(version) })
+        else {
             return Ok(None);
         };
         if object.get("apiVersion").and_then(Value::as_str) == Some(version) {

@@ -56,8 +56,7 @@ fn find_fraction(place: Place<'_>, value: &Value) -> Option<String> {
 }
 
 fn check(place: Place<'_>, value: &Value, path: &str, problems: &mut Vec<Problem>) {
-    let mut report =
-        |message: String| problems.push(Problem { path: path.to_owned(), message });
+    let mut report = |message: String| problems.push(Problem { path: path.to_owned(), message });
     if value.is_null() {
         return;
     }
@@ -140,7 +139,8 @@ fn go_syntax(value: &Value) -> String {
             format!("[]interface {{}}{{{}}}", items.iter().map(go_syntax).collect::<Vec<_>>().join(", "))
         }
         Value::Object(members) => {
-            let members = members.iter().map(|(name, v)| format!("{}:{}", Value::from(name.as_str()), go_syntax(v)));
+            let members =
+                members.iter().map(|(name, v)| format!("{}:{}", Value::from(name.as_str()), go_syntax(v)));
             format!("map[string]interface {{}}{{{}}}", members.collect::<Vec<_>>().join(", "))
         }
         scalar => scalar.to_string(),

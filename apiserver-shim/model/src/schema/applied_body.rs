@@ -25,7 +25,8 @@ pub fn decode_applied(body: &[u8], strictness: Strictness) -> Result<AppliedBody
         Some(value) => value,
         None => {
             duplicates.clear();
-            yaml(body, &mut duplicates).map_err(|why| wrong(format!("error converting YAML to JSON: {why}")))?
+            yaml(body, &mut duplicates)
+                .map_err(|why| wrong(format!("error converting YAML to JSON: {why}")))?
         }
     };
     let mut value = match value {
@@ -41,8 +42,9 @@ pub fn decode_applied(body: &[u8], strictness: Strictness) -> Result<AppliedBody
     whole_numbers(&mut value);
     let complaint = (strictness != Strictness::Ignore && !duplicates.is_empty()).then(|| {
         let lines = duplicate_keys::find(body).into_iter();
-        let lines: Vec<String> =
-            lines.map(|(line, key)| format!("\n  line {line}: key {} already set in map", Value::from(key))).collect();
+        let lines: Vec<String> = lines
+            .map(|(line, key)| format!("\n  line {line}: key {} already set in map", Value::from(key)))
+            .collect();
         format!("error converting YAML to JSON: yaml: unmarshal errors:{}", lines.concat())
     });
     Ok(AppliedBody { value, complaint })
@@ -54,7 +56,8 @@ fn whole_numbers(value: &mut Value) {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::Number(number) => {
-            let float = number.as_f64().filter(|f| number.is_f64() && f.fract() == 0.0 && f.abs() <= EXACT_MAX);
+            let float =
+                number.as_f64().filter(|f| number.is_f64() && f.fract() == 0.0 && f.abs() <= EXACT_MAX);
             if let Some(float) = float {
                 *value = Value::from(float as i64);
             }
@@ -84,13 +87,33 @@ mod tests {
         check("", expect!["{} None"]);
         check("null", expect!["{} None"]);
         check("a: 1\n---\na: 2\n", expect![[r#"{"a":1} None"#]]);
-        check("[]", expect!["400 error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go value of type map[string]interface {}"]);
-        check("text", expect!["400 error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal string into Go value of type map[string]interface {}"]);
+        check(
+            "[]",
+            expect![
+                "400 error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go value of type map[string]interface {}"
+            ],
+        );
+        check(
+            "text",
+            expect![
+                "400 error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal string into Go value of type map[string]interface {}"
+            ],
+        );
     }
 
     #[test]
     fn members_that_occur_twice_are_named_with_their_lines() {
-        check("a: 1\nb:\n  c: 1\n  c: 2\na: 2\n", expect![[r#"{"a":2,"b":{"c":2}} Some("error converting YAML to JSON: yaml: unmarshal errors:\n  line 4: key \"c\" already set in map\n  line 5: key \"a\" already set in map")"#]]);
-        check(r#"{"a":1,"a":2}"#, expect![[r#"{"a":2} Some("error converting YAML to JSON: yaml: unmarshal errors:\n  line 1: key \"a\" already set in map")"#]]);
+        check(
+            "a: 1\nb:\n  c: 1\n  c: 2\na: 2\n",
+            expect![[
+                r#"{"a":2,"b":{"c":2}} Some("error converting YAML to JSON: yaml: unmarshal errors:\n  line 4: key \"c\" already set in map\n  line 5: key \"a\" already set in map")"#
+            ]],
+        );
+        check(
+            r#"{"a":1,"a":2}"#,
+            expect![[
+                r#"{"a":2} Some("error converting YAML to JSON: yaml: unmarshal errors:\n  line 1: key \"a\" already set in map")"#
+            ]],
+        );
     }
 }

@@ -130,7 +130,8 @@ impl Builder {
         let rule = self.rules.of(owner, name);
         let struct_meta = name == "metadata" && matches!(ty, Type::Struct(_));
         let written = written_default(ty, required, &rule);
-        let implicit = written.map(DefaultValue::to_value).filter(|value| value.is_string() || value.is_number());
+        let implicit =
+            written.map(DefaultValue::to_value).filter(|value| value.is_string() || value.is_number());
         Field {
             name: name.to_owned(),
             ty,
