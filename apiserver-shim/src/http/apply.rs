@@ -1,14 +1,15 @@
 //! PATCH with `application/apply-patch+yaml`: server-side apply.
 
+use shim_core::authorization::{AccessRequest, RequestedResource};
 use shim_core::kinds::Subresource;
 use shim_model::schema::{self, AppliedBody};
 use shim_model::status::Status;
 
 use super::body::{self, Body, Response};
 use super::objects::ResourceRequest;
-use crate::auth::authorization::{Attributes, refusal};
+use crate::auth::authorization::refusal;
 use crate::http::service::Api;
-use crate::pipeline::{Configuration, RequestContext};
+use crate::pipeline::Configuration;
 
 /// Serves a server-side apply of an object or of a part of it.
 pub async fn apply(
@@ -22,7 +23,18 @@ pub async fn apply(
     let bytes = body::read(body).await?;
     let applied = schema::decode_applied(&bytes, context.strictness)?;
     let configuration = configuration(&applied, request);
-    let may_create = || may_create(api, request, &context);
+    let creation = creation(request);
+    if api.registry.peek(request.resource, &request.target.namespace, &request.target.name).is_none() {
+        // Lets the caches of roles catch up, which the closure below cannot.
+        api.access().decide(&context.user, &creation).await;
+    }
+    let may_create = || {
+        let decision = api.access().authorize(&context.user, &creation);
+        match decision.allowed {
+            true => Ok(()),
+            false => Err(refusal(&context.user, &creation, &decision.reason)),
+        }
+    };
     let target = request.object(subresource);
     let outcome = api.pipeline.apply(&context, target, configuration, may_create).await?;
     request.answer(if outcome.created { 201 } else { 200 }, accepted, &context, outcome).await
@@ -35,10 +47,16 @@ pub fn configuration<'a>(applied: &'a AppliedBody, request: &ResourceRequest<'_>
 }
 
 /// An apply that creates the object needs the permission to create it, too.
-fn may_create(api: &Api, request: &ResourceRequest<'_>, context: &RequestContext) -> Result<(), Status> {
-    let attributes = Attributes { verb: "create", target: Some(request.target), path: "" };
-    match api.authorizer.authorize(&context.user, &attributes) {
-        (true, _) => Ok(()),
-        (false, reason) => Err(refusal(&context.user, &attributes, &reason)),
-    }
+fn creation<'a>(request: &ResourceRequest<'a>) -> AccessRequest<'a> {
+    let target = request.target;
+    let is_namespace = target.plural == "namespaces" && target.namespace.is_empty();
+    let resource = RequestedResource {
+        group: &target.group,
+        resource: &target.plural,
+        subresource: &target.subresource,
+        namespace: if is_namespace { &target.name } else { &target.namespace },
+        name: &target.name,
+        ..RequestedResource::default()
+    };
+    AccessRequest::resource("create", resource)
 }
