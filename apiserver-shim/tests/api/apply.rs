@@ -108,7 +108,7 @@ async fn refusals_equal_upstreams() {
         "#
     );
     let lines = server.play(&script).await;
-    let answers: Vec<&str> = lines.lines().skip(1).step_by(2).collect();
+    let answers: Vec<&str> = lines.lines().skip(1).step_by(2).map(str::trim).collect();
     expect![[r#"
           400 {"apiVersion":"v1","code":400,"kind":"Status","message":"the name of the object (d) does not match the name on the URL (c)","metadata":{},"reason":"BadRequest","status":"Failure"}
           400 {"apiVersion":"v1","code":400,"kind":"Status","message":"the name of the object (c based on URL) was undeterminable: name must be provided","metadata":{},"reason":"BadRequest","status":"Failure"}
