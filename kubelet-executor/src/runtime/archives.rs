@@ -158,7 +158,8 @@ mod tests {
         // What is recorded of files that have changed or are gone is forgotten.
         assert_eq!(archives.imported.len(), 2);
         std::fs::remove_file(dir.path().join("b.tar.gz")).unwrap();
-        archives.broken.insert("1 0 gone.tar".to_owned());
+        let gone = String::from("1 0 gone.tar");
+        archives.broken.insert(gone);
         assert_eq!(names(&mut archives, later()), ["a.tar"]);
         assert_eq!((archives.imported.len(), archives.broken.len()), (1, 0));
         assert_eq!(std::fs::read_to_string(&record).unwrap().lines().count(), 1);

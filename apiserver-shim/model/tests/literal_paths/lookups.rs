@@ -112,7 +112,8 @@ impl Finder {
     /// Adds a path. Leading computed segments are an index into some list, after which the path begins.
     fn add(&mut self, segments: Vec<Segment>) {
         let path: Vec<Segment> = segments.into_iter().skip_while(|s| *s == Segment::Computed).collect();
-        if path.iter().any(|segment| matches!(segment, Segment::Name(_))) {
+        // An empty text is no member: it is a value of a map or set of something else.
+        if path.iter().any(|segment| matches!(segment, Segment::Name(name) if !name.is_empty())) {
             self.found.insert(Lookup(path));
         }
     }

@@ -21,7 +21,6 @@ fn ty(kind: &str) -> &'static ObjectType {
     TYPES.iter().find(|ty| ty.kind().kind == kind).expect("the kind is in the table")
 }
 
-#[path = "properties.rs"]
 mod properties;
 
 /// An object and the writes to it.
