@@ -48,14 +48,14 @@ fn removed(place: Place<'_>, value: &Value, fields: &FieldSet) -> Value {
     }
 }
 
-/// The set with the members of structs on the way to its paths: to remove `a.b` is to remove `a` if it is a field.
+/// The set with the members of structs that its paths pass through: to remove `a.b` is to remove `a` if it is a field.
 pub fn with_named_fields(ty: &ObjectType, fields: &FieldSet) -> FieldSet {
     named(Some(Place::root(ty)), fields)
 }
 
 fn named(place: Option<Place<'_>>, fields: &FieldSet) -> FieldSet {
     FieldSet::of(fields.nodes().iter().map(|node| {
-        let on_the_way = !node.below.nodes().is_empty();
+        let passed_through = !node.below.nodes().is_empty();
         let field = match &node.element {
             PathElement::Field(name) => place.and_then(|place| place.known(name)),
             _ => None,
@@ -67,7 +67,7 @@ fn named(place: Option<Place<'_>>, fields: &FieldSet) -> FieldSet {
         });
         Node {
             element: node.element.clone(),
-            member: node.member || on_the_way && field.is_some(),
+            member: node.member || passed_through && field.is_some(),
             below: named(below, &node.below),
         }
     }))
