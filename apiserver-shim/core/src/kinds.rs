@@ -34,6 +34,7 @@ mod ratchet;
 pub mod rbac;
 mod replica_set;
 mod replication_controller;
+mod rules;
 mod runtime_class;
 pub mod scale;
 mod secret;

@@ -125,7 +125,8 @@ impl FieldError {
 
     /// The list has `count` elements, more than `most`.
     pub fn too_many(field: impl fmt::Display, count: usize, most: usize) -> Self {
-        let detail = format!("must have at most {most} items");
+        let items = if most == 1 { "item" } else { "items" };
+        let detail = format!("must have at most {most} {items}");
         Self::new(Fault::TooMany, field, count.to_string(), detail)
     }
 

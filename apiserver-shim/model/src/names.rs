@@ -203,3 +203,48 @@ pub fn canonical_ip(text: &str) -> Vec<String> {
         Err(_) => self::ip(text),
     }
 }
+
+const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+const WILDCARD: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const C_IDENTIFIER: &str = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')";
+
+/// A DNS label as in RFC 1035, which begins with a letter.
+pub fn dns_1035_label(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    longer_than(text, LABEL_MAX, "characters", &mut out);
+    if !is_label(text) || !text.starts_with(|c: char| c.is_ascii_lowercase()) {
+        out.push(LABEL_1035.to_owned());
+    }
+    out
+}
+
+/// A DNS subdomain with a star as first label.
+pub fn wildcard_dns_subdomain(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    longer_than(text, SUBDOMAIN_MAX, "characters", &mut out);
+    if !text.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_label)) {
+        out.push(WILDCARD.to_owned());
+    }
+    out
+}
+
+/// An identifier of C.
+pub fn c_identifier(text: &str) -> Vec<String> {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let digit = text.starts_with(|c: char| c.is_ascii_digit());
+    if text.is_empty() || digit || !text.bytes().all(word) {
+        vec![C_IDENTIFIER.to_owned()]
+    } else {
+        Vec::new()
+    }
+}
+
+/// The name of a resource such as `cpu` or `example.com/gpu`.
+pub fn resource_name(text: &str) -> Vec<String> {
+    const STANDARD: [&str; 4] = ["cpu", "memory", "ephemeral-storage", "storage"];
+    let mut out = qualified(text);
+    if out.is_empty() && !text.contains('/') && !STANDARD.contains(&text) && !text.starts_with("hugepages-") {
+        out.push("must be a standard resource type or fully qualified".to_owned());
+    }
+    out
+}

@@ -44,6 +44,11 @@ impl Instant {
     }
 }
 
+/// Whether there is a time zone of this name. The table of zones is part of the program.
+pub fn is_zone(name: &str) -> bool {
+    jiff::tz::TimeZone::get(name).is_ok()
+}
+
 /// The age of a time stamp as a table cell; `<unknown>` without one.
 pub fn age(then: &str, now: Instant) -> String {
     Instant::parse(then).map_or_else(|| "<unknown>".to_owned(), |then| human_duration(now.since(then)))

@@ -20,6 +20,7 @@ use crate::storage::deletion::DeleteOptions;
 use crate::storage::preconditions::Preconditions;
 use crate::storage::registry::Registry;
 
+mod certificate_requester;
 mod configuration;
 mod default_toleration_seconds;
 mod namespace_lifecycle;
@@ -163,6 +164,7 @@ pub fn built_in(
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
         Arc::new(runtime_class::RuntimeClass),
         Arc::new(role_escalation::RoleEscalation::new(access.clone())),
+        Arc::new(certificate_requester::CertificateRequester),
     ]
 }
 

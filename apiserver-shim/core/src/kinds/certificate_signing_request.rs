@@ -1,8 +1,11 @@
 //! CertificateSigningRequests.
 
+pub(super) mod validation;
+
 use super::{Strategy, SubresourceStrategy, cells};
 use serde_json::Value;
 use shim_model::access;
+use shim_model::field::FieldError;
 use shim_model::time::{Instant, human_duration};
 
 pub(super) struct CertificateSigningRequest;
@@ -18,6 +21,22 @@ impl Strategy for CertificateSigningRequest {
 
     fn subresource(&self, name: &str) -> Option<&dyn SubresourceStrategy> {
         (name == "approval").then_some(&Approval)
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = validation::validate(new);
+        errors.extend(validation::change(new, old, false));
+        errors
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = validation::status(new);
+        errors.extend(validation::change(new, old, false));
+        errors
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
@@ -64,7 +83,9 @@ impl SubresourceStrategy for Approval {
         access::copy(old, new, &["status", "certificate"]);
     }
 
-    fn validate_update(&self, _new: &Value, _old: &Value) -> Vec<shim_model::field::FieldError> {
-        Vec::new()
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = validation::status(new);
+        errors.extend(validation::change(new, old, true));
+        errors
     }
 }

@@ -1,11 +1,84 @@
 //! CronJobs.
 
+mod schedule;
+
+use super::rules::{self, Check, Rule, Site};
 use super::{CreateContext, Strategy, cells, job, pod_template};
 use serde_json::{Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
+use shim_model::field::FieldError;
 use shim_model::time::{self, Instant};
 
 pub(super) struct CronJob;
+
+/// Characters of a name: a Job's adds eleven, and may have 63.
+const NAME_MAX: usize = 52;
+
+/// The rules of a CronJob.
+pub(super) const CRON_JOB: &[Rule] = &[Rule::Within(
+    "spec",
+    &[
+        Rule::Field("schedule", &[Check::Required, Check::Code(schedule)]),
+        Rule::Field("startingDeadlineSeconds", &[Check::NonNegative]),
+        Rule::Field("timeZone", &[Check::Code(zone)]),
+        Rule::Field("concurrencyPolicy", &[Check::Required, Check::Enum(&["Allow", "Forbid", "Replace"])]),
+        Rule::Within("jobTemplate", &[Rule::Within("spec", job::validation::SPEC), Rule::Code(own_selector)]),
+        Rule::Field("successfulJobsHistoryLimit", &[Check::NonNegative]),
+        Rule::Field("failedJobsHistoryLimit", &[Check::NonNegative]),
+    ],
+)];
+
+fn schedule(schedule: &Site<'_>, errors: &mut Vec<FieldError>) {
+    if let Err(why) = schedule::check(schedule.text()) {
+        errors.push(schedule.invalid(why));
+    }
+    if schedule.text().contains("TZ") {
+        errors.push(schedule.invalid("cannot use TZ or CRON_TZ in schedule, use timeZone field instead"));
+    }
+}
+
+fn zone(zone: &Site<'_>, errors: &mut Vec<FieldError>) {
+    if let Err(why) = time_zone(zone.text()) {
+        errors.push(zone.invalid(why));
+    }
+}
+
+/// What is wrong with the name of a time zone.
+fn time_zone(name: &str) -> Result<(), String> {
+    /// Bytes of a part of a name.
+    const PART_MAX: usize = 14;
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b".-_+".contains(&b);
+    let valid = |part: &str| {
+        (1..=PART_MAX).contains(&part.len())
+            && part != "."
+            && part != ".."
+            && !part.starts_with('-')
+            && part.bytes().all(allowed)
+    };
+    if name.is_empty() {
+        return Err("timeZone must be nil or non-empty string".to_owned());
+    }
+    if !name.split('/').all(valid) {
+        return Err(format!("unknown time zone {name}"));
+    }
+    if name.eq_ignore_ascii_case("local") {
+        let why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        return Err(why.to_owned());
+    }
+    if shim_model::time::is_zone(name) { Ok(()) } else { Err(format!("unknown time zone {name}")) }
+}
+
+/// Jobs of a CronJob select their Pods by a generated selector.
+fn own_selector(template: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let spec = template.at("spec");
+    let (selector, manual) = (spec.at("selector"), spec.at("manualSelector"));
+    if selector.is_set() {
+        errors.push(selector.invalid("`selector` will be auto-generated"));
+    }
+    if manual.flag() {
+        errors.push(manual.not_supported(&["nil", "false"]));
+    }
+}
 
 const TEMPLATE: [&str; 5] = ["spec", "jobTemplate", "spec", "template", "spec"];
 
@@ -41,6 +114,20 @@ impl Strategy for CronJob {
         const PATH: [&str; 4] = ["spec", "jobTemplate", "spec", "template"];
         let template = |object| access::get(object, &PATH);
         pod_template::warnings(template(new), old.and_then(template), "spec.jobTemplate.spec.template")
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = rules::validate(CRON_JOB, object);
+        let name = access::text(object, &["metadata", "name"]);
+        if name.len() > NAME_MAX {
+            let why = format!("must be no more than {NAME_MAX} characters");
+            errors.push(FieldError::invalid("metadata.name", name, why));
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        rules::validate(CRON_JOB, new)
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -1,8 +1,12 @@
 //! DaemonSets.
 
+pub(super) mod validation;
+
+use super::rules::{self, Rule};
 use super::{CreateContext, Strategy, cells, pod_template, workload};
 use serde_json::{Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
+use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
 pub(super) struct DaemonSet;
@@ -52,6 +56,18 @@ impl Strategy for DaemonSet {
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         workload::template_warnings(new, old)
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::change(new, old)
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("status", validation::STATUS)], new)
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

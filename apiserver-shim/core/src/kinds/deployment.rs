@@ -162,7 +162,7 @@ fn rolling_update(rolling: &Value) -> Vec<FieldError> {
     const FIELD: &str = "spec.strategy.rollingUpdate";
     let mut errors = Vec::new();
     for key in ["maxUnavailable", "maxSurge"] {
-        errors.extend(count_or_percent(&rolling[key], &format!("{FIELD}.{key}")));
+        errors.extend(super::workload::count_or_percent(&rolling[key], &format!("{FIELD}.{key}")));
     }
     let zero = |v: &Value| v == 0 || v == "0%";
     if zero(&rolling["maxUnavailable"]) && zero(&rolling["maxSurge"]) {
@@ -182,21 +182,4 @@ fn rolling_update(rolling: &Value) -> Vec<FieldError> {
         ));
     }
     errors
-}
-
-/// Validates a number or percentage.
-fn count_or_percent(value: &Value, field: &str) -> Vec<FieldError> {
-    match value {
-        Value::Number(n) if n.as_i64().unwrap_or(0) < 0 => vec![super::workload::non_negative(field, value)],
-        Value::String(text) => {
-            let digits =
-                text.strip_suffix('%').filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
-            if digits.is_some() {
-                return Vec::new();
-            }
-            let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
-            vec![FieldError::invalid(field, value.clone(), detail)]
-        }
-        _ => Vec::new(),
-    }
 }

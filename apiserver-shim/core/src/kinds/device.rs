@@ -1,10 +1,14 @@
 //! Kinds of `resource.k8s.io` (dynamic resource allocation).
 
-use super::{FieldName, Strategy, cells, named};
+pub(super) mod validation;
+
+use super::rules::{self, Rule};
+use super::{FieldName, Strategy, cells, metadata, named};
 use std::sync::Arc;
 
 use serde_json::Value;
 use shim_model::access::{self, as_object, set_if_zero};
+use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
 pub(super) struct DeviceClass;
@@ -26,6 +30,10 @@ pub(super) fn builtin(kind: &str) -> Arc<dyn Strategy> {
 impl Strategy for DeviceClass {
     fn has_generation(&self) -> bool {
         true
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("spec", validation::CLASS)], object)
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
@@ -65,6 +73,27 @@ impl Strategy for ResourceClaim {
         true
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("spec", validation::CLAIM)], object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if new.get("spec") != old.get("spec") {
+            errors.push(FieldError::invalid("spec", new["spec"].clone(), "field is immutable"));
+        }
+        errors
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("status", validation::CLAIM_STATUS)], new)
+    }
+
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        access::copy(old, new, &["spec"]);
+        metadata::restore(new, old);
+    }
+
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         let allocated = access::get(object, &["status", "allocation"]).is_some();
         let reserved = !access::list(object, &["status", "reservedFor"]).is_empty();
@@ -88,6 +117,18 @@ impl Strategy for ResourceClaimTemplate {
         }
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("spec", &[Rule::Within("spec", validation::CLAIM)])], object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if new.get("spec") != old.get("spec") {
+            errors.push(FieldError::invalid("spec", new["spec"].clone(), "field is immutable"));
+        }
+        errors
+    }
+
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         vec![cells::name(object), cells::age(object, now)]
     }
@@ -96,6 +137,20 @@ impl Strategy for ResourceClaimTemplate {
 impl Strategy for ResourceSlice {
     fn has_generation(&self) -> bool {
         true
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(
+            &[Rule::Within("spec", validation::SLICE_DRIVER), Rule::Within("spec", validation::SLICE)],
+            object,
+        )
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = rules::validate(&[Rule::Within("spec", validation::SLICE_DRIVER)], new);
+        errors.extend(rules::immutable(new, old, &["spec.pool.name", "spec.driver", "spec.nodeName"]));
+        errors.extend(rules::validate(&[Rule::Within("spec", validation::SLICE)], new));
+        errors
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -1,8 +1,11 @@
 //! Kinds of `flowcontrol.apiserver.k8s.io`.
 
-use super::{Strategy, cells};
+pub(super) mod validation;
+
+use super::{Strategy, cells, metadata};
 use serde_json::{Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
+use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
 pub(super) struct FlowSchema;
@@ -19,6 +22,15 @@ impl Strategy for FlowSchema {
 
     fn has_status(&self) -> bool {
         true
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::schema(object)
+    }
+
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        access::copy(old, new, &["spec"]);
+        metadata::restore(new, old);
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
@@ -69,6 +81,15 @@ impl Strategy for PriorityLevelConfiguration {
 
     fn has_status(&self) -> bool {
         true
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::priority_level(object)
+    }
+
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        access::copy(old, new, &["spec"]);
+        metadata::restore(new, old);
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

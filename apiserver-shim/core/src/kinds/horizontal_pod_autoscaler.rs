@@ -2,10 +2,12 @@
 //! `autoscaling/v1` are those of the converted object, as upstream has them on its internal type.
 
 pub(crate) mod convert;
+pub(super) mod validation;
 
 use super::{Strategy, cells};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
+use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
 /// `autoscaling/v2`.
@@ -41,6 +43,14 @@ impl Strategy for HorizontalPodAutoscaler {
         let status = access::object_mut(object, &["status"]);
         status.insert("currentMetrics".into(), Value::Null);
         status.insert("desiredReplicas".into(), 0.into());
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::validate(object)
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        validation::status(new)
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
@@ -84,6 +94,14 @@ impl Strategy for HorizontalPodAutoscalerV1 {
         let status = access::object_mut(object, &["status"]);
         status.insert("currentReplicas".into(), 0.into());
         status.insert("desiredReplicas".into(), 0.into());
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::validate(&convert::to_v2(object.clone()))
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        validation::status(&convert::to_v2(new.clone()))
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -1,8 +1,13 @@
 //! Jobs.
 
+mod indexes;
+pub(super) mod status;
+pub(super) mod validation;
+
 use super::{CreateContext, Strategy, cells, pod_template, workload};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
+use shim_model::field::FieldError;
 use shim_model::time::{Instant, human_duration};
 
 pub(super) struct Job;
@@ -55,6 +60,25 @@ impl Strategy for Job {
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         workload::template_warnings(new, old)
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = validation::identity(object);
+        errors.extend(validation::spec(object));
+        errors.extend(validation::host_names(object));
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = validation::spec(new);
+        errors.extend(validation::change(new, old));
+        errors
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = status::validate(new);
+        errors.extend(status::change(new, old));
+        errors
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -60,6 +60,13 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value) {
     access::object_mut(new, &["metadata"]).remove("selfLink");
 }
 
+/// Restores the metadata that an update of the status of some kinds cannot change.
+pub(super) fn restore(new: &mut Value, old: &Value) {
+    for key in ["labels", "annotations", "ownerReferences", "finalizers"] {
+        access::copy(old, new, &["metadata", key]);
+    }
+}
+
 pub(super) fn check_identity(
     resource: &Resource,
     namespace: &str,

@@ -1,10 +1,15 @@
 //! Kinds of `networking.k8s.io`: Ingress, IngressClass, NetworkPolicy, IPAddress, ServiceCIDR.
 
+pub(super) mod validation;
+
+use super::rules::{self, Rule};
 use super::{CreateContext, FieldName, Strategy, cells, named};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
+use shim_model::field::FieldError;
 use shim_model::names;
 use shim_model::time::Instant;
 
@@ -42,6 +47,25 @@ impl Strategy for Ingress {
 
     fn prepare_create(&self, object: &mut Value, _context: &CreateContext<'_>) {
         access::object_mut(object, &["status", "loadBalancer"]);
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::new_ingress(object)
+    }
+
+    fn validate_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        validation::ingress(new)
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("status", validation::INGRESS_STATUS)], new)
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let old_style =
+            access::get(new, &["metadata", "annotations", "kubernetes.io/ingress.class"]).is_some();
+        let text = "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead";
+        Vec::from_iter(old_style.then(|| text.to_owned()))
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
@@ -96,6 +120,16 @@ impl Strategy for IngressClass {
         true
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("spec", validation::CLASS)], object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate_create(new);
+        errors.extend(rules::immutable(new, old, &["spec.controller"]));
+        errors
+    }
+
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         let parameters = match access::get(object, &["spec", "parameters"]) {
             None => "<none>".to_owned(),
@@ -133,6 +167,10 @@ impl Strategy for NetworkPolicy {
         true
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("spec", validation::POLICY)], object)
+    }
+
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         let selector = cells::selector(access::get(object, &["spec", "podSelector"]));
         vec![cells::name(object), selector.into(), cells::age(object, now)]
@@ -142,6 +180,16 @@ impl Strategy for NetworkPolicy {
 impl Strategy for IpAddress {
     fn validate_name(&self, name: &str) -> Vec<String> {
         names::canonical_ip(name)
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("spec", validation::ADDRESS)], object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate_create(new);
+        errors.extend(rules::immutable(new, old, &["spec.parentRef"]));
+        errors
     }
 
     fn cells(&self, object: &Value, _now: Instant) -> Vec<Value> {
@@ -177,9 +225,84 @@ impl Strategy for ServiceCidr {
         true
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("spec", validation::SERVICE_CIDR)], object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate_create(new);
+        let list = |object| access::list(object, &["spec", "cidrs"]).to_vec();
+        let (now, before) = (list(new), list(old));
+        // A second family may be added.
+        if now != before && !(before.len() == 1 && now.len() == 2 && now[0] == before[0]) {
+            let shown = now.first().cloned().unwrap_or_default();
+            errors.push(FieldError::invalid("spec.cidrs", shown, "field is immutable"));
+        }
+        errors
+    }
+
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         let cidrs = access::list(object, &["spec", "cidrs"]).iter();
         let cidrs: Vec<&str> = cidrs.filter_map(Value::as_str).collect();
         vec![cells::name(object), cidrs.join(",").into(), cells::age(object, now)]
     }
+}
+
+/// An IP prefix.
+#[derive(Debug, Clone, Copy)]
+struct Cidr {
+    address: IpAddr,
+    length: u8,
+}
+
+impl Cidr {
+    fn parse(text: &str) -> Option<Cidr> {
+        let (address, length) = text.split_once('/')?;
+        let (address, length) = (address.parse::<IpAddr>().ok()?, length.parse::<u8>().ok()?);
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        (length <= most).then_some(Cidr { address, length })
+    }
+
+    fn is_ipv4(&self) -> bool {
+        self.address.is_ipv4()
+    }
+
+    /// The bits of the address, those of an IPv4 address first, and how many of them count.
+    fn bits(&self) -> u128 {
+        match self.address {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
+            IpAddr::V6(v6) => v6.to_bits(),
+        }
+    }
+
+    fn masked(&self) -> u128 {
+        let mask = u128::MAX.checked_shl(128 - u32::from(self.length)).unwrap_or(0);
+        self.bits() & mask
+    }
+
+    fn strictly_contains(&self, other: &Cidr) -> bool {
+        let cut = Cidr { length: self.length, ..*other };
+        self.is_ipv4() == other.is_ipv4() && self.length < other.length && cut.masked() == self.masked()
+    }
+}
+
+const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+
+/// What is wrong with a prefix.
+fn cidr_errors(text: &str) -> Vec<String> {
+    Vec::from_iter(Cidr::parse(text).is_none().then(|| CIDR.to_owned()))
+}
+
+/// What is wrong with a prefix that must be in canonical form.
+fn canonical_cidr(text: &str) -> Vec<String> {
+    let Some(cidr) = Cidr::parse(text) else { return vec![CIDR.to_owned()] };
+    let canonical = format!("{}/{}", cidr.address, cidr.length);
+    let mapped = matches!(cidr.address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    let why = match () {
+        () if mapped => "must not contain an IPv4-mapped IPv6 address".to_owned(),
+        () if cidr.masked() != cidr.bits() => "must not have bits set beyond the prefix length".to_owned(),
+        () if canonical != text => format!("must be in canonical form (\"{canonical}\")"),
+        () => return Vec::new(),
+    };
+    vec![why]
 }

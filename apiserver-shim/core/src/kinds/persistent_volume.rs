@@ -1,8 +1,13 @@
 //! PersistentVolumes.
 
+pub(super) mod validation;
+
+pub(super) use validation::driver_name;
+
 use super::{CreateContext, FieldName, Strategy, cells, named, pod_template};
 use serde_json::Value;
 use shim_model::access::{self, set_default, set_if_zero};
+use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
 pub(super) struct PersistentVolume;
@@ -27,6 +32,14 @@ impl Strategy for PersistentVolume {
         let status = access::object_mut(object, &["status"]);
         status.insert("phase".into(), "Pending".into());
         status.insert("lastPhaseTransitionTime".into(), context.now.to_rfc3339().into());
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::change(new, old)
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

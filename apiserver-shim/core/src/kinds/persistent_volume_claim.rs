@@ -1,9 +1,15 @@
 //! PersistentVolumeClaims.
 
+pub(super) mod validation;
+
+pub(super) use validation::{VOLUME_MODES, access_modes, class as class_name, is_positive};
+
 use super::persistent_volume::{class, modes};
+use super::rules::{self, Rule};
 use super::{CreateContext, FieldName, Strategy, cells, named};
 use serde_json::Value;
 use shim_model::access::{self, set_default, set_if_zero};
+use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
 pub(super) struct PersistentVolumeClaim;
@@ -26,6 +32,22 @@ impl Strategy for PersistentVolumeClaim {
     fn prepare_create(&self, object: &mut Value, _context: &CreateContext<'_>) {
         access::object_mut(object, &["status"]).insert("phase".into(), "Pending".into());
         same_data_source(access::object_mut(object, &["spec"]));
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::change(new, old)
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("status", validation::STATUS)], new)
+    }
+
+    fn prepare_update(&self, new: &mut Value, _old: &Value) {
+        same_data_source(access::object_mut(new, &["spec"]));
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

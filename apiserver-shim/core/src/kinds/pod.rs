@@ -2,7 +2,7 @@
 
 mod annotations;
 mod columns;
-mod dump;
+pub(super) mod dump;
 mod fields;
 mod line_diff;
 mod prepare;

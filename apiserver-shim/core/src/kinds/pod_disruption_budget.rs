@@ -1,11 +1,51 @@
 //! PodDisruptionBudgets.
 
+use super::pod::dump;
+use super::rules::{self, Check, Rule, Site};
 use super::{CreateContext, Strategy, cells, workload};
 use serde_json::Value;
 use shim_model::access;
+use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
 pub(super) struct PodDisruptionBudget;
+
+/// The rules of a budget.
+pub(super) const BUDGET: &[Rule] = &[Rule::Within(
+    "spec",
+    &[
+        Rule::Code(one_amount),
+        Rule::Field("minAvailable", &[Check::Code(amount)]),
+        Rule::Field("maxUnavailable", &[Check::Code(amount)]),
+        Rule::Field("selector", &[Check::Code(selector)]),
+        Rule::Field("unhealthyPodEvictionPolicy", &[Check::Enum(&["AlwaysAllow", "IfHealthyBudget"])]),
+    ],
+)];
+
+/// The rules of a status.
+pub(super) const STATUS: &[Rule] = &[
+    Rule::Field("disruptionsAllowed", &[Check::NonNegative]),
+    Rule::Field("currentHealthy", &[Check::NonNegative]),
+    Rule::Field("desiredHealthy", &[Check::NonNegative]),
+    Rule::Field("expectedPods", &[Check::NonNegative]),
+];
+
+fn one_amount(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
+    if spec.at("minAvailable").is_set() && spec.at("maxUnavailable").is_set() {
+        let shown = dump::compact("PodDisruptionBudgetSpec", spec.value);
+        let why = "minAvailable and maxUnavailable cannot be both set";
+        errors.push(FieldError::invalid_shown(spec, shown, why));
+    }
+}
+
+fn amount(amount: &Site<'_>, errors: &mut Vec<FieldError>) {
+    errors.extend(workload::count_or_percent(amount.value, &amount.to_string()));
+    errors.extend(workload::at_most_everything(amount));
+}
+
+fn selector(selector: &Site<'_>, errors: &mut Vec<FieldError>) {
+    errors.extend(workload::label_selector(selector.value, format_args!("{selector}")));
+}
 
 impl Strategy for PodDisruptionBudget {
     fn has_generation(&self) -> bool {
@@ -21,6 +61,14 @@ impl Strategy for PodDisruptionBudget {
         for count in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
             status.insert(count.into(), 0.into());
         }
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(BUDGET, object)
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("status", STATUS)], new)
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

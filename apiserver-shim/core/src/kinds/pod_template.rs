@@ -12,6 +12,7 @@ mod security;
 mod spec;
 mod volumes;
 
+pub(super) use affinity::{validate_node_selector, validate_tolerations};
 pub(super) use resources::is_extended;
 pub(super) use rounding::{round_list, round_spec, round_status};
 pub(super) use spec::{SpecOf, validate_spec, validate_template};

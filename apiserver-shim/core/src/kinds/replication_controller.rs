@@ -1,11 +1,66 @@
 //! ReplicationControllers.
 
+use super::rules::{self, Check, Rule, Site};
 use super::{CreateContext, FieldName, Strategy, cells, named, pod_template, workload};
 use serde_json::{Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
+use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
 pub(super) struct ReplicationController;
+
+/// The rules of a spec.
+pub(super) const SPEC: &[Rule] = &[
+    Rule::Field("minReadySeconds", &[Check::NonNegative]),
+    Rule::Field("selector", &[Check::Required]),
+    Rule::Field("replicas", &[Check::NonNegative]),
+    Rule::Code(template),
+];
+
+/// The rules of a status.
+pub(super) const STATUS: &[Rule] = &[
+    Rule::Field("replicas", &[Check::NonNegative]),
+    Rule::Field("fullyLabeledReplicas", &[Check::NonNegative]),
+    Rule::Field("readyReplicas", &[Check::NonNegative]),
+    Rule::Field("availableReplicas", &[Check::NonNegative]),
+    Rule::Field("observedGeneration", &[Check::NonNegative]),
+    Rule::Code(counts),
+];
+
+fn counts(status: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let count = |name: &str| status.at(name).int().unwrap_or(0);
+    for part in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"] {
+        if count(part) > count("replicas") {
+            errors.push(status.at(part).invalid("cannot be greater than status.replicas"));
+        }
+    }
+    if count("availableReplicas") > count("readyReplicas") {
+        errors.push(status.at("availableReplicas").invalid("cannot be greater than readyReplicas"));
+    }
+}
+
+fn template(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let (template, selector) = (spec.at("template"), spec.at("selector"));
+    if !template.is_set() {
+        return errors.push(template.required(""));
+    }
+    let labels = access::get(template.value, &["metadata", "labels"]);
+    let label = |key: &str| labels.and_then(|l| l.get(key)).and_then(Value::as_str);
+    if selector.entries().any(|(key, value)| label(key) != Some(value.text())) {
+        let why = "`selector` does not match template `labels`";
+        let shown = labels.cloned().unwrap_or_default();
+        errors.push(FieldError::invalid(format!("{template}.metadata.labels"), shown, why));
+    }
+    errors.extend(pod_template::validate_template(template.value, format_args!("{template}")));
+    let pod = template.at("spec");
+    if pod.at("restartPolicy").text() != "Always" {
+        errors.push(pod.at("restartPolicy").not_supported(&["Always"]));
+    }
+    if pod.at("activeDeadlineSeconds").is_set() {
+        let why = "activeDeadlineSeconds in ReplicationController is not Supported";
+        errors.push(pod.at("activeDeadlineSeconds").forbidden(why));
+    }
+}
 
 impl Strategy for ReplicationController {
     fn default(&self, object: &mut Value) {
@@ -38,6 +93,14 @@ impl Strategy for ReplicationController {
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         workload::template_warnings(new, old)
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("spec", SPEC)], object)
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("status", STATUS)], new)
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -1,8 +1,12 @@
 //! StatefulSets.
 
+pub(super) mod validation;
+
+use super::rules::{self, Rule};
 use super::{CreateContext, Strategy, cells, persistent_volume_claim, pod_template, workload};
 use serde_json::{Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
+use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
 pub(super) struct StatefulSet;
@@ -50,6 +54,18 @@ impl Strategy for StatefulSet {
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         workload::template_warnings(new, old)
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::validate(object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::change(new, old)
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("status", validation::STATUS)], new)
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -1,10 +1,14 @@
 //! Kinds of `storage.k8s.io`.
 
-use super::{CreateContext, Strategy, cells};
+pub(super) mod validation;
+
+use super::rules::{self, Rule};
+use super::{CreateContext, Strategy, cells, metadata};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use shim_model::access::{self, set_default, set_if_zero};
+use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
 pub(super) struct StorageClass;
@@ -34,6 +38,14 @@ impl Strategy for StorageClass {
         set_default(object, "volumeBindingMode", "Immediate");
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(validation::CLASS, object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::class_change(new, old)
+    }
+
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         let default = [
             "storageclass.kubernetes.io/is-default-class",
@@ -56,6 +68,16 @@ impl Strategy for StorageClass {
 }
 
 impl Strategy for VolumeAttributesClass {
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(validation::ATTRIBUTES_CLASS, object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate_create(new);
+        errors.extend(validation::fixed(new, old, &["driverName", "parameters"]));
+        errors
+    }
+
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         let key = "volumeattributesclass.alpha.kubernetes.io/is-default-class";
         let name = access::text(object, &["metadata", "name"]);
@@ -81,6 +103,14 @@ impl Strategy for CsiDriver {
         true
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("spec", validation::DRIVER)], object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::driver_change(new, old)
+    }
+
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         let flag = |key: &str| Value::from(access::flag(object, &["spec", key]));
         let modes = access::list(object, &["spec", "volumeLifecycleModes"]).iter();
@@ -103,6 +133,14 @@ impl Strategy for CsiDriver {
 }
 
 impl Strategy for CsiNode {
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("spec", validation::NODE)], object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::node_change(new, old)
+    }
+
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         let drivers = access::list(object, &["spec", "drivers"]).len();
         vec![cells::name(object), drivers.into(), cells::age(object, now)]
@@ -110,6 +148,16 @@ impl Strategy for CsiNode {
 }
 
 impl Strategy for CsiStorageCapacity {
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(validation::CAPACITY, object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate_create(new);
+        errors.extend(rules::immutable(new, old, &["nodeTopology", "storageClassName"]));
+        errors
+    }
+
     fn cells(&self, object: &Value, _now: Instant) -> Vec<Value> {
         cells::name_and_creation(object)
     }
@@ -122,6 +170,21 @@ impl Strategy for VolumeAttachment {
 
     fn prepare_create(&self, object: &mut Value, _context: &CreateContext<'_>) {
         access::object_mut(object, &["status"]).insert("attached".into(), false.into());
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        rules::validate(validation::ATTACHMENT, object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate_create(new);
+        errors.extend(rules::immutable(new, old, &["spec"]));
+        errors
+    }
+
+    fn prepare_status_update(&self, new: &mut Value, old: &Value) {
+        access::copy(old, new, &["spec"]);
+        metadata::restore(new, old);
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -6,6 +6,8 @@ use serde_json::json;
 use shim_model::schema::{Media, Strictness, decode};
 use std::sync::LazyLock;
 
+#[path = "tests/others.rs"]
+mod others;
 #[path = "tests/pods.rs"]
 mod pods;
 #[path = "tests/rbac.rs"]

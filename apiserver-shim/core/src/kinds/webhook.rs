@@ -3,11 +3,14 @@
 //! Webhooks and policies are not called yet. What would be enforced by upstream and is not here is refused, so that nobody
 //! relies on it: configurations with webhooks, and bindings of policies. Policies are inert without a binding.
 
+pub(super) mod validation;
+
 use super::{Strategy, cells};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
+use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
 /// A webhook configuration of either kind.
@@ -23,7 +26,10 @@ pub(super) struct AdmissionPolicy {
 }
 
 /// A binding of a policy of either kind.
-pub(super) struct AdmissionPolicyBinding;
+pub(super) struct AdmissionPolicyBinding {
+    /// Whether the policy changes objects.
+    pub mutating: bool,
+}
 
 /// The strategy of a kind of this group.
 pub(super) fn builtin(kind: &str) -> Arc<dyn Strategy> {
@@ -32,8 +38,8 @@ pub(super) fn builtin(kind: &str) -> Arc<dyn Strategy> {
         "MutatingWebhookConfiguration" => Arc::new(WebhookConfiguration { mutating: true }),
         "ValidatingAdmissionPolicy" => Arc::new(AdmissionPolicy { mutating: false }),
         "MutatingAdmissionPolicy" => Arc::new(AdmissionPolicy { mutating: true }),
-        "ValidatingAdmissionPolicyBinding" => Arc::new(AdmissionPolicyBinding),
-        "MutatingAdmissionPolicyBinding" => Arc::new(AdmissionPolicyBinding),
+        "ValidatingAdmissionPolicyBinding" => Arc::new(AdmissionPolicyBinding { mutating: false }),
+        "MutatingAdmissionPolicyBinding" => Arc::new(AdmissionPolicyBinding { mutating: true }),
         other => super::unknown(other),
     }
 }
@@ -64,6 +70,10 @@ impl Strategy for WebhookConfiguration {
 
     fn changes_generation(&self, new: &Value, old: &Value) -> bool {
         new.get("webhooks") != old.get("webhooks")
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::webhooks(object, self.mutating)
     }
 
     fn not_enforced(&self, object: &Value) -> Option<&'static str> {
@@ -110,6 +120,10 @@ impl Strategy for AdmissionPolicy {
         !self.mutating
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::policy(object, self.mutating)
+    }
+
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         let list = if self.mutating { "mutations" } else { "validations" };
         let kind = match access::get(object, &["spec", "paramKind"]) {
@@ -131,6 +145,10 @@ impl Strategy for AdmissionPolicyBinding {
 
     fn has_generation(&self) -> bool {
         true
+    }
+
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        validation::binding(object, self.mutating)
     }
 
     fn not_enforced(&self, _object: &Value) -> Option<&'static str> {

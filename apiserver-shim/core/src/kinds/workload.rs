@@ -1,6 +1,7 @@
 //! Validation and columns that Deployments and ReplicaSets share.
 
 use super::pod_template::validate_template;
+use super::rules::Site;
 use super::{Strategy, cells, metadata};
 use serde_json::Value;
 use shim_model::access;
@@ -163,4 +164,27 @@ pub(super) fn number(object: &Value, path: &[&str]) -> i64 {
 pub(super) fn template_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
     let template = |object| access::get(object, &["spec", "template"]);
     super::pod_template::warnings(template(new), old.and_then(template), "spec.template")
+}
+
+/// Validates a number or percentage.
+pub(super) fn count_or_percent(value: &Value, field: &str) -> Vec<FieldError> {
+    match value {
+        Value::Number(n) if n.as_i64().unwrap_or(0) < 0 => vec![non_negative(field, value)],
+        Value::String(text) => {
+            let digits =
+                text.strip_suffix('%').filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+            if digits.is_some() {
+                return Vec::new();
+            }
+            let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
+            vec![FieldError::invalid(field, value.clone(), detail)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The error of more than 100 %.
+pub(super) fn at_most_everything(amount: &Site<'_>) -> Option<FieldError> {
+    let percent = amount.text().strip_suffix('%').and_then(|text| text.parse::<i64>().ok());
+    percent.is_some_and(|percent| percent > 100).then(|| amount.invalid("must not be greater than 100%"))
 }

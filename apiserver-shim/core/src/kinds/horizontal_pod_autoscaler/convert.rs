@@ -44,7 +44,7 @@ fn utilization<'a>(metric: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 /// Converts an object of version 2.
-pub(super) fn to_v1(mut object: Value) -> Value {
+pub(crate) fn to_v1(mut object: Value) -> Value {
     access::as_object(&mut object).insert("apiVersion".into(), "autoscaling/v1".into());
     let mut notes = Map::new();
     let spec = access::object_mut(&mut object, &["spec"]);
@@ -80,7 +80,7 @@ pub(super) fn to_v1(mut object: Value) -> Value {
 }
 
 /// Converts an object of version 1.
-pub(super) fn to_v2(mut object: Value) -> Value {
+pub(crate) fn to_v2(mut object: Value) -> Value {
     access::as_object(&mut object).insert("apiVersion".into(), "autoscaling/v2".into());
     let metrics = taken(&mut object, METRICS);
     let current = taken(&mut object, CURRENT);

@@ -8,6 +8,44 @@ const TABLE: &str = include_str!("../../../data/pod_spec.tsv");
 
 /// Prints a spec.
 pub(super) fn lines(spec: &Value) -> Vec<String> {
+    let spec = with_moved(spec);
+    let mut printer = Printer { out: vec![String::new()], depth: 0, compact: false };
+    printer.structure("PodSpec", &spec);
+    printer.out
+}
+
+/// A value of a type of the table in one line, as errors show it; a value without a type as JSON.
+pub(in super::super) fn compact(ty: &str, value: &Value) -> String {
+    if value.is_null() || ty.is_empty() {
+        return value.to_string();
+    }
+    let mut printer = Printer { out: vec![String::new()], depth: 0, compact: true };
+    printer.structure(ty, value);
+    printer.out.concat()
+}
+
+/// A Pod template in one line. Its metadata has no member of its own.
+pub(in super::super) fn compact_template(template: &Value) -> String {
+    const METADATA: [&str; 5] = ["name", "namespace", "labels", "annotations", "finalizers"];
+    let metadata = METADATA.iter().filter_map(|key| {
+        let value = access::get(template, &["metadata", key]).filter(|v| !access::is_zero(v))?;
+        Some(format!("{}:{value},", Value::from(*key)))
+    });
+    let spec = with_moved(template.get("spec").unwrap_or(&Value::Null));
+    format!("{{{}\"Spec\":{}}}", metadata.collect::<String>(), compact("PodSpec", &spec))
+}
+
+/// The difference from one value of a type to another, in hunks of lines.
+pub(in super::super) fn difference(ty: &str, from: &Value, to: &Value) -> String {
+    let lines = |value: &Value| {
+        let mut printer = Printer { out: vec![String::new()], depth: 0, compact: false };
+        printer.structure(ty, value);
+        printer.out
+    };
+    super::line_diff::hunks(&lines(from), &lines(to))
+}
+
+fn with_moved(spec: &Value) -> Value {
     let mut spec = spec.clone();
     // Upstream prints these with the security context.
     const MOVED: [&str; 5] = ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers"];
@@ -16,14 +54,14 @@ pub(super) fn lines(spec: &Value) -> Vec<String> {
             access::object_mut(&mut spec, &["securityContext"]).insert(key.into(), value);
         }
     }
-    let mut printer = Printer { out: vec![String::new()], depth: 0 };
-    printer.structure("PodSpec", &spec);
-    printer.out
+    spec
 }
 
 struct Printer {
     out: Vec<String>,
     depth: usize,
+    /// Without line breaks and spaces.
+    compact: bool,
 }
 
 impl Printer {
@@ -34,7 +72,15 @@ impl Printer {
         }
     }
 
+    fn name(&mut self, name: &str) {
+        let colon = if self.compact { ":" } else { ": " };
+        self.put(&format!("{}{colon}", Value::from(name)));
+    }
+
     fn line(&mut self) {
+        if self.compact {
+            return;
+        }
         self.out.push(" ".repeat(self.depth));
     }
 
@@ -66,7 +112,7 @@ impl Printer {
         let members = TABLE.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix('\t')).unwrap_or("");
         self.group(["{", "}"], members.split(' '), |printer, member| {
             let (name, kind) = member.split_once(':').unwrap_or((member, "v"));
-            printer.put(&format!("\"{name}\": "));
+            printer.name(name);
             printer.member(kind, value.get(json_name(name)).unwrap_or(&Value::Null));
         });
     }
@@ -94,7 +140,7 @@ impl Printer {
     fn named(&mut self, members: Option<&Map<String, Value>>) {
         self.group(["{", "}"], members.into_iter().flatten(), |printer, (key, value)| {
             let (first, rest) = key.split_at(key.chars().next().map_or(0, char::len_utf8));
-            printer.put(&format!("\"{}{rest}\": ", first.to_uppercase()));
+            printer.name(&format!("{}{rest}", first.to_uppercase()));
             printer.plain(value);
         });
     }
@@ -103,7 +149,7 @@ impl Printer {
         match value {
             Value::Array(items) => self.group(["[", "]"], items.iter(), |printer, i| printer.plain(i)),
             Value::Object(members) => self.group(["{", "}"], members.iter(), |printer, (key, value)| {
-                printer.put(&format!("{}: ", Value::from(key.as_str())));
+                printer.name(key);
                 printer.plain(value);
             }),
             scalar => self.put(&scalar.to_string()),

@@ -38,14 +38,8 @@ fn weight(value: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
 
 fn node_affinity(node: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     if let Some(required) = node.get("requiredDuringSchedulingIgnoredDuringExecution") {
-        let at = format_args!("{at}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
-        let terms = access::list(required, &["nodeSelectorTerms"]);
-        if terms.is_empty() {
-            errors.push(FieldError::required(at, "must have at least one node selector term"));
-        }
-        for (i, term) in terms.iter().enumerate() {
-            node_term(term, format_args!("{at}[{i}]"), errors);
-        }
+        let at = format_args!("{at}.requiredDuringSchedulingIgnoredDuringExecution");
+        validate_node_selector(required, at, errors);
     }
     for (i, preferred) in
         access::list(node, &["preferredDuringSchedulingIgnoredDuringExecution"]).iter().enumerate()
@@ -53,6 +47,18 @@ fn node_affinity(node: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
         let at = format_args!("{at}.preferredDuringSchedulingIgnoredDuringExecution[{i}]");
         weight(preferred, at, errors);
         node_term(&preferred["preference"], format_args!("{at}.preference"), errors);
+    }
+}
+
+/// Validates a node selector.
+pub(in super::super) fn validate_node_selector(selector: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+    let at = format_args!("{at}.nodeSelectorTerms");
+    let terms = access::list(selector, &["nodeSelectorTerms"]);
+    if terms.is_empty() {
+        errors.push(FieldError::required(at, "must have at least one node selector term"));
+    }
+    for (i, term) in terms.iter().enumerate() {
+        node_term(term, format_args!("{at}[{i}]"), errors);
     }
 }
 
@@ -117,7 +123,7 @@ fn pod_term(term: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
 }
 
 /// Validates tolerations.
-pub(super) fn validate_tolerations(list: &[Value], field: At<'_>, errors: &mut Vec<FieldError>) {
+pub(in super::super) fn validate_tolerations(list: &[Value], field: At<'_>, errors: &mut Vec<FieldError>) {
     for (i, toleration) in list.iter().enumerate() {
         let at = format_args!("{field}[{i}]");
         let text = |key: &str| access::text(toleration, &[key]);
