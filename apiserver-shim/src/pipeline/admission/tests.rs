@@ -125,6 +125,7 @@ async fn built_in_plugins_are_in_upstreams_order() {
             "DefaultTolerationSeconds",
             "RuntimeClass",
             "RoleEscalation",
+            "CertificateRequester",
         ]
     );
 }

@@ -36,11 +36,11 @@ fn defaults(plural: &str, body: Value, expect: Expect) {
 
 #[test]
 fn workloads_are_defaulted() {
-    defaults("jobs", object(json!({"template": template("Never")})), expect![[""]]);
+    defaults("jobs", object(json!({"template": template("Never")})), expect![[r#"{"generation":1,"spec":{"backoffLimit":6,"completionMode":"NonIndexed","completions":1,"manualSelector":false,"parallelism":1,"podReplacementPolicy":"TerminatingOrFailed","selector":{"matchLabels":{"batch.kubernetes.io/controller-uid":"u-1"}},"suspend":false,"template":{"metadata":{"labels":{"app":"a","batch.kubernetes.io/controller-uid":"u-1","batch.kubernetes.io/job-name":"x","controller-uid":"u-1","job-name":"x"}}}},"status":{}}"#]]);
     let cron = json!({"schedule": "*/5 * * * *", "jobTemplate": {"spec": {"template": template("Never")}}});
-    defaults("cronjobs", object(cron), expect![[""]]);
-    defaults("statefulsets", selected(json!({"serviceName": "s"})), expect![[""]]);
-    defaults("daemonsets", selected(json!({})), expect![[""]]);
+    defaults("cronjobs", object(cron), expect![[r#"{"generation":1,"spec":{"concurrencyPolicy":"Allow","failedJobsHistoryLimit":1,"jobTemplate":{"metadata":{},"spec":{"template":{"metadata":{"labels":{"app":"a"}}}}},"schedule":"*/5 * * * *","successfulJobsHistoryLimit":3,"suspend":false},"status":{}}"#]]);
+    defaults("statefulsets", selected(json!({"serviceName": "s"})), expect![[r#"{"generation":1,"spec":{"persistentVolumeClaimRetentionPolicy":{"whenDeleted":"Retain","whenScaled":"Retain"},"podManagementPolicy":"OrderedReady","replicas":1,"revisionHistoryLimit":10,"selector":{"matchLabels":{"app":"a"}},"serviceName":"s","template":{"metadata":{"labels":{"app":"a"}}},"updateStrategy":{"rollingUpdate":{"partition":0},"type":"RollingUpdate"}},"status":{"availableReplicas":0,"replicas":0}}"#]]);
+    defaults("daemonsets", selected(json!({})), expect![[r#"{"generation":1,"spec":{"revisionHistoryLimit":10,"selector":{"matchLabels":{"app":"a"}},"template":{"metadata":{"labels":{"app":"a"}}},"updateStrategy":{"rollingUpdate":{"maxSurge":0,"maxUnavailable":1},"type":"RollingUpdate"}},"status":{"currentNumberScheduled":0,"desiredNumberScheduled":0,"numberMisscheduled":0,"numberReady":0}}"#]]);
 }
 
 #[test]
@@ -97,7 +97,21 @@ fn workloads_are_validated() {
                 ),
             ),
         ],
-        expect![[""]],
+        expect![[r#"
+            Job.batch "x" is invalid: spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"
+            Job.batch "x" is invalid: [spec.parallelism: Invalid value: -1: must be greater than or equal to 0, spec.completionMode: Unsupported value: "Odd": supported values: "NonIndexed", "Indexed"]
+            jobs: accepted
+            Job.batch "x" is invalid: spec.successPolicy.rules[0].succeededIndexes: Invalid value: "3,1-9": error parsing succeededIndexes: too large index: "9"
+            Job.batch "x" is invalid: [spec.podFailurePolicy.rules[0].action: Unsupported value: "Odd": supported values: "Count", "FailIndex", "FailJob", "Ignore", spec.podFailurePolicy.rules[0].onExitCodes.values[1]: Invalid value: 0: must not be 0 for the In operator, spec.podFailurePolicy.rules[0].onExitCodes.values[2]: Duplicate value: 3, spec.podFailurePolicy.rules[0].onExitCodes.values: Invalid value: [3,0,3]: must be ordered]
+            CronJob.batch "x" is invalid: spec.schedule: Invalid value: "61 * * * *": end of range (61) above maximum (59): 61
+            CronJob.batch "x" is invalid: [spec.schedule: Invalid value: "TZ=UTC * * * * *": cannot use TZ or CRON_TZ in schedule, use timeZone field instead, spec.timeZone: Invalid value: "Mars/X": unknown time zone Mars/X]
+            StatefulSet.apps "x" is invalid: [spec.selector: Required value, spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`, spec.template.spec.containers: Required value]
+            StatefulSet.apps "x" is invalid: [spec.podManagementPolicy: Invalid value: "Odd": must be 'OrderedReady' or 'Parallel', spec.updateStrategy.rollingUpdate: Invalid value: {"Partition":1,"MaxUnavailable":null}: only allowed for updateStrategy 'RollingUpdate', spec.replicas: Invalid value: -1: must be greater than or equal to 0]
+            DaemonSet.apps "x" is invalid: spec.updateStrategy: Unsupported value: {"Type":"Odd","RollingUpdate":null}: supported values: "RollingUpdate", "OnDelete"
+            DaemonSet.apps "x" is invalid: spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero
+            ReplicationController "x" is invalid: [spec.template.metadata.labels: Invalid value: {"app":"a"}: `selector` does not match template `labels`, spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"]
+            PodDisruptionBudget.policy "x" is invalid: [spec: Invalid value: {"MinAvailable":1,"Selector":null,"MaxUnavailable":"101%","UnhealthyPodEvictionPolicy":null}: minAvailable and maxUnavailable cannot be both set, spec.maxUnavailable: Invalid value: "101%": must not be greater than 100%]
+            HorizontalPodAutoscaler.autoscaling "x" is invalid: [spec.maxReplicas: Invalid value: 0: must be greater than 0, spec.maxReplicas: Invalid value: 0: must be greater than or equal to `minReplicas`, spec.scaleTargetRef.kind: Required value, spec.scaleTargetRef.name: Invalid value: "a/b": may not contain '/', spec.metrics[0].type: Unsupported value: "Odd": supported values: "ContainerResource", "External", "Object", "Pods", "Resource"]"#]],
     );
 }
 
@@ -133,7 +147,15 @@ fn volumes_and_claims_are_validated() {
             ),
             ("volumeattachments", object(json!({"attacher": "", "nodeName": "n", "source": {}}))),
         ],
-        expect![[""]],
+        expect![[r#"
+            PersistentVolumeClaim "x" is invalid: [spec.accessModes: Unsupported value: "Odd": supported values: "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod", spec.accessModes: Forbidden: may not use ReadWriteOncePod with other access modes, spec.resources[storage]: Required value, spec.storageClassName: Invalid value: "Bad_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*'), spec.volumeMode: Unsupported value: "Odd": supported values: "Block", "Filesystem"]
+            PersistentVolume "x" is invalid: [spec.accessModes: Required value, spec.capacity: Required value, spec.capacity: Unsupported value: null: supported values: "storage", spec: Required value: must specify a volume type]
+            PersistentVolume "x" is invalid: [spec.capacity[storage]: Invalid value: "0": must be greater than zero, spec.local.path: Invalid value: "/a/../b": must not contain '..', spec.nodeAffinity: Required value: Local volume requires node affinity, spec.csi: Forbidden: may not specify more than 1 volume type]
+            StorageClass.storage.k8s.io "x" is invalid: [provisioner: Invalid value: "bad_!": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]'), volumeBindingMode: Unsupported value: "Odd": supported values: "Immediate", "WaitForFirstConsumer"]
+            VolumeAttributesClass.storage.k8s.io "x" is invalid: [driverName: Required value, parameters: Required value: must contain at least one key/value pair]
+            CSINode.storage.k8s.io "x" is invalid: [spec.drivers[0].nodeID: Required value, spec.drivers[1].name: Duplicate value: "d", spec.drivers[1]: Duplicate value: "a"]
+            CSIDriver.storage.k8s.io "x" is invalid: [spec.fsGroupPolicy: Unsupported value: "Odd": supported values: "File", "None", "ReadWriteOnceWithFSType", spec.tokenRequests[0].expirationSeconds: Invalid value: 1: may not specify a duration less than 10 minutes, spec.tokenRequests[1].audience: Duplicate value: "a"]
+            VolumeAttachment.storage.k8s.io "x" is invalid: [spec.attacher: Required value, spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName]"#]],
     );
 }
 
@@ -165,7 +187,14 @@ fn network_kinds_are_validated() {
             ),
             ("servicecidrs", object(json!({"cidrs": ["10.0.0.5/24", "10.1.0.0/16"]}))),
         ],
-        expect![[""]],
+        expect![[r#"
+            Ingress.networking.k8s.io "x" is invalid: spec: Invalid value: null: either `defaultBackend` or `rules` must be specified
+            Ingress.networking.k8s.io "x" is invalid: [spec.rules[0].http.paths[0].path: Invalid value: "a//b": must be an absolute path, spec.rules[0].http.paths[0].path: Invalid value: "a//b": must not contain '//', spec.rules[0].http.paths[0].backend: Required value: port name or number is required]
+            Ingress.networking.k8s.io "x" is invalid: [spec.rules[0].http.paths[0].pathType: Unsupported value: "Odd": supported values: "Exact", "ImplementationSpecific", "Prefix", spec.rules[0].http.paths[0].backend: Required value: port name or number is required]
+            IngressClass.networking.k8s.io "x" is invalid: [spec.controller: Required value, spec.parameters.namespace: Required value: `parameters.scope` is set to 'Namespace']
+            NetworkPolicy.networking.k8s.io "x" is invalid: [spec.ingress[0].ports[0].protocol: Unsupported value: "Odd": supported values: "TCP", "UDP", "SCTP", spec.ingress[0].ports[0].endPort: Invalid value: 80: must be greater than or equal to `port`, spec.ingress[0].from[0]: Required value: must specify a peer, spec.ingress[0].from[1].ipBlock.except[0]: Invalid value: "10.0.0.0/8": must be a strict subset of `cidr`, spec.ingress[0].from[1].ipBlock.except[1]: Invalid value: "11.0.0.0/16": must be a strict subset of `cidr`, spec.policyTypes[0]: Unsupported value: "Odd": supported values: "Ingress", "Egress"]
+            IPAddress.networking.k8s.io "2001:DB8::1" is invalid: [metadata.name: Invalid value: "2001:DB8::1": must be in canonical form ("2001:db8::1"), spec.parentRef.name: Required value]
+            ServiceCIDR.networking.k8s.io "x" is invalid: [spec.cidrs: Invalid value: ["10.0.0.5/24","10.1.0.0/16"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96, spec.cidrs[0]: Invalid value: "10.0.0.5/24": must not have bits set beyond the prefix length]"#]],
     );
 }
 
@@ -222,7 +251,19 @@ fn policies_and_requests_are_validated() {
                 ),
             ),
         ],
-        expect![[""]],
+        expect![[r#"
+            ValidatingWebhookConfiguration.admissionregistration.k8s.io "x" is invalid: [webhooks[0].name: Invalid value: "w": should be a domain with at least three segments separated by dots, webhooks[0].admissionReviewVersions: Invalid value: ["v9"]: must include at least one of v1, v1beta1, webhooks[0].rules[0].operations[0]: Unsupported value: "ODD": supported values: "*", "CONNECT", "CREATE", "DELETE", "UPDATE", webhooks[0].rules[0].apiGroups: Invalid value: ["*","a"]: if '*' is present, must not specify other API groups, webhooks[0].rules[0].apiVersions: Required value, webhooks[0].rules[0].resources: Invalid value: ["*","pods"]: if '*' is present, must not specify other resources without subresources, webhooks[0].sideEffects: Unsupported value: "Some": supported values: "None", "NoneOnDryRun", webhooks[0].clientConfig.url: Invalid value: "http": 'https' is the only allowed URL scheme; desired format: https://host[/path]]
+            validatingwebhookconfigurations.admissionregistration.k8s.io "x" is forbidden: admission webhooks are not supported yet: the API server would not call them
+            mutatingwebhookconfigurations: accepted
+            ValidatingAdmissionPolicy.admissionregistration.k8s.io "x" is invalid: [spec.paramKind.kind: Invalid value: "Bad!": may have mixed case, but should otherwise match: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?'), spec.matchConstraints: Required value, spec.validations: Required value: validations or auditAnnotations must contain at least one item]
+            ValidatingAdmissionPolicyBinding.admissionregistration.k8s.io "x" is invalid: spec.validationActions: Invalid value: ["Deny","Warn"]: must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)
+            validatingadmissionpolicybindings.admissionregistration.k8s.io "x" is forbidden: admission policies are not supported yet: the API server would not enforce them
+            CertificateSigningRequest.certificates.k8s.io "x" is invalid: [spec.request: Invalid value: "eA==": PEM block type must be CERTIFICATE REQUEST, spec.usages[0]: Unsupported value: "odd": supported values: "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment", "decipher only", "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping", spec.signerName: Invalid value: "nodomain": must be a fully qualified domain and path of the form 'example.com/signer-name']
+            FlowSchema.flowcontrol.apiserver.k8s.io "x" is invalid: [spec.distinguisherMethod.type: Unsupported value: {"Type":"Odd"}: supported values: "ByNamespace", "ByUser", spec.priorityLevelConfiguration.name: Required value: must reference a priority level, spec.matchingPrecedence: Invalid value: 1: only the schema named 'exempt' may have matchingPrecedence 1]
+            PriorityLevelConfiguration.flowcontrol.apiserver.k8s.io "x" is invalid: [spec.exempt: Forbidden: must be nil if the type is Limited, spec.limited.limitResponse.queuing.handSize: Invalid value: 5: should not be greater than queues (1)]
+            RuntimeClass.node.k8s.io "x" is invalid: handler: Invalid value: "Bad_": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+            ResourceClaim.resource.k8s.io "x" is invalid: [spec.devices.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is required, spec.devices.requests[1].exactly.deviceClassName: Required value, spec.devices.requests[1]: Duplicate value: "a", spec.devices.constraints[0].requests[0]: Invalid value: "zz": must be the name of a request in the claim or the name of a request and a subrequest separated by '/', spec.devices.constraints[0].matchAttribute: Invalid value: "nodomain": a fully qualified name must be a domain and a name separated by a slash]
+            ResourceSlice.resource.k8s.io "x" is invalid: spec: Invalid value: "{`nodeName`, `allNodes`}": exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required, but multiple fields are set"#]],
     );
 }
 
@@ -237,7 +278,7 @@ fn autoscalers_convert_between_versions() {
         "behavior": {"scaleUp": {"selectPolicy": "Max"}},
     }, "status": {"currentMetrics": null, "desiredReplicas": 0}});
     let old = horizontal_pod_autoscaler::convert::to_v1(autoscaler.clone());
-    expect![[""]].assert_eq(&old.to_string());
+    expect![[r#"{"apiVersion":"autoscaling/v1","metadata":{"annotations":{"autoscaling.alpha.kubernetes.io/behavior":"{\"ScaleUp\":{\"SelectPolicy\":\"Max\"}}","autoscaling.alpha.kubernetes.io/metrics":"[{\"pods\":{\"metricName\":\"m\",\"targetAverageValue\":\"5\"},\"type\":\"Pods\"}]"},"name":"x"},"spec":{"maxReplicas":3,"targetCPUUtilizationPercentage":70},"status":{"currentReplicas":0,"desiredReplicas":0}}"#]].assert_eq(&old.to_string());
     let mut back = horizontal_pod_autoscaler::convert::to_v2(old);
     // The CPU metric comes last after a round trip, as upstream.
     back["spec"]["metrics"].as_array_mut().unwrap().reverse();
