@@ -32,7 +32,7 @@ fn scheduling(scheduling: &Site<'_>, errors: &mut Vec<FieldError>) {
     pod_template::validate_tolerations(list, format_args!("{tolerations}"), errors);
     let mut seen: Vec<&Value> = Vec::new();
     for toleration in tolerations.items() {
-        if seen.iter().any(|known| *known == toleration.value) {
+        if seen.contains(&toleration.value) {
             let mut error = toleration.duplicate();
             error.shown = dump::compact("Toleration", toleration.value);
             errors.push(error);
