@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use shim_core::kinds::Subresource;
+use shim_core::kinds::reset_fields::reset_fields;
 use shim_model::managed_fields::{self, Writer};
 use shim_model::status::{self, Status};
 use store::Key;
@@ -184,7 +185,7 @@ impl Pipeline {
             ty: &resource.object_type,
             subresource,
             now: now(),
-            reset: resource.strategy().reset_fields(subresource),
+            reset: reset_fields(resource, subresource),
             versions: &apply::OtherVersions { catalog: &catalog, resource },
         };
         managed_fields::record_update(old, new, writer);

@@ -34,6 +34,7 @@ mod ratchet;
 pub mod rbac;
 mod replica_set;
 mod replication_controller;
+pub mod reset_fields;
 mod rules;
 mod runtime_class;
 pub mod scale;
@@ -52,7 +53,6 @@ use std::sync::Arc;
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
-use shim_model::managed_fields::ResetFields;
 use shim_model::object::StoredObject;
 use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
@@ -135,11 +135,6 @@ pub trait Strategy: Send + Sync {
     /// metadata.
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
         access::copy(old, new, &["spec"]);
-    }
-
-    /// The fields that a write to the object, or to a subresource, cannot change, so that they get no owner.
-    fn reset_fields(&self, subresource: &str) -> ResetFields<'static> {
-        reset_fields(subresource)
     }
 
     /// Whether an update increments `metadata.generation`; by default, if it changes the spec.
@@ -267,16 +262,6 @@ pub trait SubresourceStrategy: Send + Sync {
 
     /// What is wrong with such an update, metadata aside.
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError>;
-}
-
-/// The fields that most kinds reset.
-fn reset_fields(subresource: &str) -> ResetFields<'static> {
-    let exclude: &[&[&str]] = match subresource {
-        "" | "finalize" => &[&["status"]],
-        "status" => &[&["spec"]],
-        _ => &[],
-    };
-    ResetFields { exclude, only: &[] }
 }
 
 /// The name of a field for field selectors: of a built-in kind, or brought by a definition at run time.

@@ -72,22 +72,17 @@ pub struct Writer<'a> {
 }
 
 /// The fields that a (sub)resource resets to their stored values, whatever a client sends: they get no owner. Paths are
-/// names of members; `*` stands for any element.
+/// names of members.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ResetFields<'a> {
     /// Paths that are reset, with everything below.
     pub exclude: &'a [&'a [&'a str]],
-    /// If not empty, everything else is reset.
-    pub only: &'a [&'a [&'a str]],
 }
 
 impl ResetFields<'_> {
     /// Removes the reset fields from a set.
     fn filter(&self, fields: &mut FieldSet) {
         self.exclude.iter().for_each(|path| fields.remove(path));
-        if !self.only.is_empty() {
-            fields.retain(self.only);
-        }
     }
 
     /// Whether this member of the object is reset as a whole.

@@ -3,6 +3,7 @@
 
 use futures::FutureExt;
 use serde_json::Value;
+use shim_core::kinds::reset_fields::reset_fields;
 use shim_core::kinds::{self, Subresource};
 use shim_model::access;
 use shim_model::managed_fields::{self, ApplyOptions, Versions};
@@ -86,7 +87,7 @@ impl Pipeline {
             ty: &resource.object_type,
             subresource,
             now: now(),
-            reset: resource.strategy().reset_fields(subresource),
+            reset: reset_fields(resource, subresource),
             versions: &versions,
         };
         let options = ApplyOptions { writer, force: configuration.force };

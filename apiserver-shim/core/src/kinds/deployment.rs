@@ -1,11 +1,10 @@
 //! Deployments.
 
 use super::workload::{number, validate_always, validate_non_negative, validate_selector, wide_cells};
-use super::{Strategy, cells, pod_template, reset_fields};
+use super::{Strategy, cells, pod_template};
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
-use shim_model::managed_fields::ResetFields;
 use shim_model::time::Instant;
 
 pub(super) struct Deployment;
@@ -27,13 +26,6 @@ impl Strategy for Deployment {
             spec.entry("template").or_insert_with(|| json!({})),
         ));
         access::object_mut(object, &["status"]);
-    }
-
-    fn reset_fields(&self, subresource: &str) -> ResetFields<'static> {
-        match subresource {
-            "status" => ResetFields { exclude: &[&["spec"], &["metadata", "labels"]], only: &[] },
-            other => reset_fields(other),
-        }
     }
 
     fn has_generation(&self) -> bool {

@@ -16,11 +16,10 @@ pub use restarts::{may_restart, may_restart_all};
 use super::pod_template::{
     SpecOf, default_spec, drop_disabled_fields, round_status, spec_warnings, validate_spec,
 };
-use super::{CreateContext, FieldName, Grace, Strategy, SubresourceStrategy, named, reset_fields};
+use super::{CreateContext, FieldName, Grace, Strategy, SubresourceStrategy, named};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default};
 use shim_model::field::FieldError;
-use shim_model::managed_fields::ResetFields;
 use shim_model::object::StoredObject;
 use shim_model::time::Instant;
 
@@ -151,23 +150,6 @@ impl Strategy for Pod {
 
     fn selectable_stored(&self, object: &StoredObject) -> Option<Vec<(FieldName, String)>> {
         fields::of(object)
-    }
-
-    fn reset_fields(&self, subresource: &str) -> ResetFields<'static> {
-        let meta: &[&[&str]] =
-            &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]];
-        let resized: &[&[&str]] = &[
-            &["spec", "containers", "*", "resources"],
-            &["spec", "containers", "*", "resizePolicy"],
-            &["spec", "initContainers", "*", "resources"],
-            &["spec", "initContainers", "*", "resizePolicy"],
-        ];
-        match subresource {
-            "status" => ResetFields { exclude: meta, only: &[] },
-            "ephemeralcontainers" => ResetFields { exclude: &[], only: &[&["spec", "ephemeralContainers"]] },
-            "resize" => ResetFields { exclude: &[], only: resized },
-            other => reset_fields(other),
-        }
     }
 
     fn subresource(&self, name: &str) -> Option<&dyn SubresourceStrategy> {

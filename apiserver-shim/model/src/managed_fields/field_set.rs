@@ -274,28 +274,4 @@ impl FieldSet {
             node.member = false;
         }
     }
-
-    /// Keeps the paths that begin with one of the patterns; `*` in a pattern stands for any element.
-    pub fn retain(&mut self, patterns: &[&[&str]]) {
-        self.nodes.retain_mut(|node| {
-            let name = match &node.element {
-                PathElement::Field(name) => name.as_str(),
-                _ => "*",
-            };
-            let rests: Vec<&[&str]> = patterns
-                .iter()
-                .filter_map(|pattern| {
-                    pattern.split_first().filter(|(first, _)| **first == "*" || **first == name)
-                })
-                .map(|(_, rest)| rest)
-                .collect();
-            if rests.is_empty() {
-                return false;
-            }
-            if !rests.iter().any(|rest| rest.is_empty()) {
-                node.below.retain(&rests);
-            }
-            node.member || !node.below.nodes.is_empty()
-        });
-    }
 }

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 fn writer<'a>(manager: &'a str, subresource: &'a str, seconds: i64) -> Writer<'a> {
     static POD: LazyLock<ObjectType> = LazyLock::new(|| object_type("", "v1", "Pod"));
     let exclude: &[&[&str]] = if subresource == "status" { &[&["spec"]] } else { &[&["status"]] };
-    let reset = ResetFields { exclude, only: &[] };
+    let reset = ResetFields { exclude };
     let now = Instant::from_seconds(seconds);
     Writer { manager, ty: &POD, subresource, now, reset, versions: &OneVersion }
 }
@@ -129,7 +129,7 @@ proptest! {
         let ty = &builtin(schema())[resource].object_type.clone();
         let object = value_of(Type::Struct(ty.root()), &mut choices.into_iter(), 0);
         let object = if object.is_object() { object } else { json!({}) };
-        let reset = ResetFields { exclude: if status { &[&["spec"]] } else { &[] }, only: &[] };
+        let reset = ResetFields { exclude: if status { &[&["spec"]] } else { &[] } };
         let mut changes = compare(ty, &json!({}), &object);
         changes.each(disown_system_fields);
         changes.each(|set| reset.filter(set));

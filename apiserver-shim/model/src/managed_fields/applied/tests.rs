@@ -44,7 +44,7 @@ impl Scene {
             ty: self.ty,
             subresource: self.subresource,
             now: Instant::from_seconds(self.now),
-            reset: ResetFields { exclude, only: &[] },
+            reset: ResetFields { exclude },
             versions: &OneVersion,
         }
     }
