@@ -36,11 +36,35 @@ fn defaults(plural: &str, body: Value, expect: Expect) {
 
 #[test]
 fn workloads_are_defaulted() {
-    defaults("jobs", object(json!({"template": template("Never")})), expect![[r#"{"generation":1,"spec":{"backoffLimit":6,"completionMode":"NonIndexed","completions":1,"manualSelector":false,"parallelism":1,"podReplacementPolicy":"TerminatingOrFailed","selector":{"matchLabels":{"batch.kubernetes.io/controller-uid":"u-1"}},"suspend":false,"template":{"metadata":{"labels":{"app":"a","batch.kubernetes.io/controller-uid":"u-1","batch.kubernetes.io/job-name":"x","controller-uid":"u-1","job-name":"x"}}}},"status":{}}"#]]);
+    defaults(
+        "jobs",
+        object(json!({"template": template("Never")})),
+        expect![[
+            r#"{"generation":1,"spec":{"backoffLimit":6,"completionMode":"NonIndexed","completions":1,"manualSelector":false,"parallelism":1,"podReplacementPolicy":"TerminatingOrFailed","selector":{"matchLabels":{"batch.kubernetes.io/controller-uid":"u-1"}},"suspend":false,"template":{"metadata":{"labels":{"app":"a","batch.kubernetes.io/controller-uid":"u-1","batch.kubernetes.io/job-name":"x","controller-uid":"u-1","job-name":"x"}}}},"status":{}}"#
+        ]],
+    );
     let cron = json!({"schedule": "*/5 * * * *", "jobTemplate": {"spec": {"template": template("Never")}}});
-    defaults("cronjobs", object(cron), expect![[r#"{"generation":1,"spec":{"concurrencyPolicy":"Allow","failedJobsHistoryLimit":1,"jobTemplate":{"metadata":{},"spec":{"template":{"metadata":{"labels":{"app":"a"}}}}},"schedule":"*/5 * * * *","successfulJobsHistoryLimit":3,"suspend":false},"status":{}}"#]]);
-    defaults("statefulsets", selected(json!({"serviceName": "s"})), expect![[r#"{"generation":1,"spec":{"persistentVolumeClaimRetentionPolicy":{"whenDeleted":"Retain","whenScaled":"Retain"},"podManagementPolicy":"OrderedReady","replicas":1,"revisionHistoryLimit":10,"selector":{"matchLabels":{"app":"a"}},"serviceName":"s","template":{"metadata":{"labels":{"app":"a"}}},"updateStrategy":{"rollingUpdate":{"partition":0},"type":"RollingUpdate"}},"status":{"availableReplicas":0,"replicas":0}}"#]]);
-    defaults("daemonsets", selected(json!({})), expect![[r#"{"generation":1,"spec":{"revisionHistoryLimit":10,"selector":{"matchLabels":{"app":"a"}},"template":{"metadata":{"labels":{"app":"a"}}},"updateStrategy":{"rollingUpdate":{"maxSurge":0,"maxUnavailable":1},"type":"RollingUpdate"}},"status":{"currentNumberScheduled":0,"desiredNumberScheduled":0,"numberMisscheduled":0,"numberReady":0}}"#]]);
+    defaults(
+        "cronjobs",
+        object(cron),
+        expect![[
+            r#"{"generation":1,"spec":{"concurrencyPolicy":"Allow","failedJobsHistoryLimit":1,"jobTemplate":{"metadata":{},"spec":{"template":{"metadata":{"labels":{"app":"a"}}}}},"schedule":"*/5 * * * *","successfulJobsHistoryLimit":3,"suspend":false},"status":{}}"#
+        ]],
+    );
+    defaults(
+        "statefulsets",
+        selected(json!({"serviceName": "s"})),
+        expect![[
+            r#"{"generation":1,"spec":{"persistentVolumeClaimRetentionPolicy":{"whenDeleted":"Retain","whenScaled":"Retain"},"podManagementPolicy":"OrderedReady","replicas":1,"revisionHistoryLimit":10,"selector":{"matchLabels":{"app":"a"}},"serviceName":"s","template":{"metadata":{"labels":{"app":"a"}}},"updateStrategy":{"rollingUpdate":{"partition":0},"type":"RollingUpdate"}},"status":{"availableReplicas":0,"replicas":0}}"#
+        ]],
+    );
+    defaults(
+        "daemonsets",
+        selected(json!({})),
+        expect![[
+            r#"{"generation":1,"spec":{"revisionHistoryLimit":10,"selector":{"matchLabels":{"app":"a"}},"template":{"metadata":{"labels":{"app":"a"}}},"updateStrategy":{"rollingUpdate":{"maxSurge":0,"maxUnavailable":1},"type":"RollingUpdate"}},"status":{"currentNumberScheduled":0,"desiredNumberScheduled":0,"numberMisscheduled":0,"numberReady":0}}"#
+        ]],
+    );
 }
 
 #[test]
