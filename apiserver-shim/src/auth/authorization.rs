@@ -12,7 +12,7 @@ use shim_core::authorization::{AccessRequest, PolicyRule, Requested, RequestedRe
 use shim_model::status::{self, Status};
 
 use crate::auth::authentication::{MASTERS, UNAUTHENTICATED, User};
-use crate::request::info::RequestInfo;
+use crate::request::info::{RequestInfo, Target};
 use crate::storage::registry::Registry;
 
 mod node_relations;
@@ -173,17 +173,25 @@ pub fn subject(user: &User) -> Subject<'_> {
 /// The attributes of an HTTP request.
 pub fn request_of(info: &RequestInfo) -> AccessRequest<'_> {
     let Some(target) = &info.target else { return AccessRequest::path(info.verb, &info.path) };
+    let name = if target.name.is_empty() { info.selected_name() } else { &target.name };
+    AccessRequest::resource(
+        info.verb,
+        RequestedResource { name, fields: &info.fields, ..resource_of(target) },
+    )
+}
+
+/// The resource that a path names, without selectors.
+pub fn resource_of(target: &Target) -> RequestedResource<'_> {
     // The namespace of a Namespace is itself, so that a RoleBinding in it can allow it.
     let is_namespace = target.plural == "namespaces" && target.namespace.is_empty();
-    let resource = RequestedResource {
+    RequestedResource {
         group: &target.group,
         resource: &target.plural,
         subresource: &target.subresource,
         namespace: if is_namespace { &target.name } else { &target.namespace },
-        name: if target.name.is_empty() { info.selected_name() } else { &target.name },
-        fields: &info.fields,
-    };
-    AccessRequest::resource(info.verb, resource)
+        name: &target.name,
+        ..RequestedResource::default()
+    }
 }
 
 /// The 403 response for a request that is not allowed.

@@ -1,13 +1,13 @@
 //! PATCH with `application/apply-patch+yaml`: server-side apply.
 
-use shim_core::authorization::{AccessRequest, RequestedResource};
+use shim_core::authorization::AccessRequest;
 use shim_core::kinds::Subresource;
 use shim_model::schema::{self, AppliedBody};
 use shim_model::status::Status;
 
 use super::body::{self, Body, Response};
 use super::objects::ResourceRequest;
-use crate::auth::authorization::refusal;
+use crate::auth::authorization::{refusal, resource_of};
 use crate::http::service::Api;
 use crate::pipeline::Configuration;
 
@@ -48,15 +48,5 @@ pub fn configuration<'a>(applied: &'a AppliedBody, request: &ResourceRequest<'_>
 
 /// An apply that creates the object needs the permission to create it, too.
 fn creation<'a>(request: &ResourceRequest<'a>) -> AccessRequest<'a> {
-    let target = request.target;
-    let is_namespace = target.plural == "namespaces" && target.namespace.is_empty();
-    let resource = RequestedResource {
-        group: &target.group,
-        resource: &target.plural,
-        subresource: &target.subresource,
-        namespace: if is_namespace { &target.name } else { &target.namespace },
-        name: &target.name,
-        ..RequestedResource::default()
-    };
-    AccessRequest::resource("create", resource)
+    AccessRequest::resource("create", resource_of(request.target))
 }
