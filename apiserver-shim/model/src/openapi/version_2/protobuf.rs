@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::protobuf::{Wire, write_bytes, write_tag, write_varint};
+
 /// The media type.
 pub const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
@@ -11,18 +13,8 @@ pub const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+
 struct Message(Vec<u8>);
 
 impl Message {
-    fn varint(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.0.push(number as u8);
-    }
-
     fn bytes(&mut self, field: u32, bytes: &[u8]) {
-        self.varint(u64::from(field) << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
+        write_bytes(&mut self.0, field, bytes);
     }
 
     /// Writes a string; an empty one is omitted.
@@ -38,8 +30,8 @@ impl Message {
 
     fn flag(&mut self, field: u32, flag: &Value) {
         if flag == &Value::Bool(true) {
-            self.varint(u64::from(field) << 3);
-            self.varint(1);
+            write_tag(&mut self.0, field, Wire::Varint);
+            write_varint(&mut self.0, 1);
         }
     }
 
