@@ -85,7 +85,7 @@ impl Pipeline {
     }
 
     /// Evicts a Pod. As upstream, plugins see the creation of the Eviction, and not the deletion that follows.
-    /// PodDisruptionBudgets are not supported yet.
+    /// PodDisruptionBudgets are stored, but not asked yet.
     pub async fn evict(
         &self,
         context: &RequestContext,

@@ -1,4 +1,4 @@
-//! `pods/eviction`: a deletion that disruption budgets may refuse. PodDisruptionBudgets are not supported yet.
+//! `pods/eviction`: a deletion through admission of the Eviction. PodDisruptionBudgets are stored, but not asked yet.
 
 use serde_json::Value;
 use shim_core::kinds::Subresource;

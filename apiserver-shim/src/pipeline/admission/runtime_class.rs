@@ -1,4 +1,4 @@
-//! RuntimeClass: refuses Pods whose RuntimeClass does not exist.
+//! RuntimeClass: refuses Pods that name a RuntimeClass.
 
 use async_trait::async_trait;
 use shim_core::kinds::admission as rules;
@@ -6,7 +6,7 @@ use shim_model::status::Status;
 
 use super::{AdmissionPlugin, Attributes, Operation, Preconditions, RequestContext};
 
-/// RuntimeClasses are not supported yet, so none exists.
+/// RuntimeClasses are stored, but nodes do not use them yet; so a Pod that names one is refused as if it did not exist.
 pub(super) struct RuntimeClass;
 
 #[async_trait]
