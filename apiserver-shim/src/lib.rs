@@ -4,6 +4,7 @@
 //! - [`metrics`]: the metrics behind `/metrics`, and the handles through which other layers count;
 //! - [`storage`]: objects, the registry over the store, watch caches;
 //! - [`node_endpoints`]: where the nodes' executors listen;
+//! - [`service_client`]: clients of webhooks and aggregated API servers;
 //! - [`request`]: what a request asks for;
 //! - [`auth`]: authentication and authorization;
 //! - [`pipeline`]: the request pipeline, the only writer of user intent;
@@ -23,4 +24,5 @@ pub mod pipeline;
 pub mod request;
 pub mod scheduler;
 pub mod server;
+pub mod service_client;
 pub mod storage;

@@ -22,6 +22,10 @@ pub use connector::{ConnectError, Stream, dial};
 /// Returns the TLS configuration of a new connection, because certificates may be renewed in place.
 pub type TlsSource = Arc<dyn Fn() -> Result<Arc<ClientConfig>, TlsError> + Send + Sync>;
 
+/// Returns host and port to connect to for those of a URI, which stay what the server's certificate is for; or why there
+/// are none. For names that only the caller can resolve, such as Services.
+pub type AddressSource = Arc<dyn Fn(&str, u16) -> Result<(String, u16), String> + Send + Sync>;
+
 /// Time limits, pool size and TLS of a client.
 #[derive(Clone)]
 pub struct ClientOptions {
@@ -36,6 +40,8 @@ pub struct ClientOptions {
     /// How long sent bytes may remain unacknowledged before the connection is closed (`TCP_USER_TIMEOUT`); `None`
     /// uses the kernel's default.
     pub unacknowledged_max: Option<Duration>,
+    /// Where to connect to; `None` connects to the URI's host.
+    pub address: Option<AddressSource>,
 }
 
 impl Default for ClientOptions {
@@ -47,6 +53,7 @@ impl Default for ClientOptions {
             response_timeout: Duration::from_secs(30),
             idle_max: 8,
             unacknowledged_max: None,
+            address: None,
         }
     }
 }

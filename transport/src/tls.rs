@@ -87,17 +87,7 @@ pub fn client_config(
     identity: Option<(&str, &str)>,
     alpn: &[&str],
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots(authority)?);
-    let mut config = match identity {
-        Some((certificate, key)) => {
-            builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?
-        }
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
-    Ok(Arc::new(config))
+    client_config_trusting(Trust::Authorities(authority), identity, alpn)
 }
 
 /// Configuration of a client with a custom verifier and without a certificate.
@@ -120,8 +110,47 @@ pub fn unverified_client_config() -> Result<Arc<ClientConfig>, TlsError> {
     client_config_with(Arc::new(AnyCertificate(provider())), ALPN_HTTP1)
 }
 
+/// Whose certificates a client accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust<'a> {
+    /// Those of the certificate authorities in this PEM text.
+    Authorities(&'a str),
+    /// Those of this machine's certificate authorities.
+    Machine,
+    /// All.
+    Anybody,
+}
+
+/// Configuration of a client that presents `identity` (certificate and key, PEM), if any, to servers that `trust` names.
+pub fn client_config_trusting(
+    trust: Trust<'_>,
+    identity: Option<(&str, &str)>,
+    alpn: &[&str],
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let builder = match trust {
+        Trust::Authorities(pem) => builder.with_root_certificates(roots(pem)?),
+        Trust::Machine => builder.with_root_certificates(machine_roots()),
+        Trust::Anybody => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
+        }
+    };
+    let mut config = match identity {
+        Some((certificate, key)) => {
+            builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
 /// Configuration of a client that trusts the certificate authorities of this machine, for external servers.
 pub fn public_client_config() -> Result<Arc<ClientConfig>, TlsError> {
+    client_config_trusting(Trust::Machine, None, ALPN_HTTP)
+}
+
+fn machine_roots() -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
     let mut store = RootCertStore::empty();
     let (added, _) = store.add_parsable_certificates(found.certs);
@@ -130,14 +159,9 @@ pub fn public_client_config() -> Result<Arc<ClientConfig>, TlsError> {
             Some(error) => error.to_string(),
             None => "this machine has none (on Debian: apt-get install ca-certificates)".to_owned(),
         };
-        tracing::warn!(%reason, "no certificate authority is trusted: https downloads will fail");
+        tracing::warn!(%reason, "no certificate authority is trusted: https requests to other machines will fail");
     }
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(store)
-        .with_no_client_auth();
-    config.alpn_protocols = ALPN_HTTP.iter().map(|p| p.as_bytes().to_vec()).collect();
-    Ok(Arc::new(config))
+    store
 }
 
 /// Reads a PEM file.

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{ClientOptions, TlsSource};
+use super::{AddressSource, ClientOptions, TlsSource};
 
 /// Why a connection could not be opened. Cloneable, because hyper-util returns references only.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -38,6 +38,12 @@ pub enum ConnectError {
         /// `host:port`.
         address: String,
         /// The cause.
+        message: String,
+    },
+    /// The client's [`super::AddressSource`] knows no address of the host.
+    #[error("{message}")]
+    Address {
+        /// Why.
         message: String,
     },
     /// Connection setup exceeded the time limit.
@@ -85,6 +91,7 @@ pub(super) struct Connector {
     tls: Option<TlsSource>,
     timeout: Duration,
     unacknowledged_max: Option<Duration>,
+    address: Option<AddressSource>,
 }
 
 impl Connector {
@@ -93,6 +100,7 @@ impl Connector {
             tls: options.tls.clone(),
             timeout: options.connect_timeout,
             unacknowledged_max: options.unacknowledged_max,
+            address: options.address.clone(),
         }
     }
 
@@ -106,7 +114,14 @@ impl Connector {
         let host = uri.host().ok_or_else(absolute)?.trim_matches(['[', ']']);
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let open = async {
-            let tcp = dial(host, port).await?;
+            let tcp = match &self.address {
+                None => dial(host, port).await?,
+                Some(source) => {
+                    let (host, port) =
+                        source(host, port).map_err(|message| ConnectError::Address { message })?;
+                    dial(&host, port).await?
+                }
+            };
             if let Some(limit) = self.unacknowledged_max {
                 let limit = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
                 rustix::net::sockopt::set_tcp_user_timeout(&tcp, limit).map_err(|error| {
