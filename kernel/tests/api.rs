@@ -20,6 +20,8 @@ mod operators;
 mod scheduling;
 #[path = "api/shapes.rs"]
 mod shapes;
+#[path = "api/slow_readers.rs"]
+mod slow_readers;
 #[path = "api/tls.rs"]
 mod tls;
 
