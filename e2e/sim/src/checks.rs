@@ -102,6 +102,7 @@ impl World {
         let mut failures = Vec::new();
         self.check_reported_ends(&mut failures);
         self.check_leftovers(&mut failures);
+        self.check_told_ends(&mut failures);
         self.note(format_args!("at rest"));
         failures.into_iter().for_each(|failure| self.fail(failure));
     }

@@ -126,7 +126,10 @@ impl World {
                     self.after(delay, Action::Refused { framework, stream });
                 }
             }
-            Effect::ToScheduler { stream, event } => self.send_to_framework(&stream, event),
+            Effect::ToScheduler { stream, event } => {
+                self.check_told_loss(&event);
+                self.send_to_framework(&stream, event);
+            }
             Effect::CloseStream { stream } => self.master_closes_stream(&stream),
             Effect::ToAgent { link, message } => self.send_to_agent(link, message),
             Effect::CloseLink { link } => self.master_closes(link),
@@ -180,8 +183,11 @@ impl World {
             call,
         });
         let accepted = self.control.accepted == Some(request);
-        if accepted && self.frameworks[framework].has_pods() {
-            self.note_launches(tasks);
+        if accepted {
+            self.note_accepted(framework, &tasks);
+            if self.frameworks[framework].has_pods() {
+                self.note_launches(tasks);
+            }
         }
         if let Some(launch) = launch {
             let outcome = match (accepted, self.control.master.is_some()) {

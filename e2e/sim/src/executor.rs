@@ -33,7 +33,7 @@ pub(crate) enum Said {
 pub(crate) struct Process {
     framework_id: FrameworkId,
     executor_id: ExecutorId,
-    respawns: bool,
+    pub(crate) respawns: bool,
     pub(crate) is_command: bool,
     pub(crate) connection: Option<ConnectionId>,
     /// Whether each task has ended.
@@ -210,12 +210,8 @@ impl World {
         if *count > 1 {
             self.fail(format!("task {id} is started twice on node {node}"));
         }
-        let runs = |other: &crate::node::Node| {
-            other.index != node
-                && (other.pods.get(id).is_some_and(|pod| pod.outcome.is_none())
-                    || other.containers.values().any(|p| !p.respawns && p.tasks.get(id) == Some(&false)))
-        };
-        if self.nodes.iter().any(runs) {
+        self.check_not_lost(id, node);
+        if self.nodes.iter().any(|other| other.index != node && other.runs(id)) {
             self.fail(format!("task {id} starts on node {node} and runs elsewhere"));
         }
     }

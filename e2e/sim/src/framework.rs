@@ -239,6 +239,7 @@ impl World {
                 "framework {index} hears of {}: {:?} by {:?} {:?}",
                 status.task_id, status.state, status.source, status.reason
             ));
+            self.note_told(index, status);
             if self.frameworks[index].has_pods() {
                 self.note_status(index, status);
             }

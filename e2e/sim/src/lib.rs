@@ -8,8 +8,9 @@
 //!
 //! Read in this order: `world` (clock, queue, log), `network`, `control` (the master's process), `node` (the agents'
 //! processes and their containers), `executor`, `framework`, `api_server` and `scheduler`
-//! (the Kubernetes side: a store that survives crashes, and the scheduler machine of `shim_core`), `faults`, `checks`.
+//! (the Kubernetes side: a store that survives crashes, and the scheduler machine of `shim_core`), `faults`, `acceptance`, `checks`.
 
+mod acceptance;
 mod api_server;
 mod audit;
 mod checks;

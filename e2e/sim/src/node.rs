@@ -72,6 +72,12 @@ impl Node {
         self.next += 1;
         self.next
     }
+
+    /// Whether a task runs here.
+    pub(crate) fn runs(&self, id: &TaskId) -> bool {
+        self.pods.get(id).is_some_and(|pod| pod.outcome.is_none())
+            || self.containers.values().any(|p| !p.respawns && p.tasks.get(id) == Some(&false))
+    }
 }
 
 impl World {

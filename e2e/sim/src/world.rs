@@ -14,6 +14,7 @@ use shim_core::scheduler::machine;
 
 use crate::{
     Options, Report,
+    acceptance::AcceptedTask,
     control::Control,
     executor::Said,
     faults::Fault,
@@ -143,6 +144,8 @@ pub(crate) struct World {
     pub(crate) reports: u64,
     /// Ends that an agent has confirmed to an executor as durable.
     pub(crate) confirmed_ends: BTreeMap<TaskId, kernel_model::task::TaskState>,
+    /// Tasks whose ACCEPT was answered.
+    pub(crate) accepted_tasks: BTreeMap<TaskId, AcceptedTask>,
     pub(crate) failures: Vec<String>,
     pub(crate) situations: Situations,
     /// The last launches of Pods, by task ID.
@@ -176,6 +179,7 @@ impl World {
             starts: BTreeMap::new(),
             reports: 0,
             confirmed_ends: BTreeMap::new(),
+            accepted_tasks: BTreeMap::new(),
             failures: Vec::new(),
             situations: Situations::default(),
             launches: BTreeMap::new(),
