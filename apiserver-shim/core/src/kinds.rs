@@ -284,6 +284,11 @@ pub fn selectable_fields(strategy: &dyn Strategy, object: &StoredObject) -> Vec<
     strategy.selectable(&value)
 }
 
+/// Errors of an object's labels, annotations, owners and finalizers.
+pub(crate) fn metadata_errors(object: &Value) -> Vec<FieldError> {
+    metadata::validate_stored(object)
+}
+
 /// The strategy of a built-in resource. Every one has a strategy.
 pub(crate) fn builtin(resource: &Resource) -> Arc<dyn Strategy> {
     match (resource.group.as_str(), resource.kind.as_str()) {

@@ -8,15 +8,18 @@
 
 pub mod audit;
 pub mod authorization;
+pub mod cel;
 pub mod controllers;
 pub mod converter;
 pub mod definition;
+pub mod go_regex;
 pub mod kinds;
 pub mod pod_cidrs;
 pub mod pod_security;
 pub mod rows;
 pub mod scheduler;
 pub mod service_cidr;
+pub mod structural_schema;
 
 #[cfg(test)]
 mod testing;
