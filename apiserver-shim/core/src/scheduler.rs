@@ -26,6 +26,7 @@ pub mod machine;
 mod node_affinity;
 mod node_info;
 mod node_infos;
+mod normalization;
 pub mod plugins;
 mod pod_edits;
 mod queue;

@@ -28,10 +28,8 @@ use std::{cmp::Ordering, fmt::Debug, time::Duration};
 use super::{Amounts, DomainCount, DomainQuery, NodeInfo, PendingPod, PodShape, Preemption, Reason, Report};
 use crate::rows::Pod;
 
-/// The highest score of a plugin for a node: 100 points, in thousandths.
-pub const MAX_SCORE: i64 = 100 * POINT;
-/// One of the 100 points of a score.
-pub const POINT: i64 = 1000;
+/// The highest score of a plugin for a node: upstream's 100 points, in thousandths.
+pub const MAX_SCORE: i64 = 100_000;
 
 /// A plugin. It implements the extension points for which it returns `Some`.
 pub trait Plugin: Debug + Send + Sync {
@@ -148,13 +146,34 @@ pub trait PreScore {
 
 /// Scores one node for a Pod. The result is cached until the node changes, so it must not depend on other nodes.
 pub trait Score {
-    /// The score in the plugin's own unit; higher is better.
+    /// The score, not negative; higher is better, unless [`Score::normalization`] reverses it.
     fn score(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> i64;
 
-    /// Maps a score to 0..=[`MAX_SCORE`]. Unlike upstream's it sees a single score, because a scale that depends on
-    /// other nodes would invalidate all cached scores. Results outside of the range are clamped.
-    fn normalize(&self, score: i64) -> i64 {
-        score
+    /// NormalizeScore: how the score becomes points. Without a normalization it must be in 0..=[`MAX_SCORE`]; scores
+    /// outside of the range are clamped.
+    fn normalization(&self) -> Option<Normalization> {
+        None
+    }
+}
+
+/// A scale from the highest score that a plugin gives to a feasible node, as upstream's DefaultNormalizeScore has it. The
+/// weight applies to the points. Nodes that only a [`DomainRule`] refuses count as feasible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Normalization {
+    /// The highest score is [`MAX_SCORE`] points.
+    Highest,
+    /// The highest score is 0 points, and the score 0 is [`MAX_SCORE`] points.
+    HighestReversed,
+}
+
+impl Normalization {
+    /// The points of a score.
+    pub fn points(self, score: i64, highest: i64) -> i64 {
+        let share = if highest <= 0 { 0 } else { score.clamp(0, highest) * MAX_SCORE / highest };
+        match self {
+            Normalization::Highest => share,
+            Normalization::HighestReversed => MAX_SCORE - share,
+        }
     }
 }
 

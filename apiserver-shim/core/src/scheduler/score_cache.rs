@@ -12,10 +12,10 @@ use std::{
 
 use super::{
     Amounts, NodeInfos, PendingPod, PodShape, Refusal, Report, domain_ranking::DomainRanking,
-    framework::NodeSet,
+    framework::NodeSet, normalization::NodeScores,
 };
 
-/// Maximum number of cached classes; a ranking takes about 40 bytes per node.
+/// Maximum number of cached classes; a ranking takes about 80 bytes per node.
 const CLASSES_MAX: usize = 32;
 
 /// The node rankings of all classes.
@@ -87,8 +87,10 @@ pub(super) struct ClassRanking {
     pub charge: Amounts,
     /// The nodes to evaluate, or the refusal of the Pod.
     pub nodes: Result<NodeSet, (usize, Refusal)>,
-    /// The applicable score plugins by index, with their weights.
+    /// The applicable score plugins without a normalization by index, with their weights.
     pub scores: Vec<(usize, i64)>,
+    /// The scores of the nodes.
+    pub node_scores: NodeScores,
     pub candidates: BinaryHeap<Candidate>,
     /// Used in place of `candidates` if domain rules apply.
     pub domains: Option<Box<DomainRanking>>,
@@ -118,6 +120,7 @@ impl ClassRanking {
             charge: pod.pod.shape.charge(),
             nodes: Ok(NodeSet::All),
             scores: Vec::new(),
+            node_scores: NodeScores::default(),
             candidates: BinaryHeap::new(),
             domains: None,
             rules: Vec::new(),

@@ -42,9 +42,9 @@ fn profiles_choose_plugins_and_weights() {
     let score = |name| at(&configuration, name, ExtensionPoint::Score);
     assert_eq!(
         score("default-scheduler"),
-        [("TaintToleration", 100_202), ("SelectorSpread", 1001), ("NodeResourcesFit", 1)]
+        [("TaintToleration", 3), ("SelectorSpread", 2), ("NodeResourcesFit", 1)]
     );
-    assert_eq!(score("packed"), [("NodeResourcesFit", 7), ("TaintToleration", 100_202)]);
+    assert_eq!(score("packed"), [("NodeResourcesFit", 7), ("TaintToleration", 3)]);
     let filters = at(&configuration, "packed", ExtensionPoint::Filter);
     assert!(filters.iter().all(|(name, _)| *name != "NodePorts") && filters.len() == 7, "{filters:?}");
     assert!(at(&configuration, "packed", ExtensionPoint::PostFilter).is_empty());

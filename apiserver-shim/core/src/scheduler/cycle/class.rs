@@ -41,8 +41,11 @@ impl Cycle<'_> {
                 }
                 None => true,
             };
-            if applies && named.score().is_some() {
-                class.scores.push((*plugin, profile.weight(*plugin)));
+            let Some(score) = named.score().filter(|_| applies) else { continue };
+            let weight = profile.weight(*plugin);
+            match score.normalization() {
+                None => class.scores.push((*plugin, weight)),
+                Some(normalization) => class.node_scores.normalize(*plugin, weight, normalization),
             }
         }
         if pod.bound_to().is_none() {
@@ -76,10 +79,6 @@ impl Cycle<'_> {
     }
 
     fn look_at_all(&self, pod: &PendingPod, class: &mut ClassRanking) {
-        class.candidates.clear();
-        if let Some(domains) = &mut class.domains {
-            domains.clear();
-        }
         let nodes = match &class.nodes {
             Ok(NodeSet::All) => 0..self.nodes.len(),
             Ok(NodeSet::Named(name)) => match self.nodes.binary_search_by(|node| node.name().cmp(name)) {
@@ -88,23 +87,24 @@ impl Cycle<'_> {
             },
             Err(_) => 0..0,
         };
-        match &mut class.domains {
-            Some(_) => {
-                for at in nodes {
-                    if let Some(candidate) = self.candidate(pod, class, at) {
-                        class.push(candidate, self.domains);
-                    }
-                }
-            }
-            None => {
-                let mut found = Vec::with_capacity(nodes.len());
-                for at in nodes {
-                    found.extend(self.candidate(pod, class, at));
-                }
-                class.candidates = found.into();
-            }
-        }
+        class.node_scores.clear(nodes.clone());
+        nodes.for_each(|at| self.evaluate(pod, class, at));
+        class.node_scores.rescale();
+        self.rank_all(class);
         class.seen = self.changes.end();
+    }
+
+    /// Ranks all nodes by their present scores.
+    fn rank_all(&self, class: &mut ClassRanking) {
+        let mut found = Vec::with_capacity(class.node_scores.nodes().len());
+        found.extend(class.node_scores.nodes().filter_map(|at| self.candidate(class, at)));
+        match &mut class.domains {
+            Some(domains) => {
+                domains.clear();
+                found.into_iter().for_each(|candidate| domains.push(candidate, self.domains));
+            }
+            None => class.candidates = found.into(),
+        }
     }
 
     /// Evaluates the nodes that changed since the class was last used.
@@ -116,29 +116,30 @@ impl Cycle<'_> {
         }
         // With more outdated entries than nodes it is cheaper to start over.
         let outdated = class.len() + (end - class.seen) > 2 * self.nodes.len() + 1;
-        let Some(changed) = self.changes.since(class.seen).filter(|_| !outdated) else {
+        let (seen, nodes) = (class.seen, class.node_scores.nodes());
+        let changed = || Some(self.changes.since(seen)?.filter(|at| nodes.contains(at)));
+        let (Some(changed), Some(again)) = (changed().filter(|_| !outdated), changed()) else {
             return self.look_at_all(pod, class);
         };
-        let named = match &class.nodes {
-            Ok(NodeSet::Named(name)) => self.index(name),
-            _ => None,
-        };
-        for at in changed {
-            if named.is_some_and(|named| named != at) {
-                continue;
-            }
-            if let Some(candidate) = self.candidate(pod, class, at) {
-                class.push(candidate, self.domains);
+        changed.for_each(|at| self.evaluate(pod, class, at));
+        if class.node_scores.rescale() {
+            self.rank_all(class);
+        } else {
+            for at in again {
+                if let Some(candidate) = self.candidate(class, at) {
+                    class.push(candidate, self.domains);
+                }
             }
         }
         class.seen = end;
     }
 
-    /// Evaluates a node; `None` if a filter refuses it.
-    fn candidate(&self, pod: &PendingPod, class: &ClassRanking, at: usize) -> Option<Candidate> {
+    /// Runs the filters and, if none refuses the node, the score plugins.
+    fn evaluate(&self, pod: &PendingPod, class: &mut ClassRanking, at: usize) {
         let profile = self.profiles.get(pod.profile);
-        let view = self.view(pod, &class.placed, at);
-        let context = PodContext { pod, charge: &class.charge };
+        let ClassRanking { placed, charge, scores, node_scores, .. } = class;
+        let view = self.view(pod, placed, at);
+        let context = PodContext { pod, charge };
         let bound = context.is_bound();
         // Run the filters in reverse: the last ones, resources and offers, refuse most often. The result does not
         // depend on the order.
@@ -147,19 +148,20 @@ impl Cycle<'_> {
             runs += 1;
             (bound && !filter.concerns_bound_pods()) || filter.filter(&context, &view).is_ok()
         });
-        let score = fits.then(|| {
-            let scores = class.scores.iter().filter_map(|(plugin, weight)| {
-                let plugin = profile.plugin(*plugin).score()?;
-                let score = plugin.normalize(plugin.score(&context, &view));
-                Some(score.clamp(0, MAX_SCORE) * weight)
-            });
-            scores.sum()
-        });
         self.filter_runs.set(self.filter_runs.get() + runs);
-        if fits {
-            self.score_runs.set(self.score_runs.get() + class.scores.len() as u64);
+        if !fits {
+            return node_scores.set(at, None, |_| 0);
         }
-        Some(Candidate { score: score?, first: std::cmp::Reverse(at), as_of: self.changes.last_of(at) })
+        let score = |plugin| profile.plugin(plugin).score().map_or(0, |plugin| plugin.score(&context, &view));
+        let fixed = scores.iter().map(|(plugin, weight)| score(*plugin).clamp(0, MAX_SCORE) * weight).sum();
+        self.score_runs.set(self.score_runs.get() + (scores.len() + node_scores.plugins()) as u64);
+        node_scores.set(at, Some(fixed), score);
+    }
+
+    /// The entry of a node in its class's ranking; `None` if a filter refuses it.
+    fn candidate(&self, class: &ClassRanking, at: usize) -> Option<Candidate> {
+        let score = class.node_scores.sum(at)?;
+        Some(Candidate { score, first: std::cmp::Reverse(at), as_of: self.changes.last_of(at) })
     }
 
     /// The first plugin that refuses a node, in the profile's order.

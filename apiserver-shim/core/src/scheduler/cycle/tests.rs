@@ -22,6 +22,17 @@ fn pods_of_one_controller_spread_and_then_fill_the_emptiest_node() {
     assert_eq!(places(&decisions), [Some(2), Some(0), Some(1), Some(2), Some(0), Some(1)]);
 }
 
+/// With upstream's weights, what one more Pod of the controller costs depends on how many the fullest node has.
+#[test]
+fn spread_is_weighed_against_free_resources() {
+    let mut cluster = Cluster::of([(32_000, 32 * GIB), (1000, GIB)]);
+    let small = shape(100, GIB / 10);
+    let pods: Vec<PendingPod> = (0..10).map(|n| pod(n, &small, Some("rs"))).collect();
+    let decisions = places(&cluster.decide(&pods));
+    let on_the_small_node = decisions.iter().filter(|at| **at == Some(1)).count();
+    assert_eq!(on_the_small_node, 4, "{decisions:?}");
+}
+
 #[test]
 fn a_role_gets_its_own_offers_only() {
     let mut cluster = Cluster::of([(1000, GIB)]);
@@ -49,13 +60,18 @@ fn full_scan(pending: &[PendingPod], sizes: &[(i64, i64)]) -> Vec<Option<usize>>
     let mut placed = Vec::new();
     for pod in pending {
         let charge = pod.pod.shape.charge();
-        let best =
-            (0..sizes.len()).filter(|at| free[*at].holds(&charge) && count[*at] < 110).max_by_key(|at| {
-                let key = |owner| (owner, *at, &*pod.pod.shape);
-                let near = pod.owner.as_deref().map_or(0, |o| same_owner.get(&key(o)).copied().unwrap_or(0));
-                let share = free_share(&free[*at], &charge, &total(*at));
-                (std::cmp::Reverse(near), share, std::cmp::Reverse(*at))
-            });
+        let feasible: Vec<usize> =
+            (0..sizes.len()).filter(|at| free[*at].holds(&charge) && count[*at] < 110).collect();
+        let near = |at: usize| {
+            let key = |owner| (owner, at, &*pod.pod.shape);
+            i64::from(pod.owner.as_deref().map_or(0, |o| same_owner.get(&key(o)).copied().unwrap_or(0)))
+        };
+        let most = feasible.iter().map(|at| near(*at)).max().unwrap_or(0).max(1);
+        let best = feasible.iter().copied().max_by_key(|at| {
+            let spread = 100_000 - near(*at) * 100_000 / most;
+            let share = free_share(&free[*at], &charge, &total(*at)) * 5;
+            (2 * spread + share, std::cmp::Reverse(*at))
+        });
         if let Some(at) = best {
             free[at].subtract(&charge);
             count[at] += 1;

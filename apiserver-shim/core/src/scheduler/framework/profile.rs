@@ -15,10 +15,7 @@ use crate::scheduler::plugins::{
 /// All plugins, in the order in which they run at each extension point; the default profile contains all of them. To add a
 /// plugin, write its file and add a line here.
 ///
-/// With the default weights, sums of scores compare lexicographically by (TaintToleration, SelectorSpread,
-/// NodeResourcesFit). One untolerated taint outweighs any number of Pods of the same controller, and one such Pod outweighs
-/// any difference in free resources. 1001 times SelectorSpread's step of 0.1 points exceeds NodeResourcesFit's 100 points,
-/// and 100,202 times TaintToleration's step of one point exceeds the maximum of both.
+/// The weights are upstream's defaults; SelectorSpread has that of PodTopologySpread, which replaced it there.
 pub const DEFAULT_PLUGINS: &[PluginEntry] = &[
     entry("SchedulingGates", 1, || Box::new(SchedulingGates)),
     entry("PrioritySort", 1, || Box::new(PrioritySort)),
@@ -28,10 +25,10 @@ pub const DEFAULT_PLUGINS: &[PluginEntry] = &[
     entry("NodeName", 1, || Box::new(NodeName)),
     entry("NodeUnschedulable", 1, || Box::new(NodeUnschedulable)),
     entry("NodeRuntime", 1, || Box::new(NodeRuntime)),
-    entry("TaintToleration", 100_202, || Box::new(TaintToleration)),
+    entry("TaintToleration", 3, || Box::new(TaintToleration)),
     entry("NodeAffinity", 1, || Box::new(NodeAffinity)),
     entry("NodePorts", 1, || Box::new(NodePorts)),
-    entry("SelectorSpread", 1001, || Box::new(SelectorSpread)),
+    entry("SelectorSpread", 2, || Box::new(SelectorSpread)),
     entry("NodeResourcesFit", 1, || Box::new(NodeResourcesFit)),
     entry("DefaultPreemption", 1, || Box::new(DefaultPreemption)),
     entry("KernelOffers", 1, || Box::new(KernelOffers)),

@@ -57,11 +57,9 @@ impl Filter for NodeResourcesFit {
 
 impl Score for NodeResourcesFit {
     fn score(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> i64 {
-        node.offered().map_or(0, |offered| free_share(offered, pod.charge, &node.info.allocatable))
-    }
-
-    fn normalize(&self, score: i64) -> i64 {
-        score * (MAX_SCORE / (2 * WHOLE))
+        let share =
+            node.offered().map_or(0, |offered| free_share(offered, pod.charge, &node.info.allocatable));
+        share * (MAX_SCORE / (2 * WHOLE))
     }
 }
 

@@ -3,15 +3,12 @@
 
 use crate::scheduler::{
     PendingPod,
-    framework::{MAX_SCORE, NodeView, Plugin, PodContext, PreScore, Score},
+    framework::{NodeView, Normalization, Plugin, PodContext, PreScore, Score},
 };
 
 /// The `SelectorSpread` plugin.
 #[derive(Debug)]
 pub struct SelectorSpread;
-
-/// Counts above this are treated alike; a node runs at most 110 Pods.
-const PODS_MAX: i64 = 1000;
 
 impl Plugin for SelectorSpread {
     fn name(&self) -> &'static str {
@@ -34,12 +31,12 @@ impl PreScore for SelectorSpread {
 }
 
 impl Score for SelectorSpread {
-    /// The negated number of the controller's Pods.
+    /// The number of the controller's Pods.
     fn score(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> i64 {
-        -i64::from(node.same_owner_pods(pod))
+        i64::from(node.same_owner_pods(pod))
     }
 
-    fn normalize(&self, score: i64) -> i64 {
-        MAX_SCORE + score.max(-PODS_MAX) * (MAX_SCORE / PODS_MAX)
+    fn normalization(&self) -> Option<Normalization> {
+        Some(Normalization::HighestReversed)
     }
 }

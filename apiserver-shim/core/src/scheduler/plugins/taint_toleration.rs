@@ -5,7 +5,7 @@ use crate::{
     scheduler::{
         PendingPod, PodShape, Reason,
         framework::{
-            ClusterEvent, EventSet, Filter, MAX_SCORE, NodeView, POINT, Plugin, PodContext, QueueingHint,
+            ClusterEvent, EventSet, Filter, NodeView, Normalization, Plugin, PodContext, QueueingHint,
             Refusal, Score,
         },
     },
@@ -52,15 +52,15 @@ impl Filter for TaintToleration {
 }
 
 impl Score for TaintToleration {
-    /// The negated number of untolerated `PreferNoSchedule` taints.
+    /// The number of untolerated `PreferNoSchedule` taints.
     fn score(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> i64 {
         let taints = node.info.node.taints.iter();
         let soft = taints.filter(|taint| taint.effect == TaintEffect::PreferNoSchedule);
-        -(soft.filter(|taint| !tolerates(pod.shape(), taint)).count() as i64)
+        soft.filter(|taint| !tolerates(pod.shape(), taint)).count() as i64
     }
 
-    fn normalize(&self, score: i64) -> i64 {
-        MAX_SCORE + score.max(-100) * POINT
+    fn normalization(&self) -> Option<Normalization> {
+        Some(Normalization::HighestReversed)
     }
 }
 

@@ -57,7 +57,8 @@ impl Scan<'_> {
         (Arc::as_ptr(&pod.pod.shape).addr(), pod.owner.clone(), app, at)
     }
 
-    fn score(&self, pod: &PendingPod, at: usize) -> Option<i64> {
+    /// The scores of all plugins for a node, with their indices; `None` if a filter refuses it.
+    fn scores(&self, pod: &PendingPod, at: usize) -> Option<Vec<(usize, i64)>> {
         let info = &self.nodes[at];
         let placed = self.placed.get(&at);
         let left = placed.and_then(|placed| placed.left(&pod.role));
@@ -77,18 +78,35 @@ impl Scan<'_> {
         if !self.profile.filters().all(ok) {
             return None;
         }
-        let mut sum = 0;
-        for plugin in self.profile.at(ExtensionPoint::Score) {
+        let score = |plugin: &usize| {
             let named = self.profile.plugin(*plugin);
-            if named.pre_score().is_some_and(|pre_score| !pre_score.applies(pod)) {
-                continue;
-            }
-            if let Some(score) = named.score() {
-                let points = score.normalize(score.score(&context, &view));
-                sum += points.clamp(0, MAX_SCORE) * self.profile.weight(*plugin);
-            }
-        }
-        for plugin in self.profile.domain_rules().iter().filter(|_| !bound) {
+            let applies = named.pre_score().is_none_or(|pre_score| pre_score.applies(pod));
+            Some((*plugin, named.score().filter(|_| applies)?.score(&context, &view)))
+        };
+        Some(self.profile.at(ExtensionPoint::Score).iter().filter_map(score).collect())
+    }
+
+    /// The weighted points of all nodes, normalised over the nodes that no filter refuses.
+    fn points(&self, pod: &PendingPod) -> Vec<(i64, std::cmp::Reverse<usize>)> {
+        let scores: Vec<_> = (0..self.nodes.len()).map(|at| self.scores(pod, at)).collect();
+        let of = |plugin: usize| scores.iter().flatten().flatten().filter(move |(p, _)| *p == plugin);
+        let points = |(plugin, score): &(usize, i64)| {
+            let normalization = self.profile.plugin(*plugin).score().unwrap().normalization();
+            let highest = of(*plugin).map(|(_, score)| *score).max().unwrap_or(0);
+            let points = normalization.map_or(*score, |scale| scale.points(*score, highest));
+            points.clamp(0, MAX_SCORE) * self.profile.weight(*plugin)
+        };
+        let sum = |(at, scores): (usize, &Option<Vec<(usize, i64)>>)| {
+            let sum: i64 = scores.as_ref()?.iter().map(points).sum();
+            Some((sum + self.domain_points(pod, at)?, std::cmp::Reverse(at)))
+        };
+        scores.iter().enumerate().filter_map(sum).collect()
+    }
+
+    /// The weighted points by domain rules; `None` if one refuses the node.
+    fn domain_points(&self, pod: &PendingPod, at: usize) -> Option<i64> {
+        let mut sum = 0;
+        for plugin in self.profile.domain_rules().iter().filter(|_| pod.bound_to().is_none()) {
             let rule = self.profile.plugin(*plugin).domain_rule().unwrap();
             let queries = rule.queries(pod);
             if queries.is_empty() {
@@ -103,9 +121,7 @@ impl Scan<'_> {
     }
 
     fn place(&mut self, pod: &PendingPod) -> Option<usize> {
-        let scored =
-            (0..self.nodes.len()).filter_map(|at| Some((self.score(pod, at)?, std::cmp::Reverse(at))));
-        let at = scored.max()?.1.0;
+        let at = self.points(pod).into_iter().max()?.1.0;
         let charge = pod.pod.shape.charge();
         let offered = self.offers.free(&self.nodes[at], &pod.role).cloned().unwrap_or_default();
         let placed = self.placed.entry(at).or_default();

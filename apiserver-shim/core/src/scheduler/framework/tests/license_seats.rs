@@ -82,11 +82,7 @@ impl PreScore for LicenseSeats {
 
 impl Score for LicenseSeats {
     fn score(&self, _pod: &PodContext<'_>, node: &NodeView<'_>) -> i64 {
-        i64::try_from(node.info.pods().len()).unwrap_or(i64::MAX)
-    }
-
-    fn normalize(&self, score: i64) -> i64 {
-        MAX_SCORE - score.min(MAX_SCORE)
+        MAX_SCORE - i64::try_from(node.info.pods().len()).unwrap_or(MAX_SCORE).min(MAX_SCORE)
     }
 }
 
