@@ -1,7 +1,7 @@
 //! Frees Pod CIDRs whose agents never registered. The transaction requires that the range has not been written since
 //! it was found unused, so that an agent that requests it meanwhile keeps it, whichever server it asks.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kernel_model::time::Time;
 use shim_core::controllers::served;
@@ -16,14 +16,16 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Sweeps until the task is aborted.
 pub async fn run(cidrs: PodCidrs, registry: Registry) {
-    let start = Instant::now();
     let mut unused = UnusedCidrs::default();
     let mut period = tokio::time::interval(SWEEP_EVERY);
+    let start = period.tick().await;
+    let mut now = start;
     loop {
-        period.tick().await;
-        if let Err(error) = sweep(&cidrs, &registry, &mut unused, Time(0) + start.elapsed()).await {
+        if let Err(error) = sweep(&cidrs, &registry, &mut unused, Time(0) + (now - start)).await {
             tracing::debug!(%error, "unused Pod CIDRs were not looked for");
         }
+        // The interval's own clock, so that a test that advances it decides what has been unused for how long.
+        now = period.tick().await;
     }
 }
 
