@@ -102,7 +102,7 @@ fn resolve(
     port: u16,
     turn: usize,
 ) -> Result<(String, u16), String> {
-    let read = |plural| registry.peek(&served("", plural), namespace, name).map(|object| object.value());
+    let read = |plural| registry.peek(served("", plural), namespace, name).map(|object| object.value());
     let service = read("services").ok_or_else(|| format!("service \"{name}\" not found"))?;
     let slices = registry.cache(served("discovery.k8s.io", "endpointslices")).list(Some(namespace));
     let of_service = |object: &Arc<Object>| {
