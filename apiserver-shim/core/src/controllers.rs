@@ -27,6 +27,7 @@ pub mod replica_set;
 pub mod root_ca;
 pub mod service_account;
 pub mod taint_eviction;
+pub mod volume_protection;
 
 pub use cache::{
     AnyView, CachedObject, ChangeKind, ControllerCache, Decoder, Dependent, Input, NewObject, ObjectChange,
@@ -62,6 +63,8 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(pod_gc::PodGarbageCollector),
         Registration::new(garbage_collector::GarbageCollector),
         Registration::new(cluster_role_aggregation::ClusterRoleAggregationController),
+        Registration::new(volume_protection::ClaimProtectionController),
+        Registration::new(volume_protection::VolumeProtectionController),
     ]
 }
 

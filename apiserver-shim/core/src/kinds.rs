@@ -187,6 +187,11 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// The refusal of a field selector with another field, where it differs from upstream's usual one.
+    fn unknown_selector(&self, _field: &str) -> Option<String> {
+        None
+    }
+
     /// The grace period of a deletion; `requested` is the client's. `None` for kinds that are removed immediately.
     fn grace(&self, _object: &Value, _requested: Option<i64>) -> Option<Grace> {
         None
@@ -450,13 +455,14 @@ pub fn check_field_selector(
             term.field == "metadata.name" || term.field == "metadata.namespace" && resource.namespaced;
         if !always && !known.contains(&term.field.as_str()) {
             // Upstream's wording differs between kinds with and without fields of their own.
-            let message = match known[..] {
+            let own = resource.strategy().unknown_selector(&term.field);
+            let message = own.unwrap_or_else(|| match known[..] {
                 [] => format!(
                     "\"{}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
                     term.field
                 ),
                 _ => format!("field label not supported: {}", term.field),
-            };
+            });
             return Err(status::bad_request(message));
         }
     }

@@ -30,6 +30,7 @@ mod priority;
 mod role_escalation;
 mod runtime_class;
 mod service_account;
+mod storage_object_in_use_protection;
 mod taint_nodes_by_condition;
 
 /// Upstream's name of the plugin with a configuration.
@@ -162,6 +163,7 @@ pub fn built_in(
         Arc::new(pod_security::PodSecurity::new(registry.clone(), configuration.pod_security.clone())),
         Arc::new(priority::Priority::new(registry.clone())),
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
+        Arc::new(storage_object_in_use_protection::StorageObjectInUseProtection),
         Arc::new(runtime_class::RuntimeClass),
         Arc::new(role_escalation::RoleEscalation::new(access.clone())),
         Arc::new(certificate_requester::CertificateRequester),

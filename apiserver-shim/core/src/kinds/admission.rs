@@ -1,5 +1,5 @@
-//! The changes of Pods by admission: service account and token volume, default tolerations, priority. The shell looks
-//! up the objects that these depend on.
+//! The changes of objects by admission: service account and token volume, default tolerations, priority, finalizers of
+//! volumes. The shell looks up the objects that these depend on.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -12,6 +12,11 @@ pub const TOKEN_MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const TOKEN_SECONDS: i64 = 3607;
 /// Seconds that a Pod tolerates a node that is not ready or unreachable.
 const LOST_NODE_SECONDS: i64 = 300;
+
+/// The finalizer that keeps a PersistentVolumeClaim while a Pod uses it.
+pub const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
+/// The finalizer that keeps a PersistentVolume while it is bound.
+pub const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
 
 /// The parts of a ServiceAccount that a Pod inherits.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -39,6 +44,20 @@ pub struct PriorityClass {
     pub global_default: bool,
     /// Preemption policy.
     pub preemption_policy: String,
+}
+
+/// Adds a finalizer to a new PersistentVolume or PersistentVolumeClaim.
+pub fn protect_storage(object: &mut Value, finalizer: &str) {
+    let metadata = access::object_mut(object, &["metadata"]);
+    let finalizers = metadata.entry("finalizers").or_insert(Value::Null);
+    if finalizers.is_null() {
+        *finalizers = json!([]);
+    }
+    if let Some(list) = finalizers.as_array_mut()
+        && !list.iter().any(|own| own == finalizer)
+    {
+        list.push(finalizer.into());
+    }
 }
 
 /// Sets the Pod's service account: name, pull secrets, and the token volume unless the Pod or the account disables it.

@@ -82,8 +82,12 @@ fn default_rules(rules: &mut Map<String, Value>, policies: Value) {
 
 impl Strategy for HorizontalPodAutoscalerV1 {
     fn default(&self, object: &mut Value) {
+        let other_metrics = access::get(object, &["metadata", "annotations", convert::METRICS]).is_some();
         let spec = access::object_mut(object, &["spec"]);
         set_default(spec, "minReplicas", 1);
+        if !other_metrics {
+            set_default(spec, "targetCPUUtilizationPercentage", convert::CPU_DEFAULT);
+        }
     }
 
     fn has_status(&self) -> bool {

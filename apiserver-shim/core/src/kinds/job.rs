@@ -4,7 +4,7 @@ mod indexes;
 pub(super) mod status;
 pub(super) mod validation;
 
-use super::{CreateContext, Strategy, cells, pod_template, workload};
+use super::{CreateContext, FieldName, Strategy, cells, named, pod_template, workload};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
 use shim_model::field::FieldError;
@@ -17,6 +17,9 @@ const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 /// The labels from before they had a prefix.
 const OLD_CONTROLLER_UID: &str = "controller-uid";
 const OLD_JOB_NAME: &str = "job-name";
+
+/// The field selector of the number of Pods that succeeded.
+const SUCCESSFUL: &str = "status.successful";
 
 impl Strategy for Job {
     fn default(&self, object: &mut Value) {
@@ -52,6 +55,19 @@ impl Strategy for Job {
         if !access::flag(object, &["spec", "manualSelector"]) {
             generate_selector(object, context.uid);
         }
+    }
+
+    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
+        let succeeded = access::int(object, &["status", "succeeded"]).unwrap_or(0);
+        named([(SUCCESSFUL, succeeded.to_string())])
+    }
+
+    fn selectable_fields(&self) -> Vec<&str> {
+        vec![SUCCESSFUL]
+    }
+
+    fn unknown_selector(&self, field: &str) -> Option<String> {
+        Some(format!("field label \"{field}\" not supported for Job"))
     }
 
     fn prepare_update(&self, new: &mut Value, _old: &Value) {

@@ -15,6 +15,25 @@ pub(super) struct PersistentVolume;
 /// The annotation that has the class of volumes from before `spec.storageClassName`.
 pub(super) const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
+/// Annotations that a member replaced, and the warning.
+const DEPRECATED_ANNOTATIONS: [(&str, &str); 2] = [
+    (CLASS, "deprecated since v1.8; use \"storageClassName\" attribute instead"),
+    (
+        "volume.beta.kubernetes.io/mount-options",
+        "deprecated since v1.31; use \"mountOptions\" attribute instead",
+    ),
+];
+
+/// Sources of volumes: the member, its name in the warning, since when it is deprecated, and when it ended.
+const DEPRECATED_SOURCES: [(&str, &str, &str, &str); 6] = [
+    ("cephfs", "cephfs", "1.28", "1.31"),
+    ("photonPersistentDisk", "photonPersistentDisk", "1.11", "1.16"),
+    ("scaleIO", "scaleIO", "1.16", "1.22"),
+    ("storageos", "storageOS", "1.22", "1.25"),
+    ("glusterfs", "glusterfs", "1.25", "1.26"),
+    ("rbd", "rbd", "1.28", "1.31"),
+];
+
 impl Strategy for PersistentVolume {
     fn default(&self, object: &mut Value) {
         set_if_zero(access::object_mut(object, &["status"]), "phase", "Pending");
@@ -40,6 +59,24 @@ impl Strategy for PersistentVolume {
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         validation::change(new, old)
+    }
+
+    fn warnings(&self, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        let annotated = |(key, why): &(&str, &str)| {
+            access::get(object, &["metadata", "annotations", key])?;
+            Some(format!("metadata.annotations[{key}]: {why}"))
+        };
+        let mut out: Vec<String> = DEPRECATED_ANNOTATIONS.iter().filter_map(annotated).collect();
+        if access::text(object, &["spec", "persistentVolumeReclaimPolicy"]) == "Recycle" {
+            out.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".to_owned());
+        }
+        let spec = &object["spec"];
+        let sources =
+            DEPRECATED_SOURCES.iter().filter(|(name, ..)| spec.get(name).is_some_and(|s| !s.is_null()));
+        out.extend(sources.map(|(_, shown, since, end)| {
+            format!("spec.{shown}: deprecated in v{since}, non-functional in v{end}+")
+        }));
+        out
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -31,6 +31,7 @@ impl Strategy for PersistentVolumeClaim {
 
     fn prepare_create(&self, object: &mut Value, _context: &CreateContext<'_>) {
         access::object_mut(object, &["status"]).insert("phase".into(), "Pending".into());
+        drop_disabled_fields(object, None);
         same_data_source(access::object_mut(object, &["spec"]));
     }
 
@@ -46,7 +47,8 @@ impl Strategy for PersistentVolumeClaim {
         rules::validate(&[Rule::Within("status", validation::STATUS)], new)
     }
 
-    fn prepare_update(&self, new: &mut Value, _old: &Value) {
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        drop_disabled_fields(new, Some(old));
         same_data_source(access::object_mut(new, &["spec"]));
     }
 
@@ -82,6 +84,17 @@ impl Strategy for PersistentVolumeClaim {
 
     fn selectable_fields(&self) -> Vec<&str> {
         vec!["name"]
+    }
+}
+
+/// A reference to another namespace is dropped, because the feature CrossNamespaceVolumeDataSource is off by default.
+fn drop_disabled_fields(claim: &mut Value, old: Option<&Value>) {
+    const REFERENCE: [&str; 2] = ["spec", "dataSourceRef"];
+    let elsewhere = |claim: &Value| {
+        access::get(claim, &REFERENCE).is_some_and(|r| !access::text(r, &["namespace"]).is_empty())
+    };
+    if elsewhere(claim) && !old.is_some_and(elsewhere) {
+        access::remove(claim, &REFERENCE);
     }
 }
 

@@ -197,7 +197,7 @@ fn default_probe(probe: &mut Map<String, Value>) {
     set_if_zero(probe, "failureThreshold", 3);
     default_handler(probe);
     if let Some(grpc) = member(probe, "grpc") {
-        set_default(grpc, "service", "");
+        set_if_zero(grpc, "service", "");
     }
 }
 

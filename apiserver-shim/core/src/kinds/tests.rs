@@ -355,6 +355,12 @@ fn field_selectors_name_known_fields() {
     assert_eq!(check("secrets", "data.x=1"), Err("field label not supported: data.x".to_owned()));
     let unknown = "\"data.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
     assert_eq!(check("configmaps", "data.x=1"), Err(unknown.to_owned()));
+    assert_eq!(check("jobs", "status.successful=1"), Ok(()));
+    let unknown = "field label \"spec.parallelism\" not supported for Job";
+    assert_eq!(check("jobs", "spec.parallelism=1"), Err(unknown.to_owned()));
+    let job = json!({"status": {"succeeded": 2}});
+    let selectable = resource("jobs").strategy().selectable(&job);
+    assert_eq!(selectable, [("status.successful".into(), "2".to_owned())]);
     for resource in BUILTIN.iter() {
         let kind = resource.strategy();
         for (field, _) in kind.selectable(&json!({})) {

@@ -123,6 +123,7 @@ async fn built_in_plugins_are_in_upstreams_order() {
             "PodSecurity",
             "Priority",
             "DefaultTolerationSeconds",
+            "StorageObjectInUseProtection",
             "RuntimeClass",
             "RoleEscalation",
             "CertificateRequester",

@@ -11,7 +11,7 @@ use crate::converter::{Conversion, Converter};
 /// Percentage of the requested CPU that is the target unless another is set.
 pub(super) const CPU_DEFAULT: i64 = 80;
 
-const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+pub(super) const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";

@@ -173,7 +173,7 @@ pub(super) fn change(new: &Value, old: &Value) -> Vec<FieldError> {
     let (now, before) = (&new["spec"], &old["spec"]);
     if names.into_iter().any(|name| now.get(name) != before.get(name)) {
         let why = "spec.persistentvolumesource is immutable after creation";
-        let text = dump::difference("PersistentVolumeSource", now, before);
+        let text = dump::difference("PersistentVolumeSource", before, now);
         errors.push(FieldError::forbidden("spec.persistentvolumesource", format!("{why}\n{text}")));
     }
     if now.get("volumeMode") != before.get("volumeMode") {

@@ -184,6 +184,31 @@ fn volumes_and_claims_are_validated() {
 }
 
 #[test]
+fn deprecated_parts_of_a_volume_are_warned_of() {
+    let volume = json!({
+        "metadata": {"name": "x", "annotations": {"volume.beta.kubernetes.io/storage-class": "old"}},
+        "spec": {"persistentVolumeReclaimPolicy": "Recycle", "storageos": {"volumeName": "v"}},
+    });
+    let warnings = resource("persistentvolumes").strategy().warnings(&volume, None);
+    expect![[r#"
+        metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use "storageClassName" attribute instead
+        spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.
+        spec.storageOS: deprecated in v1.22, non-functional in v1.25+"#]]
+    .assert_eq(&warnings.join("\n"));
+}
+
+#[test]
+fn a_claim_refers_to_no_source_in_another_namespace() {
+    let claim = |namespace: Value| {
+        let source = json!({"kind": "PersistentVolumeClaim", "name": "a", "namespace": namespace});
+        let request = json!({"requests": {"storage": "1Gi"}});
+        let spec = json!({"accessModes": ["ReadWriteOnce"], "dataSourceRef": source, "resources": request});
+        create("persistentvolumeclaims", object(spec)).unwrap()["spec"]["dataSourceRef"]["name"].clone()
+    };
+    assert_eq!((claim(Value::Null), claim("other".into())), ("a".into(), Value::Null));
+}
+
+#[test]
 fn network_kinds_are_validated() {
     let path = |path: &str, kind: &str| {
         object(
