@@ -42,7 +42,7 @@ pub use admission::{
 pub use apply::Configuration;
 pub use binding::{BINDING, BoundPod, PreparedOutcome};
 pub use context::{Identity, Operation, RequestContext};
-pub use delete::DeletionOutcome;
+pub use delete::{DeletionOutcome, EvictionOutcome};
 pub use update::View;
 
 /// Attempts after a conflict. Each conflict means that another writer made progress.

@@ -17,6 +17,8 @@ mod catalog;
 mod delete;
 #[path = "api/discovery.rs"]
 mod discovery;
+#[path = "api/eviction.rs"]
+mod eviction;
 #[path = "api/gadget.rs"]
 mod gadget;
 #[path = "api/list_and_watch.rs"]
@@ -31,6 +33,8 @@ mod pod_security;
 mod protobuf;
 #[path = "api/protocol.rs"]
 mod protocol;
+#[path = "api/quota.rs"]
+mod quota;
 #[path = "api/rbac.rs"]
 mod rbac;
 #[path = "api/scrape.rs"]

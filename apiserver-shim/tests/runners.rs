@@ -16,6 +16,8 @@ mod metrics;
 mod ordering;
 #[path = "runners/profiles.rs"]
 mod profiles;
+#[path = "runners/quotas.rs"]
+mod quotas;
 #[path = "runners/scheduling.rs"]
 mod scheduling;
 #[path = "api/scrape.rs"]

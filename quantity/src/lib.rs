@@ -74,6 +74,11 @@ impl Quantity {
         Quantity { nano, format: self.format }
     }
 
+    /// The quantity in whole units, rounded away from zero, in the same format.
+    pub fn rounded_up_to_units(self) -> Quantity {
+        Quantity { nano: round_away(self.nano, NANO) * NANO, format: self.format }
+    }
+
     /// -1, 0 or 1.
     pub fn sign(self) -> i32 {
         self.nano.signum() as i32
@@ -88,6 +93,11 @@ impl Quantity {
     pub fn plus(self, other: Quantity) -> Quantity {
         let format = if self.nano == 0 { other.format } else { self.format };
         Quantity { nano: (self.nano + other.nano).clamp(-MAX_NANO, MAX_NANO), format }
+    }
+
+    /// The difference, in the format of `self` (or of `other` if `self` is zero).
+    pub fn minus(self, other: Quantity) -> Quantity {
+        self.plus(Quantity { nano: -other.nano, format: other.format })
     }
 
     /// The canonical form of a quantity's text.

@@ -126,3 +126,13 @@ proptest! {
         let _ = text.parse::<Quantity>();
     }
 }
+
+#[test]
+fn differences_keep_the_format_and_rounding_goes_away_from_zero() {
+    let parse = |text: &str| text.parse::<Quantity>().unwrap();
+    assert_eq!(parse("1Gi").minus(parse("512Mi")).to_string(), "512Mi");
+    assert_eq!(parse("0").minus(parse("1Ki")).to_string(), "-1Ki");
+    assert_eq!(parse("1").minus(parse("250m")).to_string(), "750m");
+    assert_eq!(parse("1500m").rounded_up_to_units().to_string(), "2");
+    assert_eq!(parse("-1500m").rounded_up_to_units().to_string(), "-2");
+}

@@ -14,6 +14,7 @@ mod service_backends;
 
 pub mod cluster_role_aggregation;
 pub mod deployment;
+pub mod disruption_budgets;
 pub mod endpoint_slice_mirroring;
 pub mod endpoint_slices;
 pub mod endpoints;
@@ -24,6 +25,7 @@ pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod pod_status;
 pub mod replica_set;
+pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
 pub mod taint_eviction;
@@ -65,6 +67,8 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(cluster_role_aggregation::ClusterRoleAggregationController),
         Registration::new(volume_protection::ClaimProtectionController),
         Registration::new(volume_protection::VolumeProtectionController),
+        Registration::new(disruption_budgets::DisruptionController),
+        Registration::new(resource_quota::ResourceQuotaController),
     ]
 }
 

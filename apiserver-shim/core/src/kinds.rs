@@ -20,6 +20,7 @@ mod flow_control;
 pub(crate) mod horizontal_pod_autoscaler;
 mod job;
 mod lease;
+mod limit_range;
 mod metadata;
 mod namespace;
 mod network;
@@ -35,6 +36,8 @@ pub mod rbac;
 mod replica_set;
 mod replication_controller;
 pub mod reset_fields;
+mod resource_names;
+mod resource_quota;
 mod rules;
 mod runtime_class;
 pub mod scale;
@@ -308,6 +311,8 @@ pub(crate) fn builtin(resource: &Resource) -> Arc<dyn Strategy> {
         ("", "Pod") => Arc::new(pod::Pod),
         ("", "PodTemplate") => Arc::new(pod_template::PodTemplate),
         ("", "ReplicationController") => Arc::new(replication_controller::ReplicationController),
+        ("", "LimitRange") => Arc::new(limit_range::LimitRange),
+        ("", "ResourceQuota") => Arc::new(resource_quota::ResourceQuota),
         ("", "Secret") => Arc::new(secret::Secret),
         ("", "Service") => Arc::new(service::Service),
         ("", "ServiceAccount") => Arc::new(service_account::ServiceAccount),

@@ -3,7 +3,7 @@
 //!
 //! Where to look: `kinds` (strategies), `controllers` (one file per noun), `scheduler` (which Pod goes to which offer,
 //! and why others wait), `pod_cidrs` (address ranges of Nodes), `service_cidr`
-//! (that of Services), `pod_security` (the Pod Security Standards),
+//! (that of Services), `pod_security` (the Pod Security Standards), `quota` and `limit_ranges` (what a namespace may use),
 //! `audit` (invariants). `rows` has the values that they share.
 
 pub mod audit;
@@ -12,10 +12,15 @@ pub mod cel;
 pub mod controllers;
 pub mod converter;
 pub mod definition;
+pub mod disruption_budgets;
 pub mod go_regex;
 pub mod kinds;
+pub mod limit_ranges;
 pub mod pod_cidrs;
+pub mod pod_resources;
 pub mod pod_security;
+pub mod quota;
+pub mod resource_list;
 pub mod rows;
 pub mod scheduler;
 pub mod service_cidr;

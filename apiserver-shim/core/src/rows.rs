@@ -3,6 +3,7 @@
 //!
 //! Rows are values. The shell decodes each once per version of its object.
 
+mod budget;
 mod node;
 mod pod;
 mod selector;
@@ -10,6 +11,7 @@ mod service;
 mod view;
 mod workload;
 
+pub use budget::DisruptionBudget;
 pub use node::{Node, Taint, TaintEffect};
 pub use pod::{Phase, Pod, PodParts, PodPort};
 pub use selector::LabelSelector;

@@ -361,6 +361,12 @@ pub fn timeout(message: impl Into<String>, retry_after_seconds: u32) -> Status {
     Status::failure(504, "Timeout", message).about(Details { retry_after_seconds, ..Details::default() })
 }
 
+/// 429.
+pub fn too_many_requests(message: impl Into<String>, causes: Vec<Cause>, retry_after_seconds: u32) -> Status {
+    let details = Details { causes, retry_after_seconds, ..Details::default() };
+    Status::failure(429, "TooManyRequests", message).about(details)
+}
+
 /// 500 with upstream's prefix.
 pub fn internal(message: impl fmt::Display) -> Status {
     let message = message.to_string();

@@ -107,16 +107,16 @@ impl Worker {
                 return false;
             }
             let Some(key) = self.queue.lock().take(seen, Instant::now()) else { return false };
-            self.reconcile(key);
+            self.reconcile(key, seen);
         }
         true
     }
 
-    fn reconcile(&mut self, key: ObjectName) {
+    fn reconcile(&mut self, key: ObjectName, seen: u64) {
         let plan = {
             let cache = self.cache.read();
             let now = crate::storage::registry::now().seconds();
-            let view = View::new(&cache, now, self.refusals.get(&key));
+            let view = View::new(&cache, now, self.refusals.get(&key)).complete_to(seen);
             catch_unwind(AssertUnwindSafe(|| self.controller.reconcile(&view, &key)))
         };
         let Ok(plan) = plan else {
@@ -127,6 +127,9 @@ impl Worker {
         if let Some(seconds) = plan.requeue_after {
             let after = Duration::from_secs(u64::try_from(seconds).unwrap_or(1));
             self.queue.lock().add_at(key.clone(), Instant::now() + after);
+        }
+        if let Some(revision) = plan.needs_revision {
+            self.queue.lock().add(key.clone(), revision, Instant::now());
         }
         if plan.is_empty() {
             self.refusals.remove(&key);

@@ -16,16 +16,6 @@ struct Unserved {
     version: &'static str,
     plural: &'static str,
     kind: &'static str,
-    namespaced: bool,
-}
-
-const fn namespaced(
-    group: &'static str,
-    version: &'static str,
-    plural: &'static str,
-    kind: &'static str,
-) -> Unserved {
-    Unserved { group, version, plural, kind, namespaced: true }
 }
 
 const fn cluster(
@@ -34,14 +24,12 @@ const fn cluster(
     plural: &'static str,
     kind: &'static str,
 ) -> Unserved {
-    Unserved { group, version, plural, kind, namespaced: false }
+    Unserved { group, version, plural, kind }
 }
 
-/// The built-in resources of Kubernetes 1.36 that have lists and are not served.
+/// The built-in resources of Kubernetes 1.36 that have lists and are not served. All are cluster-scoped.
 const UNSERVED: &[Unserved] = &[
     cluster("", "v1", "componentstatuses", "ComponentStatus"),
-    namespaced("", "v1", "limitranges", "LimitRange"),
-    namespaced("", "v1", "resourcequotas", "ResourceQuota"),
     cluster("apiregistration.k8s.io", "v1", "apiservices", "APIService"),
     cluster("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
 ];
@@ -57,7 +45,7 @@ pub fn answer(
         |r: &&Unserved| (r.group, r.version, r.plural) == (&*target.group, &*target.version, &*target.plural);
     let found = UNSERVED.iter().find(same)?;
     let (whole, in_namespace) = (target.name.is_empty(), !target.namespace.is_empty());
-    if in_namespace != found.namespaced && !(found.namespaced && whole) {
+    if in_namespace {
         return None;
     }
     let described = match found.group {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 use shim_model::resource::KindRef;
-use shim_model::status::Status;
+use shim_model::status::{self, Status};
 
 use super::context::{Operation, RequestContext};
 use crate::auth::authorization::AccessControl;
@@ -23,10 +23,12 @@ use crate::storage::registry::Registry;
 mod certificate_requester;
 mod configuration;
 mod default_toleration_seconds;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
 mod priority;
+mod resource_quota;
 mod role_escalation;
 mod runtime_class;
 mod service_account;
@@ -91,6 +93,11 @@ impl<'a> Attributes<'a> {
         self.changes += 1;
     }
 
+    /// The refusal of the request.
+    fn forbidden(&self, why: impl std::fmt::Display) -> Status {
+        status::forbidden(&self.resource.group, &self.resource.plural, self.object_name(), why)
+    }
+
     fn object_name(&self) -> &str {
         match &self.object {
             Some(object) if self.name.is_empty() => shim_model::access::text(object, &["metadata", "name"]),
@@ -149,7 +156,8 @@ pub trait AdmissionPlugin: Send + Sync {
     }
 }
 
-/// The built-in plugins in upstream's order. RoleEscalation is last: it must see the object that is written.
+/// The built-in plugins in upstream's order. RoleEscalation comes late: it must see the object that is written. ResourceQuota
+/// is last, so that only what is written is charged.
 pub fn built_in(
     registry: &Registry,
     access: &AccessControl,
@@ -157,6 +165,7 @@ pub fn built_in(
 ) -> Vec<Arc<dyn AdmissionPlugin>> {
     vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle::new(registry.clone())),
+        Arc::new(limit_ranger::LimitRanger::new(registry)),
         Arc::new(service_account::ServiceAccount::new(registry.clone())),
         Arc::new(node_restriction::NodeRestriction::new(registry.clone())),
         Arc::new(taint_nodes_by_condition::TaintNodesByCondition),
@@ -167,6 +176,7 @@ pub fn built_in(
         Arc::new(runtime_class::RuntimeClass),
         Arc::new(role_escalation::RoleEscalation::new(access.clone())),
         Arc::new(certificate_requester::CertificateRequester),
+        Arc::new(resource_quota::ResourceQuota::new(registry.clone())),
     ]
 }
 

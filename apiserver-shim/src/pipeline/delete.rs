@@ -2,7 +2,9 @@
 //! decide whether the object is removed or only marked (`crate::storage::deletion`).
 
 use serde_json::Value;
-use shim_core::controllers::Disruption;
+use shim_core::controllers::{Disruption, served};
+use shim_core::disruption_budgets::{self, Decision as Eviction, decide as decide_eviction};
+use shim_model::access;
 use shim_model::status::{self, Status};
 
 use super::commit::{self, CommitError, Expect};
@@ -48,6 +50,37 @@ enum Cause {
     Eviction,
 }
 
+/// The result of an eviction.
+#[derive(Clone, Debug)]
+pub enum EvictionOutcome {
+    /// The Pod was deleted, or is terminating.
+    Evicted(DeletionOutcome),
+    /// Several PodDisruptionBudgets select the Pod; nothing was done.
+    SeveralBudgets,
+}
+
+/// Why a deletion did not take place.
+enum Stop {
+    Refused(Status),
+    /// Several PodDisruptionBudgets select the Pod.
+    SeveralBudgets,
+}
+
+impl Stop {
+    fn into_status(self) -> Status {
+        match self {
+            Stop::Refused(status) => status,
+            Stop::SeveralBudgets => disruption_budgets::several(),
+        }
+    }
+}
+
+impl From<Status> for Stop {
+    fn from(status: Status) -> Self {
+        Stop::Refused(status)
+    }
+}
+
 const EVICTION: Disruption =
     Disruption { reason: "EvictionByEvictionAPI", message: "Eviction API: evicting" };
 
@@ -60,7 +93,8 @@ impl Pipeline {
         options: &DeleteOptions,
     ) -> Result<DeletionOutcome, Status> {
         let audit = self.open_audit(context, &target, "").await;
-        let deleted = self.run_delete(context, target, options, Cause::Request).await;
+        let deleted =
+            self.run_delete(context, target, options, Cause::Request).await.map_err(Stop::into_status);
         close_audit(audit, 200, deleted.as_ref()).await;
         deleted
     }
@@ -84,21 +118,44 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Evicts a Pod. As upstream, plugins see the creation of the Eviction, and not the deletion that follows.
-    /// PodDisruptionBudgets are stored, but not asked yet.
+    /// Evicts a Pod. As upstream, plugins see the creation of the Eviction, and not the deletion that follows. The
+    /// PodDisruptionBudget is charged in the transaction that deletes the Pod.
     pub async fn evict(
         &self,
         context: &RequestContext,
         target: ObjectRef<'_>,
         eviction: Value,
         options: &DeleteOptions,
-    ) -> Result<DeletionOutcome, Status> {
+    ) -> Result<EvictionOutcome, Status> {
         let mut attributes = Attributes::new(Operation::Create, target.resource, target.namespace);
         (attributes.name, attributes.subresource) = (target.name, "eviction");
         attributes.kind = shim_model::resource::KindRef { group: "policy", version: "v1", kind: "Eviction" };
         attributes.object = Some(eviction);
         self.admit_only(context, attributes, &mut Preconditions::default()).await?;
-        self.run_delete(context, target, options, Cause::Eviction).await
+        match self.run_delete(context, target, options, Cause::Eviction).await {
+            Err(Stop::SeveralBudgets) => Ok(EvictionOutcome::SeveralBudgets),
+            Err(Stop::Refused(status)) => Err(status),
+            Ok(deleted) => Ok(EvictionOutcome::Evicted(deleted)),
+        }
+    }
+
+    /// Asks the PodDisruptionBudgets whether a Pod may be evicted, and charges the one that selects it.
+    fn ask_budgets(&self, pod: &Value, preconditions: &mut Preconditions) -> Result<(), Stop> {
+        let resource = self.registry.builtin(&served("policy", "poddisruptionbudgets"));
+        let namespace = access::text(pod, &["metadata", "namespace"]);
+        let found = resource.cache().list(Some(namespace));
+        let budgets: Vec<Value> = found.iter().map(|budget| budget.value()).collect();
+        match decide_eviction(pod, &budgets, now().seconds())? {
+            Eviction::Evict => {}
+            Eviction::Several => return Err(Stop::SeveralBudgets),
+            Eviction::Charge(charged) => {
+                let name = access::text(&charged, &["metadata", "name"]);
+                if let Some(read) = found.iter().find(|budget| budget.name() == name) {
+                    preconditions.update(&resource, read, &charged);
+                }
+            }
+        }
+        Ok(())
     }
 
     #[tracing::instrument(name = "write", skip_all, fields(audit_id = %context.audit_id, verb = context.verb, resource = target.resource.plural, namespace = target.namespace, name = target.name))]
@@ -108,7 +165,7 @@ impl Pipeline {
         target: ObjectRef<'_>,
         options: &DeleteOptions,
         cause: Cause,
-    ) -> Result<DeletionOutcome, Status> {
+    ) -> Result<DeletionOutcome, Stop> {
         let ObjectRef { resource, namespace, name, .. } = target;
         let dry_run = options.dry_run || context.dry_run;
         let mut current = self.registry.get(resource, namespace, name).await?;
@@ -124,8 +181,11 @@ impl Pipeline {
                 return Ok(DeletionOutcome::Terminating(resource.to_served(before).await?));
             }
             let mut preconditions = Preconditions::default();
-            if cause == Cause::Request {
-                self.admit_delete(context, &target, &current, (options, &mut preconditions)).await?;
+            match cause {
+                Cause::Request => {
+                    self.admit_delete(context, &target, &current, (options, &mut preconditions)).await?;
+                }
+                Cause::Eviction => self.ask_budgets(&current.value(), &mut preconditions)?,
             }
             let outcome = match decision {
                 Decision::Nothing => Ok(DeletionOutcome::Terminating(before)),
@@ -154,16 +214,16 @@ impl Pipeline {
                     return Ok(DeletionOutcome::Terminating(resource.to_served(object).await?));
                 }
                 Err(CommitError::Conflict(Some(newer))) => (current, broken) = (newer, None),
-                Err(CommitError::Conflict(None)) => return Err(status::not_found(resource, name)),
+                Err(CommitError::Conflict(None)) => return Err(status::not_found(resource, name).into()),
                 Err(CommitError::Precondition(key)) => {
                     self.catch_up(&key).await?;
                     current = self.registry.get(resource, namespace, name).await?;
                     broken = Some(key);
                 }
-                Err(CommitError::Status(status)) => return Err(status),
+                Err(CommitError::Status(status)) => return Err(status.into()),
             }
         }
-        Err(gave_up(&target, broken.as_ref()))
+        Err(gave_up(&target, broken.as_ref()).into())
     }
 
     async fn admit_delete(

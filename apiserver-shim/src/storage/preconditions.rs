@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use shim_model::object::StoredObject;
 use store::{Condition, Key, Revision, Txn};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::{Object, encoded};
@@ -22,7 +23,12 @@ pub struct Preconditions {
     unchanged: Vec<(Key, u64)>,
     /// Additional objects to write; the condition of each is in `unchanged`.
     objects: Vec<(Key, Arc<StoredObject>)>,
+    /// Held until the attempt to write has ended.
+    turn: Option<Arc<OwnedMutexGuard<()>>>,
 }
+
+/// A lock for writers that change the same object, so that they take turns instead of conflicting.
+pub type Turn = Arc<Mutex<()>>;
 
 impl Preconditions {
     /// Claims a key, such as an IP address, for the object. The key must be free.
@@ -77,12 +83,26 @@ impl Preconditions {
         self.require_revision(key, revision);
     }
 
+    /// Waits for a turn, and holds it until the attempt to write has ended. An attempt holds one turn at most, so that none
+    /// waits for another in a circle.
+    pub async fn hold(&mut self, turn: &Turn) {
+        if self.turn.is_none() {
+            self.turn = Some(Arc::new(turn.clone().lock_owned().await));
+        }
+    }
+
+    /// Ends the turn before the write, which changes nothing that others wait for.
+    pub fn release_turn(&mut self) {
+        self.turn = None;
+    }
+
     /// Adds the conditions and writes of `other`.
     pub fn extend(&mut self, other: Preconditions) {
         other.claims.into_iter().for_each(|key| self.claim(key));
         other.releases.into_iter().for_each(|key| self.release(key));
         other.unchanged.into_iter().for_each(|(key, revision)| self.require_revision(key, revision));
         self.objects.extend(other.objects);
+        self.turn = self.turn.take().or(other.turn);
     }
 
     /// Adds conditions, claims and releases to a transaction. The caller adds the [`Preconditions::objects`].

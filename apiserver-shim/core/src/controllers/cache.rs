@@ -112,6 +112,8 @@ struct ServedKind {
     /// The resource that stores its objects.
     resource: GroupResource,
     namespaced: bool,
+    /// Whether it has the subresource `scale`.
+    scales: bool,
 }
 
 /// The cache.
@@ -164,6 +166,7 @@ impl ControllerCache {
             version: resource.version.clone(),
             resource: stored,
             namespaced: resource.namespaced,
+            scales: resource.subresources.iter().any(|subresource| subresource.name == "scale"),
         });
     }
 
@@ -260,6 +263,11 @@ impl ControllerCache {
         let mut kinds = self.kinds.get(kind)?.iter();
         let found = kinds.find(|kind| kind.group == group && kind.version == version)?;
         Some((&found.resource, found.namespaced))
+    }
+
+    /// Whether a resource has the subresource `scale`.
+    fn scales(&self, resource: &GroupResource) -> bool {
+        self.kinds.values().flatten().any(|kind| kind.scales && kind.resource == *resource)
     }
 
     fn is_indexed_by_labels(&self, resource: &GroupResource) -> bool {

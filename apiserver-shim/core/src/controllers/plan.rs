@@ -15,6 +15,8 @@ pub struct Plan {
     pub events: Vec<EventRecord>,
     /// Reconcile the key again after this many seconds, even if nothing changes.
     pub requeue_after: Option<i64>,
+    /// Reconcile the key again as soon as the cache is complete up to this revision.
+    pub needs_revision: Option<u64>,
     /// Record an Event for each creation, whose name is not known in advance.
     pub creation_events: Option<CreationEvents>,
 }

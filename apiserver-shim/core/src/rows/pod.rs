@@ -1,6 +1,6 @@
 //! A Pod, as controllers and the scheduler see it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use memchr::memmem;
 use serde_json::Value;
@@ -11,6 +11,7 @@ use shim_model::{
 };
 
 use super::{ObjectView, Seconds, decode_part, seconds};
+use crate::quota::PodUsage;
 use crate::scheduler::{Amounts, NAME, PodShape, chargeable, resized_requests};
 
 /// The annotation by which ReplicaSets rank Pods for deletion.
@@ -90,6 +91,8 @@ pub struct Pod {
     pub created: Seconds,
     /// `metadata.deletionTimestamp`.
     pub deletion: Option<Seconds>,
+    /// What quotas count; read when a quota of the namespace is counted first.
+    quota_usage: OnceLock<Box<PodUsage>>,
 }
 
 /// The parts of a Pod that a row is decoded from, beside its header. The rest, such as managed fields, is not decoded.
@@ -115,6 +118,7 @@ impl Pod {
         let pod = Pod {
             created: 0,
             deletion: None,
+            quota_usage: OnceLock::new(),
             revision,
             shape,
             resized: None,
@@ -151,6 +155,7 @@ impl Pod {
     pub fn with_status(mut self, object: Arc<StoredObject>, revision: u64, status: &PodStatus) -> Pod {
         self.deletion = object.header.deletion_timestamp.as_deref().and_then(seconds);
         self.object = object;
+        self.quota_usage = OnceLock::new();
         self.revision = revision;
         self.resized = self.decode_resized();
         self.phase = Phase::parse(status.phase.as_deref().unwrap_or(""));
@@ -225,6 +230,15 @@ impl Pod {
     /// Decodes `status`.
     pub fn status_value(&self) -> Value {
         decode_part(self.object.status()).expect("invariant: StoredObject::parse has checked the bytes")
+    }
+
+    /// What quotas count of it.
+    pub fn quota_usage(&self) -> &PodUsage {
+        self.quota_usage.get_or_init(|| {
+            let pod: Value = serde_json::from_slice(&self.object.bytes)
+                .expect("invariant: StoredObject::parse has checked the bytes");
+            Box::new(PodUsage::of(&pod))
+        })
     }
 
     /// The scheduler that has to bind it.

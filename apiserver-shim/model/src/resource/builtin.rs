@@ -149,6 +149,10 @@ static TABLE: &[Row] = &[
     namespaced(root::<core::ConfigMap>("", "v1", "ConfigMap"), "configmaps").short(&["cm"]),
     namespaced(root::<core::Endpoints>("", "v1", "Endpoints"), "endpoints").short(&["ep"]),
     namespaced(root::<core::Event>("", "v1", "Event"), "events").short(&["ev"]),
+    namespaced(root::<core::LimitRange>("", "v1", "LimitRange"), "limitranges").short(&["limits"]),
+    namespaced(root::<core::ResourceQuota>("", "v1", "ResourceQuota"), "resourcequotas")
+        .short(&["quota"])
+        .with(&[same("status", WRITE)]),
     cluster(root::<core::Namespace>("", "v1", "Namespace"), "namespaces")
         .short(&["ns"])
         .verbs(NO_COLLECTION_DELETE)

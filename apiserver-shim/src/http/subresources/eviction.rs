@@ -1,6 +1,7 @@
-//! `pods/eviction`: a deletion through admission of the Eviction. PodDisruptionBudgets are stored, but not asked yet.
+//! `pods/eviction`: a deletion through admission of the Eviction, if the Pod's PodDisruptionBudget allows it.
 
 use serde_json::Value;
+use shim_core::disruption_budgets;
 use shim_core::kinds::Subresource;
 use shim_model::status::{self, Status};
 
@@ -8,6 +9,7 @@ use crate::http::body::{self, Body, Response};
 use crate::http::objects::ResourceRequest;
 use crate::http::service::Api;
 use crate::http::{negotiation, reply};
+use crate::pipeline::EvictionOutcome;
 use crate::request::query::dry_run;
 use crate::storage::deletion::DeleteOptions;
 
@@ -35,6 +37,11 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
         dry_run: context.dry_run || dry_run(asked_dry.into_iter(), "DeleteOptions")?,
         ..DeleteOptions::default()
     };
-    api.pipeline.evict(&context, asked.object(Subresource::Main), eviction, &options).await?;
-    Ok(reply::value(201, accepted.media, &status::created().to_value()))
+    let evicted = api.pipeline.evict(&context, asked.object(Subresource::Main), eviction, &options).await?;
+    // As upstream, one kind of failure is the result of a successful request.
+    let result = match evicted {
+        EvictionOutcome::Evicted(_) => status::created(),
+        EvictionOutcome::SeveralBudgets => disruption_budgets::several(),
+    };
+    Ok(reply::value(201, accepted.media, &result.to_value()))
 }

@@ -117,6 +117,7 @@ async fn built_in_plugins_are_in_upstreams_order() {
         names,
         [
             "NamespaceLifecycle",
+            "LimitRanger",
             "ServiceAccount",
             "NodeRestriction",
             "TaintNodesByCondition",
@@ -127,6 +128,7 @@ async fn built_in_plugins_are_in_upstreams_order() {
             "RuntimeClass",
             "RoleEscalation",
             "CertificateRequester",
+            "ResourceQuota",
         ]
     );
 }

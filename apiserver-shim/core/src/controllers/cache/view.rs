@@ -32,13 +32,26 @@ pub struct View<'a> {
     pub now: Seconds,
     /// Why the last plan for the key was refused, if it was.
     pub refusal: Option<&'a Refusal>,
+    /// The revision up to which the cache is complete. Objects may be newer.
+    pub complete_to: u64,
     visited: Cell<usize>,
 }
 
 impl<'a> View<'a> {
     /// The present state.
     pub fn new(cache: &'a ControllerCache, now: Seconds, refusal: Option<&'a Refusal>) -> View<'a> {
-        View { cache, now, refusal, visited: Cell::new(0) }
+        View { cache, now, refusal, complete_to: u64::MAX, visited: Cell::new(0) }
+    }
+
+    /// The same view of a cache that is complete up to a revision.
+    #[must_use]
+    pub fn complete_to(self, revision: u64) -> View<'a> {
+        View { complete_to: revision, ..self }
+    }
+
+    /// Whether objects of a resource are cached.
+    pub fn serves(&self, resource: &GroupResource) -> bool {
+        self.cache.objects.contains_key(resource)
     }
 
     /// When the controllers of this process started: what happened before, nobody has observed.
@@ -54,6 +67,11 @@ impl<'a> View<'a> {
     fn visit<T>(&self, found: T) -> T {
         self.visited.set(self.visited.get() + 1);
         found
+    }
+
+    /// Whether a resource has the subresource `scale`.
+    pub fn scales(&self, resource: &GroupResource) -> bool {
+        self.cache.scales(resource)
     }
 
     /// An object of any resource.

@@ -333,3 +333,75 @@ fn autoscalers_convert_between_versions() {
     back["spec"]["metrics"].as_array_mut().unwrap().reverse();
     assert_eq!(back, autoscaler);
 }
+
+#[test]
+fn quotas_are_validated() {
+    let quota = |spec: Value| ("resourcequotas", object(spec));
+    let selector = |hard: Value, terms: Value| {
+        quota(json!({"hard": hard, "scopeSelector": {"matchExpressions": terms}}))
+    };
+    let term = |scope: &str, operator: &str, values: Value| json!([{"scopeName": scope, "operator": operator, "values": values}]);
+    refusals(
+        &[
+            quota(
+                json!({"hard": {"pods": "5", "requests.cpu": "1", "count/deployments.apps": "1", "gold.storageclass.storage.k8s.io/requests.storage": "1Gi", "requests.example.com/gpu": "1"}}),
+            ),
+            quota(
+                json!({"hard": {"things": "5", "pods": "1500m", "secrets": "-1", "storage": "1", "a b": "1"}}),
+            ),
+            quota(json!({"hard": {"memory": "1"}, "scopes": ["BestEffort"]})),
+            quota(json!({"hard": {"pods": "1"}, "scopes": ["Terminating", "NotTerminating", "Other"]})),
+            selector(json!({"secrets": "1"}), term("PriorityClass", "In", json!([]))),
+            selector(json!({"pods": "1"}), term("Terminating", "In", json!(["a"]))),
+            selector(json!({"pods": "1"}), term("PriorityClass", "Exists", json!(["a"]))),
+            selector(json!({"pods": "1"}), term("Other", "Wants", json!([]))),
+        ],
+        expect![[r#"
+            resourcequotas: accepted
+            ResourceQuota "x" is invalid: [spec.hard[a b]: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]'), spec.hard[a b]: Invalid value: "a b": must be a standard resource for quota, spec.hard[pods]: Invalid value: "1500m": must be an integer, spec.hard[secrets]: Invalid value: "-1": must be greater than or equal to 0, spec.hard[storage]: Invalid value: "storage": must be a standard resource for quota, spec.hard[things]: Invalid value: "things": must be a standard resource type or fully qualified, spec.hard[things]: Invalid value: "things": must be a standard resource for quota]
+            ResourceQuota "x" is invalid: spec.scopes: Invalid value: ["BestEffort"]: unsupported scope applied to resource
+            ResourceQuota "x" is invalid: [spec.scopes: Invalid value: ["Terminating","NotTerminating","Other"]: unsupported scope, spec.scopes: Invalid value: ["Terminating","NotTerminating","Other"]: conflicting scopes]
+            ResourceQuota "x" is invalid: [spec.scopeSelector.matchExpressions: Invalid value: {"MatchExpressions":[{"ScopeName":"PriorityClass","Operator":"In","Values":null}]}: unsupported scope applied to resource, spec.scopeSelector.matchExpressions.values: Required value: must be at least one value when `operator` is 'In' or 'NotIn' for scope selector]
+            ResourceQuota "x" is invalid: spec.scopeSelector.matchExpressions.operator: Invalid value: "In": must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity
+            ResourceQuota "x" is invalid: spec.scopeSelector.matchExpressions.values: Invalid value: ["a"]: must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector
+            ResourceQuota "x" is invalid: [spec.scopeSelector.matchExpressions.scopeName: Invalid value: "Other": unsupported scope, spec.scopeSelector.matchExpressions.operator: Invalid value: "Wants": not a valid selector operator]"#]],
+    );
+}
+
+#[test]
+fn limit_ranges_are_defaulted_and_validated() {
+    let range = |items: Value| ("limitranges", object(json!({"limits": items})));
+    let created = create(
+        "limitranges",
+        object(json!({"limits": [{"type": "Container", "max": {"cpu": "2"}, "min": {"memory": "1Mi"}}]})),
+    )
+    .unwrap();
+    expect![[r#"{"limits":[{"default":{"cpu":"2"},"defaultRequest":{"cpu":"2","memory":"1Mi"},"max":{"cpu":"2"},"min":{"memory":"1Mi"},"type":"Container"}]}"#]].assert_eq(&created["spec"].to_string());
+    refusals(
+        &[
+            range(
+                json!([{"type": "Pod", "max": {"cpu": "1"}}, {"type": "Pod"}, {"type": "Node"}, {"type": "example.com/x", "max": {"storage": "1"}}]),
+            ),
+            range(
+                json!([{"type": "Pod", "default": {"cpu": "1"}, "max": {"storage": "1", "things": "1", "requests.a.b/c": "1"}}]),
+            ),
+            range(json!([{"type": "PersistentVolumeClaim", "default": {"storage": "1"}}])),
+            range(
+                json!([{"type": "Container", "min": {"cpu": "4"}, "max": {"cpu": "2"}, "default": {"cpu": "3"}, "defaultRequest": {"cpu": "3500m"}, "maxLimitRequestRatio": {"cpu": "500m"}}]),
+            ),
+            range(
+                json!([{"type": "Container", "min": {"cpu": "1"}, "max": {"cpu": "2"}, "maxLimitRequestRatio": {"cpu": "3"}}]),
+            ),
+            range(
+                json!([{"type": "Container", "default": {"example.com/x": "1"}, "defaultRequest": {"example.com/x": "2"}}]),
+            ),
+        ],
+        expect![[r#"
+            LimitRange "x" is invalid: [spec.limits[1].type: Duplicate value: "Pod", spec.limits[2].type: Invalid value: "Node": must be a standard limit type or fully qualified]
+            LimitRange "x" is invalid: [spec.limits[0].max[requests.a.b/c]: Invalid value: "requests.a.b/c": doesn't follow extended resource name standard, spec.limits[0].max[storage]: Invalid value: "storage": must be a standard resource for containers, spec.limits[0].max[things]: Invalid value: "things": must be a standard resource type or fully qualified, spec.limits[0].max[things]: Invalid value: "things": must be a standard resource for containers, spec.limits[0].default: Forbidden: may not be specified when `type` is 'Pod']
+            LimitRange "x" is invalid: spec.limits[0].limits: Required value: either minimum or maximum storage value is required, but neither was provided
+            LimitRange "x" is invalid: [spec.limits[0].min[cpu]: Invalid value: "4": min value 4 is greater than max value 2, spec.limits[0].defaultRequest[cpu]: Invalid value: "3500m": min value 4 is greater than default request value 3500m, spec.limits[0].defaultRequest[cpu]: Invalid value: "3500m": default request value 3500m is greater than max value 2, spec.limits[0].defaultRequest[cpu]: Invalid value: "3500m": default request value 3500m is greater than default limit value 3, spec.limits[0].default[cpu]: Invalid value: "4": min value 4 is greater than default value 3, spec.limits[0].default[cpu]: Invalid value: "2": default value 3 is greater than max value 2, spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: "500m": ratio 500m is less than 1]
+            LimitRange "x" is invalid: spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: "3": ratio 3 is greater than max/min = 2.000000
+            LimitRange "x" is invalid: [spec.limits[0].defaultRequest[example.com/x]: Invalid value: "2": default request value 2 is greater than default limit value 1, spec.limits[0].defaultRequest[example.com/x]: Invalid value: "2": default value 1 must equal to defaultRequest value 2 in example.com/x]"#]],
+    );
+}
