@@ -29,6 +29,8 @@ mod metrics;
 mod network;
 #[path = "api/pod_security.rs"]
 mod pod_security;
+#[path = "api/policies.rs"]
+mod policies;
 #[path = "api/protobuf.rs"]
 mod protobuf;
 #[path = "api/protocol.rs"]

@@ -1,5 +1,198 @@
-//! The Common Expression Language as Kubernetes has it.
+//! The Common Expression Language as Kubernetes has it: its function libraries, optional values, a bound on the cost of an
+//! evaluation, and values in JSON that are read without copying.
+//!
+//! A [`Program`] is an expression that was parsed by the `cel` crate, whose syntax tree is checked ([`Type`]) and evaluated
+//! here, because that crate bounds neither cost nor knows types. `parse` resolves names, `overloads` has the functions
+//! with their types, `check` infers types, `eval` evaluates, `functions` has the libraries. What `self` or `object` are, is
+//! the caller's ([`Environment`]).
 
+mod check;
+mod declare;
+mod depth;
+mod eval;
+mod functions;
+mod node;
 mod numbers;
+mod overloads;
+mod parse;
+mod types;
+mod value;
 
+pub use declare::declare;
+pub use eval::{Activation, EvalError};
 pub(crate) use numbers::{go_duration, go_float};
+pub use types::{Field, Object, Type, escape, is_escapable};
+pub use value::{List, Map, Val, equal};
+
+use node::Node;
+
+/// Units of cost of one evaluation, upstream's `PerCallLimit`: about a tenth of a second.
+pub const CALL_COST_MAX: u64 = 1_000_000;
+/// Units of cost of all evaluations for one object, upstream's `RuntimeCELCostBudget`.
+pub const TOTAL_COST_MAX: u64 = 10_000_000;
+/// Units of cost of the match conditions of one webhook or binding.
+pub const MATCH_CONDITIONS_COST_MAX: u64 = 2_500_000;
+/// Bytes of a message that an expression makes.
+pub const MESSAGE_MAX: usize = 5 * 1024;
+
+/// Bytes of the compiler's stack: more than twice what the deepest expression needs in a debug build. Only what is used takes
+/// memory.
+const COMPILER_STACK: usize = 32 << 20;
+
+/// Why an expression is refused: one or more lines with positions, as upstream prints them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CompileError {
+    message: String,
+    /// Whether the expression compiles but has the wrong type.
+    is_type: bool,
+}
+
+impl CompileError {
+    /// The error of an expression whose values have none of the wanted types.
+    pub(crate) fn wrong_type(wanted: &[&str], found: &str) -> CompileError {
+        let wanted = match wanted {
+            [wanted] => (*wanted).to_owned(),
+            several => format!("one of [{}]", several.join(" ")),
+        };
+        CompileError { message: format!("must evaluate to {wanted} but got {found}"), is_type: true }
+    }
+
+    /// The error as upstream reports that of a field.
+    pub(crate) fn detail(&self) -> String {
+        if self.is_type { self.message.clone() } else { format!("compilation failed: {}", self.message) }
+    }
+
+    fn plain(message: impl Into<String>) -> CompileError {
+        CompileError { message: message.into(), is_type: false }
+    }
+}
+
+/// The names that expressions may use.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    variables: Vec<(String, Type)>,
+    composed: Vec<(String, Type)>,
+    /// The types whose objects expressions may make; `None`: no objects.
+    objects: Option<ObjectTypes>,
+}
+
+/// Which objects expressions may make.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ObjectTypes {
+    /// `Object`, `Object.spec` … and `JSONPatch`, of mutating policies.
+    Patches,
+}
+
+impl Environment {
+    /// Declares a variable.
+    #[must_use]
+    pub fn variable(mut self, name: &str, ty: Type) -> Environment {
+        self.variables.push((name.to_owned(), ty));
+        self
+    }
+
+    /// Declares `variables.name`.
+    #[must_use]
+    pub fn composed(mut self, name: &str, ty: Type) -> Environment {
+        self.composed.push((name.to_owned(), ty));
+        self
+    }
+
+    /// Allows expressions to make objects.
+    #[must_use]
+    pub fn with_objects(self, objects: ObjectTypes) -> Environment {
+        Environment { objects: Some(objects), ..self }
+    }
+
+    /// The type of a variable by its index.
+    pub(crate) fn type_of(&self, index: usize) -> Type {
+        self.variable_type(index)
+    }
+
+    /// Parses and checks an expression.
+    ///
+    /// # Errors
+    /// Syntax, names that are not declared, and types that do not fit.
+    pub fn compile(&self, source: &str) -> Result<Program, CompileError> {
+        // The parser recurses some hundred KiB deep for brackets that `depth` allows, and more in a debug build. A thread of
+        // its own has the stack for it, whatever the caller's is.
+        let compile = || {
+            let node = parse::parse(source, self)?;
+            let ty = check::check(source, &node, self)?;
+            Ok(Program { node, ty })
+        };
+        let failed = || Err(CompileError::plain("the expression could not be compiled"));
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(COMPILER_STACK).spawn_scoped(scope, compile);
+            thread.map_or_else(|_| failed(), |thread| thread.join().unwrap_or_else(|_| failed()))
+        })
+    }
+}
+
+/// The names that the parser and checker resolve.
+trait Names {
+    fn variable(&self, name: &str) -> Option<usize>;
+    fn variable_type(&self, index: usize) -> Type;
+    fn composed(&self, name: &str) -> Option<usize>;
+    fn composed_type(&self, index: usize) -> Type;
+    fn has_object(&self, name: &str) -> bool;
+    fn object_type(&self, name: &str) -> Type;
+}
+
+impl Names for Environment {
+    fn variable(&self, name: &str) -> Option<usize> {
+        self.variables.iter().position(|(known, _)| known == name)
+    }
+
+    fn variable_type(&self, index: usize) -> Type {
+        self.variables.get(index).map_or(Type::Dyn, |(_, ty)| ty.clone())
+    }
+
+    fn composed(&self, name: &str) -> Option<usize> {
+        self.composed.iter().position(|(known, _)| known == name)
+    }
+
+    fn composed_type(&self, index: usize) -> Type {
+        self.composed.get(index).map_or(Type::Dyn, |(_, ty)| ty.clone())
+    }
+
+    fn has_object(&self, name: &str) -> bool {
+        let is_object = name == "Object" || name.starts_with("Object.") || name == "JSONPatch";
+        self.objects.is_some() && is_object
+    }
+
+    fn object_type(&self, name: &str) -> Type {
+        Type::Opaque(if name == "JSONPatch" { "JSONPatch" } else { "Object" })
+    }
+}
+
+/// A checked expression.
+#[derive(Debug)]
+pub struct Program {
+    node: Node,
+    ty: Type,
+}
+
+impl Program {
+    /// The type of its values.
+    pub fn result_type(&self) -> &Type {
+        &self.ty
+    }
+
+    /// Whether it uses a variable, by the variable's index in the environment.
+    pub fn uses(&self, variable: usize) -> bool {
+        eval::uses(&self.node, variable)
+    }
+
+    /// Evaluates it. The cost is counted in the activation.
+    ///
+    /// # Errors
+    /// What fails in the expression, and a cost beyond the activation's bound.
+    pub fn evaluate<'v>(&self, activation: &Activation<'v>) -> Result<Val<'v>, EvalError> {
+        eval::evaluate(&self.node, activation)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 //! (that of Services), `pod_security` (the Pod Security Standards), `quota` and `limit_ranges` (what a namespace may use),
 //! `audit` (invariants). `rows` has the values that they share.
 
+pub mod admission_policy;
 pub mod audit;
 pub mod authorization;
 pub mod cel;

@@ -18,12 +18,15 @@ mod path;
 mod props;
 mod prune;
 mod published;
+mod rules;
 mod selectable;
 mod structure;
 mod values;
 
 use serde_json::{Value, json};
 use shim_model::field::{Fault, FieldError};
+
+pub(crate) use formats::is_valid as is_format;
 
 pub use definition::{SchemaRules, SchemaSite, is_hoisted};
 pub use selectable::selectable_field_errors;
@@ -32,12 +35,14 @@ pub use structure::{NotStructural, structural_violations};
 use correlation::Correlated;
 use path::Path;
 use props::Props;
+use rules::RuleNode;
 
 /// The structural schema of one version of a custom resource, with its patterns compiled.
 #[derive(Debug)]
 pub struct Structural {
     root: Props,
     source: Value,
+    rules: Option<RuleNode>,
 }
 
 impl Structural {
@@ -48,13 +53,15 @@ impl Structural {
     pub fn new(open_api_v3_schema: &Value) -> Result<Structural, NotStructural> {
         let root = Props::parse(open_api_v3_schema);
         structure::check(&root)?;
-        Ok(Structural { root: root.into_resource(), source: open_api_v3_schema.clone() })
+        let root = root.into_resource();
+        let rules = RuleNode::compile(&root, open_api_v3_schema, true);
+        Ok(Structural { root, source: open_api_v3_schema.clone(), rules })
     }
 
     /// The schema of a resource that has none: every field is kept.
     pub fn open() -> Structural {
         let source = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-        Structural { root: Props::parse(&source).into_resource(), source }
+        Structural { root: Props::parse(&source).into_resource(), source, rules: None }
     }
 
     /// Checks `apiVersion`, `kind` and `metadata` of the object and of embedded resources, and removes unknown fields of
@@ -88,9 +95,7 @@ impl Structural {
         values::validate(&self.root, object, &Path::ROOT, None, &mut errors);
         embedded::validate(&self.root, object, &mut errors);
         lists::validate(&self.root, object, &mut errors);
-        if !blocks_rules(&mut errors) {
-            // Rules in CEL follow here.
-        }
+        self.evaluate_rules(object, None, &mut errors);
         errors
     }
 
@@ -137,10 +142,16 @@ impl Structural {
         if stored.is_empty() {
             lists::validate(&self.root, new, &mut errors);
         }
-        if !blocks_rules(&mut errors) {
-            // Rules in CEL follow here.
-        }
+        self.evaluate_rules(new, Some(old), &mut errors);
         errors
+    }
+
+    fn evaluate_rules(&self, new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+        if let Some(rules) = &self.rules
+            && !blocks_rules(errors)
+        {
+            rules::validate(rules, &self.root, rules::Site::root(&self.root, new, old), errors);
+        }
     }
 
     /// The schema as `shim_model::schema::Schema::structural` takes it.

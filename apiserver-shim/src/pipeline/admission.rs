@@ -27,6 +27,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
+mod policies;
 mod priority;
 mod resource_quota;
 mod role_escalation;
@@ -174,6 +175,8 @@ pub fn built_in(
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
         Arc::new(storage_object_in_use_protection::StorageObjectInUseProtection),
         Arc::new(runtime_class::RuntimeClass),
+        Arc::new(policies::MutatingAdmissionPolicy::new(registry.clone())),
+        Arc::new(policies::ValidatingAdmissionPolicy::new(registry.clone())),
         Arc::new(role_escalation::RoleEscalation::new(access.clone())),
         Arc::new(certificate_requester::CertificateRequester),
         Arc::new(resource_quota::ResourceQuota::new(registry.clone())),

@@ -61,6 +61,10 @@ const PURE: &[&str] = &["quantity", "kernel-model", "kernel-core", "executor-cor
 const IMPURE: &[&str] =
     &["tokio", "hyper", "mio", "rand", "reqwest", "tonic", "rustls", "fjall", "kube-client", "async-std"];
 
+/// Dependencies that are not followed. The runtime of the CEL parser names its tables by constant UUIDs; the random generator
+/// of `uuid` comes from features that other crates need.
+const CONSTANT_ONLY: &[(&str, &str)] = &[("antlr4rust", "uuid")];
+
 /// Crates that only some crates may depend on, for compile time or separation.
 const QUARANTINED: &[(&str, &[&str])] =
     &[("tonic", &["cri", "store"]), ("fjall", &["store"]), ("rcgen", &["shim-pki"])];
@@ -105,7 +109,11 @@ fn purity(metadata: &cargo_metadata::Metadata) -> Vec<Finding> {
         .map(|node| {
             let normal =
                 |d: &&cargo_metadata::NodeDep| d.dep_kinds.iter().any(|k| k.kind == DependencyKind::Normal);
-            (&node.id, node.deps.iter().filter(normal).map(|d| &d.pkg).collect())
+            let from = names.get(&node.id).copied().unwrap_or("");
+            let followed = |d: &&cargo_metadata::NodeDep| {
+                !CONSTANT_ONLY.iter().any(|(a, b)| *a == from && names.get(&d.pkg) == Some(b))
+            };
+            (&node.id, node.deps.iter().filter(normal).filter(followed).map(|d| &d.pkg).collect())
         })
         .collect();
     let mut findings = Vec::new();

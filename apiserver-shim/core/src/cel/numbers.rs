@@ -1,6 +1,5 @@
 //! Numbers and durations as Go prints and parses them.
 
-#[cfg(test)]
 use std::fmt::Write as _;
 
 /// A floating point number as Go's `%v` prints it: the shortest text that parses to it, with an exponent if it is below -4 or
@@ -66,7 +65,6 @@ pub(crate) fn go_duration(text: &str) -> Option<i64> {
     i64::try_from(if negative { -total } else { total }).ok()
 }
 
-#[cfg(test)]
 /// Prints a duration as Go does: `1h30m0s`, `1.5s`, `300ms`.
 pub(crate) fn print_duration(nanoseconds: i64) -> String {
     let magnitude = nanoseconds.unsigned_abs();

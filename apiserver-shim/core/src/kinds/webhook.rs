@@ -1,7 +1,6 @@
 //! Webhook configurations and admission policies of `admissionregistration.k8s.io`.
 //!
-//! Webhooks and policies are not called yet. What would be enforced by upstream and is not here is refused, so that nobody
-//! relies on it: configurations with webhooks, and bindings of policies. Policies are inert without a binding.
+//! Webhooks are not called yet. Configurations with webhooks are refused, so that nobody relies on them.
 
 pub(super) mod validation;
 
@@ -149,10 +148,6 @@ impl Strategy for AdmissionPolicyBinding {
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         validation::binding(object, self.mutating)
-    }
-
-    fn not_enforced(&self, _object: &Value) -> Option<&'static str> {
-        Some("admission policies are not supported yet: the API server would not enforce them")
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -7,6 +7,7 @@ use shim_model::field::FieldError;
 use super::keywords::{self, Keywords};
 use super::path::Path;
 use super::props::Props;
+use super::rules::RuleNode;
 use super::{defaults, structure};
 
 /// The rules of a CRD's schemas, as far as they depend on the definition and its stored state.
@@ -117,6 +118,12 @@ impl SchemaRules {
         errors.extend(self.options.validate(&props, &path));
         if errors.is_empty() {
             errors.extend(keyword);
+        }
+        if errors.is_empty()
+            && self.structural
+            && let Some(rules) = RuleNode::compile(&props, schema, true)
+        {
+            rules.errors(&props, &path, None, &mut errors);
         }
         errors
     }

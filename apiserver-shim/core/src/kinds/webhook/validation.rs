@@ -1,7 +1,8 @@
-//! Validation of webhook configurations, admission policies and their bindings. Expressions in CEL are not compiled yet.
+//! Validation of webhook configurations, admission policies and their bindings.
 
 use super::super::rules::{Check, Rule, Site, apply};
 use super::super::workload;
+use crate::admission_policy::Policy;
 use serde_json::Value;
 use shim_model::field::FieldError;
 use shim_model::names;
@@ -452,6 +453,7 @@ pub(super) fn policy(object: &Value, mutating: bool) -> Vec<FieldError> {
     let spec = root.at("spec");
     apply(POLICY, &spec, &mut errors);
     apply(if mutating { MUTATING_POLICY } else { VALIDATING_POLICY }, &spec, &mut errors);
+    errors.extend(Policy::compile(object).errors());
     errors
 }
 

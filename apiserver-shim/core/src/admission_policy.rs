@@ -1,0 +1,366 @@
+//! ValidatingAdmissionPolicies and MutatingAdmissionPolicies: their compiled expressions, which requests they match, and
+//! what they decide. Objects, bindings and parameters are found by the caller.
+
+pub mod matching;
+mod mutate;
+mod validate;
+
+use serde_json::{Value, json};
+use shim_model::access;
+use shim_model::field::FieldError;
+
+use crate::cel::{
+    Activation, CompileError, Environment, EvalError, MATCH_CONDITIONS_COST_MAX, ObjectTypes, Program,
+    TOTAL_COST_MAX, Type, Val,
+};
+use matching::MatchResources;
+pub use mutate::{Mutated, Mutation};
+pub use validate::{Decision, Validated};
+
+/// What a policy's expressions see.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyInput<'v> {
+    /// The object; null for deletions.
+    pub object: &'v Value,
+    /// The stored object; null for creations.
+    pub old_object: &'v Value,
+    /// The request, see [`request`].
+    pub request: &'v Value,
+    /// The namespace's object; null for cluster-scoped objects.
+    pub namespace: &'v Value,
+    /// The parameters; null if there are none.
+    pub params: &'v Value,
+}
+
+/// An expression with its source.
+#[derive(Debug)]
+struct Expression {
+    source: String,
+    program: Result<Program, CompileError>,
+}
+
+/// A compiled policy.
+#[derive(Debug)]
+pub struct Policy {
+    /// The name.
+    pub name: String,
+    /// What it matches.
+    pub constraints: MatchResources,
+    /// `paramKind`: API version and kind.
+    pub param_kind: Option<(String, String)>,
+    /// Whether its errors admit requests.
+    pub ignores_failures: bool,
+    /// Whether it is evaluated again after changes by later plugins.
+    pub reinvoked: bool,
+    conditions: Vec<(String, Expression)>,
+    variables: Vec<Expression>,
+    validations: Vec<validate::Validation>,
+    annotations: Vec<(String, Expression)>,
+    mutations: Vec<mutate::MutationExpression>,
+}
+
+/// Whether a request matches a policy's conditions.
+enum Condition {
+    Met,
+    NotMet,
+    Failed(String),
+}
+
+/// The environment of a policy's expressions: variables by index are object, oldObject, request, namespaceObject, params.
+fn environment(has_params: bool) -> Environment {
+    let gvk = |resource: &str| {
+        Type::object(
+            "kubernetes.Group",
+            &[("group", Type::String), ("version", Type::String), (resource, Type::String)],
+        )
+    };
+    let extra = Type::map(Type::String, Type::list(Type::String));
+    let user = Type::object(
+        "kubernetes.UserInfo",
+        &[
+            ("username", Type::String),
+            ("uid", Type::String),
+            ("groups", Type::list(Type::String)),
+            ("extra", extra),
+        ],
+    );
+    let request = Type::object(
+        "kubernetes.AdmissionRequest",
+        &[
+            ("kind", gvk("kind")),
+            ("resource", gvk("resource")),
+            ("subResource", Type::String),
+            ("requestKind", gvk("kind")),
+            ("requestResource", gvk("resource")),
+            ("requestSubResource", Type::String),
+            ("name", Type::String),
+            ("namespace", Type::String),
+            ("operation", Type::String),
+            ("userInfo", user),
+            ("dryRun", Type::Bool),
+            ("options", Type::Dyn),
+        ],
+    );
+    let declared = Environment::default()
+        .variable("object", Type::Dyn)
+        .variable("oldObject", Type::Dyn)
+        .variable("request", request)
+        .variable("namespaceObject", namespace_type());
+    if has_params { declared.variable("params", Type::Dyn) } else { declared }
+}
+
+fn namespace_type() -> Type {
+    let labels = || Type::map(Type::String, Type::String);
+    let metadata = Type::object(
+        "kubernetes.NamespaceMetadata",
+        &[
+            ("name", Type::String),
+            ("generateName", Type::String),
+            ("namespace", Type::String),
+            ("labels", labels()),
+            ("annotations", labels()),
+            ("UID", Type::String),
+            ("creationTimestamp", Type::Timestamp),
+            ("deletionGracePeriodSeconds", Type::Int),
+            ("deletionTimestamp", Type::Timestamp),
+            ("generation", Type::Int),
+            ("resourceVersion", Type::String),
+            ("finalizers", Type::list(Type::String)),
+        ],
+    );
+    let condition = Type::object(
+        "kubernetes.NamespaceCondition",
+        &[
+            ("status", Type::String),
+            ("type", Type::String),
+            ("lastTransitionTime", Type::Timestamp),
+            ("message", Type::String),
+            ("reason", Type::String),
+        ],
+    );
+    let status = Type::object(
+        "kubernetes.NamespaceStatus",
+        &[("conditions", Type::list(condition)), ("phase", Type::String)],
+    );
+    let spec = Type::object("kubernetes.NamespaceSpec", &[("finalizers", Type::list(Type::String))]);
+    Type::object("kubernetes.Namespace", &[("metadata", metadata), ("spec", spec), ("status", status)])
+}
+
+impl Expression {
+    fn compile(source: &str, environment: &Environment, wanted: &[&str]) -> Expression {
+        let program = environment.compile(source).and_then(|program| {
+            let found = program.result_type().to_string();
+            // A value whose type is not known is checked when it is evaluated; upstream wants the type to be known.
+            if wanted.is_empty() || wanted.contains(&found.as_str()) || program.result_type().is_dyn() {
+                return Ok(program);
+            }
+            Err(CompileError::wrong_type(wanted, &found))
+        });
+        Expression { source: source.to_owned(), program }
+    }
+
+    /// The error of the expression as a field's.
+    fn error(&self, field: String) -> Option<FieldError> {
+        let error = self.program.as_ref().err()?;
+        Some(FieldError::invalid(field, self.source.as_str(), error.detail()))
+    }
+
+    fn evaluate<'v>(&self, activation: &Activation<'v>) -> Result<Val<'v>, EvalError> {
+        match &self.program {
+            Ok(program) => program.evaluate(activation),
+            Err(error) => Err(EvalError::Failed(error.detail())),
+        }
+    }
+}
+
+/// What is left of the cost that the evaluations for one object may have.
+struct Budget(u64);
+
+impl Budget {
+    /// Evaluates an expression; an error that ends all further evaluations is the outer one.
+    fn evaluate<'v>(
+        &mut self,
+        expression: &Expression,
+        activation: &Activation<'v>,
+    ) -> Result<Result<Val<'v>, String>, String> {
+        let found = expression.evaluate(activation);
+        match self.0.checked_sub(activation.take_cost()) {
+            Some(left) => self.0 = left,
+            None => {
+                self.0 = 0;
+                return Err("validation failed due to running out of cost budget, no further validation rules will be run".to_owned());
+            }
+        }
+        Ok(found.map_err(|error| format!("expression '{}' resulted in error: {error}", expression.source)))
+    }
+}
+
+impl Policy {
+    /// Compiles the spec of a policy. Expressions that do not compile fail when they are evaluated.
+    pub fn compile(object: &Value) -> Policy {
+        let spec = &object["spec"];
+        let param_kind = access::get(spec, &["paramKind"]).filter(|kind| !kind.is_null());
+        let text = |value: &Value, member: &str| access::text(value, &[member]).to_owned();
+        let base = environment(param_kind.is_some());
+        let condition = |condition: &Value| {
+            let source = text(condition, "expression");
+            (text(condition, "name"), Expression::compile(source.trim(), &base, &["bool"]))
+        };
+        let conditions = access::list(spec, &["matchConditions"]).iter().map(condition).collect();
+        let mut composed = base.clone();
+        if spec.get("mutations").is_some() {
+            composed = composed.with_objects(ObjectTypes::Patches);
+        }
+        let mut variables = Vec::new();
+        for variable in access::list(spec, &["variables"]) {
+            let expression = Expression::compile(&text(variable, "expression"), &composed, &[]);
+            let ty = expression.program.as_ref().map_or(Type::Dyn, |program| program.result_type().clone());
+            composed = composed.composed(&text(variable, "name"), ty);
+            variables.push(expression);
+        }
+        let annotation = |annotation: &Value| {
+            let source = text(annotation, "valueExpression");
+            (text(annotation, "key"), Expression::compile(source.trim(), &composed, &["string", "null"]))
+        };
+        Policy {
+            name: access::text(object, &["metadata", "name"]).to_owned(),
+            constraints: MatchResources::parse(&spec["matchConstraints"]),
+            param_kind: param_kind.map(|kind| (text(kind, "apiVersion"), text(kind, "kind"))),
+            ignores_failures: spec["failurePolicy"] == "Ignore",
+            reinvoked: spec["reinvocationPolicy"] == "IfNeeded",
+            conditions,
+            variables,
+            validations: validate::compile(spec, &composed),
+            annotations: access::list(spec, &["auditAnnotations"]).iter().map(annotation).collect(),
+            mutations: mutate::compile(spec, &composed),
+        }
+    }
+
+    /// The errors of its expressions.
+    pub fn errors(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut add = |expression: &Expression, field: String| errors.extend(expression.error(field));
+        for (at, (_, condition)) in self.conditions.iter().enumerate() {
+            add(condition, format!("spec.matchConditions[{at}].expression"));
+        }
+        for (at, variable) in self.variables.iter().enumerate() {
+            add(variable, format!("spec.variables[{at}].expression"));
+        }
+        for (at, validation) in self.validations.iter().enumerate() {
+            add(&validation.expression, format!("spec.validations[{at}].expression"));
+            if let Some(message) = &validation.message_expression {
+                add(message, format!("spec.validations[{at}].messageExpression"));
+            }
+        }
+        for (at, (_, annotation)) in self.annotations.iter().enumerate() {
+            add(annotation, format!("spec.auditAnnotations[{at}].valueExpression"));
+        }
+        for (at, mutation) in self.mutations.iter().enumerate() {
+            add(&mutation.expression, format!("spec.mutations[{at}].{}.expression", mutation.member()));
+        }
+        errors.retain(|error| error.shown != "\"\"");
+        errors
+    }
+
+    /// Whether an expression uses the namespace's object, which has to be found for it.
+    pub fn uses_namespace(&self) -> bool {
+        const NAMESPACE: usize = 3;
+        let validations =
+            self.validations.iter().flat_map(|v| [Some(&v.expression), v.message_expression.as_ref()]);
+        let named = self.conditions.iter().chain(&self.annotations).map(|(_, expression)| expression);
+        let mutations = self.mutations.iter().map(|mutation| &mutation.expression);
+        let mut all = named.chain(&self.variables).chain(mutations).chain(validations.flatten());
+        all.any(|expression| expression.program.as_ref().is_ok_and(|program| program.uses(NAMESPACE)))
+    }
+
+    fn activation<'v>(&'v self, input: &PolicyInput<'v>) -> Activation<'v> {
+        static TYPES: std::sync::LazyLock<(Type, Type)> = std::sync::LazyLock::new(|| {
+            let environment = environment(false);
+            (environment.type_of(2), environment.type_of(3))
+        });
+        let json = |value, ty| Val::of_json(value, ty);
+        let mut values = vec![
+            json(input.object, &Type::Dyn),
+            json(input.old_object, &Type::Dyn),
+            json(input.request, &TYPES.0),
+            json(input.namespace, &TYPES.1),
+        ];
+        if self.param_kind.is_some() {
+            values.push(json(input.params, &Type::Dyn));
+        }
+        let programs = self.variables.iter().filter_map(|variable| variable.program.as_ref().ok());
+        match self.variables.iter().all(|variable| variable.program.is_ok()) {
+            true => Activation::new(values).with_composed(programs),
+            false => Activation::new(values),
+        }
+    }
+
+    fn condition(&self, activation: &Activation<'_>) -> Condition {
+        let mut budget = Budget(MATCH_CONDITIONS_COST_MAX);
+        let mut errors = Vec::new();
+        for (_, condition) in &self.conditions {
+            match budget.evaluate(condition, activation) {
+                Ok(Ok(Val::Bool(true))) => {}
+                // One that is not met prevails over errors of others.
+                Ok(Ok(_)) => return Condition::NotMet,
+                Ok(Err(error)) => errors.push(error),
+                Err(error) => return Condition::Failed(error),
+            }
+        }
+        match errors.len() {
+            0 => Condition::Met,
+            1 => Condition::Failed(errors.remove(0)),
+            _ => Condition::Failed(format!("[{}]", errors.join(", "))),
+        }
+    }
+
+    fn budget() -> Budget {
+        Budget(TOTAL_COST_MAX)
+    }
+}
+
+/// The member `metadata` of a request's object for messages, and what a policy sees of a request.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct RequestFacts<'a> {
+    /// Group, version and kind of the object.
+    pub kind: (&'a str, &'a str, &'a str),
+    /// Group, version and plural name of the resource.
+    pub resource: (&'a str, &'a str, &'a str),
+    pub subresource: &'a str,
+    pub name: &'a str,
+    pub namespace: &'a str,
+    pub operation: &'a str,
+    pub user: &'a Value,
+    pub dry_run: bool,
+}
+
+/// The request as expressions see it.
+pub fn request(facts: &RequestFacts<'_>) -> Value {
+    let named = |(group, version, name): (&str, &str, &str), member: &str| json!({"group": group, "version": version, member: name});
+    let (kind, resource) = (named(facts.kind, "kind"), named(facts.resource, "resource"));
+    let mut request = json!({
+        "kind": kind,
+        "resource": resource,
+        "requestKind": kind,
+        "requestResource": resource,
+        "name": facts.name,
+        "operation": facts.operation,
+        "userInfo": facts.user,
+        "dryRun": facts.dry_run,
+        "options": {},
+    });
+    for (member, value) in [
+        ("subResource", facts.subresource),
+        ("requestSubResource", facts.subresource),
+        ("namespace", facts.namespace),
+    ] {
+        if !value.is_empty() {
+            request[member] = value.into();
+        }
+    }
+    request
+}
+
+#[cfg(test)]
+mod tests;

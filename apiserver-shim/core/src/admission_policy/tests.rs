@@ -1,0 +1,137 @@
+//! Policies on objects.
+
+use super::*;
+
+fn policy(spec: Value) -> Policy {
+    Policy::compile(&json!({"kind": "ValidatingAdmissionPolicy", "metadata": {"name": "p"}, "spec": spec}))
+}
+
+fn input<'v>(object: &'v Value, request: &'v Value) -> PolicyInput<'v> {
+    PolicyInput { object, old_object: &Value::Null, request, namespace: &Value::Null, params: &Value::Null }
+}
+
+fn validate(spec: Value, object: &Value) -> Validated {
+    let user = json!({"username": "u", "groups": ["g"]});
+    let request = request(&RequestFacts {
+        kind: ("apps", "v1", "Deployment"),
+        resource: ("apps", "v1", "deployments"),
+        subresource: "",
+        name: "d",
+        namespace: "ns",
+        operation: "CREATE",
+        user: &user,
+        dry_run: false,
+    });
+    policy(spec).validate(&input(object, &request))
+}
+
+#[test]
+fn a_validation_denies_with_its_message_and_reason() {
+    let object = json!({"spec": {"replicas": 3}});
+    let messages = |spec: Value| -> Vec<String> {
+        validate(spec, &object).denied.into_iter().map(|d| format!("{}: {}", d.reason, d.message)).collect()
+    };
+    let one = |validation: Value| messages(json!({"validations": [validation]}));
+    assert!(one(json!({"expression": "object.spec.replicas > 1"})).is_empty());
+    assert_eq!(
+        one(json!({"expression": "object.spec.replicas > 5"})),
+        ["Invalid: failed expression: object.spec.replicas > 5"]
+    );
+    assert_eq!(
+        one(json!({"expression": "false", "message": "no ", "reason": "Forbidden"})),
+        ["Forbidden: no"]
+    );
+    assert_eq!(
+        one(json!({"expression": "false", "messageExpression": "'have ' + string(object.spec.replicas)"})),
+        ["Invalid: have 3"]
+    );
+    assert_eq!(
+        one(json!({"expression": "object.spec.none > 1"})),
+        ["Invalid: expression 'object.spec.none > 1' resulted in error: no such key: none"]
+    );
+    let ignored = json!({"failurePolicy": "Ignore", "validations": [{"expression": "object.spec.none > 1"}]});
+    assert!(messages(ignored).is_empty());
+}
+
+#[test]
+fn variables_conditions_and_annotations_are_evaluated() {
+    let object = json!({"spec": {"replicas": 3}});
+    let spec = json!({
+        "matchConditions": [{"name": "c", "expression": "request.userInfo.username == 'u'"}],
+        "variables": [{"name": "r", "expression": "object.spec.replicas"}, {"name": "odd", "expression": "variables.r % 2 == 1"}],
+        "validations": [{"expression": "!variables.odd"}],
+        "auditAnnotations": [{"key": "k", "valueExpression": "'replicas ' + string(variables.r)"}],
+    });
+    let found = validate(spec.clone(), &object);
+    assert_eq!(found.denied.len(), 1);
+    assert_eq!(found.annotations, [("k".to_owned(), "replicas 3".to_owned())]);
+    let mut other = spec;
+    other["matchConditions"][0]["expression"] = "request.userInfo.username == 'x'".into();
+    assert_eq!(validate(other, &object), Validated::default());
+}
+
+#[test]
+fn expressions_that_do_not_compile_are_errors_of_their_fields() {
+    let found = policy(json!({
+        "variables": [{"name": "v", "expression": "object.a"}],
+        "validations": [{"expression": "objectt.a"}, {"expression": "1"}, {"expression": "variables.w"}],
+    }));
+    let errors: Vec<String> = found.errors().iter().map(|error| error.to_string()).collect();
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    assert!(errors[0].starts_with("spec.validations[0].expression: Invalid value: \"objectt.a\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'objectt'"));
+    assert!(errors[1].ends_with("must evaluate to bool but got int"), "{errors:?}");
+    assert!(errors[2].contains("undeclared reference to 'variables'"), "{errors:?}");
+}
+
+#[test]
+fn rules_match_requests() {
+    let request = matching::Requested {
+        operation: "CREATE",
+        group: "apps",
+        version: "v1",
+        resource: "deployments",
+        subresource: "",
+        name: "d",
+        namespaced: true,
+    };
+    let rule = |change: &[(&str, Value)]| {
+        let mut rule = json!({"operations": ["CREATE"], "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"]});
+        change.iter().for_each(|(name, value)| rule[*name] = value.clone());
+        rule
+    };
+    let cases = [
+        (json!({"resourceRules": [rule(&[])]}), true),
+        (json!({"resourceRules": [rule(&[("operations", json!(["*"]))])]}), true),
+        (json!({"resourceRules": [rule(&[("operations", json!(["UPDATE"]))])]}), false),
+        (json!({"resourceRules": [rule(&[("resources", json!(["*"]))])]}), true),
+        (json!({"resourceRules": [rule(&[("resources", json!(["deployments/*"]))])]}), true),
+        (json!({"resourceRules": [rule(&[("resources", json!(["deployments/scale"]))])]}), false),
+        (json!({"resourceRules": [rule(&[("scope", json!("Cluster"))])]}), false),
+        (json!({"resourceRules": [rule(&[("resourceNames", json!(["x"]))])]}), false),
+        (json!({"resourceRules": [rule(&[])], "excludeResourceRules": [rule(&[])]}), false),
+        (json!({}), true),
+    ];
+    for (value, expected) in cases {
+        assert_eq!(matching::MatchResources::parse(&value).matches_rules(&request), expected, "{value}");
+    }
+}
+
+#[test]
+fn mutations_are_configurations_and_patches() {
+    let compiled = Policy::compile(
+        &json!({"kind": "MutatingAdmissionPolicy", "metadata": {"name": "p"}, "spec": {"mutations": [
+            {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
+                "Object{metadata: Object.metadata{labels: {'a': object.metadata.name}}}"}},
+            {"patchType": "JSONPatch", "jsonPatch": {"expression":
+                "[JSONPatch{op: 'add', path: '/metadata/labels/' + jsonpatch.escapeKey('a/b'), value: 'c'}]"}},
+        ]}}),
+    );
+    assert_eq!(compiled.errors(), []);
+    let object = json!({"metadata": {"name": "n"}});
+    let request = json!({});
+    let change = |at| compiled.mutate(at, &input(&object, &request));
+    let configuration = json!({"metadata": {"labels": {"a": "n"}}});
+    assert_eq!(change(0), Mutated::Change(Mutation::Configuration(configuration)));
+    let patch = vec![json!({"op": "add", "path": "/metadata/labels/a~1b", "value": "c"})];
+    assert_eq!(change(1), Mutated::Change(Mutation::Patch(patch)));
+}

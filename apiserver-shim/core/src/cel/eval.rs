@@ -1,0 +1,380 @@
+//! Evaluates expressions. Every step costs; an evaluation ends with an error when its budget is spent, so that its time is
+//! bounded whatever the expression and the values are.
+
+use std::cell::{Cell, OnceCell, RefCell};
+
+use super::functions;
+use super::node::{Each, EachKind, Entry, Kind, Node};
+use super::value::{List, Map, Val, equal};
+use super::{CALL_COST_MAX, Program};
+
+/// Why an evaluation failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EvalError {
+    /// The cost exceeds the bound.
+    #[error("operation cancelled: actual cost limit exceeded")]
+    CostLimit,
+    /// An operation failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl EvalError {
+    pub(super) fn new(message: impl Into<String>) -> EvalError {
+        EvalError::Failed(message.into())
+    }
+
+    pub(super) fn overload() -> EvalError {
+        EvalError::new("no such overload")
+    }
+}
+
+type Computed<'v> = OnceCell<Result<Val<'v>, EvalError>>;
+
+/// The values of an environment's names, and the cost of evaluations so far.
+pub struct Activation<'v> {
+    variables: Vec<Val<'v>>,
+    composed: Vec<(&'v Program, Computed<'v>)>,
+    cost: Cell<u64>,
+    limit: Cell<u64>,
+    locals: RefCell<Vec<Val<'v>>>,
+}
+
+impl<'v> Activation<'v> {
+    /// The values of the variables, in the environment's order.
+    pub fn new(variables: Vec<Val<'v>>) -> Activation<'v> {
+        Activation {
+            variables,
+            composed: Vec::new(),
+            cost: Cell::new(0),
+            limit: Cell::new(CALL_COST_MAX),
+            locals: RefCell::default(),
+        }
+    }
+
+    /// Adds the expressions of `variables.x`, in the environment's order. Each is evaluated when it is first used.
+    #[must_use]
+    pub fn with_composed(mut self, programs: impl IntoIterator<Item = &'v Program>) -> Activation<'v> {
+        self.composed = programs.into_iter().map(|program| (program, OnceCell::new())).collect();
+        self
+    }
+
+    /// The cost since the last call.
+    pub fn take_cost(&self) -> u64 {
+        self.cost.take()
+    }
+
+    pub(super) fn charge(&self, cost: u64) -> Result<(), EvalError> {
+        let total = self.cost.get().saturating_add(cost);
+        self.cost.set(total);
+        if total > self.limit.get() { Err(EvalError::CostLimit) } else { Ok(()) }
+    }
+}
+
+pub(super) fn evaluate<'v>(node: &Node, activation: &Activation<'v>) -> Result<Val<'v>, EvalError> {
+    activation.locals.borrow_mut().clear();
+    activation.cost.set(0);
+    eval(node, activation)
+}
+
+fn eval<'v>(node: &Node, a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
+    match &node.kind {
+        Kind::Const(literal) => Ok(Val::of(literal)),
+        Kind::Var(index) => {
+            a.charge(1)?;
+            Ok(a.variables.get(*index).cloned().unwrap_or(Val::Null))
+        }
+        Kind::Local(depth) => {
+            a.charge(1)?;
+            Ok(a.locals.borrow().get(*depth).cloned().unwrap_or(Val::Null))
+        }
+        Kind::Composed(index) => composed(*index, a),
+        Kind::TypeName(name) => Ok(Val::TypeName(name)),
+        Kind::Unknown(name) => Err(EvalError::new(format!("no such attribute(s): {name}"))),
+        Kind::Select { of, field, test, optional } => select(of, field, (*test, *optional), a),
+        Kind::And(pair) => junction(pair, false, a),
+        Kind::Or(pair) => junction(pair, true, a),
+        Kind::If(parts) => match eval(&parts.0, a)? {
+            Val::Bool(true) => eval(&parts.1, a),
+            Val::Bool(false) => eval(&parts.2, a),
+            _ => Err(EvalError::overload()),
+        },
+        Kind::Call { function, target, args } => {
+            let target = target.as_deref().map(|target| eval(target, a)).transpose()?;
+            let mut values = Vec::with_capacity(args.len());
+            for arg in args {
+                values.push(eval(arg, a)?);
+            }
+            functions::call(function, target, values, a)
+        }
+        Kind::List(items, optional) => make_list(items, optional, a),
+        Kind::Map(entries) => make_map(entries, a),
+        Kind::Object(_, fields) => make_object(fields, a),
+        Kind::Each(each) => over(each, a),
+        Kind::OptMap { of, body, flat } => match eval(of, a)? {
+            Val::Optional(Some(value)) => {
+                let found = with_locals(vec![(*value).clone()], body, a)?;
+                Ok(if *flat { found } else { Val::Optional(Some(found.into())) })
+            }
+            Val::Optional(None) => Ok(Val::Optional(None)),
+            _ => Err(EvalError::overload()),
+        },
+    }
+}
+
+fn make_list<'v>(items: &[Node], optional: &[usize], a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
+    a.charge(10)?;
+    let mut values = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        values.extend(present(eval(item, a)?, optional.contains(&at)));
+    }
+    Ok(Val::list(values))
+}
+
+fn make_map<'v>(entries: &[Entry], a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
+    a.charge(30)?;
+    let mut values: Vec<(Val<'v>, Val<'v>)> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let key = eval(&entry.key, a)?;
+        if values.iter().any(|(other, _)| equal(other, &key)) {
+            return Err(EvalError::new(format!("Failed with repeated key: {key}")));
+        }
+        let value = present(eval(&entry.value, a)?, entry.optional);
+        values.extend(value.map(|value| (key, value)));
+    }
+    Ok(Val::map(values))
+}
+
+fn make_object<'v>(fields: &[(String, Node, bool)], a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
+    a.charge(40)?;
+    let mut values = Vec::with_capacity(fields.len());
+    for (name, value, optional) in fields {
+        let value = present(eval(value, a)?, *optional);
+        values.extend(value.map(|value| (Val::text(name.as_str()), value)));
+    }
+    Ok(Val::map(values))
+}
+
+/// The value of an element or entry that may be optional.
+fn present<'v>(value: Val<'v>, optional: bool) -> Option<Val<'v>> {
+    match value {
+        Val::Optional(value) if optional => value.as_deref().cloned(),
+        value => Some(value),
+    }
+}
+
+fn composed<'v>(index: usize, a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
+    a.charge(1)?;
+    let (program, value) = a.composed.get(index).ok_or_else(|| EvalError::new("no such variable"))?;
+    if let Some(value) = value.get() {
+        return value.clone();
+    }
+    // A variable has its own locals, and can only use those declared before it.
+    let outer = a.locals.take();
+    let found = eval(&program.node, a);
+    a.locals.replace(outer);
+    if found != Err(EvalError::CostLimit) {
+        let _ = value.set(found.clone());
+    }
+    found
+}
+
+impl PartialEq for Val<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        equal(self, other)
+    }
+}
+
+fn select<'v>(
+    of: &Node,
+    field: &str,
+    (test, optional): (bool, bool),
+    a: &Activation<'v>,
+) -> Result<Val<'v>, EvalError> {
+    let (value, is_optional) = match eval(of, a)? {
+        Val::Optional(None) => return Ok(if test { Val::Bool(false) } else { Val::Optional(None) }),
+        Val::Optional(Some(value)) => ((*value).clone(), true),
+        value => (value, optional),
+    };
+    a.charge(u64::from(!test))?;
+    let Val::Map(map) = &value else {
+        if test {
+            return Err(EvalError::overload());
+        }
+        return Err(EvalError::new(format!("no such key: {field}")));
+    };
+    let found = map.field(field);
+    match (found, test, is_optional) {
+        (found, true, _) => Ok(Val::Bool(found.is_some())),
+        (Some(found), false, true) => Ok(Val::Optional(Some(found.into()))),
+        (None, false, true) => Ok(Val::Optional(None)),
+        (Some(found), false, false) => Ok(found),
+        (None, false, false) => Err(EvalError::new(format!("no such key: {field}"))),
+    }
+}
+
+/// `&&` and `||`: a decisive operand prevails over an error of the other.
+fn junction<'v>(pair: &(Node, Node), decisive: bool, a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
+    let first = eval(&pair.0, a);
+    match first {
+        Ok(Val::Bool(value)) if value == decisive => return first,
+        Err(EvalError::CostLimit) => return first,
+        _ => {}
+    }
+    match (first, eval(&pair.1, a)) {
+        (_, Ok(Val::Bool(value))) if value == decisive => Ok(Val::Bool(decisive)),
+        (_, Err(EvalError::CostLimit)) => Err(EvalError::CostLimit),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+        (Ok(Val::Bool(_)), Ok(Val::Bool(_))) => Ok(Val::Bool(!decisive)),
+        _ => Err(EvalError::overload()),
+    }
+}
+
+fn with_locals<'v>(values: Vec<Val<'v>>, node: &Node, a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
+    let depth = a.locals.borrow().len();
+    a.locals.borrow_mut().extend(values);
+    let found = eval(node, a);
+    a.locals.borrow_mut().truncate(depth);
+    found
+}
+
+fn over<'v>(each: &Each, a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
+    let of = eval(&each.of, a)?;
+    let elements: Vec<(Val<'v>, Val<'v>)> = match &of {
+        Val::List(list) => list.iter().enumerate().map(|(at, item)| (Val::Int(at as i64), item)).collect(),
+        Val::Map(map) => map.entries(),
+        _ => return Err(EvalError::overload()),
+    };
+    let is_map = matches!(of, Val::Map(_));
+    let mut gathered = Gathered::default();
+    for (key, value) in elements {
+        a.charge(1)?;
+        let variables = match (each.two, is_map) {
+            (true, _) => vec![key.clone(), value.clone()],
+            (false, true) => vec![key.clone()],
+            (false, false) => vec![value.clone()],
+        };
+        if let Some(filter) = &each.filter {
+            match with_locals(variables.clone(), filter, a)? {
+                Val::Bool(true) => {}
+                Val::Bool(false) => continue,
+                _ => return Err(EvalError::overload()),
+            }
+        }
+        let own = variables[0].clone();
+        let found = with_locals(variables, &each.body, a);
+        if gathered.add(each.what, (key, own), found)? {
+            break;
+        }
+    }
+    gathered.finish(each.what)
+}
+
+/// What a macro has found so far.
+#[derive(Default)]
+struct Gathered<'v> {
+    error: Option<EvalError>,
+    decided: bool,
+    count: usize,
+    items: Vec<Val<'v>>,
+    entries: Vec<(Val<'v>, Val<'v>)>,
+}
+
+impl<'v> Gathered<'v> {
+    /// Adds the result for one element; true if the macro's result is decided.
+    fn add(
+        &mut self,
+        what: EachKind,
+        (key, own): (Val<'v>, Val<'v>),
+        found: Result<Val<'v>, EvalError>,
+    ) -> Result<bool, EvalError> {
+        let decisive = match what {
+            EachKind::All => Some(false),
+            EachKind::Exists => Some(true),
+            _ => None,
+        };
+        let value = match (found, decisive) {
+            (Ok(Val::Bool(value)), Some(decisive)) => {
+                self.decided |= value == decisive;
+                return Ok(self.decided);
+            }
+            (Err(error), Some(_)) if error != EvalError::CostLimit => {
+                self.error.get_or_insert(error);
+                return Ok(false);
+            }
+            (found, None) => found?,
+            (Err(error), Some(_)) => return Err(error),
+            (Ok(_), Some(_)) => return Err(EvalError::overload()),
+        };
+        match (what, value) {
+            (EachKind::ExistsOne, Val::Bool(value)) => self.count += usize::from(value),
+            (EachKind::Map, value) => self.items.push(value),
+            (EachKind::Filter, _) => self.items.push(own),
+            (EachKind::TransformMap, value) => self.entries.push((key, value)),
+            (EachKind::SortBy, value) => self.entries.push((value, own)),
+            (EachKind::TransformMapEntry, Val::Map(map)) => self.entries.extend(map.entries()),
+            _ => return Err(EvalError::overload()),
+        }
+        Ok(false)
+    }
+
+    fn finish(mut self, what: EachKind) -> Result<Val<'v>, EvalError> {
+        match what {
+            EachKind::All | EachKind::Exists => match (self.decided, self.error) {
+                (false, Some(error)) => Err(error),
+                (decided, _) => Ok(Val::Bool(decided == (what == EachKind::Exists))),
+            },
+            EachKind::ExistsOne => Ok(Val::Bool(self.count == 1)),
+            EachKind::Map | EachKind::Filter => Ok(Val::list(self.items)),
+            EachKind::TransformMap | EachKind::TransformMapEntry => Ok(Val::map(self.entries)),
+            EachKind::SortBy => {
+                functions::lists::sort(&mut self.entries)?;
+                Ok(Val::list(self.entries.into_iter().map(|(_, own)| own).collect()))
+            }
+        }
+    }
+}
+
+/// Whether an expression uses a variable.
+pub(super) fn uses(node: &Node, variable: usize) -> bool {
+    let any = |nodes: &[Node]| nodes.iter().any(|node| uses(node, variable));
+    match &node.kind {
+        Kind::Var(index) => *index == variable,
+        Kind::Select { of, .. } => uses(of, variable),
+        Kind::Call { target, args, .. } => {
+            target.as_deref().is_some_and(|target| uses(target, variable)) || any(args)
+        }
+        Kind::And(pair) | Kind::Or(pair) => uses(&pair.0, variable) || uses(&pair.1, variable),
+        Kind::If(parts) => [&parts.0, &parts.1, &parts.2].iter().any(|part| uses(part, variable)),
+        Kind::List(items, _) => any(items),
+        Kind::Map(entries) => entries.iter().any(|e| uses(&e.key, variable) || uses(&e.value, variable)),
+        Kind::Object(_, fields) => fields.iter().any(|(_, value, _)| uses(value, variable)),
+        Kind::Each(each) => {
+            uses(&each.of, variable)
+                || uses(&each.body, variable)
+                || each.filter.as_ref().is_some_and(|filter| uses(filter, variable))
+        }
+        Kind::OptMap { of, body, .. } => uses(of, variable) || uses(body, variable),
+        _ => false,
+    }
+}
+
+/// The text of a value.
+pub(super) fn text<'a>(value: &'a Val<'_>) -> Result<&'a str, EvalError> {
+    value.as_text().ok_or_else(EvalError::overload)
+}
+
+/// The list of a value.
+pub(super) fn list<'a, 'v>(value: &'a Val<'v>) -> Result<&'a List<'v>, EvalError> {
+    if let Val::List(list) = value { Ok(list) } else { Err(EvalError::overload()) }
+}
+
+/// The integer of a value.
+pub(super) fn int(value: &Val<'_>) -> Result<i64, EvalError> {
+    if let Val::Int(value) = value { Ok(*value) } else { Err(EvalError::overload()) }
+}
+
+/// The map of a value.
+pub(super) fn map<'a, 'v>(value: &'a Val<'v>) -> Result<&'a Map<'v>, EvalError> {
+    if let Val::Map(map) = value { Ok(map) } else { Err(EvalError::overload()) }
+}

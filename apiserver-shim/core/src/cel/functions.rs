@@ -1,0 +1,159 @@
+//! The functions of expressions. Which types they take is checked before (`overloads`), and again here for values whose type
+//! was not known.
+
+pub(super) mod arithmetic;
+pub(super) mod convert;
+pub(super) mod format;
+pub(super) mod lists;
+pub(super) mod network;
+pub(super) mod quantity;
+pub(super) mod semver;
+pub(super) mod strings;
+pub(super) mod time;
+pub(super) mod url;
+
+use super::eval::{Activation, EvalError, list, map};
+use super::value::{Opaque, Val, equal};
+
+/// The result of a function that belongs to a library; `None` if it belongs to another one.
+type Found<'v> = Result<Option<Val<'v>>, EvalError>;
+
+/// The functions of a library: called by name with all values, that of the target first.
+type Library<'v> = fn(&str, &[Val<'v>], bool) -> Found<'v>;
+
+/// Calls a function.
+pub(super) fn call<'v>(
+    function: &str,
+    target: Option<Val<'v>>,
+    args: Vec<Val<'v>>,
+    a: &Activation<'v>,
+) -> Result<Val<'v>, EvalError> {
+    a.charge(cost(function, target.as_ref(), &args))?;
+    let all: Vec<Val<'v>> = target.iter().cloned().chain(args).collect();
+    let libraries: [Library<'v>; 9] = [
+        |f, all, _| arithmetic::call(f, all),
+        |f, all, member| basic(f, all, member),
+        |f, all, member| strings::call(f, all, member),
+        |f, all, _| lists::call(f, all),
+        |f, all, _| quantity::call(f, all),
+        |f, all, _| network::call(f, all),
+        |f, all, _| semver::call(f, all),
+        |f, all, _| url::call(f, all),
+        |f, all, _| format::call(f, all),
+    ];
+    for library in libraries {
+        if let Some(found) = library(function, &all, target.is_some())? {
+            return Ok(found);
+        }
+    }
+    if let Some(found) = convert::call(function, &all)? {
+        return Ok(found);
+    }
+    time::call(function, &all)?.ok_or_else(EvalError::overload)
+}
+
+/// Functions cost one, and those that read a text or list what there is to read: a tenth for each character.
+fn cost(function: &str, target: Option<&Val<'_>>, args: &[Val<'_>]) -> u64 {
+    let tenth = |size: u64| size.div_ceil(10);
+    let first = args.first().map_or(0, Val::size);
+    let target = target.map_or(0, Val::size);
+    1 + match function {
+        "contains" | "replace" | "split" | "indexOf" | "lastIndexOf" | "startsWith" | "endsWith"
+        | "charAt" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "url" | "quantity" | "ip"
+        | "cidr" | "validate" => tenth(target.max(first)),
+        // Upstream: text times expression, a quarter of whose characters count.
+        "matches" | "find" | "findAll" => {
+            tenth(target) * args.iter().map(Val::size).max().unwrap_or(1).div_ceil(4).max(1)
+        }
+        "_+_" => args.iter().filter(|v| !matches!(v, Val::List(_))).map(|v| tenth(v.size())).sum(),
+        "_==_" | "_!=_" => args.iter().map(|v| tenth(v.size())).min().unwrap_or(0),
+        "@in" => args.get(1).filter(|v| matches!(v, Val::List(_))).map_or(0, Val::size),
+        "sets.contains" | "sets.intersects" | "sets.equivalent" => first * args.get(1).map_or(0, Val::size),
+        "isSorted" | "sum" | "min" | "max" | "reverse" | "flatten" | "join" | "slice" => target.max(first),
+        "distinct" | "sort" => target * target.max(1).ilog2() as u64 + target,
+        _ => 0,
+    }
+}
+
+fn basic<'v>(function: &str, all: &[Val<'v>], _member: bool) -> Found<'v> {
+    let optional = |value: Option<Val<'v>>| Ok(Some(Val::Optional(value.map(Into::into))));
+    let bool = |value: bool| Ok(Some(Val::Bool(value)));
+    match (function, all) {
+        ("_==_", [x, y]) => bool(equal(x, y)),
+        ("_!=_", [x, y]) => bool(!equal(x, y)),
+        ("@in", [x, Val::List(list)]) => bool(list.iter().any(|item| equal(x, &item))),
+        ("@in", [x, y]) => bool(map(y)?.get(x).is_some()),
+        ("_[_]" | "_[?_]", [of, key]) => index(of, key, function == "_[?_]").map(Some),
+        ("size", [Val::Text(_) | Val::Bytes(_) | Val::List(_) | Val::Map(_)]) => {
+            Ok(Some(Val::Int(all[0].size() as i64)))
+        }
+        ("dyn", [x]) => Ok(Some(x.clone())),
+        ("optional.of", [x]) => optional(Some(x.clone())),
+        ("optional.none", []) => optional(None),
+        ("optional.ofNonZeroValue", [x]) => {
+            let zero = match x {
+                Val::Null | Val::Bool(false) | Val::Int(0) | Val::Uint(0) => true,
+                Val::Double(value) => *value == 0.0,
+                Val::Text(_) | Val::Bytes(_) | Val::List(_) | Val::Map(_) => x.size() == 0,
+                _ => false,
+            };
+            optional((!zero).then(|| x.clone()))
+        }
+        ("optional.unwrap" | "unwrapOpt", [items]) => {
+            let mut values = Vec::new();
+            for item in list(items)?.iter() {
+                match item {
+                    Val::Optional(value) => values.extend(value.as_deref().cloned()),
+                    _ => return Err(EvalError::overload()),
+                }
+            }
+            Ok(Some(Val::list(values)))
+        }
+        ("hasValue", [Val::Optional(value)]) => bool(value.is_some()),
+        ("value", [Val::Optional(Some(value))]) => Ok(Some((**value).clone())),
+        ("value", [Val::Optional(None)]) => Err(EvalError::new("optional.none() dereference")),
+        ("or", [Val::Optional(value), other]) => {
+            Ok(Some(if value.is_some() { all[0].clone() } else { other.clone() }))
+        }
+        ("orValue", [Val::Optional(value), other]) => {
+            Ok(Some(value.as_deref().cloned().unwrap_or_else(|| other.clone())))
+        }
+        ("jsonpatch.escapeKey", [key]) => {
+            let key = super::eval::text(key)?;
+            Ok(Some(Val::text(key.replace('~', "~0").replace('/', "~1"))))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn index<'v>(of: &Val<'v>, key: &Val<'v>, optional: bool) -> Result<Val<'v>, EvalError> {
+    let (of, optional) = match of {
+        Val::Optional(None) => return Ok(Val::Optional(None)),
+        Val::Optional(Some(value)) => (&**value, true),
+        other => (other, optional),
+    };
+    let (found, error) = match of {
+        Val::List(list) => {
+            let at = match key {
+                Val::Int(at) => *at,
+                Val::Uint(at) => i64::try_from(*at).unwrap_or(-1),
+                Val::Double(at) if at.fract() == 0.0 => *at as i64,
+                _ => return Err(EvalError::overload()),
+            };
+            let found = usize::try_from(at).ok().and_then(|at| list.get(at));
+            (found, format!("index out of bounds: {at}"))
+        }
+        Val::Map(map) => (map.get(key), format!("no such key: {key}")),
+        _ => return Err(EvalError::overload()),
+    };
+    match (found, optional) {
+        (found, true) => Ok(Val::Optional(found.map(Into::into))),
+        (Some(found), false) => Ok(found),
+        (None, false) => Err(EvalError::new(error)),
+    }
+}
+
+/// A value of a library's type, as a result.
+fn opaque<'v>(value: Opaque) -> Found<'v> {
+    Ok(Some(Val::Opaque(value)))
+}

@@ -1,0 +1,64 @@
+//! Parts of times and durations. Times are in UTC unless a zone is named.
+
+use jiff::Timestamp;
+use jiff::tz::{Offset, TimeZone};
+
+use super::Found;
+use crate::cel::eval::{EvalError, text};
+use crate::cel::value::Val;
+
+/// Parses a time of RFC 3339, or a date, to nanoseconds since 1970.
+pub(in crate::cel) fn parse_timestamp(text: &str) -> Option<i128> {
+    let date = text.len() == 10;
+    let text = if date { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    text.as_bytes().get(10).filter(|b| **b == b'T')?;
+    text.parse::<Timestamp>().ok().map(Timestamp::as_nanosecond)
+}
+
+/// Prints a time as RFC 3339.
+pub(in crate::cel) fn print_timestamp(at: i128) -> String {
+    Timestamp::from_nanosecond(at).unwrap_or_default().to_string()
+}
+
+fn zone(name: &str) -> Result<TimeZone, EvalError> {
+    let unknown = || EvalError::new(format!("unknown time zone {name}"));
+    if let Some((hours, minutes)) = name.split_once(':') {
+        let (hours, minutes): (i32, i32) =
+            (hours.parse().map_err(|_| unknown())?, minutes.parse().map_err(|_| unknown())?);
+        let sign = if name.starts_with('-') { -1 } else { 1 };
+        let offset = Offset::from_seconds(hours * 3600 + sign * minutes * 60).map_err(|_| unknown())?;
+        return Ok(TimeZone::fixed(offset));
+    }
+    TimeZone::get(name).map_err(|_| unknown())
+}
+
+pub(super) fn call<'v>(function: &str, all: &[Val<'v>]) -> Found<'v> {
+    match all {
+        [Val::Duration(value)] => Ok(Some(Val::Int(match function {
+            "getHours" => value / 3_600_000_000_000,
+            "getMinutes" => value / 60_000_000_000,
+            "getSeconds" => value / 1_000_000_000,
+            "getMilliseconds" => value / 1_000_000,
+            _ => return Ok(None),
+        }))),
+        [Val::Timestamp(at), rest @ ..] => {
+            let zone = rest.first().map(text).transpose()?.map_or(Ok(TimeZone::UTC), zone)?;
+            let at = Timestamp::from_nanosecond(*at).map_err(|_| EvalError::new("timestamp overflow"))?;
+            let at = at.to_zoned(zone);
+            Ok(Some(Val::Int(match function {
+                "getFullYear" => at.year().into(),
+                "getMonth" => i64::from(at.month()) - 1,
+                "getDate" => at.day().into(),
+                "getDayOfMonth" => i64::from(at.day()) - 1,
+                "getDayOfWeek" => at.weekday().to_sunday_zero_offset().into(),
+                "getDayOfYear" => i64::from(at.day_of_year()) - 1,
+                "getHours" => at.hour().into(),
+                "getMinutes" => at.minute().into(),
+                "getSeconds" => at.second().into(),
+                "getMilliseconds" => at.millisecond().into(),
+                _ => return Ok(None),
+            })))
+        }
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,167 @@
+//! Types of expressions.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The type of an expression or value.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Type {
+    /// Checked when it is evaluated.
+    Dyn,
+    Null,
+    Bool,
+    Int,
+    Uint,
+    Double,
+    String,
+    Bytes,
+    Timestamp,
+    Duration,
+    /// The type of types.
+    Type,
+    List(Arc<Type>),
+    Map(Arc<(Type, Type)>),
+    Optional(Arc<Type>),
+    Object(Arc<Object>),
+    /// A type of a library, such as `kubernetes.Quantity`.
+    Opaque(&'static str),
+    /// A type parameter of a function.
+    Param(u8),
+}
+
+/// A type with named fields.
+#[derive(Debug, PartialEq)]
+pub struct Object {
+    /// The name in messages.
+    pub name: String,
+    /// The fields, by their names in expressions.
+    pub fields: BTreeMap<String, Field>,
+}
+
+/// A field of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// The name in JSON.
+    pub name: String,
+    /// The type.
+    pub ty: Type,
+}
+
+impl Type {
+    /// A list.
+    pub fn list(item: Type) -> Type {
+        Type::List(Arc::new(item))
+    }
+
+    /// A map.
+    pub fn map(key: Type, value: Type) -> Type {
+        Type::Map(Arc::new((key, value)))
+    }
+
+    /// An optional value.
+    pub fn optional(of: Type) -> Type {
+        Type::Optional(Arc::new(of))
+    }
+
+    /// An object whose fields have the same names in expressions and in JSON.
+    pub fn object(name: &str, fields: &[(&str, Type)]) -> Type {
+        let field =
+            |(name, ty): &(&str, Type)| (escape(name), Field { name: (*name).to_owned(), ty: ty.clone() });
+        Type::Object(Arc::new(Object { name: name.to_owned(), fields: fields.iter().map(field).collect() }))
+    }
+
+    /// Whether values may have any type.
+    pub fn is_dyn(&self) -> bool {
+        matches!(self, Type::Dyn)
+    }
+
+    fn is_numeric(&self) -> bool {
+        matches!(self, Type::Int | Type::Uint | Type::Double)
+    }
+
+    /// Whether two values may be compared.
+    pub fn is_comparable(&self, other: &Type) -> bool {
+        self.is_numeric() && other.is_numeric()
+    }
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Type::Dyn => f.write_str("dyn"),
+            Type::Null => f.write_str("null"),
+            Type::Bool => f.write_str("bool"),
+            Type::Int => f.write_str("int"),
+            Type::Uint => f.write_str("uint"),
+            Type::Double => f.write_str("double"),
+            Type::String => f.write_str("string"),
+            Type::Bytes => f.write_str("bytes"),
+            Type::Timestamp => f.write_str("timestamp"),
+            Type::Duration => f.write_str("duration"),
+            Type::Type => f.write_str("type"),
+            Type::List(item) => write!(f, "list({item})"),
+            Type::Map(entry) => write!(f, "map({}, {})", entry.0, entry.1),
+            Type::Optional(of) => write!(f, "optional_type({of})"),
+            Type::Object(object) => f.write_str(&object.name),
+            Type::Opaque(name) => f.write_str(name),
+            Type::Param(at) => write!(f, "{}", char::from(b'A' + at)),
+        }
+    }
+}
+
+/// Names that expressions cannot use as identifiers.
+const RESERVED: [&str; 20] = [
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+];
+
+/// A property's name as expressions write it: characters that identifiers cannot have are spelled out.
+pub fn escape(name: &str) -> String {
+    if RESERVED.contains(&name) || name == "while" {
+        return format!("__{name}__");
+    }
+    let mut out = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some(c) = rest.chars().next() {
+        if rest.starts_with("__") {
+            out.push_str("__underscores__");
+            rest = &rest[2..];
+            continue;
+        }
+        match c {
+            '.' => out.push_str("__dot__"),
+            '-' => out.push_str("__dash__"),
+            '/' => out.push_str("__slash__"),
+            c => out.push(c),
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
+/// Whether a property's name can be spelled in expressions.
+pub fn is_escapable(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || "_.-/".contains(c))
+}

@@ -1,0 +1,403 @@
+//! Values of expressions. Values in JSON are borrowed, and converted when they are read.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map as JsonMap, Value as Json};
+use shim_model::base64;
+use shim_model::quantity::Quantity;
+
+use super::functions::network::{Cidr, Ip};
+use super::functions::semver::Semver;
+use super::functions::url::Url;
+use super::numbers::{go_duration, go_float, print_duration};
+use super::types::Type;
+
+/// A constant in an expression.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub(crate) enum Literal {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Uint(u64),
+    Double(f64),
+    Text(Arc<str>),
+    Bytes(Arc<[u8]>),
+}
+
+/// A value.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum Val<'v> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Uint(u64),
+    Double(f64),
+    Text(Text<'v>),
+    Bytes(Arc<[u8]>),
+    /// Nanoseconds since 1970.
+    Timestamp(i128),
+    /// Nanoseconds.
+    Duration(i64),
+    List(List<'v>),
+    Map(Map<'v>),
+    Optional(Option<Arc<Val<'v>>>),
+    TypeName(&'static str),
+    Opaque(Opaque),
+}
+
+/// A text.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum Text<'v> {
+    Borrowed(&'v str),
+    Shared(Arc<str>),
+}
+
+impl Text<'_> {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Text::Borrowed(text) => text,
+            Text::Shared(text) => text,
+        }
+    }
+}
+
+/// A list.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum List<'v> {
+    Json(&'v [Json], Type),
+    Built(Arc<Vec<Val<'v>>>),
+}
+
+/// A map or an object.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum Map<'v> {
+    Json(&'v JsonMap<String, Json>, Type),
+    Built(Arc<Vec<(Val<'v>, Val<'v>)>>),
+}
+
+/// A value of a library's type.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Opaque {
+    Quantity(Quantity),
+    Url(Arc<Url>),
+    Ip(Ip),
+    Cidr(Cidr),
+    Semver(Arc<Semver>),
+    Format(&'static str),
+}
+
+impl<'v> Val<'v> {
+    /// A new text.
+    pub fn text(text: impl Into<Arc<str>>) -> Val<'v> {
+        Val::Text(Text::Shared(text.into()))
+    }
+
+    /// A new list.
+    pub fn list(items: Vec<Val<'v>>) -> Val<'v> {
+        Val::List(List::Built(Arc::new(items)))
+    }
+
+    /// A new map.
+    pub fn map(entries: Vec<(Val<'v>, Val<'v>)>) -> Val<'v> {
+        Val::Map(Map::Built(Arc::new(entries)))
+    }
+
+    pub(super) fn of(literal: &Literal) -> Val<'v> {
+        match literal {
+            Literal::Null => Val::Null,
+            Literal::Bool(value) => Val::Bool(*value),
+            Literal::Int(value) => Val::Int(*value),
+            Literal::Uint(value) => Val::Uint(*value),
+            Literal::Double(value) => Val::Double(*value),
+            Literal::Text(value) => Val::Text(Text::Shared(value.clone())),
+            Literal::Bytes(value) => Val::Bytes(value.clone()),
+        }
+    }
+
+    /// A value in JSON, by its type.
+    pub fn of_json(json: &'v Json, ty: &Type) -> Val<'v> {
+        match (json, ty) {
+            (Json::Null, _) => Val::Null,
+            (Json::Bool(value), _) => Val::Bool(*value),
+            (Json::Number(number), Type::Double) => Val::Double(number.as_f64().unwrap_or(f64::NAN)),
+            (Json::Number(number), _) => match number.as_i64() {
+                Some(value) => Val::Int(value),
+                None => Val::Double(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            (Json::String(text), Type::Duration) => go_duration(text).map_or(Val::Null, Val::Duration),
+            (Json::String(text), Type::Timestamp) => {
+                super::functions::time::parse_timestamp(text).map_or(Val::Null, Val::Timestamp)
+            }
+            (Json::String(text), Type::Bytes) => {
+                base64::decode(text).map_or(Val::Null, |bytes| Val::Bytes(bytes.into()))
+            }
+            (Json::String(text), _) => Val::Text(Text::Borrowed(text)),
+            (Json::Array(items), ty) => {
+                let item = if let Type::List(item) = ty { (**item).clone() } else { Type::Dyn };
+                Val::List(List::Json(items, item))
+            }
+            (Json::Object(members), ty) => Val::Map(Map::Json(members, ty.clone())),
+        }
+    }
+
+    /// The name of the value's type.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Val::Null => "null_type",
+            Val::Bool(_) => "bool",
+            Val::Int(_) => "int",
+            Val::Uint(_) => "uint",
+            Val::Double(_) => "double",
+            Val::Text(_) => "string",
+            Val::Bytes(_) => "bytes",
+            Val::Timestamp(_) => "google.protobuf.Timestamp",
+            Val::Duration(_) => "google.protobuf.Duration",
+            Val::List(_) => "list",
+            Val::Map(_) => "map",
+            Val::Optional(_) => "optional_type",
+            Val::TypeName(_) => "type",
+            Val::Opaque(Opaque::Quantity(_)) => "kubernetes.Quantity",
+            Val::Opaque(Opaque::Url(_)) => "kubernetes.URL",
+            Val::Opaque(Opaque::Ip(_)) => "net.IP",
+            Val::Opaque(Opaque::Cidr(_)) => "net.CIDR",
+            Val::Opaque(Opaque::Semver(_)) => "kubernetes.Semver",
+            Val::Opaque(Opaque::Format(_)) => "kubernetes.NamedFormat",
+        }
+    }
+
+    /// The text, if it is one.
+    pub fn as_text(&self) -> Option<&str> {
+        if let Val::Text(text) = self { Some(text.as_str()) } else { None }
+    }
+
+    /// Units of data that reading the value costs.
+    pub(super) fn size(&self) -> u64 {
+        match self {
+            Val::Text(text) => text.as_str().chars().count() as u64,
+            Val::Bytes(bytes) => bytes.len() as u64,
+            Val::List(list) => list.len() as u64,
+            Val::Map(map) => map.len() as u64,
+            _ => 1,
+        }
+    }
+
+    /// The value as JSON; `None` if it has none.
+    pub fn to_json(&self) -> Option<Json> {
+        Some(match self {
+            Val::Null => Json::Null,
+            Val::Bool(value) => (*value).into(),
+            Val::Int(value) => (*value).into(),
+            Val::Uint(value) => (*value).into(),
+            Val::Double(value) => (*value).into(),
+            Val::Text(text) => text.as_str().into(),
+            Val::Bytes(bytes) => base64::encode(bytes).into(),
+            Val::Timestamp(at) => super::functions::time::print_timestamp(*at).into(),
+            Val::Duration(value) => print_duration(*value).into(),
+            Val::List(list) => Json::Array(list.iter().map(|v| v.to_json()).collect::<Option<_>>()?),
+            Val::Map(Map::Json(members, _)) => Json::Object((*members).clone()),
+            Val::Map(Map::Built(entries)) => {
+                let entry =
+                    |(key, value): &(Val<'_>, Val<'_>)| Some((key.as_text()?.to_owned(), value.to_json()?));
+                Json::Object(entries.iter().map(entry).collect::<Option<_>>()?)
+            }
+            Val::Optional(Some(value)) => value.to_json()?,
+            Val::Opaque(Opaque::Quantity(quantity)) => quantity.to_string().into(),
+            _ => return None,
+        })
+    }
+}
+
+impl<'v> List<'v> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            List::Json(items, _) => items.len(),
+            List::Built(items) => items.len(),
+        }
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The element at an index.
+    pub fn get(&self, at: usize) -> Option<Val<'v>> {
+        match self {
+            List::Json(items, ty) => items.get(at).map(|item| Val::of_json(item, ty)),
+            List::Built(items) => items.get(at).cloned(),
+        }
+    }
+
+    /// The elements.
+    pub fn iter(&self) -> impl Iterator<Item = Val<'v>> + '_ {
+        (0..self.len()).filter_map(|at| self.get(at))
+    }
+}
+
+impl<'v> Map<'v> {
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        match self {
+            Map::Json(members, _) => members.len(),
+            Map::Built(entries) => entries.len(),
+        }
+    }
+
+    /// Whether it has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value of a field or key by name.
+    pub fn field(&self, name: &str) -> Option<Val<'v>> {
+        match self {
+            Map::Json(members, Type::Object(object)) => {
+                let field = object.fields.get(name)?;
+                Some(Val::of_json(members.get(&field.name)?, &field.ty))
+            }
+            Map::Json(members, ty) => Some(Val::of_json(members.get(name)?, value_type(ty))),
+            Map::Built(entries) => {
+                let found = entries.iter().find(|(key, _)| key.as_text() == Some(name));
+                found.map(|(_, value)| value.clone())
+            }
+        }
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &Val<'_>) -> Option<Val<'v>> {
+        match (self, key) {
+            (_, Val::Text(name)) => self.field(name.as_str()),
+            (Map::Built(entries), key) => {
+                entries.iter().find(|(k, _)| equal(k, key)).map(|(_, value)| value.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// The entries.
+    pub fn entries(&self) -> Vec<(Val<'v>, Val<'v>)> {
+        match self {
+            Map::Json(members, ty) => members
+                .iter()
+                .map(|(key, value)| {
+                    (Val::Text(Text::Borrowed(key)), Val::of_json(value, member_type(ty, key)))
+                })
+                .collect(),
+            Map::Built(entries) => entries.to_vec(),
+        }
+    }
+}
+
+fn value_type(ty: &Type) -> &Type {
+    if let Type::Map(entry) = ty { &entry.1 } else { &Type::Dyn }
+}
+
+fn member_type<'t>(ty: &'t Type, name: &str) -> &'t Type {
+    match ty {
+        Type::Object(object) => {
+            let found = object.fields.values().find(|field| field.name == name);
+            found.map_or(&Type::Dyn, |field| &field.ty)
+        }
+        other => value_type(other),
+    }
+}
+
+/// Whether two values are equal. Numbers of different types are compared by value.
+pub fn equal(a: &Val<'_>, b: &Val<'_>) -> bool {
+    match (a, b) {
+        (Val::Null, Val::Null) => true,
+        (Val::Bool(a), Val::Bool(b)) => a == b,
+        (Val::Text(a), Val::Text(b)) => a.as_str() == b.as_str(),
+        (Val::Bytes(a), Val::Bytes(b)) => a == b,
+        (Val::Timestamp(a), Val::Timestamp(b)) => a == b,
+        (Val::Duration(a), Val::Duration(b)) => a == b,
+        (Val::TypeName(a), Val::TypeName(b)) => a == b,
+        (Val::Opaque(a), Val::Opaque(b)) => a == b,
+        (Val::Optional(a), Val::Optional(b)) => match (a, b) {
+            (Some(a), Some(b)) => equal(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        },
+        (Val::List(a), Val::List(b)) => {
+            a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| equal(&a, &b))
+        }
+        (Val::Map(a), Val::Map(b)) => {
+            let same = |(key, value): &(Val<'_>, Val<'_>)| {
+                let other = match (b, key) {
+                    (Map::Json(members, ty), Val::Text(name)) => {
+                        members.get(name.as_str()).map(|v| Val::of_json(v, member_type(ty, name.as_str())))
+                    }
+                    _ => b.get(key),
+                };
+                other.is_some_and(|other| equal(value, &other))
+            };
+            a.len() == b.len() && a.entries().iter().all(same)
+        }
+        (a, b) => compare(a, b) == Some(Ordering::Equal),
+    }
+}
+
+/// The order of two values, if they have one.
+pub fn compare(a: &Val<'_>, b: &Val<'_>) -> Option<Ordering> {
+    Some(match (a, b) {
+        (Val::Int(a), Val::Int(b)) => a.cmp(b),
+        (Val::Uint(a), Val::Uint(b)) => a.cmp(b),
+        (Val::Int(a), Val::Uint(b)) => i128::from(*a).cmp(&i128::from(*b)),
+        (Val::Uint(a), Val::Int(b)) => i128::from(*a).cmp(&i128::from(*b)),
+        (Val::Double(a), Val::Double(b)) => return a.partial_cmp(b),
+        (Val::Double(a), Val::Int(b)) => return a.partial_cmp(&(*b as f64)),
+        (Val::Int(a), Val::Double(b)) => return (*a as f64).partial_cmp(b),
+        (Val::Double(a), Val::Uint(b)) => return a.partial_cmp(&(*b as f64)),
+        (Val::Uint(a), Val::Double(b)) => return (*a as f64).partial_cmp(b),
+        (Val::Bool(a), Val::Bool(b)) => a.cmp(b),
+        (Val::Text(a), Val::Text(b)) => a.as_str().cmp(b.as_str()),
+        (Val::Bytes(a), Val::Bytes(b)) => a.cmp(b),
+        (Val::Timestamp(a), Val::Timestamp(b)) => a.cmp(b),
+        (Val::Duration(a), Val::Duration(b)) => a.cmp(b),
+        _ => return None,
+    })
+}
+
+/// The value as `string()` and `format` print it.
+impl fmt::Display for Val<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text: Cow<'_, str> = match self {
+            Val::Null => "null".into(),
+            Val::Bool(value) => value.to_string().into(),
+            Val::Int(value) => value.to_string().into(),
+            Val::Uint(value) => value.to_string().into(),
+            Val::Double(value) => go_float(*value).into(),
+            Val::Text(text) => text.as_str().into(),
+            Val::Bytes(bytes) => String::from_utf8_lossy(bytes),
+            Val::Timestamp(at) => super::functions::time::print_timestamp(*at).into(),
+            Val::Duration(value) => format!("{}s", go_float(*value as f64 / 1e9)).into(),
+            Val::TypeName(name) => (*name).into(),
+            Val::Opaque(Opaque::Quantity(quantity)) => quantity.to_string().into(),
+            Val::Opaque(Opaque::Ip(ip)) => ip.0.to_string().into(),
+            Val::Opaque(Opaque::Cidr(cidr)) => cidr.to_string().into(),
+            Val::Opaque(Opaque::Semver(version)) => version.to_string().into(),
+            Val::List(list) => {
+                let items: Vec<String> = list.iter().map(|item| item.to_string()).collect();
+                format!("[{}]", items.join(", ")).into()
+            }
+            Val::Map(map) => {
+                let mut entries: Vec<String> =
+                    map.entries().iter().map(|(key, value)| format!("{key}: {value}")).collect();
+                entries.sort();
+                format!("{{{}}}", entries.join(", ")).into()
+            }
+            other => other.type_name().into(),
+        };
+        f.write_str(&text)
+    }
+}

@@ -1,0 +1,225 @@
+//! MutatingAdmissionPolicy: changes objects by the mutations of bound policies.
+
+use async_trait::async_trait;
+use serde_json::Value;
+use shim_core::admission_policy::{Mutated, Mutation, Policy, PolicyInput};
+use shim_model::schema::{self, ObjectType};
+use shim_model::status::{self, Status};
+use shim_model::{managed_fields, patch};
+
+use super::bindings::Binding;
+use super::{Matched, Policies, has_object, request_of};
+use crate::pipeline::admission::{
+    AdmissionPlugin, Attributes, Preconditions, ReinvocationPolicy, RequestContext,
+};
+use crate::storage::registry::Registry;
+
+pub(in crate::pipeline::admission) struct MutatingAdmissionPolicy {
+    policies: Policies,
+}
+
+impl MutatingAdmissionPolicy {
+    pub(in crate::pipeline::admission) fn new(registry: Registry) -> MutatingAdmissionPolicy {
+        const POLICIES: &str = "mutatingadmissionpolicies";
+        const BINDINGS: &str = "mutatingadmissionpolicybindings";
+        MutatingAdmissionPolicy { policies: Policies::new(registry, POLICIES, BINDINGS) }
+    }
+
+    /// Applies a policy; returns whether it has changed the object.
+    async fn policy(
+        &self,
+        context: &RequestContext,
+        attributes: &mut Attributes<'_>,
+        (policy, bindings): (&Policy, &[std::sync::Arc<Binding>]),
+    ) -> Result<bool, Status> {
+        let Some(matched) = self.policies.matched_version(&policy.constraints, attributes) else {
+            return Ok(false);
+        };
+        let mut object = matched.convert(attributes, attributes.object.as_ref()).await?.into_owned();
+        let old = matched.convert(attributes, attributes.old_object).await?;
+        let selected = self.policies.namespace_for_selectors(attributes, (policy, bindings)).await?;
+        let selects = |resources: &shim_core::admission_policy::matching::MatchResources, object: &Value| {
+            resources.matches_objects(object, &old) && resources.matches_namespace(&selected)
+        };
+        if object.is_null() || !selects(&policy.constraints, &object) {
+            return Ok(false);
+        }
+        let namespace = self.policies.namespace(attributes, policy).await?;
+        let request = request_of(context, attributes, matched.row(attributes));
+        let before = object.clone();
+        for binding in bindings {
+            if let Some(resources) = &binding.resources
+                && !(self.policies.matched_version(resources, attributes).is_some()
+                    && selects(resources, &object))
+            {
+                continue;
+            }
+            let fail = |why: String| match policy.ignores_failures {
+                true => Ok(()),
+                false => Err(denied(attributes, policy, binding, &why)),
+            };
+            let params = match self.policies.params(policy, binding, attributes).await {
+                Ok(params) => params,
+                Err(error) => {
+                    fail(format!("failed to configure binding: {error}"))?;
+                    continue;
+                }
+            };
+            for params in &params {
+                let old_object: &Value = &old;
+                let seen = Seen { old_object, request: &request, namespace: &namespace, params };
+                seen.mutate(policy, (&matched, attributes), &mut object, &fail)?;
+            }
+        }
+        if object == before {
+            return Ok(false);
+        }
+        attributes.object = Some(match &matched {
+            Matched::Same => object,
+            Matched::Other(row) => attributes.resource.to_served(row.to_stored(object).await?).await?,
+        });
+        Ok(true)
+    }
+}
+
+/// What a policy's mutations see besides the object.
+struct Seen<'a> {
+    old_object: &'a Value,
+    request: &'a Value,
+    namespace: &'a Value,
+    params: &'a Value,
+}
+
+impl Seen<'_> {
+    /// Applies the mutations of a policy, each to the object that the one before has left. `fail` decides about errors.
+    fn mutate(
+        &self,
+        policy: &Policy,
+        (matched, attributes): (&Matched, &Attributes<'_>),
+        object: &mut Value,
+        fail: &(dyn Fn(String) -> Result<(), Status> + Sync),
+    ) -> Result<(), Status> {
+        for index in 0..policy.mutations() {
+            let before = object.clone();
+            let input = PolicyInput {
+                object: &before,
+                old_object: self.old_object,
+                request: self.request,
+                namespace: self.namespace,
+                params: self.params,
+            };
+            match policy.mutate(index, &input) {
+                Mutated::NotMatched => return Ok(()),
+                // The conditions may have failed, so nothing further is known to apply.
+                Mutated::Failed(why) if index == 0 => return fail(why),
+                Mutated::Failed(why) => fail(why)?,
+                Mutated::Change(mutation) => match changed(matched, attributes, object, mutation) {
+                    Ok(new) => *object = new,
+                    Err(why) => fail(why)?,
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The object with a change, decoded and with defaults as the body of a request.
+fn changed(
+    matched: &Matched,
+    attributes: &Attributes<'_>,
+    object: &Value,
+    mutation: Mutation,
+) -> Result<Value, String> {
+    let row = matched.row(attributes);
+    let is_own = attributes.kind.kind == row.kind;
+    let ty = if is_own { Some(row.object_type.clone()) } else { row.object_type.of_kind(attributes.kind) };
+    let ty: ObjectType = ty.ok_or_else(|| format!("{} has no schema", attributes.kind.kind))?;
+    let mut new = match mutation {
+        Mutation::Configuration(mut configuration) => {
+            let issues = schema::check(&ty, &mut configuration.clone());
+            if let Some(why) = issues.mismatch.or_else(|| {
+                issues.unknown.first().map(|path| format!(".{path}: field not declared in schema"))
+            }) {
+                return Err(format!("error applying patch: {why}"));
+            }
+            for member in ["apiVersion", "kind"] {
+                configuration[member] = object[member].clone();
+            }
+            managed_fields::merge(&ty, object, &configuration)
+        }
+        Mutation::Patch(operations) => {
+            let mut new = object.clone();
+            patch::json::apply(&mut new, &operations).map_err(|error| format!("JSON Patch: {error}"))?;
+            new
+        }
+    };
+    for member in ["apiVersion", "kind"] {
+        if new.get(member) != object.get(member) {
+            return Err(format!("a mutation must not change {member}"));
+        }
+    }
+    if !ty.schema().is_structural() {
+        let issues = schema::check(&ty, &mut new);
+        if let Some(why) = issues.mismatch {
+            return Err(why);
+        }
+    }
+    if is_own {
+        row.strategy().default(&mut new);
+    }
+    Ok(new)
+}
+
+fn denied(attributes: &Attributes<'_>, policy: &Policy, binding: &Binding, why: &str) -> Status {
+    let resource = attributes.resource;
+    let message = format!("policy '{}' with binding '{}' denied request: {why}", policy.name, binding.name);
+    let mut status = status::forbidden(&resource.group, &resource.plural, attributes.object_name(), &message);
+    (status.reason, status.code) = ("Invalid", 422);
+    if let Some(details) = &mut status.details {
+        details.causes.push(status::Cause { message, ..status::Cause::default() });
+    }
+    status
+}
+
+#[async_trait]
+impl AdmissionPlugin for MutatingAdmissionPolicy {
+    fn name(&self) -> &'static str {
+        "MutatingAdmissionPolicy"
+    }
+
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        has_object(attributes.operation) && self.policies.handles(attributes)
+    }
+
+    /// Policies are reinvoked here, each by its own rule.
+    fn reinvocation_policy(&self) -> ReinvocationPolicy {
+        ReinvocationPolicy::Never
+    }
+
+    async fn admit(
+        &self,
+        context: &RequestContext,
+        attributes: &mut Attributes<'_>,
+        _preconditions: &mut Preconditions,
+    ) -> Result<(), Status> {
+        if attributes.object.is_none() {
+            return Ok(());
+        }
+        let bound = self.policies.cache.bound();
+        let mut last_change = None;
+        for (at, (policy, bindings)) in bound.iter().enumerate() {
+            if self.policy(context, attributes, (policy, bindings)).await? {
+                attributes.note_change();
+                last_change = Some(at);
+            }
+        }
+        // Those that another policy's change follows run once more.
+        let last_change = last_change.unwrap_or(0);
+        for (policy, bindings) in bound[..last_change.min(bound.len())].iter().filter(|(p, _)| p.reinvoked) {
+            if self.policy(context, attributes, (policy, bindings)).await? {
+                attributes.note_change();
+            }
+        }
+        Ok(())
+    }
+}
