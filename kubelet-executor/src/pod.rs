@@ -12,5 +12,6 @@ pub(crate) mod record;
 pub(crate) mod sandbox;
 pub(crate) mod sandbox_config;
 pub mod simulated;
+pub(crate) mod task_resources;
 pub(crate) mod volumes;
 pub(crate) mod worker;

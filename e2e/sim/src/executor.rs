@@ -13,6 +13,7 @@ use kernel_core::{
 use kernel_model::{
     executor::{Call, Event},
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId},
+    resources::{Resource, Scalar},
     task::{Source, TaskInfo, TaskState, TaskStatus},
     time::Time,
 };
@@ -22,11 +23,16 @@ use crate::{
     world::{Action, World},
 };
 
+/// Resizes of a Pod: enough that a granted one is followed by another.
+const RESIZES_MAX: u64 = 3;
+
 /// A message of an executor.
 #[derive(Debug)]
 pub(crate) enum Said {
     Subscribe,
     Update(TaskStatus),
+    /// A Pod is to have this many thousandths of a CPU.
+    Resize(TaskId, i64),
 }
 
 /// A process in a container.
@@ -118,6 +124,11 @@ impl World {
                     unacknowledged_updates: process.unacknowledged.clone(),
                 }
             }
+            Said::Resize(task_id, cpu_milli) => {
+                let amounts = [Resource::scalar("cpus", Scalar(cpu_milli))].into_iter().collect();
+                let call = Call::ResizeTask { task_id, amounts };
+                AgentEvent::Call { request, framework_id, executor_id, call }
+            }
             Said::Update(status) => {
                 let call = Call::Update { status: status.into() };
                 AgentEvent::Call { request, framework_id, executor_id, call }
@@ -156,7 +167,10 @@ impl World {
             Event::Kill { task_id, grace } => self.kill(node, container, task_id, grace),
             Event::Acknowledged { task_id, uuid } => self.acknowledged(node, container, &task_id, uuid),
             Event::Shutdown => self.shut_down(node, container),
-            Event::Subscribed { .. } | Event::Message { .. } | Event::Heartbeat => {}
+            Event::Subscribed { .. }
+            | Event::Message { .. }
+            | Event::TaskResized { .. }
+            | Event::Heartbeat => {}
             Event::Error { message } => self.fail(format!("an executor is told: {message}")),
         }
     }
@@ -192,6 +206,7 @@ impl World {
                 self.report(node, container, id, TaskState::Starting);
             }
             self.nodes[node].pods.insert(id.clone(), Pod { outcome: None });
+            self.plan_resizes(node, container, id);
             let boot = self.nodes[node].boot;
             if task.name.starts_with("job") {
                 let length = self.random.millis(100, 15_000);
@@ -199,6 +214,21 @@ impl World {
             }
         }
         self.report(node, container, id, state);
+    }
+
+    /// Some Pods are resized while they run, up and down.
+    fn plan_resizes(&mut self, node: usize, container: &ContainerId, id: &TaskId) {
+        for _ in 0..self.resizes.below(RESIZES_MAX + 1) {
+            let (delay, cpu_milli) = (self.resizes.millis(1, 10_000), 100 * (1 + self.resizes.below(20)));
+            let (container, task) = (container.clone(), id.clone());
+            self.after(delay, Action::ResizePod { node, container, task, cpu_milli: cpu_milli as i64 });
+        }
+    }
+
+    pub(crate) fn resize_pod(&mut self, node: usize, container: &ContainerId, task: TaskId, cpu_milli: i64) {
+        if self.nodes[node].containers.get(container).is_some_and(|process| process.connection.is_some()) {
+            self.say(node, container, Said::Resize(task, cpu_milli));
+        }
     }
 
     /// Checks that no task runs twice: once per boot of a machine, and on one machine only.

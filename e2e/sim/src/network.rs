@@ -234,6 +234,7 @@ fn brief_to_master(message: &ToMaster) -> String {
         }
         ToMaster::ExitedExecutor { executor_id, .. } => format!("{executor_id} exited"),
         ToMaster::Message { .. } => "message".to_owned(),
+        ToMaster::ResizeTask { task_id, amounts, .. } => format!("resize {task_id} to {amounts}"),
         ToMaster::Pong => "pong".to_owned(),
         ToMaster::Stopping => "stopping".to_owned(),
         ToMaster::Unregister => "unregister".to_owned(),
@@ -252,6 +253,7 @@ fn brief_to_agent(message: &ToAgent) -> String {
         }
         ToAgent::KillTask { task_id, .. } => format!("kill {task_id}"),
         ToAgent::Acknowledge { task_id, uuid, .. } => format!("acknowledge {task_id} {uuid:?}"),
+        ToAgent::TaskResized { task_id, resources, .. } => format!("{task_id} holds {resources}"),
         other => format!("{other:?}").split([' ', '{']).next().unwrap_or_default().to_owned(),
     }
 }

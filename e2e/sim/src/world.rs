@@ -109,6 +109,12 @@ pub(crate) enum Action {
         task: TaskId,
         killed: bool,
     },
+    ResizePod {
+        node: usize,
+        container: ContainerId,
+        task: TaskId,
+        cpu_milli: i64,
+    },
     PodEnds {
         node: usize,
         boot: u32,
@@ -129,6 +135,8 @@ pub(crate) struct World {
     pub(crate) random: Random,
     /// A separate generator for blackouts, so that they do not change what other draws return.
     pub(crate) blackouts: Random,
+    /// A separate generator for resizes.
+    pub(crate) resizes: Random,
     queue: BTreeMap<(Time, u64), Action>,
     sequence: u64,
     pub(crate) control: Control,
@@ -167,6 +175,7 @@ impl World {
             now: BEGIN,
             random: Random::new(seed),
             blackouts: Random::new(!seed),
+            resizes: Random::new(seed.rotate_left(32)),
             queue: BTreeMap::new(),
             sequence: 0,
             control: Control::default(),
@@ -341,6 +350,9 @@ impl World {
             }
             Action::TaskEnds { node, container, task, killed } => {
                 self.task_ends(node, &container, &task, killed);
+            }
+            Action::ResizePod { node, container, task, cpu_milli } => {
+                self.resize_pod(node, &container, task, cpu_milli);
             }
             Action::PodEnds { node, boot, task, killed } => self.pod_ends(node, boot, &task, killed),
             Action::Fault(fault) => self.inject(fault),

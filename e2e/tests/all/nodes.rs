@@ -155,8 +155,9 @@ fn logs(cluster: &Cluster) -> anyhow::Result<()> {
 
 fn resize(cluster: &Cluster) -> anyhow::Result<()> {
     wait_until(cluster, "size", "running", runs)?;
-    let patch =
-        json!({ "spec": { "containers": [{ "name": "c", "resources": { "limits": { "cpu": "600m" } } }] } });
+    let patch = json!({ "spec": { "containers": [{ "name": "c", "resources": {
+            "limits": { "cpu": "600m" }, "requests": { "cpu": "150m" }
+        } }] } });
     cluster.kubectl(&["patch", "pod", "size", "--subresource", "resize", "-p", &patch.to_string()])?;
     let container = |pod: &Value| pod["status"]["containerStatuses"][0].clone();
     let pod =
@@ -165,6 +166,12 @@ fn resize(cluster: &Cluster) -> anyhow::Result<()> {
     let quota = "cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null";
     let quota = cluster.kubectl(&["exec", "size", "--", "sh", "-c", &format!("{quota}; true")])?;
     assert!(quota.starts_with("60000"), "the cgroup has {quota}");
+    let uid = pod.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    let tasks = cluster.operator(r#"{"type": "GET_TASKS"}"#)?;
+    let tasks = tasks.pointer("/get_tasks/tasks").and_then(Value::as_array).cloned().unwrap_or_default();
+    let task = tasks.iter().find(|task| task["task_id"]["value"] == uid).cloned().unwrap_or_default();
+    let cpus = task["resources"].as_array().into_iter().flatten().find(|part| part["name"] == "cpus");
+    assert_eq!(cpus.and_then(|cpus| cpus.pointer("/scalar/value")), Some(&json!(0.15)), "{task}");
     wait_for("the Events", Duration::from_secs(10), || {
         Ok(events(cluster, "size")?.contains("ResizeCompleted Pod resize completed: {").then_some(()))
     })

@@ -14,6 +14,7 @@ mod id_generator;
 mod kill;
 mod launch;
 mod link;
+mod resize;
 mod status_updates;
 mod stop;
 mod subscription;
@@ -129,6 +130,8 @@ struct AgentTask {
     delivered: bool,
     /// A requested kill, with its grace period.
     kill: Option<Option<Duration>>,
+    /// The resources that the master was asked for.
+    resize: Option<Resources>,
 }
 
 /// An executor, over all its runs.
@@ -291,6 +294,9 @@ impl Agent {
             }
             ToAgent::Message { framework_id, executor_id, data } => {
                 self.message_to_executor(&framework_id, &executor_id, data, out);
+            }
+            ToAgent::TaskResized { framework_id, task_id, resources } => {
+                self.task_resized(&framework_id, &task_id, resources, out);
             }
             ToAgent::Ping => out.send_to_master(kernel_model::agent::ToMaster::Pong),
             ToAgent::Shutdown { message } => self.rejected_by_master(now, message, out),

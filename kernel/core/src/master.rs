@@ -18,6 +18,7 @@ mod operator;
 mod reconcile;
 mod registration;
 mod registry;
+mod resize;
 mod run_as;
 mod snapshot;
 mod state;
@@ -213,6 +214,9 @@ impl Master {
                 let connected = self.frameworks.get(&framework_id).is_some_and(|f| f.stream().is_some());
                 self.counts.executor_messages.count(connected);
                 self.send_to_framework(&framework_id, event);
+            }
+            ToMaster::ResizeTask { framework_id, task_id, amounts } => {
+                self.resize_task(&id, &framework_id, &task_id, &amounts);
             }
             ToMaster::Stopping => self.agent_stops(&id),
             ToMaster::Unregister => {

@@ -99,6 +99,12 @@ pub enum ToMaster {
         executor_id: crate::ids::ExecutorId,
         data: bytes::Bytes,
     },
+    /// An executor's task is to hold these amounts. The agent has given up what they are less by.
+    ResizeTask {
+        framework_id: FrameworkId,
+        task_id: crate::ids::TaskId,
+        amounts: Resources,
+    },
     Pong,
     /// The agent is being stopped: it launches nothing any more, and is unreachable as soon as its link closes. Its checkpoint
     /// stays, so it may come back.
@@ -142,6 +148,8 @@ pub enum ToAgent {
     ShutdownExecutor { framework_id: FrameworkId, executor_id: crate::ids::ExecutorId },
     /// A message from a scheduler to its executor, best effort.
     Message { framework_id: FrameworkId, executor_id: crate::ids::ExecutorId, data: bytes::Bytes },
+    /// What a task holds now, as the answer to [`ToMaster::ResizeTask`].
+    TaskResized { framework_id: FrameworkId, task_id: crate::ids::TaskId, resources: Resources },
     /// A liveness check, answered with [`ToMaster::Pong`].
     Ping,
     /// The master refuses this agent: it must shut down, and `message` says why.

@@ -95,10 +95,23 @@ pub struct Uri {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Call {
-    Subscribe { unacknowledged_tasks: Vec<TaskId>, unacknowledged_updates: Vec<TaskStatus> },
-    Update { status: Arc<TaskStatus> },
-    Message { data: Bytes },
+    Subscribe {
+        unacknowledged_tasks: Vec<TaskId>,
+        unacknowledged_updates: Vec<TaskStatus>,
+    },
+    Update {
+        status: Arc<TaskStatus>,
+    },
+    Message {
+        data: Bytes,
+    },
     Heartbeat,
+    /// Asks that a task hold these amounts from now on; scalars that are not named stay. Not of Mesos, for Pods that are resized in
+    /// place. [`Event::TaskResized`] is the answer.
+    ResizeTask {
+        task_id: TaskId,
+        amounts: Resources,
+    },
 }
 
 /// An event from the agent to an executor (Mesos `executor::Event`).
@@ -133,4 +146,9 @@ pub enum Event {
     },
     Shutdown,
     Heartbeat,
+    /// What a task holds now, after [`Call::ResizeTask`]: less than asked for if the agent has no room.
+    TaskResized {
+        task_id: TaskId,
+        resources: Resources,
+    },
 }

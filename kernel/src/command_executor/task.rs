@@ -180,7 +180,7 @@ impl CommandTask {
                 self.shut_down();
             }
             Event::Shutdown => self.shut_down(),
-            Event::Message { .. } | Event::Heartbeat => {}
+            Event::Message { .. } | Event::TaskResized { .. } | Event::Heartbeat => {}
         }
     }
 

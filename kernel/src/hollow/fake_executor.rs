@@ -40,6 +40,7 @@ pub(super) fn react(
         | ExecutorEvent::Acknowledged { .. }
         | ExecutorEvent::Message { .. }
         | ExecutorEvent::Error { .. }
+        | ExecutorEvent::TaskResized { .. }
         | ExecutorEvent::Heartbeat => {}
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     framework,
     framework::id_to_wire,
     offer,
-    resources::Format,
+    resources::{self, Format},
     task,
     v1::{
         self,
@@ -56,6 +56,13 @@ pub fn call_from_wire(from: WireCall) -> Result<Option<ParsedExecutorCall>, Inva
         }
         Ok(call::Type::Message) => Call::Message { data: present(from.message, "message")?.data },
         Ok(call::Type::Heartbeat) => Call::Heartbeat,
+        Ok(call::Type::ResizeTask) => {
+            let resize = present(from.resize_task, "resize_task")?;
+            Call::ResizeTask {
+                task_id: resize.task_id.value.into(),
+                amounts: resources::from_wire(resize.amounts)?,
+            }
+        }
         Ok(call::Type::Unknown) | Err(_) => return Ok(None),
     };
     Ok(Some(ParsedExecutorCall {
@@ -134,6 +141,13 @@ pub fn call_to_wire(from: &ParsedExecutorCall) -> WireCall {
             call::Type::Message
         }
         Call::Heartbeat => call::Type::Heartbeat,
+        Call::ResizeTask { task_id, amounts } => {
+            to.resize_task = Some(call::ResizeTask {
+                task_id: task::task_id_to_wire(task_id),
+                amounts: resources::to_wire(amounts, Format::FULL),
+            });
+            call::Type::ResizeTask
+        }
     };
     to.r#type = Some(kind as i32);
     to
@@ -185,6 +199,13 @@ pub fn event_to_wire(from: &Event, format: Format) -> WireEvent {
         }
         Event::Shutdown => event::Type::Shutdown,
         Event::Heartbeat => event::Type::Heartbeat,
+        Event::TaskResized { task_id, resources } => {
+            to.task_resized = Some(event::TaskResized {
+                task_id: task::task_id_to_wire(task_id),
+                resources: resources::to_wire(resources, format),
+            });
+            event::Type::TaskResized
+        }
     };
     to.r#type = Some(kind as i32);
     to
@@ -229,6 +250,13 @@ pub fn event_from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
         event::Type::Error => Event::Error { message: present(from.error, "error")?.message },
         event::Type::Shutdown => Event::Shutdown,
         event::Type::Heartbeat => Event::Heartbeat,
+        event::Type::TaskResized => {
+            let resized = present(from.task_resized, "task_resized")?;
+            Event::TaskResized {
+                task_id: resized.task_id.value.into(),
+                resources: resources::from_wire(resized.resources)?,
+            }
+        }
         event::Type::Unknown => return Ok(None),
     }))
 }

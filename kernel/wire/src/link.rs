@@ -16,7 +16,7 @@ use crate::{
     framework::id_to_wire,
     link_proto::{self as proto, to_agent, to_master},
     record,
-    resources::Format,
+    resources::{self, Format},
     task,
 };
 
@@ -74,6 +74,11 @@ pub fn encode_to_master(from: &ToMaster) -> Bytes {
         ToMaster::Message { framework_id, executor_id, data } => {
             Kind::Message(message_to_wire(framework_id, executor_id, data))
         }
+        ToMaster::ResizeTask { framework_id, task_id, amounts } => Kind::ResizeTask(to_master::ResizeTask {
+            framework_id: id_to_wire(framework_id),
+            task_id: task::task_id_to_wire(task_id),
+            amounts: resources::to_wire(amounts, Format::FULL),
+        }),
         ToMaster::Pong => Kind::Pong(to_master::Empty {}),
         ToMaster::Stopping => Kind::Stopping(to_master::Empty {}),
         ToMaster::Unregister => Kind::Unregister(to_master::Empty {}),
@@ -119,6 +124,11 @@ pub fn decode_to_master(bytes: Bytes) -> Result<Option<ToMaster>, Invalid> {
             let (framework_id, executor_id, data) = message_from_wire(message);
             ToMaster::Message { framework_id, executor_id, data }
         }
+        Kind::ResizeTask(resize) => ToMaster::ResizeTask {
+            framework_id: resize.framework_id.value.into(),
+            task_id: resize.task_id.value.into(),
+            amounts: resources::from_wire(resize.amounts)?,
+        },
         Kind::Pong(_) => ToMaster::Pong,
         Kind::Stopping(_) => ToMaster::Stopping,
         Kind::Unregister(_) => ToMaster::Unregister,
@@ -172,6 +182,12 @@ pub fn encode_to_agent(from: &ToAgent) -> Bytes {
         ToAgent::Message { framework_id, executor_id, data } => {
             Kind::Message(message_to_wire(framework_id, executor_id, data))
         }
+        ToAgent::TaskResized { framework_id, task_id, resources } => {
+            Kind::TaskResized(to_agent::TaskResized {
+                task: key_to_wire(framework_id, task_id),
+                resources: resources::to_wire(resources, Format::FULL),
+            })
+        }
         ToAgent::Ping => Kind::Ping(to_agent::Empty {}),
         ToAgent::Shutdown { message } => {
             Kind::Shutdown(to_agent::Shutdown { message: Some(message.clone()) })
@@ -223,6 +239,11 @@ pub fn decode_to_agent(bytes: Bytes) -> Result<Option<ToAgent>, Invalid> {
         Kind::Message(message) => {
             let (framework_id, executor_id, data) = message_from_wire(message);
             ToAgent::Message { framework_id, executor_id, data }
+        }
+        Kind::TaskResized(resized) => {
+            let (framework_id, task_id) = key_from_wire(resized.task);
+            let resources = resources::from_wire(resized.resources)?;
+            ToAgent::TaskResized { framework_id, task_id, resources }
         }
         Kind::Ping(_) => ToAgent::Ping,
         Kind::Shutdown(shutdown) => ToAgent::Shutdown { message: shutdown.message.unwrap_or_default() },

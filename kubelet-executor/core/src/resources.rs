@@ -220,7 +220,7 @@ pub struct Requests {
     pub memory_bytes: i128,
 }
 
-/// The Pod's requests: what its containers request at once at any time, and its overhead.
+/// The Pod's requests: its own, or what its containers request at once at any time, and its overhead.
 pub fn requests(pod: &Pod) -> Requests {
     let one = |container: &Container| Requests {
         cpu_milli: amount(container, false, "cpu").as_ref().and_then(milli).unwrap_or(0),
@@ -243,11 +243,16 @@ pub fn requests(pod: &Pod) -> Requests {
         }
     }
     let all = plus(sidecars, mains);
+    let whole = spec::spec(pod).resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    let whole = |resource: &str| whole.and_then(|requests| requests.get(resource));
     let overhead = spec::spec(pod).overhead.as_ref();
     let of = |resource: &str| overhead.and_then(|overhead| overhead.get(resource));
     Requests {
-        cpu_milli: all.cpu_milli.max(peak.cpu_milli) + of("cpu").and_then(milli).unwrap_or(0),
-        memory_bytes: all.memory_bytes.max(peak.memory_bytes)
+        cpu_milli: whole("cpu").and_then(milli).unwrap_or(all.cpu_milli.max(peak.cpu_milli))
+            + of("cpu").and_then(milli).unwrap_or(0),
+        memory_bytes: whole("memory")
+            .and_then(units)
+            .map_or(all.memory_bytes.max(peak.memory_bytes), i128::from)
             + i128::from(of("memory").and_then(units).unwrap_or(0)),
     }
 }

@@ -29,6 +29,7 @@ struct State {
     subscriptions: Vec<Call>,
     dropping_updates: bool,
     dropped_updates: usize,
+    refusing_resizes: bool,
 }
 
 impl FakeAgent {
@@ -63,6 +64,11 @@ impl FakeAgent {
     /// How many updates were dropped.
     pub fn dropped_updates(&self) -> usize {
         self.state().dropped_updates
+    }
+
+    /// Whether requests for other amounts are refused.
+    pub fn set_refusing_resizes(&self, refusing_resizes: bool) {
+        self.state().refusing_resizes = refusing_resizes;
     }
 
     /// Whether updates are dropped without an acknowledgement.
@@ -136,7 +142,18 @@ impl AgentLink for FakeAgent {
     }
 
     async fn send(&self, call: Call) -> Result<(), LinkError> {
-        let Call::Update { status } = call else { return Ok(()) };
+        let status = match call {
+            Call::Update { status } => status,
+            Call::ResizeTask { task_id, amounts } => {
+                let resources = match self.state().refusing_resizes {
+                    true => Resources::default(),
+                    false => amounts,
+                };
+                self.send_event(Event::TaskResized { task_id, resources }).await;
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         let (task_id, uuid) = (status.task_id.clone(), status.uuid);
         let stream = {
             let mut state = self.state();

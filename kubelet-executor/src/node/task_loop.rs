@@ -225,6 +225,9 @@ impl Node {
             Event::Acknowledged { task_id, uuid } => {
                 self.updates.acknowledged(task_id.as_str(), uuid);
             }
+            Event::TaskResized { task_id, resources } => {
+                self.context.task_resources.resized(&task_id, resources);
+            }
             Event::Message { data } => self.message(&data),
             Event::Shutdown => {
                 tracing::info!("the agent shuts this executor down");

@@ -11,7 +11,7 @@ use crate::{
     api::{Api, events::Recorder},
     config::Config,
     metrics::Metrics,
-    pod::{ledger::Ledger, sandbox_config::Resolver},
+    pod::{ledger::Ledger, sandbox_config::Resolver, task_resources::TaskResources},
     runtime::{Runtime, containerd::RuntimeState},
 };
 
@@ -31,6 +31,8 @@ pub(crate) struct NodeContext {
     pub disk_pressure: watch::Sender<bool>,
     /// What the Pods have been allocated.
     pub ledger: Ledger,
+    /// What the kernel has on record for their tasks.
+    pub task_resources: TaskResources,
     /// What Pods may ask for.
     pub capabilities: NodeCapabilities,
     /// Triggers a listing.

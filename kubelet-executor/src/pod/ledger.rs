@@ -32,8 +32,13 @@ impl Ledger {
         self.pods().remove(uid);
     }
 
-    /// Allocates the requests of a Pod if the node has room beside the others.
-    fn allocate(&self, uid: &str, wanted: Requests, capacity: Requests) -> Result<(), ResizeRefusal> {
+    /// Allocates the requests of a Pod if the node has room beside the others. Returns what it had before.
+    fn allocate(
+        &self,
+        uid: &str,
+        wanted: Requests,
+        capacity: Requests,
+    ) -> Result<Option<Requests>, ResizeRefusal> {
         let mut pods = self.pods();
         let others = pods.iter().filter(|(other, _)| *other != uid).map(|(_, requests)| requests);
         let used = others.fold(Requests::default(), |sum, requests| Requests {
@@ -41,12 +46,19 @@ impl Ledger {
             memory_bytes: sum.memory_bytes + requests.memory_bytes,
         });
         resources::fits(wanted, used, capacity)?;
-        pods.insert(uid.to_owned(), wanted);
-        Ok(())
+        Ok(pods.insert(uid.to_owned(), wanted))
+    }
+
+    /// Takes an allocation back that the kernel did not grant, if the Pod is still here.
+    fn take_back(&self, uid: &str, before: Option<Requests>) {
+        if let (Some(before), Some(now)) = (before, self.pods().get_mut(uid)) {
+            *now = before;
+        }
     }
 }
 
-/// Checks whether the node has room for a Pod with new requests, and allocates them.
+/// Checks whether the node has room for a Pod with new requests, beside its other Pods and beside the tasks of all frameworks,
+/// and allocates them.
 pub(crate) async fn check_resize(context: &NodeContext, pod: &Pod) -> Result<(), ResizeRefusal> {
     let node = context.api.node(&context.config.node_name).await;
     let node = match node {
@@ -55,7 +67,13 @@ pub(crate) async fn check_resize(context: &NodeContext, pod: &Pod) -> Result<(),
         Err(error) => return Err(ResizeRefusal::Deferred(format!("cannot read the node: {error}"))),
     };
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    context.ledger.allocate(uid, resources::requests(pod), allocatable(&node))
+    let wanted = resources::requests(pod);
+    let before = context.ledger.allocate(uid, wanted, allocatable(&node))?;
+    let granted = context.task_resources.hold(uid, wanted).await;
+    if granted.is_err() {
+        context.ledger.take_back(uid, before);
+    }
+    granted
 }
 
 fn allocatable(node: &Node) -> Requests {

@@ -99,6 +99,11 @@ impl Agent {
             }
             Record::Task { framework_id, executor_id, task, launch, grouped, at } => {
                 let Some(framework) = self.frameworks.get_mut(&framework_id) else { return };
+                if let Some(entry) = framework.tasks.get_mut(&task.task_id) {
+                    // It was resized.
+                    entry.task.info = task;
+                    return;
+                }
                 let executor = framework.executors.get(&executor_id);
                 let command = executor.is_none_or(|executor| executor.info.kind == ExecutorKind::Command);
                 let shown = (!command).then(|| executor_id.clone());

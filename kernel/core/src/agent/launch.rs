@@ -311,7 +311,7 @@ impl AgentTask {
             statuses: Vec::new(),
             launched_at: now,
         };
-        Box::new(Self { task, executor_id, launch, grouped, delivered: false, kill: None })
+        Box::new(Self { task, executor_id, launch, grouped, delivered: false, kill: None, resize: None })
     }
 }
 

@@ -187,6 +187,7 @@ impl Agent {
                     out.send_to_master(ToMaster::Message { framework_id, executor_id, data });
                 }
             }
+            Call::ResizeTask { task_id, amounts } => self.resize_task(&key, &task_id, &amounts, out),
             // SUBSCRIBE is a separate event with its stream; a heartbeat only keeps the connection open.
             Call::Subscribe { .. } | Call::Heartbeat => {}
         }

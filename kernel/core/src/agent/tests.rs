@@ -2,6 +2,7 @@
 
 mod random;
 mod recovery;
+mod resizes;
 mod script;
 mod stops;
 

@@ -318,7 +318,9 @@ impl Master {
             if task.state.is_terminal() {
                 let resources = known.info.resources.clone();
                 self.release(id, &framework_id, &resources);
+                return;
             }
+            self.follow_reported_resources(id, &framework_id, &task_id, &task.info.resources);
             return;
         }
         let over = framework

@@ -4,7 +4,7 @@
 use std::{cmp::Ordering, ops::AddAssign, sync::Arc};
 
 use super::{Ranges, Reservation, Resource, Resources, Scalar, Value};
-use crate::labels::Labels;
+use crate::{labels::Labels, roles::Role};
 
 impl Value {
     fn rank(&self) -> u8 {
@@ -195,6 +195,36 @@ impl Resources {
     /// The sum of the scalars with this name, whatever their reservation, allocation and disk.
     pub fn scalar(&self, name: &str) -> Scalar {
         self.scalars().filter(|(n, _)| &***n == name).fold(Scalar::ZERO, |sum, (_, amount)| sum + amount)
+    }
+
+    /// The same resources with other amounts of the named scalars. More is unreserved and allocated to `role`; less is taken from
+    /// unreserved resources first.
+    pub fn with_amounts(&self, amounts: &Resources, role: Option<&Role>) -> Resources {
+        let mut changed = self.clone();
+        let mut names: Vec<&Arc<str>> = amounts.scalars().map(|(name, _)| name).collect();
+        names.dedup();
+        for name in names {
+            let (held, wanted) = (self.scalar(name), amounts.scalar(name));
+            if wanted > held {
+                let more = Resource::scalar(name, wanted - held);
+                changed.add(Resource { allocation_role: role.cloned(), ..more });
+                continue;
+            }
+            let mut less = held - wanted;
+            let own = |reserved: bool| {
+                self.iter().filter(move |r| {
+                    r.name == *name && !r.is_indivisible() && r.reservations.is_empty() != reserved
+                })
+            };
+            for source in own(false).chain(own(true)) {
+                let Value::Scalar(amount) = source.value else { continue };
+                let cut = amount.min(less);
+                less = less - cut;
+                let cut = Resource { value: Value::Scalar(cut), ..source.clone() };
+                changed.remove_all(&[cut].into_iter().collect());
+            }
+        }
+        changed
     }
 
     /// Every scalar with its name. A name appears once per kind of resource.

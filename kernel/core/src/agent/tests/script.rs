@@ -238,6 +238,7 @@ impl Script {
                 format!("ExitedExecutor {executor_id} {status}")
             }
             ToMaster::Message { executor_id, .. } => format!("Message from {executor_id}"),
+            ToMaster::ResizeTask { task_id, amounts, .. } => format!("ResizeTask {task_id} {amounts}"),
             ToMaster::Pong => "Pong".into(),
             ToMaster::Stopping => "Stopping".into(),
             ToMaster::Unregister => "Unregister".into(),
@@ -273,6 +274,7 @@ impl Script {
             ExecutorEvent::Error { message } => format!("Error {message}"),
             ExecutorEvent::Shutdown => "Shutdown".into(),
             ExecutorEvent::Heartbeat => "Heartbeat".into(),
+            ExecutorEvent::TaskResized { task_id, resources } => format!("TaskResized {task_id} {resources}"),
         }
     }
 
@@ -380,6 +382,19 @@ impl Script {
             unacknowledged_updates: Vec::new(),
         };
         self.step(&format!("subscribe {id} as {connection}"), event);
+    }
+
+    pub fn resize(&mut self, executor: &str, id: &str, amounts: &str) {
+        let (framework_id, executor_id) = ("F".into(), executor.into());
+        let call = Call::ResizeTask { task_id: id.into(), amounts: amounts.parse().unwrap() };
+        let event = Event::Call { request: RequestId(0), framework_id, executor_id, call };
+        self.step(&format!("resize {id} to {amounts}"), event);
+    }
+
+    pub fn task_resized(&mut self, id: &str, resources: &str) {
+        let (task_id, resources) = (id.into(), resources.parse().unwrap());
+        let message = ToAgent::TaskResized { framework_id: "F".into(), task_id, resources };
+        self.registered_with(&format!("task {id} resized"), message);
     }
 
     pub fn update(&mut self, executor: &str, id: &str, state: TaskState, uuid: u8) {

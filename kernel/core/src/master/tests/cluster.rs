@@ -333,6 +333,7 @@ fn show_message(message: &ToAgent) -> String {
             let new = if *launch_executor { "new" } else { "running" };
             format!("RunTask {kind} {} on {new} {executor}", tasks.join(" "))
         }
+        ToAgent::TaskResized { task_id, resources, .. } => format!("TaskResized {task_id} {resources}"),
         ToAgent::UpdateFramework { framework } => format!("UpdateFramework {}", framework.name),
         other => format!("{other:?}"),
     }
