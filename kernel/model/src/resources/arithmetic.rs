@@ -219,7 +219,7 @@ impl Resources {
             for source in own(false).chain(own(true)) {
                 let Value::Scalar(amount) = source.value else { continue };
                 let cut = amount.min(less);
-                less = less - cut;
+                less -= cut;
                 let cut = Resource { value: Value::Scalar(cut), ..source.clone() };
                 changed.remove_all(&[cut].into_iter().collect());
             }
