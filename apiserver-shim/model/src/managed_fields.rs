@@ -144,10 +144,14 @@ pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
         }
         None => false,
     };
-    if !from_client {
+    let compared = old.filter(|_| !from_client && !stored.is_empty());
+    let changes = compared.map(|old| Updater::new(writer).changes(old, new));
+    let set_again = changes.as_ref().and_then(|changes| set_again(stored, changes, writer));
+    if !from_client && set_again.is_none() {
         known = entries::parse(stored).unwrap_or_default();
     }
     let list = match old {
+        Some(_) if set_again.is_some() => set_again,
         None if known.is_empty() => {
             let fields = created::fields(writer.ty, new, writer.reset);
             let updater = Updater::new(writer);
@@ -159,7 +163,7 @@ pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
         Some(_) if known.is_empty() => None,
         old => {
             let empty = Value::Object(serde_json::Map::new());
-            match record(old.unwrap_or(&empty), new, (known, from_client), writer) {
+            match record((old.unwrap_or(&empty), new), changes, (known, from_client), writer) {
                 Some(Recorded::Entries(list)) => Some(list),
                 // Nothing changed; or what cannot be compared, which keeps its owners.
                 Some(Recorded::Unchanged) | None => Some(stored.to_vec()),
@@ -171,6 +175,19 @@ pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     }
 }
 
+/// The entries of an update that sets what its manager owns already; `None` if they must be worked out.
+fn set_again(stored: &[Value], changes: &Changes, writer: Writer<'_>) -> Option<Vec<Value>> {
+    if !changes.added.is_empty() || writer.ty.schema().is_structural() {
+        return None; // The schema of custom resources may have changed since.
+    }
+    let (mut modified, mut removed) = (changes.modified.clone(), changes.removed.clone());
+    [&mut modified, &mut removed].into_iter().for_each(disown_system_fields);
+    if !removed.is_empty() || modified.is_empty() {
+        return None;
+    }
+    entries::set_again(stored, &Updater::new(writer).id(false), &modified, &writer.now.to_rfc3339())
+}
+
 enum Recorded {
     Entries(Vec<Value>),
     Unchanged,
@@ -178,15 +195,16 @@ enum Recorded {
 
 /// The entries with the changed fields moved to the writer's entry; `None` if objects cannot be converted.
 fn record(
-    old: &Value,
-    new: &Value,
+    (old, new): (&Value, &Value),
+    changes: Option<Changes>,
     (mut known, from_client): (Vec<Entry>, bool),
     writer: Writer<'_>,
 ) -> Option<Recorded> {
     let updater = Updater::new(writer);
     let foreign = known.iter().any(|entry| entry.api_version != updater.api_version);
     updater.reconcile(&mut known);
-    let changes = updater.take_over((old, new), &mut known, None, true).ok()?;
+    let changes = changes.unwrap_or_else(|| updater.changes(old, new));
+    let changes = updater.take_over(changes, (old, new), &mut known, None, true).ok()?;
     let mut mine = changes.changed();
     if mine.is_empty() && changes.removed.is_empty() && !foreign && !from_client {
         return Some(Recorded::Unchanged);

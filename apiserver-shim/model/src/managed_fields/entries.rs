@@ -119,6 +119,36 @@ pub(super) fn to_list(mut entries: Vec<Entry>) -> Vec<Value> {
     entries.iter().map(Entry::to_value).collect()
 }
 
+/// The entries after a manager has set fields that are its own already and nobody else's: only the time of its entry
+/// changes, so that nothing is parsed. `None` if that is not so, or an entry is of another version.
+pub(super) fn set_again(list: &[Value], id: &ManagerId, fields: &FieldSet, time: &str) -> Option<Vec<Value>> {
+    fn text<'v>(entry: &'v Value, key: &str) -> &'v str {
+        entry.get(key).and_then(Value::as_str).unwrap_or("")
+    }
+    fn key(e: &Value) -> (bool, &str, &str, &str, &str) {
+        let applied = text(e, "operation") == "Apply";
+        (!applied, text(e, "time"), text(e, "manager"), text(e, "apiVersion"), text(e, "subresource"))
+    }
+    let mut mine = None;
+    for (at, entry) in list.iter().enumerate() {
+        let sound = text(entry, "apiVersion") == id.api_version && text(entry, "fieldsType") == "FieldsV1";
+        let owned = entry.get("fieldsV1").filter(|_| sound)?;
+        let is_mine = text(entry, "operation") == "Update"
+            && text(entry, "manager") == id.manager
+            && text(entry, "subresource") == id.subresource;
+        if is_mine && mine.is_none() && fields.is_within(owned) {
+            mine = Some(at);
+        } else if is_mine || fields.meets(owned) {
+            return None;
+        }
+    }
+    let mine = mine?;
+    let mut list = list.to_vec();
+    list[mine]["time"] = time.into();
+    list.sort_by(|a, b| key(a).cmp(&key(b)));
+    Some(list)
+}
+
 /// Whether a list of entries asks that the fields be no longer tracked.
 pub(super) fn is_reset(list: &[Value]) -> bool {
     list.is_empty() || *list == [json!({})]

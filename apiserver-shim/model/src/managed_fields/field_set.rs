@@ -41,6 +41,11 @@ impl Subset {
     }
 }
 
+/// Whether a path is in an encoded set, by what is encoded below it.
+fn is_member(below: &Value) -> bool {
+    below.as_object().is_some_and(|members| members.is_empty() || members.contains_key("."))
+}
+
 impl FieldSet {
     /// Whether the set has no path.
     pub fn is_empty(&self) -> bool {
@@ -226,6 +231,22 @@ impl FieldSet {
                 (Some(a), Some(b)) => a.element.cmp(&b.element),
             };
             Some((mine.next_if(|_| order.is_le()), theirs.next_if(|_| order.is_ge())))
+        })
+    }
+
+    /// Whether an encoded set has every path of this one.
+    pub(super) fn is_within(&self, encoded: &Value) -> bool {
+        self.nodes.iter().all(|node| match encoded.get(node.element.encode()) {
+            Some(found) => (!node.member || is_member(found)) && node.below.is_within(found),
+            None => !node.member && node.below.is_empty(),
+        })
+    }
+
+    /// Whether an encoded set has a path of this one.
+    pub(super) fn meets(&self, encoded: &Value) -> bool {
+        self.nodes.iter().any(|node| {
+            let found = encoded.get(node.element.encode());
+            found.is_some_and(|found| node.member && is_member(found) || node.below.meets(found))
         })
     }
 

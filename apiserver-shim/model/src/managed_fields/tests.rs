@@ -67,6 +67,42 @@ fn create_update_and_status() {
     check(&pod, expect![[""]]);
 }
 
+/// An update of fields that the writer owns already takes a short cut, whose result is that of the long way.
+#[test]
+fn fields_that_are_set_again_change_the_time_only() {
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    record_update(None, &mut pod, writer("one", "", 1));
+    let old = pod.clone();
+    pod["metadata"]["labels"]["theirs"] = "1".into();
+    record_update(Some(&old), &mut pod, writer("two", "", 2));
+    type Edit = fn(&mut Value);
+    let cases: [(&str, Edit, bool); 8] = [
+        ("one", |pod| pod["metadata"]["labels"]["a"] = "c".into(), true),
+        ("one", |pod| pod["spec"]["containers"][0]["image"] = "j".into(), true),
+        ("two", |pod| pod["metadata"]["labels"]["theirs"] = "2".into(), true),
+        ("one", |pod| pod["metadata"]["labels"]["theirs"] = "2".into(), false),
+        ("two", |pod| pod["metadata"]["labels"]["a"] = "c".into(), false),
+        ("one", |pod| pod["metadata"]["labels"]["new"] = "1".into(), false),
+        ("one", |pod| drop(access::remove(pod, &["metadata", "labels", "a"])), false),
+        ("one", |_| {}, false),
+    ];
+    for (manager, edit, is_short) in cases {
+        let stored = access::list(&pod, &["metadata", "managedFields"]);
+        let mut new = pod.clone();
+        access::remove(&mut new, &["metadata", "managedFields"]);
+        edit(&mut new);
+        let short =
+            set_again(stored, &compare(&object_type("", "v1", "Pod"), &pod, &new), writer(manager, "", 3));
+        assert_eq!(short.is_some(), is_short, "{manager} {new}");
+        let known = entries::parse(stored).unwrap();
+        match record((&pod, &new), None, (known, false), writer(manager, "", 3)) {
+            Some(Recorded::Entries(long)) => assert!(short.is_none_or(|short| short == long), "{new}"),
+            Some(Recorded::Unchanged) | None => assert!(short.is_none()),
+        }
+    }
+}
+
 #[test]
 fn entries_are_bounded() {
     let mut pod =

@@ -91,17 +91,23 @@ impl<'a> Updater<'a> {
         }
     }
 
+    /// What a write changes in the request's version, without reset fields.
+    pub fn changes(&self, old: &Value, new: &Value) -> Changes {
+        let mut changes = compare(self.writer.ty, old, new);
+        changes.each(|set| self.writer.reset.filter(set));
+        changes
+    }
+
     /// Takes what a write changes from all entries but `me`, and drops entries that are left without fields, or whose
-    /// version is no longer served. Returns the changes in the request's version, without reset fields.
+    /// version is no longer served. Returns the changes.
     pub fn take_over(
         &self,
+        changes: Changes,
         (old, new): (&Value, &Value),
         entries: &mut Vec<Entry>,
         me: Option<&ManagerId>,
         force: bool,
     ) -> Result<Changes, Failure> {
-        let mut changes = compare(self.writer.ty, old, new);
-        changes.each(|set| self.writer.reset.filter(set));
         let mut others: Vec<(String, Option<Changes>)> = Vec::new();
         let mut conflicts = Vec::new();
         let mut taken = Vec::with_capacity(entries.len());
@@ -179,7 +185,7 @@ impl<'a> Updater<'a> {
             None => merged,
             Some(last) => self.prune(merged, entries, &last)?,
         };
-        self.take_over((live, &new), entries, Some(&me), force)?;
+        self.take_over(self.changes(live, &new), (live, &new), entries, Some(&me), force)?;
         Ok(new)
     }
 
