@@ -16,6 +16,7 @@ pub mod negotiation;
 pub mod node_proxy;
 pub mod objects;
 pub mod openapi;
+mod paths;
 pub mod pretty;
 pub mod reply;
 pub mod service;

@@ -5,9 +5,11 @@
 //! - [`storage`]: objects, the registry over the store, watch caches;
 //! - [`node_endpoints`]: where the nodes' executors listen;
 //! - [`service_client`]: clients of webhooks and aggregated API servers;
+//! - [`webhook_client`]: calls webhooks;
 //! - [`request`]: what a request asks for;
 //! - [`auth`]: authentication and authorization;
 //! - [`pipeline`]: the request pipeline, the only writer of user intent;
+//! - [`custom_resources`]: serves what CustomResourceDefinitions define;
 //! - [`controllers`]: runs the controllers of `shim-core`;
 //! - [`scheduler`]: drives the scheduler machine against the store and the kernel;
 //! - [`http`]: request handlers, one file per HTTP concern;
@@ -17,6 +19,7 @@
 
 pub mod auth;
 pub mod controllers;
+pub mod custom_resources;
 pub mod http;
 pub mod metrics;
 pub mod node_endpoints;
@@ -26,3 +29,4 @@ pub mod scheduler;
 pub mod server;
 pub mod service_client;
 pub mod storage;
+pub mod webhook_client;

@@ -20,6 +20,7 @@ use transport::tls::{ALPN_HTTP, ALPN_HTTP1, ClientCertificate, TlsError, client_
 
 use crate::auth::audit::{AuditLog, AuditOptions};
 use crate::auth::authentication::{Authenticator, DEFAULT_AUDIENCE, User};
+use crate::custom_resources::CustomResources;
 use crate::http::node_proxy::node_client;
 use crate::http::service::{Api, ApiService, Caller};
 pub use crate::http::version::BuildInfo;
@@ -143,6 +144,7 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     );
     let api = Arc::new(api.with_build(options.build));
     bootstrap::run(&api.pipeline, options.advertise, local.port()).await.map_err(StartError::Bootstrap)?;
+    let custom_resources = CustomResources::start(api.pipeline.clone()).await;
     let service = ApiService::new(api, Caller::Unknown);
     let stop = CancellationToken::new();
     let for_peers = service.clone();
@@ -151,6 +153,13 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     let serving = TaskTracker::new();
     serving.spawn(transport::server::serve(listener, tls, server_options(), make_service, stop.clone()));
     serving.spawn(publish_inflight(service.api().requests.clone(), stop.clone()));
+    let stopped = stop.clone();
+    serving.spawn(async move {
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            () = custom_resources.run() => {}
+        }
+    });
     serving.close();
     Ok(ApiHandle { service, local, stop, serving })
 }

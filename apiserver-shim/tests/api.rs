@@ -13,6 +13,8 @@ mod apply;
 mod audit;
 #[path = "api/catalog.rs"]
 mod catalog;
+#[path = "api/custom_resources.rs"]
+mod custom_resources;
 #[path = "api/delete.rs"]
 mod delete;
 #[path = "api/discovery.rs"]

@@ -11,6 +11,7 @@ mod cells;
 mod certificate_signing_request;
 mod configmap;
 mod cron_job;
+pub mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
 mod device;
@@ -21,7 +22,7 @@ pub(crate) mod horizontal_pod_autoscaler;
 mod job;
 mod lease;
 mod limit_range;
-mod metadata;
+pub(crate) mod metadata;
 mod namespace;
 mod network;
 mod node;
@@ -30,6 +31,7 @@ mod persistent_volume_claim;
 pub mod pod;
 mod pod_disruption_budget;
 pub mod pod_template;
+mod preparation;
 mod priority_class;
 mod ratchet;
 pub mod rbac;
@@ -61,7 +63,9 @@ use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
 use shim_model::time::Instant;
 
-use crate::definition::ResourceDefinition;
+pub use preparation::{begin_create, begin_update, check_field_selector, check_identity};
+
+use crate::custom_resources::ScalePaths;
 
 /// The inputs of a create that are not in the object.
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +130,32 @@ pub trait Strategy: Send + Sync {
     /// Whether the kind has a `/status` subresource, so that an update of the object itself cannot write `status`.
     fn has_status(&self) -> bool {
         false
+    }
+
+    /// Brings a decoded object from the store to what it would be if it were written now, and returns whether that changed it:
+    /// for kinds whose schema may have changed since.
+    fn restore(&self, _object: &mut Value) -> bool {
+        false
+    }
+
+    /// Whether [`Strategy::restore`] has anything to do, so that objects are decoded when they are read from the store.
+    fn is_restored(&self) -> bool {
+        false
+    }
+
+    /// Why no object can be created at present.
+    fn creation_refusal(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether the validation of updates compares with the stored object itself; see [`ratchet`].
+    fn ratchets_itself(&self) -> bool {
+        false
+    }
+
+    /// Where the objects have their replicas, for kinds whose `scale` subresource a definition describes.
+    fn scale_paths(&self) -> Option<&ScalePaths> {
+        None
     }
 
     /// Sets the fields of a new object that a client cannot choose. The status is already cleared if the kind has one.
@@ -294,7 +324,7 @@ pub fn selectable_fields(strategy: &dyn Strategy, object: &StoredObject) -> Vec<
 
 /// Errors of an object's labels, annotations, owners and finalizers.
 pub(crate) fn metadata_errors(object: &Value) -> Vec<FieldError> {
-    metadata::validate_stored(object)
+    metadata::validate_stored(object, metadata::Finalizers::Qualified)
 }
 
 /// The strategy of a built-in resource. Every one has a strategy.
@@ -336,6 +366,9 @@ pub(crate) fn builtin(resource: &Resource) -> Arc<dyn Strategy> {
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             Arc::new(certificate_signing_request::CertificateSigningRequest)
         }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            Arc::new(custom_resource_definition::CustomResourceDefinition)
+        }
         ("node.k8s.io", "RuntimeClass") => Arc::new(runtime_class::RuntimeClass),
         ("coordination.k8s.io", "Lease") => Arc::new(lease::Lease),
         ("discovery.k8s.io", "EndpointSlice") => Arc::new(endpoints::EndpointSlice),
@@ -366,125 +399,6 @@ fn unknown(kind: &str) -> ! {
 pub struct DefaultStrategy;
 
 impl Strategy for DefaultStrategy {}
-
-/// Prepares and validates a decoded, defaulted and admitted object for its create.
-pub fn begin_create(
-    resource: &ResourceDefinition,
-    object: &mut Value,
-    context: &CreateContext<'_>,
-) -> Result<(), Status> {
-    let kind = resource.strategy();
-    metadata::prepare_create(resource, object, context)?;
-    if kind.has_status() {
-        access::as_object(object).insert("status".to_owned(), Value::Object(serde_json::Map::new()));
-    }
-    if kind.has_generation() {
-        access::object_mut(object, &["metadata"]).insert("generation".to_owned(), 1.into());
-    }
-    kind.prepare_create(object, context);
-    let mut errors = metadata::validate_create(resource, kind, object);
-    errors.extend(kind.validate_create(object));
-    refuse(resource, object, errors)
-}
-
-/// Prepares and validates a decoded, defaulted and admitted update of `old`. The caller has checked name, namespace,
-/// UID precondition and resourceVersion (see [`check_identity`]).
-pub fn begin_update(
-    resource: &ResourceDefinition,
-    subresource: Subresource<'_>,
-    new: &mut Value,
-    old: &Value,
-) -> Result<(), Status> {
-    let kind = resource.strategy();
-    metadata::prepare_update(new, old);
-    match subresource {
-        Subresource::Main => {
-            if kind.has_status() {
-                access::copy(old, new, &["status"]);
-            }
-            kind.prepare_update(new, old);
-        }
-        Subresource::Status => kind.prepare_status_update(new, old),
-        Subresource::Other(name) => of_subresource(kind, name)?.prepare_update(new, old),
-    }
-    // A status update never changes the generation, not even when it sets the revision annotation of a Deployment.
-    if subresource != Subresource::Status && kind.has_generation() && kind.changes_generation(new, old) {
-        let generation = access::int(old, &["metadata", "generation"]).unwrap_or(0) + 1;
-        access::object_mut(new, &["metadata"]).insert("generation".to_owned(), generation.into());
-    }
-    let mut errors = metadata::validate_update(resource, kind, new, old);
-    errors.extend(match subresource {
-        Subresource::Main => kind.validate_update(new, old),
-        Subresource::Status => kind.validate_status_update(new, old),
-        Subresource::Other(name) => of_subresource(kind, name)?.validate_update(new, old),
-    });
-    ratchet::drop_unchanged(&mut errors, new, old, || stored_errors(kind, subresource, old));
-    refuse(resource, new, errors)
-}
-
-/// The errors of a stored object by the rules of today: an update of the same part does not cause them.
-fn stored_errors(kind: &dyn Strategy, subresource: Subresource<'_>, old: &Value) -> Vec<FieldError> {
-    let mut errors = metadata::validate_stored(old);
-    errors.extend(match subresource {
-        Subresource::Main => kind.validate_create(old),
-        Subresource::Status => kind.validate_status_update(old, old),
-        Subresource::Other(name) => {
-            kind.subresource(name).map(|rules| rules.validate_update(old, old)).unwrap_or_default()
-        }
-    });
-    errors
-}
-
-fn of_subresource<'a>(strategy: &'a dyn Strategy, name: &str) -> Result<&'a dyn SubresourceStrategy, Status> {
-    strategy.subresource(name).ok_or_else(status::unknown_path)
-}
-
-/// Checks that the body names the object of the path, and sets an omitted namespace.
-pub fn check_identity(
-    resource: &Resource,
-    namespace: &str,
-    name: &str,
-    object: &mut Value,
-) -> Result<(), Status> {
-    metadata::check_identity(resource, namespace, name, object)
-}
-
-/// Validates the fields of a field selector, with upstream's error for unknown ones.
-pub fn check_field_selector(
-    resource: &ResourceDefinition,
-    selector: &shim_model::selector::FieldSelector,
-) -> Result<(), Status> {
-    let known = resource.strategy().selectable_fields();
-    for term in &selector.terms {
-        let always =
-            term.field == "metadata.name" || term.field == "metadata.namespace" && resource.namespaced;
-        if !always && !known.contains(&term.field.as_str()) {
-            // Upstream's wording differs between kinds with and without fields of their own.
-            let own = resource.strategy().unknown_selector(&term.field);
-            let message = own.unwrap_or_else(|| match known[..] {
-                [] => format!(
-                    "\"{}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
-                    term.field
-                ),
-                _ => format!("field label not supported: {}", term.field),
-            });
-            return Err(status::bad_request(message));
-        }
-    }
-    Ok(())
-}
-
-fn refuse(resource: &ResourceDefinition, object: &Value, errors: Vec<FieldError>) -> Result<(), Status> {
-    let name = access::text(object, &["metadata", "name"]);
-    if errors.is_empty() {
-        return match resource.strategy().not_enforced(object) {
-            None => Ok(()),
-            Some(why) => Err(status::forbidden(&resource.group, &resource.plural, name, why.to_owned())),
-        };
-    }
-    let group = resource.strategy().error_group().map_or(resource.group.as_str(), |group| group);
-    Err(status::invalid(group, &resource.kind, name, &errors))
-}
 
 #[cfg(test)]
 #[path = "kinds/tests.rs"]

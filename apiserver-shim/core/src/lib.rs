@@ -1,7 +1,8 @@
 //! The decisions of the API server, controllers and scheduler, without clock, store or sockets: pure functions and
 //! state machines. The shell (`apiserver-shim`) reads, calls and writes.
 //!
-//! Where to look: `kinds` (strategies), `controllers` (one file per noun), `scheduler` (which Pod goes to which offer,
+//! Where to look: `kinds` (strategies), `custom_resources` (those that definitions bring), `structural_schema` (their
+//! schemas), `controllers` (one file per noun), `scheduler` (which Pod goes to which offer,
 //! and why others wait), `pod_cidrs` (address ranges of Nodes), `service_cidr`
 //! (that of Services), `pod_security` (the Pod Security Standards), `quota` and `limit_ranges` (what a namespace may use),
 //! `audit` (invariants). `rows` has the values that they share.
@@ -12,6 +13,7 @@ pub mod authorization;
 pub mod cel;
 pub mod controllers;
 pub mod converter;
+pub mod custom_resources;
 pub mod definition;
 pub mod disruption_budgets;
 pub mod go_regex;

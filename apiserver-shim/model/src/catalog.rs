@@ -1,7 +1,9 @@
 //! The set of served resources as a value: every look-up is by hash, and a change makes a new catalog with the next
 //! generation.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use indexmap::{Equivalent, IndexMap};
@@ -67,6 +69,10 @@ impl<R: AsRef<Resource>> Catalog<R> {
         }
         let rank = |name: &str| GROUP_ORDER.iter().position(|g| *g == name).unwrap_or(GROUP_ORDER.len());
         catalog.groups.sort_by(|a, b| (rank(&a.name), &a.name).cmp(&(rank(&b.name), &b.name)));
+        // Definitions of a group are installed in any order.
+        for group in catalog.groups.iter_mut().filter(|g| rank(&g.name) == GROUP_ORDER.len()) {
+            group.versions.sort_by_key(|version| Reverse(version_priority(version)));
+        }
         catalog
     }
 
@@ -131,6 +137,26 @@ impl<R: AsRef<Resource>> Catalog<R> {
     pub fn group(&self, name: &str) -> Option<&Group> {
         self.groups.iter().find(|g| g.name == name)
     }
+}
+
+/// How much a version of a custom resource is preferred: `v2` before `v1` before `v2beta1` before `v1alpha1`, and these before
+/// names of any other form, which are in alphabetical order.
+pub fn version_priority(version: &str) -> impl Ord + Debug + use<> {
+    let stable = 3;
+    let parsed = version.strip_prefix('v').and_then(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let major: u64 = rest[..end].parse().ok()?;
+        let (level, minor) = match &rest[end..] {
+            "" => return Some((stable, major, 0)),
+            rest => match rest.strip_prefix("beta") {
+                Some(minor) => (2, minor),
+                None => (1, rest.strip_prefix("alpha")?),
+            },
+        };
+        Some((level, major, minor.parse::<u64>().ok()?))
+    });
+    let (level, major, minor) = parsed.unwrap_or((0, 0, 0));
+    (level, major, minor, Reverse(if level == 0 { version.to_owned() } else { String::new() }))
 }
 
 /// Group, version and plural or kind.

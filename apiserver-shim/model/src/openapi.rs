@@ -1,6 +1,7 @@
 //! OpenAPI v3 documents, one per group-version: component schemas with descriptions and Kubernetes' extensions, and
 //! the paths with what kubectl needs. They are built on request; the caller caches the bytes.
 
+mod custom;
 mod paths;
 pub mod version_2;
 
@@ -44,6 +45,9 @@ pub fn document<'a>(
         components.extend(own);
     }
     for resource in &resources {
+        if let Some(schema) = custom::version_3(resource) {
+            components.insert(resource.object_type.name().to_owned(), schema);
+        }
         add_list(resource, &mut components);
     }
     add_shared(&mut components);
@@ -89,6 +93,10 @@ fn annotate(schema: &Schema, name: &str, component: &mut Value) {
     };
     if let Some(kind) = kind {
         component["x-kubernetes-group-version-kind"] = json!([group_version_kind(kind)]);
+    }
+    if name.ends_with(".apiextensions.v1.JSON") {
+        // Any JSON: it has no type.
+        component.as_object_mut().map(|members| members.remove("type"));
     }
     let Some(ty) = schema.named(name).map(|id| schema.at(id)) else {
         // Quantities and int-or-string values have two types; times have one.
@@ -151,9 +159,16 @@ fn annotate_fields(ty: &Struct, component: &mut Value) {
     }
 }
 
+/// The full name of the type of lists.
+fn list_name(resource: &Resource) -> String {
+    let item = resource.object_type.name();
+    let package = item.strip_suffix(resource.kind.as_str()).unwrap_or(item);
+    format!("{package}{}", resource.list_kind)
+}
+
 fn add_list(resource: &Resource, components: &mut Map<String, Value>) {
     let item = resource.object_type.name();
-    let kind = format!("{}List", resource.kind);
+    let kind = &resource.list_kind;
     let list = json!({
         "description": format!("{kind} is a list of {}.", resource.plural),
         "type": "object",
@@ -166,7 +181,7 @@ fn add_list(resource: &Resource, components: &mut Map<String, Value>) {
         },
         "x-kubernetes-group-version-kind": [{"group": resource.group, "version": resource.version, "kind": kind}],
     });
-    components.insert(format!("{item}List"), list);
+    components.insert(list_name(resource), list);
 }
 
 pub(crate) const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";

@@ -125,6 +125,8 @@ pub struct Resource {
     pub singular: String,
     /// Kind of its objects.
     pub kind: String,
+    /// Kind of its lists.
+    pub list_kind: String,
     /// Whether objects live in a namespace.
     pub namespaced: bool,
     /// Short names for kubectl.
@@ -144,6 +146,27 @@ pub struct Resource {
     pub object_type: ObjectType,
     /// The columns of its tables.
     pub columns: Vec<Column>,
+    /// What a CustomResourceDefinition says of it; none for built-in resources.
+    pub custom: Option<Custom>,
+}
+
+/// What a CustomResourceDefinition says of one version of its resource.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Custom {
+    /// Whether clients may use it. A version that is not served may still be the storage version.
+    pub is_served: bool,
+    /// A warning that each response carries, because the version is deprecated.
+    pub deprecation: Option<String>,
+    /// The definition is being deleted, so that nothing can be created.
+    pub terminating: bool,
+    /// The store may have objects in other versions than the storage version, which only the converter can read.
+    pub mixed_storage: bool,
+    /// The fields of `selectableFields`, as in `spec.color`.
+    pub selectable_fields: Vec<String>,
+    /// The schema that OpenAPI v3 publishes; null if the definition has none.
+    pub schema_v3: serde_json::Value,
+    /// The schema that OpenAPI v2 publishes: less than v3 can say.
+    pub schema_v2: serde_json::Value,
 }
 
 impl Resource {
@@ -174,7 +197,19 @@ impl Resource {
 
     /// Whether its objects are served as they are stored.
     pub fn is_stored_version(&self) -> bool {
+        self.is_storage_version() && !self.custom.as_ref().is_some_and(|custom| custom.mixed_storage)
+    }
+
+    /// Whether its objects are written in this version.
+    pub fn is_storage_version(&self) -> bool {
         self.group == self.storage_group && self.version == self.storage_version
+    }
+
+    /// The verbs that discovery shows: nothing can be written to a resource whose definition is being deleted.
+    pub fn discovered_verbs(&self) -> Vec<Verb> {
+        let terminating = self.custom.as_ref().is_some_and(|custom| custom.terminating);
+        let writes = |verb: &Verb| matches!(verb, Verb::Create | Verb::Patch | Verb::Update);
+        self.verbs.iter().copied().filter(|verb| !terminating || !writes(verb)).collect()
     }
 
     /// The subresource called `name`.

@@ -20,7 +20,7 @@ mod strict_json;
 
 pub use applied_body::{AppliedBody, decode_applied};
 pub use build::SchemaError;
-pub use check::{Issues, check};
+pub use check::{Issues, check, check_metadata};
 pub use decode::{Decoded, Media, Strictness, decode, decode_untyped, plain_json, plain_yaml};
 
 use crate::protobuf::{self, MessageId};
@@ -144,6 +144,8 @@ pub struct Struct {
     pub name: String,
     /// Atomic for managed fields wherever it occurs.
     pub atomic: bool,
+    /// Whether it may have other members too, whose types are unknown (`x-kubernetes-preserve-unknown-fields`).
+    pub open: bool,
     /// Members, sorted by name.
     pub fields: Vec<Field>,
     /// The prefix of each member's name, in the same order: scanned instead of the names, because the prefixes are
@@ -167,6 +169,7 @@ impl Struct {
         Struct {
             name: name.to_owned(),
             atomic: false,
+            open: false,
             fields: Vec::new(),
             heads: Vec::new(),
             defaults: Vec::new(),
@@ -252,7 +255,7 @@ impl Schema {
         let (schema, root) = (self.clone(), self.root(kind)?);
         let message =
             if self.is_structural() { None } else { protobuf::message_of_type(&self.at(root).name) };
-        Some(ObjectType { schema, root, kind: kind.to_owned(), message })
+        Some(ObjectType { schema, root, kind: kind.to_owned(), message, coercion: None })
     }
 
     /// The schema of the built-in kinds. Building it takes some milliseconds.
@@ -290,6 +293,13 @@ impl Schema {
     }
 }
 
+/// How the members of custom resources are decoded: their schema lives elsewhere.
+pub trait Coercion: Send + Sync {
+    /// Removes what the schema does not allow, and returns the paths of the removed fields. Values of a wrong type stay:
+    /// validation refuses them. The error is about embedded metadata that cannot be read.
+    fn coerce(&self, object: &mut Value) -> Result<Vec<String>, String>;
+}
+
 /// The type of the objects of one kind: a schema and the kind's root in it. Clones share the schema.
 #[derive(Clone)]
 pub struct ObjectType {
@@ -297,9 +307,21 @@ pub struct ObjectType {
     root: StructId,
     kind: GroupVersionKind,
     message: Option<MessageId>,
+    coercion: Option<Arc<dyn Coercion>>,
 }
 
 impl ObjectType {
+    /// The same type, whose objects are decoded by `coercion`.
+    #[must_use]
+    pub fn coerced_by(self, coercion: Arc<dyn Coercion>) -> ObjectType {
+        ObjectType { coercion: Some(coercion), ..self }
+    }
+
+    /// What decodes the objects of a custom resource.
+    pub fn coercion(&self) -> Option<&dyn Coercion> {
+        self.coercion.as_deref()
+    }
+
     /// The schema that the type is part of.
     pub fn schema(&self) -> &Schema {
         &self.schema

@@ -14,8 +14,10 @@ pub struct Column {
     pub ty: String,
     /// `name` for the column of names, otherwise empty.
     pub format: String,
-    /// 0: always printed; 1: in wide output only.
-    pub priority: u8,
+    /// What the column shows; empty for the usual words.
+    pub description: String,
+    /// 0: always printed; greater: in wide output only.
+    pub priority: i32,
 }
 
 impl Column {
@@ -24,7 +26,13 @@ impl Column {
         let (text, priority) = text.strip_suffix('*').map_or((text, 0), |t| (t, 1));
         let mut parts = text.split(':');
         let mut part = || parts.next().map(str::to_owned);
-        Some(Column { name: part()?, ty: part()?, format: part().unwrap_or_default(), priority })
+        Some(Column {
+            name: part()?,
+            ty: part()?,
+            format: part().unwrap_or_default(),
+            description: String::new(),
+            priority,
+        })
     }
 
     fn to_value(&self) -> Value {
@@ -32,6 +40,9 @@ impl Column {
     }
 
     fn description(&self) -> String {
+        if !self.description.is_empty() {
+            return self.description.clone();
+        }
         match self.name.as_str() {
             "Name" => "Name of the object, unique among its kind in the namespace.".to_owned(),
             "Age" => "Time since the object was created.".to_owned(),

@@ -157,11 +157,19 @@ fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
     out
 }
 
+/// The verbs of a resource. As upstream, those of custom resources are in an order of their own.
+fn verbs_of(resource: &Resource) -> Vec<&'static str> {
+    match resource.custom {
+        Some(_) => resource.discovered_verbs().iter().map(|v| v.as_str()).collect(),
+        None => verbs(&resource.verbs),
+    }
+}
+
 fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Option<Value> {
     let mut out: Vec<Value> = Vec::new();
     for r in resources_of(catalog, group, version) {
         let mut entry = json!({"name": r.plural, "singularName": r.singular, "namespaced": r.namespaced,
-            "kind": r.kind, "verbs": verbs(&r.verbs)});
+            "kind": r.kind, "verbs": verbs_of(r)});
         if !r.short_names.is_empty() {
             entry["shortNames"] = json!(r.short_names);
         }
@@ -234,7 +242,7 @@ fn aggregated_resource(r: &Resource) -> Value {
     };
     let scope = if r.namespaced { "Namespaced" } else { "Cluster" };
     let mut out = json!({"resource": r.plural, "responseKind": kind(r.kind_ref(), true), "scope": scope,
-        "singularResource": r.singular, "verbs": verbs(&r.verbs)});
+        "singularResource": r.singular, "verbs": verbs_of(r)});
     if !r.short_names.is_empty() {
         out["shortNames"] = json!(r.short_names);
     }

@@ -46,8 +46,8 @@ pub fn one(code: u16, resource: &ServedResource, object: &Object) -> Result<Resp
 /// encoded before the first is sent.
 pub fn many(resource: &ServedResource, items: &[Arc<Object>], meta: &ListMeta) -> Result<Response, Status> {
     let id = resource.object_type.message().ok_or_else(|| status::no_protobuf(&resource.kind))?;
-    let kind = format!("{}List", resource.kind);
-    let list = KindRef { group: &resource.group, version: &resource.version, kind: &kind };
+    let kind = resource.list_kind.as_str();
+    let list = KindRef { group: &resource.group, version: &resource.version, kind };
     let list_meta = json!({"metadata": meta.to_value()});
     let mut encoder = Encoder::default();
     encoder.object(message_of(list)?, list_meta.to_string().as_bytes(), None).map_err(malformed)?;
@@ -64,7 +64,7 @@ pub fn many(resource: &ServedResource, items: &[Arc<Object>], meta: &ListMeta) -
     let mut tail = encoder.take();
     tail.extend_from_slice(&ENVELOPE_TAIL);
     parts.push(tail.into());
-    parts[0] = envelope_head(&resource.api_version(), &kind, length as u64).into();
+    parts[0] = envelope_head(&resource.api_version(), kind, length as u64).into();
     let mut response = reply::typed(200, MEDIA_TYPE, Bytes::new());
     *response.body_mut() = in_parts(parts);
     Ok(response)

@@ -160,7 +160,13 @@ pub async fn serve(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Resu
         true => Ok(()),
         false => Err(status::method_not_allowed()),
     };
+    let custom = request.resource.custom.is_some();
     match request.verb {
+        // As upstream, the handlers of custom resources look at the name later.
+        "update" | "patch" if custom && request.target.name.is_empty() => {
+            return Err(status::bad_request("name must be provided"));
+        }
+        "create" if custom => {}
         "get" => allowed(Verb::Get)?,
         "list" => allowed(Verb::List)?,
         "watch" => allowed(Verb::Watch)?,
@@ -269,13 +275,14 @@ pub fn patch_kind(headers: &HeaderMap, ty: &ObjectType) -> Result<PatchKind, Sta
     let kind = PatchKind::from_media_type(&media_type).filter(|_| supported.contains(&media_type.as_ref()));
     kind.ok_or_else(|| {
         let mut status = Status::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+        status.details = Some(Box::default());
         if PatchKind::from_media_type(&media_type).is_some() {
+            status.details = None;
             status.message = format!(
                 "the body of the request was in an unknown format - accepted media types include: {}",
                 supported.join(", ")
             );
         }
-        status.details = Some(Box::default());
         status
     })
 }

@@ -14,7 +14,6 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
-use serde_json::json;
 use shim_core::kinds::VirtualResource;
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
@@ -35,7 +34,7 @@ use crate::http::node_proxy::NodeClient;
 use crate::http::objects::{self, ResourceRequest};
 use crate::http::subresources::{self, proxy_client, reviews};
 use crate::http::version::BuildInfo;
-use crate::http::{discovery, health, negotiation, openapi, pretty, reply, unserved, version, websocket};
+use crate::http::{discovery, negotiation, paths, pretty, reply, unserved, websocket};
 use crate::metrics::{self, requests::RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::{Pipeline, RequestContext};
@@ -341,7 +340,7 @@ async fn answer(
             let asked = Asked { context: &context, target, arrived };
             to_resource(api, asked, request).await
         }
-        None => Box::pin(to_path(api, info, request.method(), headers)).await,
+        None => Box::pin(paths::serve(api, info, request.method(), headers)).await,
     }
 }
 
@@ -376,6 +375,7 @@ async fn impersonate(
 }
 
 /// A request for a resource before the resource is looked up.
+#[derive(Clone, Copy)]
 struct Asked<'a> {
     context: &'a RequestContext,
     target: &'a Target,
@@ -384,17 +384,36 @@ struct Asked<'a> {
 
 /// Serves a resource. The futures of all handlers but GET's are boxed: a future is as large as its largest branch, and it is
 /// copied to the heap with each request.
-async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Result<Response, Status> {
-    let Asked { context, target, arrived } = asked;
+async fn to_resource(api: &Api, asked: Asked<'_>, request: Request) -> Result<Response, Status> {
+    let Asked { target, arrived, .. } = asked;
     let Arrived { info, catalog, resource, headers } = arrived;
     if resource.is_none()
         && let Some(answer) = unserved::answer(info, target, headers, api.registry.progress())
     {
         return answer;
     }
-    if catalog.group(&target.group).is_none() {
+    let mut of_group = catalog.resources().filter(|row| row.group == target.group);
+    if resource.is_none() && of_group.all(|row| row.custom.is_some()) {
+        // No group of this server, or one of definitions only.
         return Ok(discovery::not_found());
     }
+    let Some(resource) = resource else { return Err(status::unknown_path()) };
+    if let Some(warning) = resource.custom.as_ref().and_then(|custom| custom.deprecation.as_ref()) {
+        let warning = std::slice::from_ref(warning);
+        let mut response = match Box::pin(to_served(api, asked, request)).await {
+            Ok(response) => response,
+            Err(status) => reply::status(&status, negotiation::accept_for_errors(headers)),
+        };
+        reply::add_warnings(&mut response, warning);
+        return Ok(response);
+    }
+    to_served(api, asked, request).await
+}
+
+/// Serves a resource that is in the catalog.
+async fn to_served(api: &Api, asked: Asked<'_>, mut request: Request) -> Result<Response, Status> {
+    let Asked { context, target, arrived } = asked;
+    let Arrived { info, catalog, resource, headers } = arrived;
     let Some(resource) = resource else { return Err(status::unknown_path()) };
     if request.method() == Method::HEAD || info.verb.is_empty() {
         return Err(status::method_not_allowed());
@@ -431,62 +450,4 @@ async fn to_resource(api: &Api, asked: Asked<'_>, mut request: Request) -> Resul
         return websocket::carry(headers, upgrade, answer);
     }
     objects::serve(api, &asked, request.into_body()).await
-}
-
-async fn to_path(
-    api: &Api,
-    info: &RequestInfo,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<Response, Status> {
-    let path = info.path.as_str();
-    let catalog = api.registry.catalog();
-    if let Some(response) = health::serve(&api.registry, path, &info.query).await {
-        return Ok(response);
-    }
-    let readable = matches!(*method, Method::GET);
-    if let Some(response) = discovery::serve(&catalog, path, headers, &api.address) {
-        // As upstream, the group lists accept any method.
-        let any = path.starts_with("/apis") && path.trim_matches('/').split('/').count() <= 2;
-        return if readable || any { response } else { Err(status::method_not_allowed()) };
-    }
-    if let Some(response) = openapi::serve(&catalog, path, headers, info.query.text("hash")).await {
-        return response;
-    }
-    match path.trim_end_matches('/') {
-        "/metrics" if path == "/metrics" => match *method {
-            Method::GET | Method::HEAD => {
-                let text = metrics::print(&api.metrics).map_err(status::internal)?;
-                Ok(reply::typed(200, metrics::TEXT_FORMAT, text))
-            }
-            _ => Err(status::method_not_allowed()),
-        },
-        "/version" if !readable => Err(status::method_not_allowed()),
-        "/version" => Ok(reply::value(200, Media::Json, &version::value(&api.build))),
-        "/.well-known/openid-configuration" => {
-            let value = json!({
-                "issuer": api.authenticator.issuer(),
-                "jwks_uri": format!("https://{}/openid/v1/jwks", api.address),
-                "response_types_supported": ["id_token"],
-                "subject_types_supported": ["public"],
-                "id_token_signing_alg_values_supported": ["ES256"],
-            });
-            Ok(reply::json(200, value.to_string()))
-        }
-        "/openid/v1/jwks" => {
-            let keys = json!({"keys": [api.authenticator.web_key()]});
-            Ok(reply::typed(200, "application/jwk-set+json", keys.to_string()))
-        }
-        "" => {
-            let mut paths: Vec<String> = shim_model::openapi::document_paths(catalog.resources());
-            paths.iter_mut().for_each(|p| p.insert(0, '/'));
-            paths.extend(
-                ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
-                    .map(String::from),
-            );
-            paths.sort();
-            Ok(reply::json(200, json!({"paths": paths}).to_string()))
-        }
-        _ => Ok(discovery::not_found()),
-    }
 }

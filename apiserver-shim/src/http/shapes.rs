@@ -128,9 +128,12 @@ pub async fn many(
         }
         Shape::Object => {
             let items = resource.decode_all(&items).await?;
-            let items: Vec<Value> = items.into_iter().map(without_type).collect();
-            let kind = format!("{}List", resource.kind);
-            json!({"kind": kind, "apiVersion": resource.api_version(), "metadata": meta.to_value(), "items": items})
+            let items: Vec<Value> = match resource.custom {
+                Some(_) => items,
+                None => items.into_iter().map(without_type).collect(),
+            };
+            let metadata = list_metadata(resource, meta);
+            json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": metadata, "items": items})
         }
         Shape::Table => {
             let include = include_object(query)?;
@@ -197,12 +200,21 @@ pub fn partial(object: &Object, revision: u64) -> Bytes {
 
 fn list_body(resource: &Resource, items: Vec<Arc<Object>>, meta: &ListMeta) -> ListBody {
     let head = format!(
-        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
-        resource.kind,
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
+        resource.list_kind,
         resource.api_version(),
-        meta.to_value()
+        list_metadata(resource, meta)
     );
     ListBody::new(head, items)
+}
+
+/// The metadata of a list of whole objects. As upstream, those of custom resources always have a `continue`.
+fn list_metadata(resource: &Resource, meta: &ListMeta) -> Value {
+    let mut metadata = meta.to_value();
+    if resource.custom.is_some() && meta.continue_token.is_empty() {
+        metadata["continue"] = "".into();
+    }
+    metadata
 }
 
 fn without_type(mut object: Value) -> Value {

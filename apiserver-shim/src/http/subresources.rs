@@ -21,7 +21,10 @@ pub use proxy::proxy_client;
 /// Carries out a verb on a subresource. `request` is the HTTP request, for subresources that upgrade the connection.
 pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> Result<Response, Status> {
     let Some(subresource) = asked.resource.subresource(&asked.target.subresource) else {
-        return Err(status::unknown_path());
+        return Err(match asked.resource.custom {
+            Some(_) => status::not_found(asked.resource, &asked.target.name),
+            None => status::unknown_path(),
+        });
     };
     let beyond = asked.target.rest.is_some() && subresource.name != "proxy";
     if beyond {

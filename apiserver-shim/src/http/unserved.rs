@@ -31,7 +31,6 @@ const fn cluster(
 const UNSERVED: &[Unserved] = &[
     cluster("", "v1", "componentstatuses", "ComponentStatus"),
     cluster("apiregistration.k8s.io", "v1", "apiservices", "APIService"),
-    cluster("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition"),
 ];
 
 /// Answers a request for a resource that is not served; `None` if upstream has no such resource at this scope.

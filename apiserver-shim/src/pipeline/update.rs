@@ -27,16 +27,16 @@ use crate::storage::service_addresses;
 
 /// A subresource with an object type of its own, such as `scale`, which is a view of the object. Admission sees the
 /// view.
-#[derive(Clone, Copy, Debug)]
-pub struct View {
+#[derive(Clone, Copy)]
+pub struct View<'a> {
     /// The subresource.
     pub subresource: &'static str,
     /// The kind of the view.
     pub kind: KindRef<'static>,
     /// Builds the view from the object.
-    pub read: fn(&Value) -> Value,
+    pub read: &'a (dyn Fn(&Value) -> Value + Send + Sync),
     /// Applies the view to the object.
-    pub write: fn(&mut Value, &Value) -> Result<(), Status>,
+    pub write: &'a (dyn Fn(&mut Value, &Value) -> Result<(), Status> + Send + Sync),
 }
 
 /// What an update writes.
@@ -45,7 +45,7 @@ struct Scope<'a> {
     target: ObjectRef<'a>,
     /// The parts of the object. Each is one pass of the pipeline; all are in one transaction.
     parts: &'a [Subresource<'a>],
-    view: Option<&'a View>,
+    view: Option<&'a View<'a>>,
 }
 
 impl Pipeline {
@@ -110,7 +110,7 @@ impl Pipeline {
         &self,
         context: &RequestContext,
         target: ObjectRef<'_>,
-        view: &View,
+        view: &View<'_>,
         change: impl FnMut(&Value) -> Result<Value, Status> + Send,
     ) -> Result<WriteOutcome, Status> {
         let current = self.registry.get(target.resource, target.namespace, target.name).await?;
@@ -167,7 +167,7 @@ impl Pipeline {
             let new =
                 self.prepare_update(context, &scope, &old, wanted, (&mut preconditions, broken.as_ref()));
             let new = new.await?;
-            if new == old {
+            if new == old && !current.is_restored() {
                 return Ok(WriteOutcome { stored: Some(current), ..WriteOutcome::default() });
             }
             if context.dry_run {
@@ -294,7 +294,7 @@ impl Pipeline {
 struct Pass<'a> {
     target: &'a ObjectRef<'a>,
     part: Subresource<'a>,
-    view: Option<&'a View>,
+    view: Option<&'a View<'a>>,
     old: &'a Value,
     broken: Option<&'a Key>,
 }

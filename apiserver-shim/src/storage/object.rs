@@ -24,15 +24,42 @@ pub struct Object {
     fields: OnceLock<Vec<(FieldName, String)>>,
     /// Offset of the members after `apiVersion` and `kind`; list items are served from here.
     body: usize,
+    /// Whether the bytes are not those in the store: a write that changes nothing still writes them.
+    is_restored: bool,
 }
 
 impl Object {
     /// Wraps an object read from the store. Bytes that do not have the layout of [`encoded`] are encoded again, so
     /// that slices can be served. Returns `None` if they are not an object.
     pub fn new(
+        stored: Arc<StoredObject>,
+        definition: &Arc<ResourceDefinition>,
+        revision: u64,
+    ) -> Option<Arc<Object>> {
+        Object::build(stored, definition, revision, false)
+    }
+
+    /// Wraps an object read from the store, as it would be if it were written now.
+    pub fn restored(
+        stored: Arc<StoredObject>,
+        definition: &Arc<ResourceDefinition>,
+        revision: u64,
+    ) -> Option<Arc<Object>> {
+        if !definition.strategy().is_restored() {
+            return Object::new(stored, definition, revision);
+        }
+        let mut value: Value = serde_json::from_slice(&stored.bytes).ok()?;
+        match definition.strategy().restore(&mut value) {
+            true => Object::build(Arc::new(encoded(&value)), definition, revision, true),
+            false => Object::new(stored, definition, revision),
+        }
+    }
+
+    fn build(
         mut stored: Arc<StoredObject>,
         definition: &Arc<ResourceDefinition>,
         revision: u64,
+        is_restored: bool,
     ) -> Option<Arc<Object>> {
         let body = match body_of(&stored) {
             Some(body) => body,
@@ -43,12 +70,18 @@ impl Object {
             }
         };
         let definition = definition.clone();
-        Some(Arc::new(Object { revision, stored, definition, fields: OnceLock::new(), body }))
+        let fields = OnceLock::new();
+        Some(Arc::new(Object { revision, stored, definition, fields, body, is_restored }))
     }
 
     /// The header.
     pub fn header(&self) -> &Header {
         &self.stored.header
+    }
+
+    /// Whether the store has other bytes; see [`Object::restored`].
+    pub fn is_restored(&self) -> bool {
+        self.is_restored
     }
 
     /// The name.
@@ -104,8 +137,16 @@ impl Object {
 
     /// Appends the object as an item of a list, without `apiVersion` and `kind`.
     pub fn write_item(&self, out: &mut BytesMut) {
+        if self.is_item_typed() {
+            return self.write(self.revision, out);
+        }
         out.put_u8(b'{');
         self.write_from(self.body, self.revision, out);
+    }
+
+    /// Whether the items of lists have `apiVersion` and `kind`: as upstream, those of custom resources do.
+    fn is_item_typed(&self) -> bool {
+        self.definition.custom.is_some()
     }
 
     /// The length of the object as an item of a list, in bytes.
@@ -113,7 +154,8 @@ impl Object {
         let comma = usize::from(self.stored.bytes[self.members()] != b'}');
         let digits = self.revision.checked_ilog10().unwrap_or(0) as usize + 1;
         // The opening brace (1), `"resourceVersion":"` (19), the digits, and the closing quote (1).
-        1 + self.stored.bytes.len() - self.body + 19 + digits + 1 + comma
+        let skipped = if self.is_item_typed() { 1 } else { self.body };
+        1 + self.stored.bytes.len() - skipped + 19 + digits + 1 + comma
     }
 
     fn write_from(&self, start: usize, revision: u64, out: &mut BytesMut) {

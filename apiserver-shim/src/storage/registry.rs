@@ -75,7 +75,7 @@ impl Registry {
     ) -> Result<Registry, store::Error> {
         let (listing, revision) = feed::read_all(&*store, feed::PREFIX).await?;
         let definitions: Vec<_> = shim_core::definition::builtin().into_iter().map(Arc::new).collect();
-        let stored = definitions.iter().filter(|d| install::is_stored(d) && d.is_stored_version());
+        let stored = definitions.iter().filter(|d| install::is_stored(d) && d.is_storage_version());
         let stores = stored.map(|definition| {
             let objects = feed::parse_prefix(definition, &definition.storage_prefix(), &listing);
             Arc::new(ResourceStore::new(definition.clone(), WatchCache::new(objects, revision)))
@@ -237,7 +237,7 @@ pub(crate) fn parse(
         None => StoredObject::parse(bytes),
     };
     let parsed = stored.map_err(|error| error.to_string()).and_then(|stored| {
-        let object = Object::new(Arc::new(stored), definition, kv.mod_revision.0);
+        let object = Object::restored(Arc::new(stored), definition, kv.mod_revision.0);
         object.ok_or_else(|| "not an object".to_owned())
     });
     match parsed {

@@ -35,6 +35,7 @@ fn resource(version: &str, size: &str) -> Resource {
         plural: "gadgets".to_owned(),
         singular: "gadget".to_owned(),
         kind: kind.kind.to_owned(),
+        list_kind: "GadgetList".to_owned(),
         namespaced: true,
         short_names: texts(&["gd"]),
         categories: texts(&["all"]),
@@ -58,9 +59,11 @@ fn resource(version: &str, size: &str) -> Resource {
             name: name.to_owned(),
             ty: ty.to_owned(),
             format: format.to_owned(),
+            description: String::new(),
             priority: 0,
         })
         .to_vec(),
+        custom: None,
     }
 }
 

@@ -133,7 +133,7 @@ pub(super) fn validate_create(
     if resource.namespaced && access::text(meta, &["namespace"]).is_empty() {
         errors.push(FieldError::required("metadata.namespace", ""));
     }
-    validate_common(meta, &mut errors);
+    validate_common(meta, Finalizers::of(resource), &mut errors);
     errors
 }
 
@@ -146,19 +146,20 @@ pub(super) fn validate_update(
     let mut errors = Vec::new();
     // Upstream validates the metadata twice on create and on update. The message lists each error once,
     // `details.causes` lists all of them, so the causes repeat here too.
-    validate_common(&new["metadata"], &mut errors);
+    let finalizers = Finalizers::of(resource);
+    validate_common(&new["metadata"], finalizers, &mut errors);
     validate_change(resource, new, old, &mut errors);
     if strategy.validates_metadata_again() {
         validate_change(resource, new, old, &mut errors);
     }
-    validate_common(&new["metadata"], &mut errors);
+    validate_common(&new["metadata"], finalizers, &mut errors);
     errors
 }
 
 /// Validates the metadata of a stored object by the rules of today.
-pub(super) fn validate_stored(old: &Value) -> Vec<FieldError> {
+pub(super) fn validate_stored(old: &Value, finalizers: Finalizers) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    validate_common(&old["metadata"], &mut errors);
+    validate_common(&old["metadata"], finalizers, &mut errors);
     errors
 }
 
@@ -184,7 +185,7 @@ fn validate_change(resource: &Resource, new: &Value, old: &Value, errors: &mut V
     validate_maps_and_owners(&new["metadata"], errors);
 }
 
-fn validate_common(meta: &Value, errors: &mut Vec<FieldError>) {
+fn validate_common(meta: &Value, kind: Finalizers, errors: &mut Vec<FieldError>) {
     if access::int(meta, &["generation"]).unwrap_or(0) < 0 {
         errors.push(FieldError::invalid(
             "metadata.generation",
@@ -193,7 +194,7 @@ fn validate_common(meta: &Value, errors: &mut Vec<FieldError>) {
         ));
     }
     validate_maps_and_owners(meta, errors);
-    finalizers(access::list(meta, &["finalizers"]), errors);
+    finalizers(access::list(meta, &["finalizers"]), kind, errors);
 }
 
 fn validate_maps_and_owners(meta: &Value, errors: &mut Vec<FieldError>) {
@@ -203,7 +204,7 @@ fn validate_maps_and_owners(meta: &Value, errors: &mut Vec<FieldError>) {
 }
 
 /// Validates labels.
-pub(super) fn labels(map: Option<&Value>, field: At<'_>, errors: &mut Vec<FieldError>) {
+pub(crate) fn labels(map: Option<&Value>, field: At<'_>, errors: &mut Vec<FieldError>) {
     for (key, value) in map.and_then(Value::as_object).into_iter().flatten() {
         errors.extend(names::qualified(key).into_iter().map(|d| FieldError::invalid(field, key.as_str(), d)));
         let value = value.as_str().unwrap_or("");
@@ -212,7 +213,7 @@ pub(super) fn labels(map: Option<&Value>, field: At<'_>, errors: &mut Vec<FieldE
 }
 
 /// Validates annotations.
-pub(super) fn annotations(map: Option<&Value>, field: At<'_>, errors: &mut Vec<FieldError>) {
+pub(crate) fn annotations(map: Option<&Value>, field: At<'_>, errors: &mut Vec<FieldError>) {
     let mut size = 0;
     for (key, value) in map.and_then(Value::as_object).into_iter().flatten() {
         let lower = names::qualified(&key.to_lowercase());
@@ -273,12 +274,36 @@ fn show_owner(owner: &Value) -> String {
     format!("{{{}}}", shown.join(","))
 }
 
-fn finalizers(list: &[Value], errors: &mut Vec<FieldError>) {
+/// How strictly the names of finalizers are validated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finalizers {
+    /// They have a domain prefix, or are known.
+    Prefixed,
+    /// Any qualified name, as upstream's API server for extensions has it.
+    Qualified,
+}
+
+impl Finalizers {
+    fn of(resource: &Resource) -> Finalizers {
+        match resource.custom.is_some() || resource.group == "apiextensions.k8s.io" {
+            true => Finalizers::Qualified,
+            false => Finalizers::Prefixed,
+        }
+    }
+}
+
+fn finalizers(list: &[Value], kind: Finalizers, errors: &mut Vec<FieldError>) {
     for (i, finalizer) in list.iter().enumerate() {
-        errors.extend(finalizer_errors(
-            format_args!("metadata.finalizers[{i}]"),
-            finalizer.as_str().unwrap_or(""),
-        ));
+        let name = finalizer.as_str().unwrap_or("");
+        match kind {
+            Finalizers::Prefixed => {
+                errors.extend(finalizer_errors(format_args!("metadata.finalizers[{i}]"), name));
+            }
+            Finalizers::Qualified => {
+                let wrong = names::qualified(name).into_iter();
+                errors.extend(wrong.map(|why| FieldError::invalid("metadata.finalizers", name, why)));
+            }
+        }
     }
     let has = |name: &str| list.iter().any(|f| f == name);
     if has("orphan") && has("foregroundDeletion") {

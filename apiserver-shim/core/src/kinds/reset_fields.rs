@@ -18,6 +18,14 @@ const STATUS_ONLY_KINDS: &[&str] = &["PodGroup", "ServiceCIDR", "VolumeAttachmen
 /// The reset fields of a resource, or of one of its subresources.
 pub fn reset_fields(resource: &Resource, subresource: &str) -> ResetFields<'static> {
     let group = resource.group.as_str();
+    if resource.custom.is_some() {
+        let exclude: &[&[&str]] = match subresource {
+            "status" => &[&["metadata"], &["spec"]],
+            "" if resource.subresource("status").is_some() => &[&["status"]],
+            _ => &[],
+        };
+        return ResetFields { exclude };
+    }
     let exclude: &[&[&str]] = match (resource.kind.as_str(), subresource) {
         ("CertificateSigningRequest", "") => &[&["spec"], &["status"]],
         ("CertificateSigningRequest", "status") => &[&["spec"], &["status", "conditions"]],

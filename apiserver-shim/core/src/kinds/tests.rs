@@ -1,6 +1,7 @@
 //! Tests of creates and updates by examples: defaults, errors, kept fields, table rows.
 
 use super::*;
+use crate::definition::ResourceDefinition;
 use expect_test::{Expect, expect};
 use serde_json::json;
 use shim_model::schema::{Media, Strictness, decode};

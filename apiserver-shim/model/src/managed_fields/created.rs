@@ -13,7 +13,13 @@ pub(super) fn fields(ty: &ObjectType, object: &Value, reset: ResetFields<'_>) ->
     let mut out = Map::new();
     for (name, value) in object.as_object().into_iter().flatten() {
         let hidden = SYSTEM.contains(&name.as_str()) || reset.excludes(name);
-        let Some(field) = walk.schema.at(ty.root()).field(name).filter(|_| !hidden) else { continue };
+        let root = walk.schema.at(ty.root());
+        let Some(field) = root.field(name).filter(|_| !hidden) else {
+            if root.open && !hidden {
+                put(&mut out, name, walk.of_type(Type::Any, value));
+            }
+            continue;
+        };
         if name != "metadata" {
             walk.member(&mut out, field, true, value);
         } else if let (Type::Struct(id), Some(members)) = (field.ty, value.as_object()) {
@@ -63,6 +69,8 @@ impl Walk<'_> {
         for (name, value) in members {
             if let Some(field) = kind.field(name).filter(|_| !hidden.contains(&name.as_str())) {
                 self.member(&mut out, field, stands, value);
+            } else if kind.open && kind.field(name).is_none() {
+                put(&mut out, name, self.of_type(Type::Any, value));
             }
         }
         out

@@ -66,10 +66,13 @@ impl<'s> Place<'s> {
         }
     }
 
-    /// The place of the member called `name`; `None` if a struct has no such field.
+    /// The place of the member called `name`; `None` if a struct has no such field and is not open.
     pub fn member(self, name: &str) -> Option<Self> {
         match self.ty {
-            Type::Struct(_) => self.known(name).map(|field| self.field(field)),
+            Type::Struct(id) => match self.known(name) {
+                Some(field) => Some(self.field(field)),
+                None => self.schema.at(id).open.then(|| Place::of(self.schema, Type::Any)),
+            },
             Type::Map(item) => Some(self.item(item)),
             _ => Some(Place::of(self.schema, Type::Any)),
         }

@@ -136,7 +136,8 @@ fn value_of(ty: Type, choices: &mut impl Iterator<Item = u8>, depth: usize) -> V
             let fields = &tree.at(id).fields;
             let mut members = Map::new();
             for _ in 0..choice % 8 {
-                let field = &fields[usize::from(choices.next().unwrap_or(0)) % fields.len().max(1)];
+                let at = usize::from(choices.next().unwrap_or(0)) % fields.len().max(1);
+                let Some(field) = fields.get(at) else { break };
                 members.insert(field.name.clone(), value_of(field.ty, choices, depth + 1));
             }
             members.into()

@@ -15,7 +15,7 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
     };
     let scope: Vec<Value> = if resource.namespaced { vec![path_parameter("namespace")] } else { Vec::new() };
     let ty = &resource.object_type;
-    let list = format!("{}List", ty.name());
+    let list = super::list_name(resource);
     let mut collection = Map::new();
     let mut object = Map::new();
     for verb in &resource.verbs {

@@ -2,7 +2,7 @@
 
 pub mod protobuf;
 
-use super::{document, document_paths};
+use super::{custom, document, document_paths};
 use crate::resource::{Resource, split_api_version};
 use serde_json::{Map, Value, json};
 
@@ -16,6 +16,11 @@ pub fn document_2(resources: &[&Resource], server_version: &str) -> Value {
         let Some(mut newer) = document(resources.iter().copied(), group, version) else { continue };
         if let Value::Object(schemas) = newer["components"]["schemas"].take() {
             definitions.extend(schemas.into_iter().map(|(name, schema)| (name, older(schema))));
+        }
+        for resource in resources.iter().filter(|r| r.group == group && r.version == version) {
+            if let Some(schema) = custom::version_2(resource) {
+                definitions.insert(resource.object_type.name().to_owned(), schema);
+            }
         }
         if let Value::Object(operations) = newer["paths"].take() {
             paths.extend(operations.into_iter().map(|(path, item)| (path, path_item(item))));
@@ -37,6 +42,15 @@ pub fn document_2_protobuf(resources: &[&Resource], server_version: &str) -> Vec
     protobuf::encode(&document_2(resources, server_version))
 }
 
+/// Keywords whose members are schemas by name.
+const NAMED: [&str; 2] = ["properties", "definitions"];
+
+/// Whether alternatives are texts and numbers, for which v2 has a format. Others have no type in v2.
+fn are_scalars(alternatives: &Value) -> bool {
+    let scalar = |schema: &Value| matches!(schema["type"].as_str(), Some("string" | "integer" | "number"));
+    alternatives.as_array().is_some_and(|all| all.iter().all(scalar))
+}
+
 /// Converts a schema to v2: references to `definitions`, no allOf around them, no alternatives.
 fn older(schema: Value) -> Value {
     match schema {
@@ -52,7 +66,7 @@ fn older(schema: Value) -> Value {
                         .flatten(),
                 );
             }
-            if let Some(alternatives) = members.remove("oneOf") {
+            if let Some(alternatives) = members.remove("oneOf").filter(are_scalars) {
                 members.insert("type".into(), "string".into());
                 if alternatives.to_string().contains("integer") {
                     members.insert("format".into(), "int-or-string".into());
@@ -66,6 +80,10 @@ fn older(schema: Value) -> Value {
                         let member = match member {
                             Value::String(target) if key == "$ref" => {
                                 target.replace("#/components/schemas/", "#/definitions/").into()
+                            }
+                            // The names of properties are no keywords, whatever they are.
+                            Value::Object(named) if NAMED.contains(&key.as_str()) => {
+                                named.into_iter().map(|(name, schema)| (name, older(schema))).collect()
                             }
                             member => older(member),
                         };

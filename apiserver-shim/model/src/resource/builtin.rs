@@ -16,6 +16,7 @@ use k8s_openapi::api::{
     networking::v1 as networking, node::v1 as node, policy::v1 as policy, rbac::v1 as rbac,
     resource::v1 as resource, scheduling::v1 as scheduling, storage::v1 as storage,
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
 
 /// The built-in resources, group by group; `schema` is that of the built-in kinds.
 pub fn builtin(schema: &Arc<Schema>) -> Vec<Resource> {
@@ -131,6 +132,7 @@ impl Row {
             plural: self.plural.to_owned(),
             singular: kind.kind.to_lowercase(),
             kind: kind.kind.to_owned(),
+            list_kind: format!("{}List", kind.kind),
             namespaced: self.namespaced,
             short_names: owned(self.short_names),
             categories: owned(self.categories),
@@ -140,6 +142,7 @@ impl Row {
             storage_version: storage_version.to_owned(),
             object_type: schema.object_type(kind).expect("invariant: every built-in kind has a root"),
             columns: table::builtin_columns(&kind.api_version(), self.plural),
+            custom: None,
         }
     }
 }
@@ -385,6 +388,17 @@ static TABLE: &[Row] = &[
     cluster(root::<scheduling::PriorityClass>("scheduling.k8s.io", "v1", "PriorityClass"), "priorityclasses")
         .short(&["pc"]),
     namespaced(root::<coordination::Lease>("coordination.k8s.io", "v1", "Lease"), "leases"),
+    cluster(
+        root::<apiextensions::CustomResourceDefinition>(
+            "apiextensions.k8s.io",
+            "v1",
+            "CustomResourceDefinition",
+        ),
+        "customresourcedefinitions",
+    )
+    .short(&["crd", "crds"])
+    .category(&["api-extensions"])
+    .with(&[same("status", WRITE)]),
     cluster(root::<node::RuntimeClass>("node.k8s.io", "v1", "RuntimeClass"), "runtimeclasses"),
     namespaced(root::<discovery::EndpointSlice>("discovery.k8s.io", "v1", "EndpointSlice"), "endpointslices"),
     cluster(root::<resource::DeviceClass>("resource.k8s.io", "v1", "DeviceClass"), "deviceclasses"),

@@ -91,6 +91,10 @@ impl Builder {
             "apis.meta.v1.Time" => return Type::Time,
             "apis.meta.v1.MicroTime" => return Type::MicroTime,
             "runtime.RawExtension" | "apis.meta.v1.FieldsV1" | "apis.meta.v1.Patch" => return Type::Any,
+            // JSON, and unions of a schema with something else.
+            other if other.starts_with("apis.apiextensions.v1.JSON") && !other.ends_with("SchemaProps") => {
+                return Type::Any;
+            }
             _ => {}
         }
         if let Some(id) = self.known.get(name) {
@@ -109,21 +113,37 @@ impl Builder {
         let required: Vec<&str> =
             definition["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let mut fields = Vec::new();
-        for (field, schema) in definition["properties"].as_object().into_iter().flatten() {
+        let embedded = if structural { self.embedded_fields(definition) } else { Map::new() };
+        let properties = definition["properties"].as_object().into_iter().flatten();
+        let own = properties.filter(|(field, _)| !embedded.contains_key(*field));
+        for (field, schema) in own.chain(&embedded) {
             let inline = if structural { format!("{name}.{field}") } else { String::new() };
             let ty = self.of(schema, &inline);
             fields.push(match structural {
-                true => structural_field(field, ty, schema),
+                true => structural_field(field, ty, schema, name == self.structural),
                 false => self.field(name, field, ty, required.contains(&field.as_str())),
             });
         }
         let at = &mut self.schema.structs[id.0 as usize];
         at.set_fields(fields);
+        at.open = structural && definition["x-kubernetes-preserve-unknown-fields"] == true;
         at.atomic = match structural {
             true => definition["x-kubernetes-map-type"] == "atomic",
             false => self.rules.of(name, "-").atomic,
         };
         Type::Struct(id)
+    }
+
+    /// The members that every embedded resource has.
+    fn embedded_fields(&self, definition: &Value) -> Map<String, Value> {
+        let mut fields = Map::new();
+        if definition["x-kubernetes-embedded-resource"] == true {
+            fields.insert("apiVersion".to_owned(), json!({"type": "string"}));
+            fields.insert("kind".to_owned(), json!({"type": "string"}));
+            let reference = format!("#/components/schemas/{OBJECT_META}");
+            fields.insert("metadata".to_owned(), json!({"$ref": reference}));
+        }
+        fields
     }
 
     fn field(&self, owner: &str, name: &str, ty: Type, required: bool) -> Field {
@@ -170,10 +190,14 @@ impl Builder {
                 let item = self.of(&schema["items"], inline);
                 Type::List(self.item(item))
             }
-            _ if schema["x-kubernetes-preserve-unknown-fields"] == true => Type::Any,
-            "object" if !inline.is_empty() && schema["properties"].is_object() => {
+            "object"
+                if !inline.is_empty()
+                    && (schema["properties"].is_object()
+                        || schema["x-kubernetes-embedded-resource"] == true) =>
+            {
                 self.fill(inline, schema, true)
             }
+            _ if schema["x-kubernetes-preserve-unknown-fields"] == true => Type::Any,
             "object" if schema["additionalProperties"].is_object() => {
                 let item = self.of(&schema["additionalProperties"], inline);
                 Type::Map(self.item(item))
@@ -193,14 +217,14 @@ impl Builder {
 }
 
 /// A field of a structural schema. Custom resources keep what was sent: empty values stay, and none is added.
-fn structural_field(name: &str, ty: Type, schema: &Value) -> Field {
+fn structural_field(name: &str, ty: Type, schema: &Value, of_resource: bool) -> Field {
     let keys = schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten();
     let list = match schema["x-kubernetes-list-type"].as_str() {
         Some("map") => ListKind::Map(keys.filter_map(|k| k.as_str().map(str::to_owned)).collect()),
         Some("set") => ListKind::Set,
         Some(_) | None => ListKind::Atomic,
     };
-    let metadata = name == "metadata";
+    let metadata = of_resource && name == "metadata";
     Field {
         name: name.to_owned(),
         ty,

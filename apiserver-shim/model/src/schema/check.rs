@@ -34,6 +34,24 @@ pub fn check(ty: &ObjectType, value: &mut Value) -> Issues {
     walk.issues
 }
 
+/// Checks and normalizes the metadata of an object of a custom resource.
+pub fn check_metadata(ty: &ObjectType, object: &mut Value) -> Issues {
+    const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    let root = Path::ROOT;
+    let mut walk = Walk { schema: ty.schema(), issues: Issues::default() };
+    let owner = walk.schema.named(OBJECT_META).map(|id| walk.schema.at(id));
+    let (Some(owner), Some(metadata)) = (owner, object.get_mut("metadata")) else { return walk.issues };
+    match metadata {
+        Value::Object(members) => walk.members(owner, members, &root.field("metadata")),
+        Value::Null => *metadata = Value::Object(Map::new()),
+        other => {
+            let found = go_kind(other);
+            walk.note(format!("json: cannot unmarshal {found} into Go value of type v1.ObjectMeta"));
+        }
+    }
+    walk.issues
+}
+
 struct Walk<'s> {
     schema: &'s Schema,
     issues: Issues,
@@ -84,6 +102,7 @@ impl<'s> Walk<'s> {
         self.value(field.ty, value, place);
         let required = field.required && !field.omit_zero;
         match value {
+            _ if field.ty == Type::Any => true,
             Value::String(s) if s.is_empty() => required || field.keep_empty || field.ty == Type::IntOrString,
             Value::Bool(false) => !field.omit_zero,
             Value::Number(n) => !(field.omit_zero && n.as_i64() == Some(0)),

@@ -1,7 +1,7 @@
 //! Decodes a request body to a checked value: syntax, kind, types, unknown and duplicate members. Errors and warnings
 //! have upstream's wording.
 
-use super::{ObjectType, Schema, check, go_json, go_text, scheme};
+use super::{Coercion, Issues, ObjectType, Schema, check, check_metadata, go_json, go_text, scheme};
 use super::{nesting_limit, strict_json};
 use crate::protobuf;
 use crate::resource::{KindRef, split_api_version};
@@ -134,13 +134,25 @@ pub fn check_patched(
     finish(value, expected, duplicates, strictness)
 }
 
+/// Decodes the object of a custom resource: metadata as of every object, the rest by its schema.
+fn coerced(expected: &ObjectType, coercion: &dyn Coercion, value: &mut Value) -> Result<Issues, String> {
+    let mut issues = check_metadata(expected, value);
+    if issues.mismatch.is_none() && value["kind"] == expected.kind().kind {
+        issues.unknown.extend(coercion.coerce(value)?);
+    }
+    Ok(issues)
+}
+
 fn finish(
     mut value: Value,
     expected: &ObjectType,
     duplicates: Vec<String>,
     strictness: Strictness,
 ) -> Result<Decoded, String> {
-    let issues = check(expected, &mut value);
+    let issues = match expected.coercion() {
+        None => check(expected, &mut value),
+        Some(coercion) => coerced(expected, coercion, &mut value)?,
+    };
     if let Some(mismatch) = issues.mismatch {
         return Err(mismatch);
     }
@@ -252,7 +264,10 @@ fn check_kind(object: &mut Map<String, Value>, expected: KindRef<'_>, schema: &S
         split_api_version(&api_version)
     };
     let kind = if kind.is_empty() { expected.kind } else { kind.as_str() };
-    let found = crate::resource::api_version(group, version);
+    if schema.is_structural() {
+        return check_custom_kind(object, expected, &found_version(group, version));
+    }
+    let found = found_version(group, version);
     let why = if !scheme::knows(schema, group, version, kind) {
         format!(
             "no kind \"{kind}\" is registered for version \"{found}\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
@@ -273,6 +288,27 @@ fn check_kind(object: &mut Map<String, Value>, expected: KindRef<'_>, schema: &S
         "{kind} in version \"{version}\" cannot be handled as a {}: {why}",
         expected.kind
     )))
+}
+
+/// A custom resource of another version is refused; one of another kind is decoded, and validation refuses it.
+fn check_custom_kind(
+    object: &mut Map<String, Value>,
+    expected: KindRef<'_>,
+    found: &str,
+) -> Result<(), Status> {
+    let wanted = expected.api_version();
+    if found != wanted {
+        let message = format!(
+            "the API version in the data ({found}) does not match the expected API version ({wanted})"
+        );
+        return Err(bad_request(message));
+    }
+    object.insert("apiVersion".into(), wanted.into());
+    Ok(())
+}
+
+fn found_version(group: &str, version: &str) -> String {
+    crate::resource::api_version(group, version)
 }
 
 fn internal_package(group: &str) -> &str {

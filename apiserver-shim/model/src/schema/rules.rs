@@ -55,9 +55,9 @@ impl Rules {
 
 /// The type's name in the tables.
 pub(crate) fn short(full: &str) -> String {
-    let short =
-        full.strip_prefix("io.k8s.api.").or_else(|| full.strip_prefix("io.k8s.apimachinery.pkg.apis."));
-    short.unwrap_or(full).to_owned()
+    const PREFIXES: [&str; 3] =
+        ["io.k8s.api.", "io.k8s.apimachinery.pkg.apis.", "io.k8s.apiextensions-apiserver.pkg.apis."];
+    PREFIXES.iter().find_map(|prefix| full.strip_prefix(prefix)).unwrap_or(full).to_owned()
 }
 
 fn rows(table: &'static str) -> impl Iterator<Item = [&'static str; 3]> {

@@ -67,7 +67,11 @@ impl<'a> Generator<'a> {
                 continue;
             }
             // Unions that are no objects have a test of their own.
-            if field.ty == Type::Any && !self.is_raw(&ty.name, &field.name) {
+            let inner = match field.ty {
+                Type::List(item) | Type::Map(item) => schema.item(item),
+                single => single,
+            };
+            if inner == Type::Any && !self.is_raw(&ty.name, &field.name) {
                 continue;
             }
             let value = self.value(field.ty, depth + 1);
@@ -85,7 +89,7 @@ impl<'a> Generator<'a> {
     fn is_raw(&self, ty: &str, field: &str) -> bool {
         let row = self.rows.get(super::short(ty));
         let members = row.map(|row| row.members(self.rows)).unwrap_or_default();
-        members.iter().any(|m| m.name == field && m.arity == 'o' && matches!(m.kind.as_str(), "r" | "f"))
+        members.iter().any(|m| m.name == field && matches!(m.kind.as_str(), "r" | "f"))
     }
 
     fn value(&mut self, ty: Type, depth: usize) -> Value {

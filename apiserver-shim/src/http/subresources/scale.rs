@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shim_core::kinds::{Subresource, scale};
 use shim_model::access;
-use shim_model::managed_fields::{self, ApplyOptions, OneVersion, ResetFields, Writer};
+use shim_model::managed_fields::{self, ApplyOptions, OneVersion, ResetFields, ScaleOwners, Writer};
 use shim_model::patch;
 use shim_model::resource::KindRef;
 use shim_model::schema;
@@ -12,28 +12,42 @@ use shim_model::{table, time};
 
 use crate::http::apply::configuration;
 use crate::http::body::{self, Body, Response};
-use crate::http::negotiation::{self, Accepted, Shape};
+use crate::http::negotiation::{self, Accepted, Endpoint, Shape};
 use crate::http::objects::{ResourceRequest, patch_kind};
 use crate::http::reply;
 use crate::http::service::Api;
 use crate::pipeline::{RequestContext, View};
 use crate::storage::registry::now;
 
-/// The view of the workload that admission sees.
-const VIEW: View = View {
-    subresource: "scale",
-    kind: KindRef { group: "autoscaling", version: "v1", kind: "Scale" },
-    read: scale::read,
-    write: scale::write,
-};
+const SUBRESOURCE: &str = "scale";
+const KIND: KindRef<'static> = KindRef { group: "autoscaling", version: "v1", kind: "Scale" };
+
+/// The Scale of a workload or custom resource.
+fn read(asked: &ResourceRequest<'_>, object: &Value) -> Value {
+    match asked.resource.strategy().scale_paths() {
+        Some(paths) => paths.read(object),
+        None => scale::read(object),
+    }
+}
+
+fn write_scale(asked: &ResourceRequest<'_>, object: &mut Value, wanted: &Value) -> Result<(), Status> {
+    match asked.resource.strategy().scale_paths() {
+        Some(paths) => paths.write(object, wanted),
+        None => scale::write(object, wanted),
+    }
+}
 
 pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result<Response, Status> {
-    let accepted = asked.accepted()?;
+    let accepted = negotiation::accept(asked.headers, Endpoint::DOCUMENT)?;
     let (resource, namespace, name) = (asked.resource, &asked.target.namespace, &asked.target.name);
     match asked.verb {
         "get" => {
             let object = api.registry.get(resource, namespace, name).await?;
-            answer(accepted, &scale::read(&object.value()))
+            let object = resource.decode(&object).await?;
+            if let Some(paths) = resource.strategy().scale_paths().filter(|p| !p.has_replicas(&object)) {
+                return Err(paths.missing());
+            }
+            answer(accepted, &read(asked, &object))
         }
         "update" => {
             let context = asked.write_context("UpdateOptions")?;
@@ -64,7 +78,8 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
         }
         _ => {
             let scale_type = asked.subresource_type()?;
-            let kind = patch_kind(asked.headers, scale_type)?;
+            let patchable = asked.resource.custom.as_ref().map(|_| &asked.resource.object_type);
+            let kind = patch_kind(asked.headers, patchable.unwrap_or(scale_type))?;
             let context = asked.patch_context()?;
             let strictness = context.strictness;
             let bytes = body::read(body).await?;
@@ -89,10 +104,16 @@ async fn write(
     let manager = context.field_manager.clone();
     let writer = writer(asked, &manager)?;
     let api_version = asked.resource.object_type.kind().api_version();
-    let owners = scale::owners(&api_version);
+    let paths = owned_paths(asked);
+    let known: Vec<&[&str]> = paths.iter().map(|(_, path)| path.as_slice()).collect();
+    let known: Vec<(&str, &[&str])> = paths.iter().map(|(v, _)| v.as_str()).zip(known).collect();
+    let owners = match asked.resource.custom {
+        Some(_) => ScaleOwners { api_version: &api_version, paths: &known },
+        None => scale::owners(&api_version),
+    };
     let context = context.with_recorded_owners();
     let change = |workload: &Value| {
-        let mut current = scale::read(workload);
+        let mut current = read(asked, workload);
         let known = owners.of_scale(workload);
         if !known.is_empty() {
             current["metadata"]["managedFields"] = known.into();
@@ -102,7 +123,7 @@ async fn write(
         if !applies {
             managed_fields::record_update(Some(&current), &mut wanted, writer);
         }
-        let mut out = scaled(workload, &wanted)?;
+        let mut out = scaled(asked, workload, &wanted)?;
         let list = owners.of_workload(workload, &wanted);
         let metadata = access::object_mut(&mut out, &["metadata"]);
         match list.is_empty() {
@@ -112,10 +133,22 @@ async fn write(
         Ok(out)
     };
     let target = asked.object(Subresource::Main);
-    let outcome = api.pipeline.update_view(&context, target, &VIEW, change).await?;
-    let mut response = answer(accepted, &scale::read(&outcome.value(asked.resource).await?))?;
+    let (read_view, write_view) = (
+        |object: &Value| read(asked, object),
+        |object: &mut Value, wanted: &Value| write_scale(asked, object, wanted),
+    );
+    let view = View { subresource: SUBRESOURCE, kind: KIND, read: &read_view, write: &write_view };
+    let outcome = api.pipeline.update_view(&context, target, &view, change).await?;
+    let mut response = answer(accepted, &read(asked, &outcome.value(asked.resource).await?))?;
     reply::add_warnings(&mut response, &context.take_warnings());
     Ok(response)
+}
+
+/// Where each version of a custom resource has its replicas.
+fn owned_paths<'a>(asked: &'a ResourceRequest<'_>) -> Vec<(String, Vec<&'a str>)> {
+    let rows = asked.catalog.iter().filter(|row| row.is(&asked.resource.group, &asked.resource.plural));
+    let paths = rows.filter_map(|row| Some((row.api_version(), row.strategy().scale_paths()?.replicas())));
+    paths.collect()
 }
 
 /// The manager of the request as the writer of a Scale.
@@ -123,7 +156,7 @@ fn writer<'a>(asked: &'a ResourceRequest<'_>, manager: &'a str) -> Result<Writer
     Ok(Writer {
         manager,
         ty: asked.subresource_type()?,
-        subresource: VIEW.subresource,
+        subresource: SUBRESOURCE,
         now: now(),
         reset: ResetFields::default(),
         versions: &OneVersion,
@@ -162,9 +195,9 @@ fn as_table(shown: &Value) -> Value {
 }
 
 /// The workload with the replicas of a Scale.
-fn scaled(current: &Value, wanted: &Value) -> Result<Value, Status> {
+fn scaled(asked: &ResourceRequest<'_>, current: &Value, wanted: &Value) -> Result<Value, Status> {
     let mut out = current.clone();
-    scale::write(&mut out, wanted)?;
+    write_scale(asked, &mut out, wanted)?;
     // UID and resourceVersion of the Scale are preconditions of the write.
     for member in ["uid", "resourceVersion"] {
         let said = access::text(wanted, &["metadata", member]);

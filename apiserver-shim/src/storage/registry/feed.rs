@@ -128,25 +128,27 @@ async fn reset(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64) -> Re
 }
 
 impl Inner {
-    /// Applies events to their caches in order. One look-up of the key's prefix finds the store.
+    /// Applies events to their caches in order. One look-up of the key's prefix finds the store; while a resource is being
+    /// replaced, its old and its new store are fed.
     fn take<'a>(&self, events: impl Iterator<Item = &'a Event>) {
         let routes = self.routes.load();
         let mut sorted: Vec<Vec<(String, Written)>> = routes.stores.iter().map(|_| Vec::new()).collect();
         for event in events {
             let Some((prefix, rest)) = split(event.key().as_str()) else { continue };
-            let Some(at) = routes.find(prefix) else { continue };
-            let store = &routes.stores[at];
-            if store.absorbs(event) {
-                continue;
+            for at in [routes.find(prefix), routes.successor(prefix)].into_iter().flatten() {
+                let store = &routes.stores[at];
+                if store.absorbs(event) {
+                    continue;
+                }
+                let written = match event {
+                    Event::Put { kv, prev } => match self.read(store, rest, kv, prev.is_some()) {
+                        Some(object) => Written::Put(object),
+                        None => continue,
+                    },
+                    Event::Delete { revision, .. } => Written::Removed { revision: revision.0 },
+                };
+                sorted[at].push((rest.to_owned(), written));
             }
-            let written = match event {
-                Event::Put { kv, prev } => match self.read(store, rest, kv, prev.is_some()) {
-                    Some(object) => Written::Put(object),
-                    None => continue,
-                },
-                Event::Delete { revision, .. } => Written::Removed { revision: revision.0 },
-            };
-            sorted[at].push((rest.to_owned(), written));
         }
         for (store, changes) in routes.stores.iter().zip(sorted).filter(|(_, changes)| !changes.is_empty()) {
             store.cache().apply(changes, Instant::now());

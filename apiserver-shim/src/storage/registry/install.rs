@@ -39,12 +39,18 @@ pub enum InstallError {
 pub(super) struct Routes {
     pub(super) stores: Vec<Arc<ResourceStore>>,
     by_prefix: HashMap<String, usize>,
+    /// The stores that are about to take the place of one with the same prefix.
+    successors: HashMap<String, usize>,
 }
 
 impl Routes {
     pub(super) fn new(stores: Vec<Arc<ResourceStore>>) -> Self {
-        let by_prefix = stores.iter().enumerate().map(|(i, s)| (s.prefix().to_owned(), i)).collect();
-        Routes { stores, by_prefix }
+        let (mut by_prefix, mut successors) = (HashMap::new(), HashMap::new());
+        for (i, store) in stores.iter().enumerate() {
+            let map = if by_prefix.contains_key(store.prefix()) { &mut successors } else { &mut by_prefix };
+            map.insert(store.prefix().to_owned(), i);
+        }
+        Routes { stores, by_prefix, successors }
     }
 
     /// The index of a store.
@@ -52,8 +58,13 @@ impl Routes {
         self.by_prefix.get(prefix).copied()
     }
 
-    fn store(&self, prefix: &str) -> Option<&Arc<ResourceStore>> {
-        self.find(prefix).map(|at| &self.stores[at])
+    /// The index of the store that is about to take the place of [`Routes::find`]'s.
+    pub(super) fn successor(&self, prefix: &str) -> Option<usize> {
+        if self.successors.is_empty() { None } else { self.successors.get(prefix).copied() }
+    }
+
+    fn newest(&self, prefix: &str) -> Option<&Arc<ResourceStore>> {
+        self.successor(prefix).or(self.find(prefix)).map(|at| &self.stores[at])
     }
 }
 
@@ -68,10 +79,13 @@ pub(super) fn rows<'a>(
     routes: &Routes,
 ) -> Vec<Arc<ServedResource>> {
     let row = |definition: &Arc<ResourceDefinition>| {
-        let store = is_stored(definition).then(|| routes.store(&definition.storage_prefix()).cloned());
+        let store = is_stored(definition).then(|| routes.newest(&definition.storage_prefix()).cloned());
         Arc::new(ServedResource::new(definition.clone(), store.flatten()))
     };
-    definitions.into_iter().map(row).collect()
+    let is_served = |definition: &&Arc<ResourceDefinition>| {
+        definition.custom.as_ref().is_none_or(|custom| custom.is_served)
+    };
+    definitions.into_iter().filter(is_served).map(row).collect()
 }
 
 impl Registry {
@@ -87,9 +101,7 @@ impl Registry {
             if self.inner.routes.load().find(&prefix).is_some() {
                 continue;
             }
-            let stored = definitions.iter().find(|d| d.storage_prefix() == prefix && d.is_stored_version());
-            let stored = stored.ok_or_else(|| InstallError::NotStored(definition.qualified()))?;
-            let store = Arc::new(ResourceStore::opening(stored.clone()));
+            let store = Arc::new(ResourceStore::opening(stored_version(&definitions, definition)?.clone()));
             self.route(|stores| stores.push(store.clone()));
             opened.push(store.clone());
             if let Err(error) = self.open_store(&store).await {
@@ -99,6 +111,44 @@ impl Registry {
         }
         let rows = rows(&definitions, &self.inner.routes.load());
         self.change_catalog(|all| all.extend(rows.clone()));
+        Ok(())
+    }
+
+    /// Replaces all versions of a resource, which is installed if it is not served yet. No request finds it missing meanwhile.
+    /// Its watches end, and the objects are read from the store again.
+    pub async fn replace(&self, definitions: Vec<ResourceDefinition>) -> Result<(), InstallError> {
+        let Some(name) = definitions.first().map(|definition| definition.group_resource()) else {
+            return Ok(());
+        };
+        let one_at_a_time = self.inner.changing.lock().await;
+        if self.catalog().named(&name).is_none() {
+            drop(one_at_a_time);
+            return self.install(definitions).await;
+        }
+        let definitions: Vec<Arc<ResourceDefinition>> = definitions.into_iter().map(Arc::new).collect();
+        let is_named = |row: &Arc<ServedResource>| row.is(name.group(), name.resource());
+        let others = self.catalog().iter().filter(|row| !is_named(row)).cloned().collect::<Vec<_>>();
+        check(&Catalog::new(Rows::new(0, others)), &definitions)?;
+        let store = Arc::new(ResourceStore::opening(stored_version(&definitions, &definitions[0])?.clone()));
+        self.route(|stores| stores.push(store.clone()));
+        if let Err(error) = self.open_store(&store).await {
+            self.route(|stores| stores.retain(|s| !Arc::ptr_eq(s, &store)));
+            return Err(error);
+        }
+        let rows = rows(&definitions, &self.inner.routes.load());
+        self.change_catalog(|all| {
+            all.retain(|row| !is_named(row));
+            all.extend(rows.clone());
+        });
+        // Requests that hold the old catalog, and its watches, still see what was acknowledged so far.
+        if let Err(status) = self.fresh().await {
+            tracing::warn!(resource = %name, %status, "watches of a replaced resource may miss its last changes");
+        }
+        let is_old = |s: &Arc<ResourceStore>| s.prefix() == store.prefix() && !Arc::ptr_eq(s, &store);
+        let closed: Vec<_> = self.inner.routes.load().stores.iter().filter(|s| is_old(s)).cloned().collect();
+        self.route(|stores| stores.retain(|s| !is_old(s)));
+        closed.iter().for_each(|store| store.cache().close());
+        drop(one_at_a_time);
         Ok(())
     }
 
@@ -157,6 +207,16 @@ impl Registry {
         self.inner.catalog.store(Arc::new(next));
         self.inner.generation.send_replace(generation);
     }
+}
+
+/// The definition in whose version the objects of `definition` are written.
+fn stored_version<'a>(
+    definitions: &'a [Arc<ResourceDefinition>],
+    definition: &ResourceDefinition,
+) -> Result<&'a Arc<ResourceDefinition>, InstallError> {
+    let prefix = definition.storage_prefix();
+    let stored = definitions.iter().find(|d| d.storage_prefix() == prefix && d.is_storage_version());
+    stored.ok_or_else(|| InstallError::NotStored(definition.qualified()))
 }
 
 /// Checks that no served resource has one of the names.

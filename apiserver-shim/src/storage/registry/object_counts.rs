@@ -28,7 +28,7 @@ pub(super) fn collector(registry: &Registry) -> impl Collector + use<> {
         let (mut by_group, mut by_name) = (Family::new(RESOURCE_OBJECTS), Family::new(STORAGE_OBJECTS));
         let Some(inner) = inner.upgrade() else { return Vec::new() };
         // Resources that share storage are counted once, under the storage version.
-        for resource in inner.catalog.load().iter().filter(|resource| resource.is_stored_version()) {
+        for resource in inner.catalog.load().iter().filter(|resource| resource.is_storage_version()) {
             let Some(store) = resource.store() else { continue };
             let count = store.cache().len() as f64;
             by_group.add(&[&resource.group, &resource.plural], count);

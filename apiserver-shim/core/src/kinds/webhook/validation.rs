@@ -195,17 +195,15 @@ fn client_config(webhook: &Site<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn webhook_url(url: &Site<'_>, errors: &mut Vec<FieldError>) {
+/// Errors of the URL of a webhook.
+pub(in super::super) fn webhook_url(url: &Site<'_>, errors: &mut Vec<FieldError>) {
     let form = "; desired format: https://host[/path]";
     let text = url.text();
-    let Some(rest) = text.strip_prefix("https://") else {
-        let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
-        return errors.push(FieldError::invalid(
-            url,
-            scheme,
-            format!("'https' is the only allowed URL scheme{form}"),
-        ));
-    };
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    if scheme != "https" {
+        let why = format!("'https' is the only allowed URL scheme{form}");
+        errors.push(FieldError::invalid(url, scheme, why));
+    }
     let (host, path) = rest.split_once('/').map_or((rest, ""), |(host, path)| (host, path));
     if host.is_empty() {
         errors.push(FieldError::invalid(url, "", format!("host must be specified{form}")));
@@ -221,7 +219,8 @@ fn webhook_url(url: &Site<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn webhook_service(service: &Site<'_>, errors: &mut Vec<FieldError>) {
+/// Errors of the Service of a webhook.
+pub(in super::super) fn webhook_service(service: &Site<'_>, errors: &mut Vec<FieldError>) {
     for (member, why) in
         [("name", "service name is required"), ("namespace", "service namespace is required")]
     {
