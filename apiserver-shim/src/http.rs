@@ -2,11 +2,13 @@
 //! chooses the encoding of the response, [`objects`] implements the verbs, [`list`] and [`watch`] serve collections,
 //! and [`shapes`] and [`reply`] write the response.
 
+mod aggregated;
 pub mod apply;
 mod audit;
 pub mod body;
 mod connection_guards;
 pub mod discovery;
+pub mod forward;
 pub mod health;
 pub mod list;
 mod list_body;

@@ -10,6 +10,7 @@
 //! - [`auth`]: authentication and authorization;
 //! - [`pipeline`]: the request pipeline, the only writer of user intent;
 //! - [`custom_resources`]: serves what CustomResourceDefinitions define;
+//! - [`aggregation`]: group-versions that other API servers answer for;
 //! - [`controllers`]: runs the controllers of `shim-core`;
 //! - [`scheduler`]: drives the scheduler machine against the store and the kernel;
 //! - [`http`]: request handlers, one file per HTTP concern;
@@ -17,6 +18,7 @@
 //!
 //! Decisions are in `shim-core`, values in `shim-model`.
 
+pub mod aggregation;
 pub mod auth;
 pub mod controllers;
 pub mod custom_resources;

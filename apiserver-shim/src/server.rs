@@ -18,6 +18,7 @@ use transport::BoxError;
 use transport::server::{Http2, KeepAlive, Peer, ServerOptions, Tls};
 use transport::tls::{ALPN_HTTP, ALPN_HTTP1, ClientCertificate, TlsError, client_config, server_config};
 
+use crate::aggregation::{Aggregator, availability, registration};
 use crate::auth::audit::{AuditLog, AuditOptions};
 use crate::auth::authentication::{Authenticator, DEFAULT_AUDIENCE, User};
 use crate::custom_resources::CustomResources;
@@ -28,6 +29,8 @@ use crate::metrics::Registry as Metrics;
 use crate::metrics::requests::{INFLIGHT_PERIOD, RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::{AdmissionConfiguration, Pipeline};
+use crate::server::bootstrap::Bootstrap;
+use crate::service_client::ServiceClients;
 use crate::storage::registry::Registry;
 
 pub mod bootstrap;
@@ -134,16 +137,26 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     };
     let authenticator =
         Authenticator::new(registry.clone(), &options.pki.service_account_key, DEFAULT_AUDIENCE)?;
+    let front_proxy = options.pki.front_proxy.issue_front_proxy_client(now)?;
+    let clients = ServiceClients::new(registry.clone());
+    let aggregator = Aggregator::new(registry.clone(), clients, Some(front_proxy));
     let api = Api::new(
         Pipeline::configured(registry, &options.admission),
         authenticator,
         NodeEndpoints::default(),
         node_client(node_tls),
+        aggregator,
         SocketAddr::new(options.advertise, local.port()).to_string(),
         audit,
     );
     let api = Arc::new(api.with_build(options.build));
-    bootstrap::run(&api.pipeline, options.advertise, local.port()).await.map_err(StartError::Bootstrap)?;
+    let bootstrap = Bootstrap {
+        advertise: options.advertise,
+        port: local.port(),
+        client_ca: authority.certificate(),
+        front_proxy_ca: options.pki.front_proxy.certificate(),
+    };
+    bootstrap.run(&api.pipeline).await.map_err(StartError::Bootstrap)?;
     let custom_resources = CustomResources::start(api.pipeline.clone()).await;
     let service = ApiService::new(api, Caller::Unknown);
     let stop = CancellationToken::new();
@@ -152,16 +165,24 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     let tls = Tls::Required(Arc::new(move || Ok(tls.clone())));
     let serving = TaskTracker::new();
     serving.spawn(transport::server::serve(listener, tls, server_options(), make_service, stop.clone()));
-    serving.spawn(publish_inflight(service.api().requests.clone(), stop.clone()));
-    let stopped = stop.clone();
-    serving.spawn(async move {
-        tokio::select! {
-            () = stopped.cancelled() => {}
-            () = custom_resources.run() => {}
-        }
-    });
+    spawn_tasks(&serving, &stop, service.api(), custom_resources);
     serving.close();
     Ok(ApiHandle { service, local, stop, serving })
+}
+
+/// Starts what runs beside the listener, until the server stops.
+fn spawn_tasks(
+    serving: &TaskTracker,
+    stop: &CancellationToken,
+    api: &Api,
+    custom_resources: CustomResources,
+) {
+    let (pipeline, aggregator) = (&api.pipeline, &api.aggregator);
+    serving.spawn(publish_inflight(api.requests.clone(), stop.clone()));
+    serving.spawn(stop.clone().run_until_cancelled_owned(custom_resources.run()));
+    serving.spawn(stop.clone().run_until_cancelled_owned(registration::run(pipeline.clone())));
+    let checks = availability::run(pipeline.clone(), aggregator.clone());
+    serving.spawn(stop.clone().run_until_cancelled_owned(checks));
 }
 
 impl ApiHandle {

@@ -104,24 +104,21 @@ fn resolve(
 ) -> Result<(String, u16), String> {
     let read = |plural| registry.peek(served("", plural), namespace, name).map(|object| object.value());
     let service = read("services").ok_or_else(|| format!("service \"{name}\" not found"))?;
-    let slices = registry.cache(served("discovery.k8s.io", "endpointslices")).list(Some(namespace));
+    endpoint(&service, &slices(registry, namespace, name), port, turn)
+}
+
+/// The EndpointSlices of a Service.
+pub fn slices(registry: &Registry, namespace: &str, name: &str) -> Vec<Value> {
     let of_service = |object: &Arc<Object>| {
         let value = object.value();
         (access::text(&value, &["metadata", "labels", SERVICE_NAME]) == name).then_some(value)
     };
-    let slices: Vec<Value> = slices.iter().filter_map(of_service).collect();
-    endpoint(&service, &slices, port, turn)
+    let all = registry.cache(served("discovery.k8s.io", "endpointslices")).list(Some(namespace));
+    all.iter().filter_map(of_service).collect()
 }
 
-fn endpoint(service: &Value, slices: &[Value], port: u16, turn: usize) -> Result<(String, u16), String> {
-    let name = access::text(service, &["metadata", "name"]);
-    if access::text(service, &["spec", "type"]) == "ExternalName" {
-        return Ok((access::text(service, &["spec", "externalName"]).to_owned(), port));
-    }
-    let ports = access::list(service, &["spec", "ports"]);
-    let found = ports.iter().find(|p| access::int(p, &["port"]) == Some(port.into()));
-    let found = found.ok_or_else(|| format!("no service port {port} found for service \"{name}\""))?;
-    let port_name = access::text(found, &["name"]);
+/// Addresses and ports of the ready endpoints of a Service's port, by the name of the port.
+pub fn ready_endpoints(slices: &[Value], port_name: &str) -> Vec<(String, u16)> {
     let mut ready = Vec::new();
     for slice in slices {
         let mut ports = access::list(slice, &["ports"]).iter();
@@ -135,6 +132,18 @@ fn endpoint(service: &Value, slices: &[Value], port: u16, turn: usize) -> Result
             ready.extend(address.filter(|_| is_ready).map(|address| (address.to_owned(), number)));
         }
     }
+    ready
+}
+
+fn endpoint(service: &Value, slices: &[Value], port: u16, turn: usize) -> Result<(String, u16), String> {
+    let name = access::text(service, &["metadata", "name"]);
+    if access::text(service, &["spec", "type"]) == "ExternalName" {
+        return Ok((access::text(service, &["spec", "externalName"]).to_owned(), port));
+    }
+    let ports = access::list(service, &["spec", "ports"]);
+    let found = ports.iter().find(|p| access::int(p, &["port"]) == Some(port.into()));
+    let found = found.ok_or_else(|| format!("no service port {port} found for service \"{name}\""))?;
+    let mut ready = ready_endpoints(slices, access::text(found, &["name"]));
     match ready.len() {
         0 => Err(format!("no endpoints available for service \"{name}\"")),
         all => Ok(ready.swap_remove(turn % all)),

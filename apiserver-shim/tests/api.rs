@@ -7,6 +7,8 @@ mod harness;
 
 #[path = "api/access.rs"]
 mod access;
+#[path = "api/aggregation.rs"]
+mod aggregation;
 #[path = "api/apply.rs"]
 mod apply;
 #[path = "api/audit.rs"]

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use shim_model::access;
-use shim_model::catalog::version_priority;
+use shim_model::resource::priorities::version_order;
 use shim_model::resource::{Custom, KindRef, Resource, ServedSubresource, Verb};
 use shim_model::schema::{ObjectType, Schema};
 
@@ -124,7 +124,7 @@ pub fn definitions(
     let is_wanted =
         |version: &&Value| access::flag(version, &["served"]) || access::flag(version, &["storage"]);
     let mut wanted: Vec<&Value> = versions.iter().filter(is_wanted).collect();
-    wanted.sort_by_key(|version| Reverse(version_priority(access::text(version, &["name"]))));
+    wanted.sort_by_key(|version| Reverse(version_order(access::text(version, &["name"]))));
     wanted.into_iter().map(|version| row(crd, version, &family, environment)).collect()
 }
 
@@ -233,10 +233,9 @@ fn deprecation(crd: &Value, version: &Value) -> Option<String> {
     let newer = access::list(crd, &["spec", "versions"]).iter().filter(|other| {
         access::flag(other, &["served"])
             && !access::flag(other, &["deprecated"])
-            && version_priority(access::text(other, &["name"])) > version_priority(name)
+            && version_order(access::text(other, &["name"])) > version_order(name)
     });
-    let newest =
-        newer.map(|other| access::text(other, &["name"])).max_by_key(|other| version_priority(other));
+    let newest = newer.map(|other| access::text(other, &["name"])).max_by_key(|other| version_order(other));
     let instead = newest.map(|newest| format!("; use {group}/{newest} {kind}")).unwrap_or_default();
     Some(format!("{group}/{name} {kind} is deprecated{instead}"))
 }

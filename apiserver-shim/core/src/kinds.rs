@@ -7,6 +7,7 @@
 //! Everything here is pure: time, UIDs and random suffixes are in [`CreateContext`].
 
 pub mod admission;
+pub mod api_service;
 mod cells;
 mod certificate_signing_request;
 mod configmap;
@@ -369,6 +370,7 @@ pub(crate) fn builtin(resource: &Resource) -> Arc<dyn Strategy> {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             Arc::new(custom_resource_definition::CustomResourceDefinition)
         }
+        ("apiregistration.k8s.io", "APIService") => Arc::new(api_service::ApiService),
         ("node.k8s.io", "RuntimeClass") => Arc::new(runtime_class::RuntimeClass),
         ("coordination.k8s.io", "Lease") => Arc::new(lease::Lease),
         ("discovery.k8s.io", "EndpointSlice") => Arc::new(endpoints::EndpointSlice),

@@ -3,37 +3,12 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use indexmap::{Equivalent, IndexMap};
 
+use crate::resource::priorities::{group_priority, is_builtin, version_order};
 use crate::resource::{GroupResource, Resource};
-
-/// Groups in the order in which upstream prefers them; others follow by name.
-const GROUP_ORDER: &[&str] = &[
-    "",
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "resource.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-];
 
 /// An API group and its served versions, the preferred one first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,11 +42,12 @@ impl<R: AsRef<Resource>> Catalog<R> {
         for row in rows {
             catalog.add(row);
         }
-        let rank = |name: &str| GROUP_ORDER.iter().position(|g| *g == name).unwrap_or(GROUP_ORDER.len());
+        // The highest priority first.
+        let rank = |name: &str| -group_priority(name);
         catalog.groups.sort_by(|a, b| (rank(&a.name), &a.name).cmp(&(rank(&b.name), &b.name)));
         // Definitions of a group are installed in any order.
-        for group in catalog.groups.iter_mut().filter(|g| rank(&g.name) == GROUP_ORDER.len()) {
-            group.versions.sort_by_key(|version| Reverse(version_priority(version)));
+        for group in catalog.groups.iter_mut().filter(|g| !is_builtin(&g.name)) {
+            group.versions.sort_by_key(|version| Reverse(version_order(version)));
         }
         catalog
     }
@@ -137,26 +113,6 @@ impl<R: AsRef<Resource>> Catalog<R> {
     pub fn group(&self, name: &str) -> Option<&Group> {
         self.groups.iter().find(|g| g.name == name)
     }
-}
-
-/// How much a version of a custom resource is preferred: `v2` before `v1` before `v2beta1` before `v1alpha1`, and these before
-/// names of any other form, which are in alphabetical order.
-pub fn version_priority(version: &str) -> impl Ord + Debug + use<> {
-    let stable = 3;
-    let parsed = version.strip_prefix('v').and_then(|rest| {
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let major: u64 = rest[..end].parse().ok()?;
-        let (level, minor) = match &rest[end..] {
-            "" => return Some((stable, major, 0)),
-            rest => match rest.strip_prefix("beta") {
-                Some(minor) => (2, minor),
-                None => (1, rest.strip_prefix("alpha")?),
-            },
-        };
-        Some((level, major, minor.parse::<u64>().ok()?))
-    });
-    let (level, major, minor) = parsed.unwrap_or((0, 0, 0));
-    (level, major, minor, Reverse(if level == 0 { version.to_owned() } else { String::new() }))
 }
 
 /// Group, version and plural or kind.

@@ -2,6 +2,7 @@
 
 mod builtin;
 mod group_resource;
+pub mod priorities;
 
 pub use builtin::builtin;
 pub(crate) use builtin::builtin_roots;

@@ -21,6 +21,9 @@ const LEAF_DAYS: u32 = 365;
 /// Agents renew their certificates after two thirds of this time (a year, as with kubeadm).
 const NODE_DAYS: u32 = 365;
 
+/// The user of the certificate with which the API server forwards requests, as with kubeadm.
+pub const FRONT_PROXY_CLIENT: &str = "front-proxy-client";
+
 /// A certificate with its private key, both PEM.
 #[derive(Clone)]
 #[allow(missing_docs)]
@@ -62,12 +65,17 @@ pub struct CertificateAuthority {
 }
 
 impl CertificateAuthority {
-    /// Creates an authority with a new key.
+    /// Creates the authority of a cluster, with a new key.
     pub fn create(now: SystemTime) -> Result<Self, PkiError> {
+        // Each cluster needs a subject of its own: a client that trusts two authorities finds the issuer by subject.
+        Self::create_named(&format!("catamaran-ca@{}", seconds(now)), now)
+    }
+
+    /// Creates an authority with this subject and a new key.
+    pub fn create_named(subject: &str, now: SystemTime) -> Result<Self, PkiError> {
         let key = KeyPair::generate().map_err(PkiError::Make)?;
         let mut params = CertificateParams::default();
-        // Each cluster needs a subject of its own: a client that trusts two authorities finds the issuer by subject.
-        params.distinguished_name = name(&format!("catamaran-ca@{}", seconds(now)), None);
+        params.distinguished_name = name(subject, None);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages =
             vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
@@ -122,6 +130,11 @@ impl CertificateAuthority {
     /// Issues the administrator's client certificate, in group `system:masters`.
     pub fn issue_admin(&self, now: SystemTime) -> Result<Issued, PkiError> {
         self.issue_client("kubernetes-admin", &["system:masters"], now)
+    }
+
+    /// Issues the certificate with which the API server forwards requests of its users to aggregated API servers.
+    pub fn issue_front_proxy_client(&self, now: SystemTime) -> Result<Issued, PkiError> {
+        self.issue_client(FRONT_PROXY_CLIENT, &[], now)
     }
 
     /// Issues the certificate with which the API server calls the executors for logs, exec and port-forward.

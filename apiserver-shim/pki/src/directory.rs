@@ -26,6 +26,9 @@ pub struct Pki {
     pub directory: PathBuf,
     /// The certificate authority.
     pub authority: CertificateAuthority,
+    /// Signs only the certificate with which the API server forwards requests to aggregated API servers: what it names in
+    /// headers is believed.
+    pub front_proxy: CertificateAuthority,
     /// Key for service account tokens: P-256, PKCS#8 PEM.
     pub service_account_key: String,
     /// The tokens with which machines join.
@@ -37,7 +40,10 @@ impl Pki {
     pub fn open_or_create(data_dir: &Path, now: SystemTime) -> Result<Self, PkiError> {
         let directory = data_dir.join("pki");
         create_directory(&directory)?;
-        let authority = open_authority(&directory, now)?;
+        let authority = open_authority(&directory, "ca", || CertificateAuthority::create(now))?;
+        let front_proxy = open_authority(&directory, "front-proxy-ca", || {
+            CertificateAuthority::create_named("front-proxy-ca", now)
+        })?;
         let service_account_key = match read(&directory.join("sa.key"))? {
             Some(key) => key,
             None => {
@@ -47,7 +53,7 @@ impl Pki {
             }
         };
         let join_tokens = JoinTokens::new(data_dir, authority.certificate())?;
-        Ok(Pki { directory, authority, service_account_key, join_tokens })
+        Ok(Pki { directory, authority, front_proxy, service_account_key, join_tokens })
     }
 }
 
@@ -95,14 +101,20 @@ pub fn write_public(path: &Path, text: &str) -> Result<(), PkiError> {
     write(path, text, MODE_PUBLIC)
 }
 
-fn open_authority(directory: &Path, now: SystemTime) -> Result<CertificateAuthority, PkiError> {
-    let (certificate_path, key_path) = (directory.join("ca.crt"), directory.join("ca.key"));
+/// Opens the authority in `NAME.crt` and `NAME.key`, or creates it.
+fn open_authority(
+    directory: &Path,
+    name: &str,
+    create: impl FnOnce() -> Result<CertificateAuthority, PkiError>,
+) -> Result<CertificateAuthority, PkiError> {
+    let file_of = |extension: &str| directory.join(format!("{name}.{extension}"));
+    let (certificate_path, key_path) = (file_of("crt"), file_of("key"));
     // The certificate is written last, so its key exists if it does.
     match (read(&certificate_path)?, read(&key_path)?) {
         (Some(certificate), Some(key)) => CertificateAuthority::load(certificate, key),
         (Some(_), None) => Err(file(&key_path, ErrorKind::NotFound.into())),
         (None, _) => {
-            let authority = CertificateAuthority::create(now)?;
+            let authority = create()?;
             write(&key_path, authority.key(), MODE_PRIVATE)?;
             write(&certificate_path, authority.certificate(), MODE_PUBLIC)?;
             Ok(authority)

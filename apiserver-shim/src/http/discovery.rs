@@ -6,7 +6,6 @@ use http::HeaderMap;
 use http::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use shim_model::catalog::Group;
 use shim_model::protobuf;
 use shim_model::resource::{Resource, Verb, api_version};
 use shim_model::schema::Media;
@@ -15,21 +14,26 @@ use shim_model::status::{self, Status};
 use super::body::Response;
 use super::negotiation::{self, Clause, Endpoint};
 use super::reply;
+use crate::aggregation::RemoteDiscovery;
+use crate::aggregation::discovery::MergedGroup;
 use crate::storage::catalog::{Catalog, Document, DocumentKey};
 
 /// Serves `/api`, `/apis` and the paths directly below; returns `None` for any other path.
 pub fn serve(
-    catalog: &Catalog,
+    (catalog, remote): (&Catalog, &RemoteDiscovery),
     path: &str,
     headers: &HeaderMap,
     address: &str,
 ) -> Option<Result<Response, Status>> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let document = match parts.as_slice() {
-        ["api"] => return Some(root(catalog, headers, true, legacy_versions(address))),
-        ["apis"] => return Some(root(catalog, headers, false, group_list(catalog))),
+        ["api"] => return Some(root((catalog, remote), headers, true, legacy_versions(address))),
+        ["apis"] => {
+            let groups = group_list(&remote.merge(catalog.groups()));
+            return Some(root((catalog, remote), headers, false, groups));
+        }
         ["api", version] => resource_list(catalog, "", version),
-        ["apis", group] => match catalog.group(group) {
+        ["apis", name] => match remote.merge(catalog.groups()).iter().find(|group| group.name == *name) {
             Some(group) => Some(group_value(group, true)),
             None => return Some(Ok(not_found())),
         },
@@ -53,7 +57,12 @@ pub fn not_found() -> Response {
     reply::text(404, "404 page not found\n")
 }
 
-fn root(catalog: &Catalog, headers: &HeaderMap, core: bool, legacy: Value) -> Result<Response, Status> {
+fn root(
+    served: (&Catalog, &RemoteDiscovery),
+    headers: &HeaderMap,
+    core: bool,
+    legacy: Value,
+) -> Result<Response, Status> {
     let clauses = negotiation::clauses(headers);
     let mut known = false;
     for clause in &clauses {
@@ -63,7 +72,7 @@ fn root(catalog: &Catalog, headers: &HeaderMap, core: bool, legacy: Value) -> Re
             "" => return Ok(vary(reply::value(200, media, &legacy))),
             _ => match aggregated_version(clause) {
                 Some(version) if media != Media::Yaml => {
-                    return Ok(aggregated(catalog, (headers, media), core, version));
+                    return Ok(aggregated(served, (headers, media), core, version));
                 }
                 _ => {}
             },
@@ -88,16 +97,21 @@ fn aggregated_version(clause: &Clause) -> Option<&'static str> {
 }
 
 fn aggregated(
-    catalog: &Catalog,
+    (catalog, remote): (&Catalog, &RemoteDiscovery),
     (headers, media): (&HeaderMap, Media),
     core: bool,
     version: &'static str,
 ) -> Response {
-    let Document { bytes, hash } = catalog.documents().get(DocumentKey::Discovery { core, version }, || {
-        let bytes = Bytes::from(aggregated_value(catalog, core, version).to_string());
+    let make = || {
+        let bytes = Bytes::from(aggregated_value((catalog, remote), core, version).to_string());
         let hash = hex(&Sha256::digest(&bytes));
         Document { bytes, hash }
-    });
+    };
+    // The catalog keeps what depends on it alone.
+    let Document { bytes, hash } = match remote.versions.is_empty() {
+        true => catalog.documents().get(DocumentKey::Discovery { core, version }, make),
+        false => make(),
+    };
     let etag = format!("\"{hash}\"");
     let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
     let mut response =
@@ -132,17 +146,17 @@ fn legacy_versions(address: &str) -> Value {
         "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})
 }
 
-fn group_list(catalog: &Catalog) -> Value {
-    let named = catalog.groups().iter().filter(|g| !g.name.is_empty());
+fn group_list(groups: &[MergedGroup]) -> Value {
+    let named = groups.iter().filter(|g| !g.name.is_empty());
     let groups: Vec<Value> = named.map(|g| group_value(g, false)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
-fn group_value(group: &Group, alone: bool) -> Value {
+fn group_value(group: &MergedGroup, alone: bool) -> Value {
     let name = &group.name;
     let versions = group.versions.iter();
     let versions: Vec<Value> =
-        versions.map(|v| json!({"groupVersion": api_version(name, v), "version": v})).collect();
+        versions.map(|(v, _)| json!({"groupVersion": api_version(name, v), "version": v})).collect();
     let mut out = json!({"name": name, "versions": versions, "preferredVersion": versions[0]});
     if alone {
         out["kind"] = "APIGroup".into();
@@ -212,21 +226,22 @@ fn storage_version_hash(r: &Resource) -> String {
     base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text.as_bytes())[..8])
 }
 
-fn aggregated_value(catalog: &Catalog, core: bool, version: &str) -> Value {
-    let groups = catalog.groups().iter().filter(|g| g.name.is_empty() == core);
+fn aggregated_value((catalog, remote): (&Catalog, &RemoteDiscovery), core: bool, version: &str) -> Value {
+    let of_version = |group: &str, version: &str, is_remote: bool| {
+        if let Some(entry) = remote.entry(group, version).filter(|_| is_remote) {
+            return entry;
+        }
+        let mut all: Vec<&Resource> = resources_of(catalog, group, version).collect();
+        all.sort_by(|a, b| a.plural.cmp(&b.plural));
+        let resources: Vec<Value> = all.into_iter().map(aggregated_resource).collect();
+        json!({"version": version, "resources": resources, "freshness": "Current"})
+    };
+    let groups = remote.merge(catalog.groups()).into_iter().filter(|g| g.name.is_empty() == core);
     let items: Vec<Value> = groups
-        .map(|group| {
-            let versions: Vec<Value> = group
-                .versions
-                .iter()
-                .map(|v| {
-                    let mut all: Vec<&Resource> = resources_of(catalog, &group.name, v).collect();
-                    all.sort_by(|a, b| a.plural.cmp(&b.plural));
-                    let resources: Vec<Value> = all.into_iter().map(aggregated_resource).collect();
-                    json!({"version": v, "resources": resources, "freshness": "Current"})
-                })
-                .collect();
-            let metadata = if core { json!({}) } else { json!({"name": group.name}) };
+        .map(|MergedGroup { name, versions }| {
+            let versions = versions.iter().map(|(v, is_remote)| of_version(&name, v, *is_remote));
+            let versions: Vec<Value> = versions.collect();
+            let metadata = if core { json!({}) } else { json!({"name": name}) };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();

@@ -16,6 +16,7 @@ use super::body::Response;
 use super::discovery::{hex, not_found};
 use super::negotiation::{self, Endpoint};
 use super::reply;
+use crate::aggregation::RemoteDiscovery;
 use crate::storage::catalog::{Catalog, Document, DocumentKey};
 
 /// The v3 document of a path such as `apis/apps/v1`.
@@ -41,7 +42,7 @@ fn hashed(bytes: Bytes) -> Document {
 
 /// Serves `/openapi/…`; returns `None` for any other path.
 pub async fn serve(
-    catalog: &Arc<Catalog>,
+    (catalog, remote): (&Arc<Catalog>, Arc<RemoteDiscovery>),
     path: &str,
     headers: &HeaderMap,
     hash: &str,
@@ -54,18 +55,26 @@ pub async fn serve(
     let (catalog, headers, hash) = (catalog.clone(), headers.clone(), hash.to_owned());
     // Building a document takes milliseconds, so it must not block a worker thread.
     let made = tokio::task::spawn_blocking(move || match wanted.is_empty() {
-        true => index(&catalog),
+        true => index(&catalog, &remote),
         false => document(&catalog, &wanted, &headers, &hash),
     });
     Some(made.await.map_err(status::internal))
 }
 
-fn index(catalog: &Catalog) -> Response {
+fn index(catalog: &Catalog, remote: &RemoteDiscovery) -> Response {
     let mut paths = Map::new();
+    let mut add = |path: String, hash: &str| {
+        let url = format!("/openapi/v3/{path}?hash={hash}");
+        paths.insert(path, json!({"serverRelativeURL": url}));
+    };
     for path in openapi::document_paths(catalog.resources()) {
         if let Some(Document { hash, .. }) = document_3(catalog, &path) {
-            let url = format!("/openapi/v3/{path}?hash={hash}");
-            paths.insert(path, json!({"serverRelativeURL": url}));
+            add(path, &hash);
+        }
+    }
+    for ((group, version), described) in &remote.versions {
+        if let Some(hash) = &described.openapi {
+            add(openapi::document_path(group, version), hash);
         }
     }
     reply::typed(200, "text/plain; charset=utf-8", json!({"paths": paths}).to_string())

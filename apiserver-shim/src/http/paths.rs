@@ -24,12 +24,13 @@ pub(super) async fn serve(
         return Ok(response);
     }
     let readable = matches!(*method, Method::GET);
-    if let Some(response) = discovery::serve(&catalog, path, headers, &api.address) {
+    let remote = api.aggregator.discovery();
+    if let Some(response) = discovery::serve((&catalog, &remote), path, headers, &api.address) {
         // As upstream, the group lists accept any method.
         let any = path.starts_with("/apis") && path.trim_matches('/').split('/').count() <= 2;
         return if readable || any { response } else { Err(status::method_not_allowed()) };
     }
-    if let Some(response) = openapi::serve(&catalog, path, headers, info.query.text("hash")).await {
+    if let Some(response) = openapi::serve((&catalog, remote), path, headers, info.query.text("hash")).await {
         return response;
     }
     match path.trim_end_matches('/') {

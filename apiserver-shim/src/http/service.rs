@@ -23,18 +23,20 @@ use tracing::Instrument;
 use tracing::field::Empty;
 use transport::client::Client;
 
+use crate::aggregation::Aggregator;
 use crate::auth::audit::record::{DECISION, REASON};
 use crate::auth::audit::{AuditId, AuditLog, AuditRequest};
 use crate::auth::authentication::{Authenticator, Impersonation, User};
 use crate::auth::authorization::{AccessControl, refusal, request_of};
 use crate::http::audit::{self, AuditLayer, Audited, AuditedRequest, AuditedResponse};
 use crate::http::body::{BoxError, Request, Response, empty};
+use crate::http::forward::Forwarded;
 use crate::http::measure::{self, Measurement};
 use crate::http::node_proxy::NodeClient;
 use crate::http::objects::{self, ResourceRequest};
 use crate::http::subresources::{self, proxy_client, reviews};
 use crate::http::version::BuildInfo;
-use crate::http::{discovery, negotiation, paths, pretty, reply, unserved, websocket};
+use crate::http::{aggregated, discovery, negotiation, paths, pretty, reply, unserved, websocket};
 use crate::metrics::{self, requests::RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::{Pipeline, RequestContext};
@@ -60,6 +62,8 @@ pub struct Api {
     pub node_client: NodeClient,
     /// The client of `proxy`.
     pub proxy_client: Client,
+    /// Aggregated API servers.
+    pub aggregator: Aggregator,
     /// The address that clients use, `host:port`.
     pub address: String,
     /// The audit log; `None` if audit is disabled.
@@ -80,6 +84,7 @@ impl Api {
         authenticator: Authenticator,
         nodes: NodeEndpoints,
         node_client: NodeClient,
+        aggregator: Aggregator,
         address: String,
         audit: Option<Arc<AuditLog>>,
     ) -> Api {
@@ -101,6 +106,7 @@ impl Api {
             nodes,
             node_client,
             proxy_client: proxy_client(),
+            aggregator,
             address,
             audit,
             build: BuildInfo::default(),
@@ -265,8 +271,8 @@ impl Handlers {
             let kept = Box::pin(audit::keep_response(record, response)).await;
             response = kept.unwrap_or_else(refused);
         }
-        let proxied = info.target.as_ref().is_some_and(|target| target.subresource == "proxy");
-        if pretty_print && !proxied {
+        let is_forwarded = response.extensions().get::<Forwarded>().is_some();
+        if pretty_print && !is_forwarded {
             response = Box::pin(pretty::pretty_print(response)).await;
         }
         if head {
@@ -331,6 +337,15 @@ async fn answer(
     }
     if let Some(record) = &record {
         request = Box::pin(audit::keep_request(record, request)).await?;
+    }
+    // The headers are forwarded unchanged.
+    let onward = || {
+        let mut onward = std::mem::replace(&mut request, http::Request::new(empty()));
+        onward.headers_mut().clone_from(headers);
+        onward
+    };
+    if let Some(answer) = aggregated::serve(&api.aggregator, &info.path, &user, onward).await {
+        return answer;
     }
     let mut context = RequestContext::new(user, info.verb, audit_id);
     (context.impersonator, context.audit) = (impersonator, record);

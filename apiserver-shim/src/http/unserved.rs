@@ -28,10 +28,7 @@ const fn cluster(
 }
 
 /// The built-in resources of Kubernetes 1.36 that have lists and are not served. All are cluster-scoped.
-const UNSERVED: &[Unserved] = &[
-    cluster("", "v1", "componentstatuses", "ComponentStatus"),
-    cluster("apiregistration.k8s.io", "v1", "apiservices", "APIService"),
-];
+const UNSERVED: &[Unserved] = &[cluster("", "v1", "componentstatuses", "ComponentStatus")];
 
 /// Answers a request for a resource that is not served; `None` if upstream has no such resource at this scope.
 pub fn answer(

@@ -8,6 +8,7 @@ use shim_core::controllers::served;
 use shim_model::access;
 use shim_model::resource::GroupResource;
 use shim_model::status::Status;
+use shim_pki::authority::FRONT_PROXY_CLIENT;
 
 use crate::pipeline::{Identity, ObjectRef, Pipeline, RequestContext};
 use crate::storage::registry::Registry;
@@ -16,8 +17,28 @@ mod roles;
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
-/// Writes the bootstrap objects.
-pub async fn run(pipeline: &Pipeline, advertise: IpAddr, port: u16) -> Result<(), Status> {
+/// What the bootstrap objects say of this server.
+pub struct Bootstrap<'a> {
+    /// The address under which other machines reach it.
+    pub advertise: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// The certificate authority of its clients, PEM.
+    pub client_ca: &'a str,
+    /// The certificate authority of the certificate that it presents to aggregated API servers, PEM.
+    pub front_proxy_ca: &'a str,
+}
+
+impl Bootstrap<'_> {
+    /// Writes the bootstrap objects.
+    pub async fn run(&self, pipeline: &Pipeline) -> Result<(), Status> {
+        objects(pipeline, self.port).await?;
+        authentication(pipeline, self).await?;
+        endpoints(pipeline, &Identity::apiserver().untracked(), self).await
+    }
+}
+
+async fn objects(pipeline: &Pipeline, port: u16) -> Result<(), Status> {
     let identity = Identity::apiserver();
     for name in NAMESPACES {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
@@ -43,7 +64,39 @@ pub async fn run(pipeline: &Pipeline, advertise: IpAddr, port: u16) -> Result<()
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]}});
     ensure(pipeline, &identity.context("create"), served("", "services"), "default", service).await?;
     warn_of_strangers(pipeline.registry());
-    endpoints(pipeline, &identity.untracked(), advertise, port).await
+    Ok(())
+}
+
+/// By what aggregated API servers recognize users: the certificate authority of clients, and the one of this server's
+/// certificate, which lets it name users in headers.
+async fn authentication(pipeline: &Pipeline, server: &Bootstrap<'_>) -> Result<(), Status> {
+    const NAME: &str = "extension-apiserver-authentication";
+    let list = |names: &[&str]| json!(names).to_string();
+    let data = json!({
+        "client-ca-file": server.client_ca,
+        "requestheader-allowed-names": list(&[FRONT_PROXY_CLIENT]),
+        "requestheader-client-ca-file": server.front_proxy_ca,
+        "requestheader-extra-headers-prefix": list(&["X-Remote-Extra-"]),
+        "requestheader-group-headers": list(&["X-Remote-Group"]),
+        "requestheader-uid-headers": list(&["X-Remote-Uid"]),
+        "requestheader-username-headers": list(&["X-Remote-User"]),
+    });
+    let identity = Identity::apiserver();
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": NAME, "namespace": "kube-system"}, "data": data});
+    let resource = served("", "configmaps");
+    ensure(pipeline, &identity.context("create"), resource.clone(), "kube-system", object).await?;
+    let resource = pipeline.registry().builtin(&resource);
+    let target = ObjectRef::new(&resource, "kube-system", NAME);
+    let context = identity.context("update");
+    let updated = pipeline.update_with(&context, target, |found| {
+        let mut found = found.clone();
+        for (key, value) in data.as_object().into_iter().flatten() {
+            found["data"][key] = value.clone();
+        }
+        Ok(found)
+    });
+    updated.await.map(drop)
 }
 
 /// Services keep their addresses when the Service CIDR is changed; nodes do not know those of an earlier range as virtual.
@@ -88,8 +141,7 @@ async fn ensure(
 async fn endpoints(
     pipeline: &Pipeline,
     identity: &Identity,
-    advertise: IpAddr,
-    port: u16,
+    &Bootstrap { advertise, port, .. }: &Bootstrap<'_>,
 ) -> Result<(), Status> {
     let family = if advertise.is_ipv6() { "IPv6" } else { "IPv4" };
     let (slices, legacy) = (served("discovery.k8s.io", "endpointslices"), served("", "endpoints"));

@@ -38,8 +38,11 @@ async fn events(server: &Server, file: &tempfile::TempDir) -> Vec<Value> {
 #[tokio::test]
 async fn a_request_is_recorded_stage_by_stage() {
     let file = tempfile::tempdir().unwrap();
-    let server =
-        server("- {level: Metadata, resources: [{group: \"\", resources: [configmaps]}]}", &file).await;
+    let server = server(
+        "- {level: Metadata, namespaces: [default], resources: [{group: \"\", resources: [configmaps]}]}",
+        &file,
+    )
+    .await;
     let line = format!(
         "POST {CM} | Content-Type: application/json | User-Agent: kubectl/v1.36 | Audit-Id: my-id | \
          Impersonate-User: alice | Impersonate-Group: system:masters | X-Forwarded-For: 10.1.2.3"
@@ -78,7 +81,7 @@ async fn a_request_is_recorded_stage_by_stage() {
 async fn objects_are_recorded_where_the_policy_asks_for_them() {
     let file = tempfile::tempdir().unwrap();
     let rules = "- {level: RequestResponse, omitManagedFields: true, omitStages: [RequestReceived], \
-                 verbs: [create, delete], resources: [{group: \"\", resources: [configmaps]}]}";
+                 verbs: [create, delete], namespaces: [default], resources: [{group: \"\", resources: [configmaps]}]}";
     let server = server(rules, &file).await;
     let body = r#"{"metadata":{"generateName":"g-"},"data":{"k":"v"}}"#;
     assert!(server.ask(&format!("POST {CM}"), body).await.starts_with("201 "));

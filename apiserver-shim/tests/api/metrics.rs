@@ -168,8 +168,9 @@ async fn objects_and_requests_to_the_store_are_counted() {
         assert_eq!(store("etcd_request_duration_seconds_count", operation), count, "{operation}");
         assert_eq!(store("etcd_request_errors_total", operation), 0.0, "{operation}");
     }
-    assert_eq!(after.get("apiserver_storage_objects{resource=\"configmaps\"}"), Some(1.0));
-    assert_eq!(after.get("apiserver_resource_objects{group=\"\",resource=\"configmaps\"}"), Some(1.0));
+    // This one and the server's own.
+    assert_eq!(after.get("apiserver_storage_objects{resource=\"configmaps\"}"), Some(2.0));
+    assert_eq!(after.get("apiserver_resource_objects{group=\"\",resource=\"configmaps\"}"), Some(2.0));
     assert_eq!(after.get("apiserver_storage_objects{resource=\"deployments.apps\"}"), Some(0.0));
     let process = |name: &str| after.get(name).unwrap();
     assert!(process("process_resident_memory_bytes") > 1e6 && process("process_open_fds") > 2.0);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use apiserver_shim::auth::authentication::User;
 use apiserver_shim::http::service::{ApiService, Caller};
-use apiserver_shim::server::bootstrap;
+use apiserver_shim::server::bootstrap::Bootstrap;
 use expect_test::expect;
 use serde_json::json;
 
@@ -463,7 +463,13 @@ async fn default_roles_are_repaired_at_the_next_start() {
         r#"{"metadata":{"annotations":{"rbac.authorization.kubernetes.io/autoupdate":"false"}},"rules":[]}"#;
     server.ask(&kept, opted_out).await;
     server.handle.registry().fresh().await.unwrap();
-    bootstrap::run(server.handle.pipeline(), [127, 0, 0, 1].into(), 1).await.unwrap();
+    let bootstrap = Bootstrap {
+        advertise: [127, 0, 0, 1].into(),
+        port: 1,
+        client_ca: server.pki.authority.certificate(),
+        front_proxy_ca: server.pki.front_proxy.certificate(),
+    };
+    bootstrap.run(server.handle.pipeline()).await.unwrap();
     let repaired = server.json(&format!("GET {role}"), "").await;
     expect![[r#"[{"apiGroups":["own"],"resources":["own"],"verbs":["get"]},{"apiGroups":["authorization.k8s.io"],"resources":["selfsubjectaccessreviews"],"verbs":["create"]},{"apiGroups":["authorization.k8s.io"],"resources":["selfsubjectrulesreviews"],"verbs":["create"]},{"apiGroups":["authentication.k8s.io"],"resources":["selfsubjectreviews"],"verbs":["create"]}]"#]].assert_eq(&repaired["rules"].to_string());
     assert_eq!(server.json(&format!("GET {binding}"), "").await["roleRef"]["name"], "system:discovery");

@@ -45,6 +45,7 @@ const LAYERED: &[LayeredSources] = &[
             &["auth"],
             &["pipeline"],
             &["custom_resources"],
+            &["aggregation"],
             &["controllers"],
             &["scheduler"],
             &["http"],

@@ -7,6 +7,7 @@ use shim_model::resource::Resource;
 /// Groups whose statuses cannot change the metadata either.
 const STATUS_ONLY: &[&str] = &[
     "admissionregistration.k8s.io",
+    "apiregistration.k8s.io",
     "flowcontrol.apiserver.k8s.io",
     "internal.apiserver.k8s.io",
     "resource.k8s.io",

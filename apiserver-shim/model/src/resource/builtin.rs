@@ -17,6 +17,7 @@ use k8s_openapi::api::{
     resource::v1 as resource, scheduling::v1 as scheduling, storage::v1 as storage,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as apiregistration;
 
 /// The built-in resources, group by group; `schema` is that of the built-in kinds.
 pub fn builtin(schema: &Arc<Schema>) -> Vec<Resource> {
@@ -385,6 +386,9 @@ static TABLE: &[Row] = &[
         "validatingwebhookconfigurations",
     )
     .category(&["api-extensions"]),
+    cluster(root::<apiregistration::APIService>("apiregistration.k8s.io", "v1", "APIService"), "apiservices")
+        .category(&["api-extensions"])
+        .with(&[same("status", WRITE)]),
     cluster(root::<scheduling::PriorityClass>("scheduling.k8s.io", "v1", "PriorityClass"), "priorityclasses")
         .short(&["pc"]),
     namespaced(root::<coordination::Lease>("coordination.k8s.io", "v1", "Lease"), "leases"),

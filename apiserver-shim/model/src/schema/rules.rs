@@ -55,8 +55,12 @@ impl Rules {
 
 /// The type's name in the tables.
 pub(crate) fn short(full: &str) -> String {
-    const PREFIXES: [&str; 3] =
-        ["io.k8s.api.", "io.k8s.apimachinery.pkg.apis.", "io.k8s.apiextensions-apiserver.pkg.apis."];
+    const PREFIXES: [&str; 4] = [
+        "io.k8s.api.",
+        "io.k8s.apimachinery.pkg.apis.",
+        "io.k8s.apiextensions-apiserver.pkg.apis.",
+        "io.k8s.kube-aggregator.pkg.apis.",
+    ];
     PREFIXES.iter().find_map(|prefix| full.strip_prefix(prefix)).unwrap_or(full).to_owned()
 }
 

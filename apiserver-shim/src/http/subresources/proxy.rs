@@ -6,52 +6,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryStreamExt;
-use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, LOCATION, UPGRADE};
-use http::uri::Authority;
-use http::{HeaderMap, Method, StatusCode, Uri};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use http::Method;
+use http::header::{HeaderValue, LOCATION};
 use serde_json::Value;
 use shim_core::controllers::served;
 use shim_model::access;
 use shim_model::status::{self, Status};
 use transport::client::{Client, ClientOptions};
-use transport::relay::relay;
 use transport::tls::unverified_client_config;
 
 use super::streams::admit_connect;
-use crate::http::body::{BoxError, Request, Response, empty, stream};
-use crate::http::connection_guards::ConnectionGuards;
-use crate::http::node_proxy::without_token;
+use crate::http::body::{Request, Response};
+use crate::http::forward::{ForwardError, Onward};
 use crate::http::objects::ResourceRequest;
 use crate::http::reply;
 use crate::http::service::Api;
-
-/// Headers that concern one connection only (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [&str; 8] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// The path that the client asked for, as upstream tells the backend.
-const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
-
-/// What a backend cannot allow for this server.
-const CROSS_ORIGIN: [&str; 4] = [
-    "access-control-allow-credentials",
-    "access-control-allow-headers",
-    "access-control-allow-methods",
-    "access-control-allow-origin",
-];
 
 /// Where a request goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -96,7 +65,10 @@ pub(super) async fn serve(
         _ => &api.proxy_client,
     };
     let onward = Onward { uri, authority: location.authority, prefix };
-    onward.send(client, request).await
+    onward.send(client, request, |_| {}).await.map_err(|error| match error {
+        ForwardError::Request(error) => status::internal(error),
+        ForwardError::Client(error) => unreachable(&error),
+    })
 }
 
 /// The client for Pods, Services and ports of nodes. As upstream, it trusts every certificate and waits for an answer as
@@ -113,96 +85,8 @@ pub fn proxy_client() -> Client {
 /// As long as upstream waits for a connection.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
-/// A request on its way to a backend.
-struct Onward {
-    uri: String,
-    authority: String,
-    /// The path of the proxy, before the backend's.
-    prefix: String,
-}
-
-impl Onward {
-    async fn send(self, client: &Client, mut request: Request) -> Result<Response, Status> {
-        let upgrades = request.headers().contains_key(UPGRADE);
-        let upgraded = upgrades.then(|| hyper::upgrade::on(&mut request));
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-        let onward = self.request(request, upgrades)?;
-        let mut answer = client.send_streamed(onward).await.map_err(|error| unreachable(&error))?;
-        self.rewrite_location(answer.headers_mut(), host.as_deref());
-        Ok(pass_back(answer, upgraded))
-    }
-
-    /// The request for the backend. Its body is passed on while it arrives.
-    fn request(&self, request: Request, upgrades: bool) -> Result<Request, Status> {
-        let mut onward = http::Request::builder().method(request.method().clone()).uri(&self.uri);
-        if let Some(headers) = onward.headers_mut() {
-            copy_headers(request.headers(), headers, upgrades);
-            headers.insert(HOST, HeaderValue::from_str(&self.authority).map_err(status::internal)?);
-            if let Ok(uri) = HeaderValue::from_str(request.uri().path()) {
-                headers.insert(FORWARDED_URI, uri);
-            }
-        }
-        let body = if upgrades { empty() } else { request.into_body() };
-        onward.body(body).map_err(status::internal)
-    }
-
-    /// As upstream: a redirect to the backend itself leads through the proxy.
-    fn rewrite_location(&self, headers: &mut HeaderMap, host: Option<&str>) {
-        let rewritten =
-            headers.get(LOCATION).and_then(|location| self.behind_proxy(location.to_str().ok()?, host));
-        if let Some(rewritten) = rewritten.and_then(|text| HeaderValue::from_str(&text).ok()) {
-            headers.insert(LOCATION, rewritten);
-        }
-    }
-
-    /// The path through the proxy, if a redirect has an absolute path on the backend; `host` is what the client asked.
-    fn behind_proxy(&self, location: &str, host: Option<&str>) -> Option<String> {
-        // `Uri` has no form without a scheme and with a host.
-        let with_scheme = location.strip_prefix("//").map(|rest| format!("http://{rest}"));
-        let uri: Uri = with_scheme.as_deref().unwrap_or(location).parse().ok()?;
-        let authority = uri.authority().map(Authority::as_str);
-        let ours = authority.is_none_or(|to| to == self.authority || Some(to) == host);
-        let path = uri.path();
-        if !ours || !path.starts_with('/') || path.starts_with(&self.prefix) {
-            return None;
-        }
-        // The fragment is not part of `Uri`.
-        let rest = location.find(['?', '#']).map_or("", |at| &location[at..]);
-        Some(format!("{}{path}{rest}", self.prefix))
-    }
-}
-
 fn unreachable(why: &dyn std::fmt::Display) -> Status {
     status::service_unavailable(format!("error trying to reach service: {why}"))
-}
-
-/// The backend's answer. If it switches protocols, the connection of the client that `upgraded` is joined with its own.
-fn pass_back(mut answer: http::Response<Incoming>, upgraded: Option<OnUpgrade>) -> Response {
-    let mut response = http::Response::new(empty());
-    *response.status_mut() = answer.status();
-    let switches = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-    copy_headers(answer.headers(), response.headers_mut(), switches);
-    // Only this server may allow other origins to use it.
-    for name in CROSS_ORIGIN {
-        response.headers_mut().remove(name);
-    }
-    match upgraded.filter(|_| switches) {
-        Some(ours) => {
-            let theirs = hyper::upgrade::on(&mut answer);
-            let guards = ConnectionGuards::of_upgrade(&mut response);
-            tokio::spawn(async move {
-                let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) else { return };
-                relay(TokioIo::new(ours), TokioIo::new(theirs)).await;
-                // The request ends with the connection.
-                drop(guards);
-            });
-        }
-        None => {
-            let parts = answer.into_body().into_data_stream().map_err(|e| Box::new(e) as BoxError);
-            *response.body_mut() = stream(parts);
-        }
-    }
-    response
 }
 
 /// `name`, `name:port` or `scheme:name:port`.
@@ -361,31 +245,6 @@ fn redirect(to: &str) -> Response {
         response.headers_mut().insert(LOCATION, to);
     }
     response
-}
-
-/// Copies headers between the two connections: none that concern one connection only, and none that identify the
-/// client to this server.
-fn copy_headers(from: &HeaderMap, to: &mut HeaderMap, upgrades: bool) {
-    let named: Vec<String> = from
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
-        .collect();
-    for (name, value) in from {
-        let hop = HOP_BY_HOP.contains(&name.as_str()) || named.iter().any(|n| n == name.as_str());
-        let kept = upgrades && matches!(*name, CONNECTION | UPGRADE);
-        if (hop && !kept) || identifies(name) {
-            continue;
-        }
-        if let Some(value) = without_token(name, value) {
-            to.append(name.clone(), value);
-        }
-    }
-}
-
-fn identifies(name: &HeaderName) -> bool {
-    *name == AUTHORIZATION || name.as_str().starts_with("impersonate-")
 }
 
 #[cfg(test)]

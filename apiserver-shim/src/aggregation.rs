@@ -1,0 +1,243 @@
+//! Aggregation: group-versions that other API servers answer for. An APIService names the Service of such a server; this server
+//! forwards requests to it with the user in headers, and merges its discovery. Each group-version of this server has an
+//! APIService too, without a Service (`registration`).
+//!
+//! The index follows the watch cache of APIServices: a look-up first applies the changes that the cache has received.
+
+pub mod availability;
+pub mod discovery;
+pub mod registration;
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+use shim_core::controllers::{condition, served};
+use shim_core::kinds::api_service::AVAILABLE;
+use shim_model::resource::GroupResource;
+use shim_model::{access, base64};
+use shim_pki::Issued;
+use transport::client::Client;
+use transport::tls::TlsError;
+
+use crate::auth::authentication::User;
+use crate::service_client::{ServerRef, ServiceClients, service_authority};
+use crate::storage::registry::Registry;
+use crate::storage::selection::Selection;
+use crate::storage::watch_cache::{ChangeKind, WatchFrom, Watcher};
+
+pub use discovery::{RemoteDiscovery, RemoteVersion};
+
+/// The resource.
+pub const API_SERVICES: GroupResource = served("apiregistration.k8s.io", "apiservices");
+/// Changes applied between two looks at the cache.
+const BATCH_MAX: usize = 256;
+/// A watch of an aggregated server may stay without an answer as long as the client likes: it ends the request.
+const RESPONSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A server that answers for a group-version, as its APIService describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct RemoteServer {
+    /// Name of the APIService.
+    pub name: String,
+    pub group: String,
+    pub version: String,
+    pub namespace: String,
+    pub service: String,
+    pub port: u16,
+    pub group_priority: i64,
+    pub version_priority: i64,
+    /// Whether the last check succeeded; requests are refused otherwise.
+    pub is_available: bool,
+    ca_bundle: String,
+    insecure: bool,
+}
+
+impl RemoteServer {
+    /// Reads an APIService; `None` if this server answers itself.
+    fn parse(object: &Value) -> Option<RemoteServer> {
+        let service = access::get(object, &["spec", "service"]).filter(|service| service.is_object())?;
+        let text = |path: &[&str]| access::text(object, path).to_owned();
+        let priority = |name| access::int(object, &["spec", name]).unwrap_or(0);
+        let bundle = base64::decode(access::text(object, &["spec", "caBundle"])).unwrap_or_default();
+        let available = condition(&object["status"], AVAILABLE);
+        Some(RemoteServer {
+            name: text(&["metadata", "name"]),
+            group: text(&["spec", "group"]),
+            version: text(&["spec", "version"]),
+            namespace: access::text(service, &["namespace"]).to_owned(),
+            service: access::text(service, &["name"]).to_owned(),
+            port: access::int(service, &["port"]).and_then(|port| port.try_into().ok()).unwrap_or(443),
+            group_priority: priority("groupPriorityMinimum"),
+            version_priority: priority("versionPriority"),
+            is_available: available.is_some_and(|a| access::text(a, &["status"]) == "True"),
+            ca_bundle: String::from_utf8_lossy(&bundle).into_owned(),
+            insecure: access::flag(object, &["spec", "insecureSkipTLSVerify"]),
+        })
+    }
+
+    /// `host:port` of URIs of the server.
+    pub fn authority(&self) -> String {
+        service_authority(&self.namespace, &self.service, self.port)
+    }
+}
+
+#[derive(Default)]
+struct Index {
+    /// By group and version.
+    servers: HashMap<(String, String), Arc<RemoteServer>>,
+    watcher: Option<Watcher>,
+}
+
+/// Finds and calls aggregated API servers. Clones share.
+#[derive(Clone)]
+pub struct Aggregator {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Registry,
+    clients: ServiceClients,
+    identity: Option<(String, String)>,
+    index: RwLock<Index>,
+    discovery: ArcSwap<RemoteDiscovery>,
+}
+
+impl Aggregator {
+    /// An aggregator that presents `identity` to aggregated servers.
+    pub fn new(registry: Registry, clients: ServiceClients, identity: Option<Issued>) -> Self {
+        let identity = identity.map(|issued| (issued.certificate, issued.key));
+        let index = RwLock::new(Index::default());
+        let discovery = ArcSwap::default();
+        Aggregator { inner: Arc::new(Inner { registry, clients, identity, index, discovery }) }
+    }
+
+    /// The server that answers for a group-version; `None` if this one does.
+    pub fn find(&self, group: &str, version: &str) -> Option<Arc<RemoteServer>> {
+        let index = self.read();
+        if index.servers.is_empty() {
+            return None;
+        }
+        index.servers.get(&(group.to_owned(), version.to_owned())).cloned()
+    }
+
+    /// The server that answers a path such as `/apis/GROUP/VERSION/…`.
+    pub fn find_path(&self, path: &str) -> Option<Arc<RemoteServer>> {
+        if self.read().servers.is_empty() {
+            return None;
+        }
+        let mut parts = path.split('/').skip(1);
+        match (parts.next()?, parts.next()?) {
+            ("api", version) => self.find("", version),
+            ("apis", group) => self.find(group, parts.next()?),
+            _ => None,
+        }
+    }
+
+    /// Every server.
+    pub fn servers(&self) -> Vec<Arc<RemoteServer>> {
+        self.read().servers.values().cloned().collect()
+    }
+
+    /// What the aggregated servers say that they serve.
+    pub fn discovery(&self) -> Arc<RemoteDiscovery> {
+        self.inner.discovery.load_full()
+    }
+
+    /// The client of a server.
+    pub fn client(&self, server: &RemoteServer, upgrades: bool) -> Result<Client, TlsError> {
+        self.inner.clients.client(&ServerRef {
+            service: Some((server.namespace.clone(), server.service.clone())),
+            ca_bundle: server.ca_bundle.clone(),
+            insecure: server.insecure,
+            identity: self.inner.identity.clone(),
+            upgrades,
+            response_timeout: RESPONSE_MAX,
+        })
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Index> {
+        const SOUND: &str = "invariant: no holder of the lock panics";
+        let index = self.inner.index.read().expect(SOUND);
+        if index.watcher.as_ref().is_some_and(|watcher| !watcher.is_due()) {
+            return index;
+        }
+        drop(index);
+        self.inner.index.write().expect(SOUND).follow(&self.inner.registry);
+        self.inner.index.read().expect(SOUND)
+    }
+}
+
+impl Index {
+    /// Applies all pending changes. If changes were missed, everything is read again.
+    fn follow(&mut self, registry: &Registry) {
+        if self.apply_pending() {
+            return;
+        }
+        *self = Index::default();
+        self.watcher = registry.watch(API_SERVICES, WatchFrom::Start, Selection::everything()).ok();
+        self.apply_pending();
+    }
+
+    /// Returns whether no change was missed.
+    fn apply_pending(&mut self) -> bool {
+        let Some(watcher) = &mut self.watcher else { return false };
+        loop {
+            let Ok(batch) = watcher.poll(BATCH_MAX) else { return false };
+            if batch.deliveries.is_empty() && !batch.cut {
+                return true;
+            }
+            for delivery in &batch.deliveries {
+                let name = delivery.object.name();
+                self.servers.retain(|_, server| server.name != name);
+                let exists = delivery.kind != ChangeKind::Deleted;
+                if let Some(server) = RemoteServer::parse(&delivery.object.value()).filter(|_| exists) {
+                    let key = (server.group.clone(), server.version.clone());
+                    self.servers.insert(key, Arc::new(server));
+                }
+            }
+        }
+    }
+}
+
+/// Replaces the headers that name the user for an aggregated server, which believes them because of this server's certificate.
+pub fn set_user(headers: &mut HeaderMap, user: &User) {
+    let forged: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("x-remote-")).cloned().collect();
+    forged.iter().for_each(|name| drop(headers.remove(name)));
+    let mut add = |name: &str, value: &str| {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok();
+        if let Some((name, value)) = name.zip(HeaderValue::from_str(value).ok()) {
+            headers.append(name, value);
+        }
+    };
+    add("x-remote-user", &user.name);
+    if !user.uid.is_empty() {
+        add("x-remote-uid", &user.uid);
+    }
+    user.groups.iter().for_each(|group| add("x-remote-group", group));
+    for (key, values) in &user.extra {
+        let name = format!("x-remote-extra-{}", escape(key));
+        values.iter().for_each(|value| add(&name, value));
+    }
+}
+
+/// Escapes what may not be in a header's name as a percent sign and two hexadecimal digits, as upstream.
+fn escape(key: &str) -> String {
+    let mut out = String::with_capacity(key.len());
+    for byte in key.bytes() {
+        match byte {
+            b'%' => out.push_str("%25"),
+            _ if byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte) => out.push(byte.into()),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;
