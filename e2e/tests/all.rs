@@ -4,6 +4,8 @@
 mod access;
 #[path = "all/catalog.rs"]
 mod catalog;
+#[path = "all/custom_resources.rs"]
+mod custom_resources;
 #[path = "all/faults.rs"]
 mod faults;
 #[path = "all/guide.rs"]

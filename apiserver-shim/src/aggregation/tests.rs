@@ -1,3 +1,5 @@
+//! The headers that name the user, and how APIServices are read.
+
 use expect_test::expect;
 use serde_json::json;
 

@@ -8,23 +8,20 @@ use crate::harness::Server;
 async fn lists_of_unserved_resources_are_empty() {
     let server = Server::start().await;
     let script = r#"
-        GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions
-        GET /apis/apiregistration.k8s.io/v1/apiservices
+        GET /api/v1/componentstatuses
         GET /api/v1/componentstatuses/l
-        POST /apis/apiregistration.k8s.io/v1/apiservices <- {}
+        POST /api/v1/componentstatuses <- {}
         GET /api/v1/componentstatuses?watch=true
         GET /apis/example.com/v1/things
         GET /apis/apps/v1/things
         "#;
     expect![[r#"
-        GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions
-          200 {"apiVersion":"apiextensions.k8s.io/v1","items":[],"kind":"CustomResourceDefinitionList","metadata":{}}
-        GET /apis/apiregistration.k8s.io/v1/apiservices
-          200 {"apiVersion":"apiregistration.k8s.io/v1","items":[],"kind":"APIServiceList","metadata":{}}
+        GET /api/v1/componentstatuses
+          200 {"apiVersion":"v1","items":[],"kind":"ComponentStatusList","metadata":{}}
         GET /api/v1/componentstatuses/l
           404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"componentstatuses \"l\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
-        POST /apis/apiregistration.k8s.io/v1/apiservices <- {}
-          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"the server could not find the requested resource: apiservices.apiregistration.k8s.io are not served yet","metadata":{},"reason":"NotFound","status":"Failure"}
+        POST /api/v1/componentstatuses <- {}
+          404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"the server could not find the requested resource: componentstatuses are not served yet","metadata":{},"reason":"NotFound","status":"Failure"}
         GET /api/v1/componentstatuses?watch=true
           404 {"apiVersion":"v1","code":404,"details":{},"kind":"Status","message":"the server could not find the requested resource: componentstatuses are not served yet","metadata":{},"reason":"NotFound","status":"Failure"}
         GET /apis/example.com/v1/things

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use apiserver_shim::server::{ApiOptions, BuildInfo, start};
+use apiserver_shim::server::{ApiHandle, ApiOptions, BuildInfo, start};
 use e2e::{
     cluster::client,
     program::{self, Output, wait_for},
@@ -20,7 +20,7 @@ use shim_pki::{Pki, ServerNames, directory, kubeconfig};
 #[path = "../../../apiserver-shim/tests/api/gadget.rs"]
 mod gadget;
 
-struct Kubectl<'a>(&'a Path);
+pub struct Kubectl<'a>(&'a Path);
 
 impl Kubectl<'_> {
     fn command(&self, arguments: &[&str]) -> Command {
@@ -30,47 +30,76 @@ impl Kubectl<'_> {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         program::run(&mut self.command(arguments), Duration::from_secs(60))
     }
 
-    fn ok(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    pub fn ok(&self, arguments: &[&str]) -> anyhow::Result<String> {
         self.run(arguments)?.ok()
+    }
+}
+
+/// The words of a line.
+pub fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+/// An API server of this process, without nodes, and the kubeconfig of its administrator.
+pub struct ApiServer {
+    data: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+    handle: ApiHandle,
+}
+
+impl ApiServer {
+    pub fn start() -> anyhow::Result<ApiServer> {
+        let data = tempfile::tempdir()?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now())?);
+        let handle = runtime.block_on(start(ApiOptions {
+            store: Arc::new(store::MemoryStore::new()),
+            pki: pki.clone(),
+            listen: "127.0.0.1:0".parse()?,
+            advertise: [127, 0, 0, 1].into(),
+            names: ServerNames::default(),
+            audit: None,
+            admission: Default::default(),
+            service_cidr: Default::default(),
+            build: BuildInfo::default(),
+        }))?;
+        let admin = pki.authority.issue_admin(SystemTime::now())?;
+        let url = format!("https://{}", handle.local_addr());
+        let rendered = kubeconfig::render(&url, pki.authority.certificate(), &admin);
+        directory::merge_kubeconfig(&data.path().join("kubeconfig"), &rendered, None)?;
+        Ok(ApiServer { data, runtime, handle })
+    }
+
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    pub fn kubectl(&self) -> Kubectl<'_> {
+        Kubectl(self.data.path())
+    }
+
+    pub fn stop(self) {
+        self.runtime.block_on(self.handle.shutdown());
     }
 }
 
 #[test]
 fn kubectl_uses_a_resource_that_is_installed_meanwhile() -> anyhow::Result<()> {
-    let data = tempfile::tempdir()?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now())?);
-    let server = runtime.block_on(start(ApiOptions {
-        store: Arc::new(store::MemoryStore::new()),
-        pki: pki.clone(),
-        listen: "127.0.0.1:0".parse()?,
-        advertise: [127, 0, 0, 1].into(),
-        names: ServerNames::default(),
-        audit: None,
-        admission: Default::default(),
-        service_cidr: Default::default(),
-        build: BuildInfo::default(),
-    }))?;
-    let admin = pki.authority.issue_admin(SystemTime::now())?;
-    let url = format!("https://{}", server.local_addr());
-    let rendered = kubeconfig::render(&url, pki.authority.certificate(), &admin);
-    directory::merge_kubeconfig(&data.path().join("kubeconfig"), &rendered, None)?;
-    let kubectl = Kubectl(data.path());
-
+    let api = ApiServer::start()?;
+    let (runtime, server, kubectl) = (&api.runtime, &api.handle, api.kubectl());
     assert!(!kubectl.run(&["get", "gadgets"])?.status.success(), "gadgets are not served yet");
     runtime.block_on(server.registry().install(gadget::definitions()))?;
     let resources = kubectl.ok(&["api-resources", "--api-group=example.com", "--no-headers"])?;
-    let words: Vec<&str> = resources.split_whitespace().collect();
-    assert_eq!(words, ["gadgets", "gd", "example.com/v1", "true", "Gadget"]);
+    assert_eq!(words(&resources), ["gadgets", "gd", "example.com/v1", "true", "Gadget"]);
     let explained = kubectl.ok(&["explain", "gadgets.spec.size"])?;
     assert!(explained.contains("How large the gadget is."), "{explained}");
 
     let object = json!({"apiVersion": "example.com/v1", "kind": "Gadget", "metadata": {"name": "one"}, "spec": {"size": 2}});
-    let file = data.path().join("gadget.json");
+    let file = api.data().join("gadget.json");
     fs::write(&file, object.to_string())?;
     kubectl.ok(&["create", "-f", &file.to_string_lossy()])?;
     let mut watch =
@@ -96,6 +125,6 @@ fn kubectl_uses_a_resource_that_is_installed_meanwhile() -> anyhow::Result<()> {
     assert!(!gone.status.success(), "{gone:?}");
     let resources = kubectl.ok(&["api-resources", "--no-headers"])?;
     assert!(!resources.contains("gadgets") && resources.contains("deployments"), "{resources}");
-    runtime.block_on(server.shutdown());
+    api.stop();
     Ok(())
 }

@@ -134,7 +134,8 @@ impl Walk<'_> {
             };
             out.extend(fields.map(|fields| (key, fields)));
         }
-        written(!stands, out)
+        // An empty list that replaces null is owned as a whole.
+        written(!stands || elements.is_empty(), out)
     }
 
     fn element(&self, item: ItemId, value: &Value) -> Option<Value> {

@@ -26,9 +26,10 @@ fn published(resource: &Resource, custom: &Custom, schema: &Value, references: &
         schema => {
             let mut out = schema.clone();
             let properties = crate::access::object_mut(&mut out, &["properties"]);
-            for (member, description) in
-                [("apiVersion", "Version of the schema of this object."), ("kind", "Kind of this object.")]
-            {
+            for (member, description) in [
+                ("apiVersion", "APIVersion defines the version of the schema of this object."),
+                ("kind", "Kind of this object."),
+            ] {
                 let ty = json!({"type": "string", "description": description});
                 properties.insert(member.to_owned(), ty);
             }

@@ -126,6 +126,8 @@ async fn built_in_plugins_are_in_upstreams_order() {
             "DefaultTolerationSeconds",
             "StorageObjectInUseProtection",
             "RuntimeClass",
+            "MutatingAdmissionPolicy",
+            "ValidatingAdmissionPolicy",
             "RoleEscalation",
             "CertificateRequester",
             "ResourceQuota",
