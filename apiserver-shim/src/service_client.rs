@@ -28,7 +28,7 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub struct ServerRef {
     /// Namespace and name of the Service; `None` for a URL.
     pub service: Option<(String, String)>,
-    /// PEM certificates of the authorities that may have signed the server's; empty for those of this machine.
+    /// PEM certificates of the server, or of authorities that may have signed its; empty for those of this machine.
     pub ca_bundle: String,
     /// Whether every certificate is accepted.
     pub insecure: bool,
@@ -62,7 +62,7 @@ impl ServiceClients {
         let trust = match (server.insecure, server.ca_bundle.as_str()) {
             (true, _) => Trust::Anybody,
             (false, "") => Trust::Machine,
-            (false, bundle) => Trust::Authorities(bundle),
+            (false, bundle) => Trust::Bundle(bundle),
         };
         let identity =
             server.identity.as_ref().map(|(certificate, key)| (certificate.as_str(), key.as_str()));

@@ -1,9 +1,12 @@
 //! rustls configurations for servers and clients. The cryptography provider is chosen only here, so that a dependency
 //! which enables another one cannot change it.
 
+mod bundle;
+
 use std::fmt;
 use std::sync::Arc;
 
+use bundle::BundleVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -115,6 +118,9 @@ pub fn unverified_client_config() -> Result<Arc<ClientConfig>, TlsError> {
 pub enum Trust<'a> {
     /// Those of the certificate authorities in this PEM text.
     Authorities(&'a str),
+    /// Those of the certificate authorities in this PEM text, and the certificates in it themselves: as with Go, a server that
+    /// signed its own is trusted by listing it, also if it is marked as an authority's.
+    Bundle(&'a str),
     /// Those of this machine's certificate authorities.
     Machine,
     /// All.
@@ -130,6 +136,10 @@ pub fn client_config_trusting(
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let builder = match trust {
         Trust::Authorities(pem) => builder.with_root_certificates(roots(pem)?),
+        Trust::Bundle(pem) => {
+            let verifier = BundleVerifier::new(roots(pem)?, certificates(pem)?)?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
         Trust::Machine => builder.with_root_certificates(machine_roots()),
         Trust::Anybody => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
