@@ -160,3 +160,28 @@ async fn reviews_and_impersonation() {
           405 {"apiVersion":"v1","code":405,"details":{},"kind":"Status","message":"the server does not allow this method on the requested resource","metadata":{},"reason":"MethodNotAllowed","status":"Failure"}
     "#]].assert_eq(&server.play(script).await);
 }
+
+/// A review is not stored: it has no table.
+#[tokio::test]
+async fn reviews_as_tables_are_not_acceptable() {
+    let server = Server::start().await;
+    let table = "Accept: application/json;as=Table;v=v1;g=meta.k8s.io";
+    let body = r#"{"spec":{"nonResourceAttributes":{"verb":"get","path":"/"}}}"#;
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let refused = server.ask(&format!("POST {path} | {table}"), body).await;
+    assert!(refused.starts_with("406 "), "{refused}");
+    let answered = server.ask(&format!("POST {path}"), body).await;
+    assert!(answered.starts_with("201 "), "{answered}");
+}
+
+/// Signers watch the requests for their own name.
+#[tokio::test]
+async fn certificate_requests_are_selected_by_their_signer() {
+    let server = Server::start().await;
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let line = format!("GET {path}?fieldSelector=spec.signerName%3Dexample.com%2Fserving");
+    let listed = server.ask(&line, "").await;
+    assert!(listed.starts_with("200 "), "{listed}");
+    let unknown = server.ask(&format!("GET {path}?fieldSelector=spec.username%3Dbob"), "").await;
+    assert!(unknown.starts_with("400 "), "{unknown}");
+}

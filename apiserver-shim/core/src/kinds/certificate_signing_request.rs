@@ -2,7 +2,7 @@
 
 pub(super) mod validation;
 
-use super::{Strategy, SubresourceStrategy, cells};
+use super::{FieldName, Strategy, SubresourceStrategy, cells, named};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -37,6 +37,14 @@ impl Strategy for CertificateSigningRequest {
         let mut errors = validation::status(new);
         errors.extend(validation::change(new, old, false));
         errors
+    }
+
+    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
+        named([("spec.signerName", access::text(object, &["spec", "signerName"]).to_owned())])
+    }
+
+    fn selectable_fields(&self) -> Vec<&str> {
+        vec!["spec.signerName"]
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -34,7 +34,7 @@ fn published(resource: &Resource, custom: &Custom, schema: &Value, references: &
                 properties.insert(member.to_owned(), ty);
             }
             let reference = format!("{references}{OBJECT_META}");
-            let described = "Standard object metadata.";
+            let described = "Standard object's metadata.";
             let metadata = match references {
                 "#/definitions/" => json!({"description": described, "$ref": reference}),
                 _ => json!({"description": described, "allOf": [{"$ref": reference}]}),

@@ -10,9 +10,10 @@ use shim_model::status::{self, Status};
 
 use crate::auth::authentication::User;
 use crate::http::body::{self, Body, Response};
+use crate::http::negotiation::{self, Shape};
 use crate::http::objects::ResourceRequest;
+use crate::http::reply;
 use crate::http::service::Api;
-use crate::http::{negotiation, reply};
 use crate::pipeline::{self, Operation, Preconditions};
 use crate::storage::registry::now;
 
@@ -22,6 +23,10 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
         return Err(status::method_not_allowed());
     }
     let accepted = asked.accepted()?;
+    if accepted.shape != Shape::Object {
+        // As upstream: a review is not stored, and has no other form.
+        return Err(negotiation::only_these());
+    }
     let context = asked.write_context("CreateOptions")?;
     let resource = asked.resource;
     let (ty, metadata) = (&resource.object_type, &["metadata"]);
