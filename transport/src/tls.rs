@@ -2,17 +2,20 @@
 //! which enables another one cannot change it.
 
 mod bundle;
+mod verifier;
 
 use std::fmt;
 use std::sync::Arc;
 
-use bundle::BundleVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::WantsClientCert;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
+
+pub use verifier::{Presented, verifier};
 
 /// HTTP/2 and HTTP/1.1, in this order of preference.
 pub const ALPN_HTTP: &[&str] = &["h2", "http/1.1"];
@@ -98,19 +101,14 @@ pub fn client_config_with(
     verifier: Arc<dyn ServerCertVerifier>,
     alpn: &[&str],
 ) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
-    Ok(Arc::new(config))
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    finish(builder.dangerous().with_custom_certificate_verifier(verifier), None, alpn)
 }
 
 /// Configuration of a client that accepts any certificate: for probes, which ask whether a container responds and not who it is,
 /// and for the API server's proxy to Pods, as upstream.
 pub fn unverified_client_config() -> Result<Arc<ClientConfig>, TlsError> {
-    client_config_with(Arc::new(AnyCertificate(provider())), ALPN_HTTP1)
+    client_config_trusting(Trust::Anybody, None, ALPN_HTTP1)
 }
 
 /// Whose certificates a client accepts.
@@ -137,14 +135,19 @@ pub fn client_config_trusting(
     let builder = match trust {
         Trust::Authorities(pem) => builder.with_root_certificates(roots(pem)?),
         Trust::Bundle(pem) => {
-            let verifier = BundleVerifier::new(roots(pem)?, certificates(pem)?)?;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+            builder.dangerous().with_custom_certificate_verifier(bundle::bundle_verifier(pem)?)
         }
         Trust::Machine => builder.with_root_certificates(machine_roots()),
-        Trust::Anybody => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
-        }
+        Trust::Anybody => builder.dangerous().with_custom_certificate_verifier(verifier(|_| Ok(()))),
     };
+    finish(builder, identity, alpn)
+}
+
+fn finish(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    identity: Option<(&str, &str)>,
+    alpn: &[&str],
+) -> Result<Arc<ClientConfig>, TlsError> {
     let mut config = match identity {
         Some((certificate, key)) => {
             builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?)?
@@ -206,45 +209,4 @@ fn roots(authority: &str) -> Result<RootCertStore, TlsError> {
         store.add(certificate).map_err(|e| TlsError::malformed("authority certificate", e))?;
     }
     Ok(store)
-}
-
-/// Accepts every certificate, but verifies the signatures made with it.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

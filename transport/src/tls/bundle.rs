@@ -3,44 +3,36 @@
 
 use std::sync::Arc;
 
+use rustls::CertificateError;
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::verify_server_name;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::{TlsError, provider};
+use super::verifier::{Presented, verifier};
+use super::{TlsError, certificates, provider, roots};
 
-#[derive(Debug)]
-pub(super) struct BundleVerifier {
-    signed: Arc<WebPkiServerVerifier>,
-    listed: Vec<CertificateDer<'static>>,
-}
-
-impl BundleVerifier {
-    pub(super) fn new(
-        roots: RootCertStore,
-        listed: Vec<CertificateDer<'static>>,
-    ) -> Result<BundleVerifier, TlsError> {
-        let signed = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
-        let signed = signed.build().map_err(|e| TlsError::malformed("authority certificate", e))?;
-        Ok(BundleVerifier { signed, listed })
-    }
+/// A verifier that accepts what the certificates of a PEM text have signed, and those certificates themselves.
+pub(super) fn bundle_verifier(pem: &str) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    let (roots, listed) = (Arc::new(roots(pem)?), certificates(pem)?);
+    let signed = WebPkiServerVerifier::builder_with_provider(roots, provider())
+        .build()
+        .map_err(|e| TlsError::malformed("authority certificate", e))?;
+    Ok(verifier(move |presented| match listed.iter().any(|listed| listed == presented.end_entity) {
+        true => verify_listed(presented),
+        false => presented.verify_by(&*signed),
+    }))
 }
 
 /// Checks name and time of a certificate that is trusted as it is.
-fn verify_listed(
-    certificate: &CertificateDer<'_>,
-    server: &ServerName<'_>,
-    now: UnixTime,
-) -> Result<ServerCertVerified, rustls::Error> {
-    verify_server_name(&ParsedCertificate::try_from(certificate)?, server)?;
+fn verify_listed(presented: &Presented<'_>) -> Result<(), rustls::Error> {
+    let certificate = presented.end_entity;
+    verify_server_name(&ParsedCertificate::try_from(certificate)?, presented.server_name)?;
     let (_, parsed) = X509Certificate::from_der(certificate)
         .map_err(|_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
-    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let seconds = i64::try_from(presented.now.as_secs()).unwrap_or(i64::MAX);
     let validity = parsed.validity();
     let wrong = if seconds < validity.not_before.timestamp() {
         Some(CertificateError::NotValidYet)
@@ -49,45 +41,7 @@ fn verify_listed(
     };
     match wrong {
         Some(wrong) => Err(rustls::Error::InvalidCertificate(wrong)),
-        None => Ok(ServerCertVerified::assertion()),
-    }
-}
-
-impl ServerCertVerifier for BundleVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.listed.iter().any(|listed| listed == end_entity) {
-            return verify_listed(end_entity, server_name, now);
-        }
-        self.signed.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signed.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.signed.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.signed.supported_verify_schemes()
+        None => Ok(()),
     }
 }
 
@@ -97,7 +51,8 @@ mod tests {
 
     use std::time::Duration;
 
-    use super::super::{certificates, roots};
+    use rustls::pki_types::{ServerName, UnixTime};
+
     use super::*;
 
     fn self_signed(is_authority: bool) -> String {
@@ -112,7 +67,7 @@ mod tests {
     }
 
     fn verify(bundle: &str, presented: &str, name: &str, year: u64) -> Result<(), rustls::Error> {
-        let verifier = BundleVerifier::new(roots(bundle).unwrap(), certificates(bundle).unwrap()).unwrap();
+        let verifier = bundle_verifier(bundle).unwrap();
         let presented = certificates(presented).unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         // The middle of the year, near enough.
