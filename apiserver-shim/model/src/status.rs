@@ -211,6 +211,19 @@ pub fn precondition_failed(resource: &Resource, name: &str, what: &str, wanted: 
     })
 }
 
+/// The same for kinds whose storage itself checks the preconditions, with upstream's other wording.
+pub fn precondition_conflict(
+    resource: &Resource,
+    name: &str,
+    what: &str,
+    wanted: &str,
+    found: &str,
+) -> Status {
+    let why =
+        format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
+    conflict(resource, name, why)
+}
+
 fn kind_qualified(resource: &Resource) -> String {
     if resource.group.is_empty() {
         resource.kind.clone()

@@ -110,9 +110,7 @@ impl Strategy for CustomResourceDefinition {
         wanted: &str,
         found: &str,
     ) -> Status {
-        let why =
-            format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
-        status::conflict(resource, name, why)
+        status::precondition_conflict(resource, name, what, wanted, found)
     }
 
     fn cells(&self, object: &Value, _now: Instant) -> Vec<Value> {

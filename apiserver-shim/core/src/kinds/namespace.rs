@@ -96,9 +96,7 @@ impl Strategy for Namespace {
         wanted: &str,
         found: &str,
     ) -> Status {
-        let why =
-            format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
-        status::conflict(resource, name, why)
+        status::precondition_conflict(resource, name, what, wanted, found)
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -38,34 +38,26 @@ fn overflow() -> EvalError {
     EvalError::new("integer overflow")
 }
 
+/// An operation on two integers of one type; `None` if the result has no place in it.
+macro_rules! checked {
+    ($operator:expr, $x:expr, $y:expr) => {
+        match $operator {
+            "_/_" if $y == 0 => return Err(EvalError::new("division by zero")),
+            "_%_" if $y == 0 => return Err(EvalError::new("modulus by zero")),
+            "_+_" => $x.checked_add($y),
+            "_-_" => $x.checked_sub($y),
+            "_*_" => $x.checked_mul($y),
+            "_/_" => $x.checked_div($y),
+            _ => $x.checked_rem($y),
+        }
+    };
+}
+
 fn binary<'v>(operator: &str, x: &Val<'v>, y: &Val<'v>) -> Result<Val<'v>, EvalError> {
     match (x, y) {
-        (Val::Int(x), Val::Int(y)) => {
-            if *y == 0 && matches!(operator, "_/_" | "_%_") {
-                let what = if operator == "_/_" { "division" } else { "modulus" };
-                return Err(EvalError::new(format!("{what} by zero")));
-            }
-            let result = match operator {
-                "_+_" => x.checked_add(*y),
-                "_-_" => x.checked_sub(*y),
-                "_*_" => x.checked_mul(*y),
-                "_/_" => x.checked_div(*y),
-                _ => x.checked_rem(*y),
-            };
-            result.map(Val::Int).ok_or_else(overflow)
-        }
+        (Val::Int(x), Val::Int(y)) => checked!(operator, x, *y).map(Val::Int).ok_or_else(overflow),
         (Val::Uint(x), Val::Uint(y)) => {
-            if *y == 0 && matches!(operator, "_/_" | "_%_") {
-                let what = if operator == "_/_" { "division" } else { "modulus" };
-                return Err(EvalError::new(format!("{what} by zero")));
-            }
-            let result = match operator {
-                "_+_" => x.checked_add(*y),
-                "_-_" => x.checked_sub(*y),
-                "_*_" => x.checked_mul(*y),
-                "_/_" => x.checked_div(*y),
-                _ => x.checked_rem(*y),
-            };
+            let result = checked!(operator, x, *y);
             result.map(Val::Uint).ok_or_else(|| EvalError::new("unsigned integer overflow"))
         }
         (Val::Double(x), Val::Double(y)) => Ok(Val::Double(match operator {
