@@ -16,6 +16,7 @@ mod nesting_limit;
 pub mod roots;
 mod rules;
 mod scheme;
+mod strict_fields;
 mod strict_json;
 
 pub use applied_body::{AppliedBody, decode_applied};

@@ -2,7 +2,7 @@
 //! have upstream's wording.
 
 use super::{Coercion, Issues, ObjectType, Schema, check, check_metadata, go_json, go_text, scheme};
-use super::{nesting_limit, strict_json};
+use super::{nesting_limit, strict_fields, strict_json};
 use crate::protobuf;
 use crate::resource::{KindRef, split_api_version};
 use crate::status::{Status, bad_request};
@@ -69,8 +69,16 @@ pub fn decode(
             object
         }
     };
-    finish(Value::Object(object), expected, duplicates, strictness)
-        .map_err(|why| cannot_be_handled(kind, why))
+    let found = Found { duplicates, json: (media == Media::Json).then_some(body) };
+    finish(Value::Object(object), expected, found, strictness).map_err(|why| cannot_be_handled(kind, why))
+}
+
+/// What a body has told about its members.
+struct Found<'a> {
+    /// Paths of duplicate members.
+    duplicates: Vec<String>,
+    /// The body, if the order of its members counts.
+    json: Option<&'a [u8]>,
 }
 
 fn cannot_be_handled(KindRef { version, kind, .. }: KindRef<'_>, why: impl fmt::Display) -> Status {
@@ -131,7 +139,7 @@ pub fn check_patched(
     duplicates: Vec<String>,
     strictness: Strictness,
 ) -> Result<Decoded, String> {
-    finish(value, expected, duplicates, strictness)
+    finish(value, expected, Found { duplicates, json: None }, strictness)
 }
 
 /// Decodes the object of a custom resource: metadata as of every object, the rest by its schema.
@@ -146,7 +154,7 @@ fn coerced(expected: &ObjectType, coercion: &dyn Coercion, value: &mut Value) ->
 fn finish(
     mut value: Value,
     expected: &ObjectType,
-    duplicates: Vec<String>,
+    found: Found<'_>,
     strictness: Strictness,
 ) -> Result<Decoded, String> {
     let issues = match expected.coercion() {
@@ -156,16 +164,27 @@ fn finish(
     if let Some(mismatch) = issues.mismatch {
         return Err(mismatch);
     }
-    let duplicates = duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
-    let unknown = issues.unknown.iter().map(|path| format!("unknown field \"{path}\""));
-    let complaints: Vec<String> = match strictness {
+    let complaints = match strictness {
         Strictness::Ignore => Vec::new(),
-        _ => duplicates.chain(unknown).collect(),
+        _ => complaints(expected, &found, &issues.unknown),
     };
     if strictness == Strictness::Strict && !complaints.is_empty() {
         return Err(format!("strict decoding error: {}", complaints.join(", ")));
     }
     Ok(Decoded { value, warnings: complaints })
+}
+
+/// A typed JSON body has its complaints in the order of the document. Upstream decodes everything else twice: duplicate members
+/// come first.
+fn complaints(expected: &ObjectType, found: &Found<'_>, unknown: &[String]) -> Vec<String> {
+    if found.duplicates.is_empty() && unknown.is_empty() {
+        return Vec::new();
+    }
+    let typed = found.json.filter(|_| expected.coercion().is_none());
+    typed.and_then(|body| strict_fields::find(body, expected)).unwrap_or_else(|| {
+        let duplicates = found.duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
+        duplicates.chain(unknown.iter().map(|path| format!("unknown field \"{path}\""))).collect()
+    })
 }
 
 /// Parses a body of either encoding. The error continues "the object provided is unrecognized".

@@ -73,6 +73,13 @@ fn decoding_normalises() {
 fn decoding_errors_equal_upstreams() {
     let strict = Strictness::Strict;
     check(
+        r#"{"y":2,"metadata":{"labels":{"a":"1","a":"2"},"managedFields":[{"fieldsV1":{"f":1,"f":2}}]},"spec":{"x":{"z":1,"z":2},"nodeName":"a","containers":[{"b":1},{"b":2,"name":"a","name":"b"}],"x":1,"nodeName":"b"},"y":3,"spec":{"x":3}}"#,
+        strict,
+        expect![[
+            r#"400 Pod in version "v1" cannot be handled as a Pod: strict decoding error: unknown field "y", duplicate field "metadata.labels.a", unknown field "spec.x", unknown field "spec.containers[0].b", unknown field "spec.containers[1].b", duplicate field "spec.containers[1].name", duplicate field "spec.nodeName", duplicate field "spec""#
+        ]],
+    );
+    check(
         r#"{"spec":{"nodeName":"a","nodeName":"b","x":1},"y":2}"#,
         strict,
         expect![[
