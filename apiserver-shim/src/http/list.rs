@@ -215,21 +215,17 @@ fn read_view(
         let found = view.get(namespace, name).filter(|o| selection.matches(o));
         return (found.into_iter().collect(), ListMeta { revision, ..ListMeta::default() });
     }
-    let prefix = selection.namespace().map(|n| format!("{n}/")).unwrap_or_default();
     let mut items = Vec::new();
-    let mut range = view.range(prefix, start);
-    let mut last = String::new();
-    for (key, object) in range.by_ref() {
-        if selection.matches(object) {
-            items.push(object.clone());
-        }
+    let mut last = "";
+    for (key, object) in view.selected(selection, start) {
+        items.push(object.clone());
         if options.limit > 0 && items.len() >= options.limit {
-            key.clone_into(&mut last);
+            last = key;
             break;
         }
     }
-    let left = if last.is_empty() { 0 } else { range.count() as u64 };
-    (items, meta_of(selection, revision, &last, left))
+    let left = if last.is_empty() { 0 } else { view.count_after(selection, last) as u64 };
+    (items, meta_of(selection, revision, last, left))
 }
 
 fn meta_of(selection: &Selection, revision: u64, last: &str, left: u64) -> ListMeta {

@@ -94,11 +94,14 @@ impl Object {
         &self.stored.header.namespace
     }
 
+    /// The values of the selectable fields, without `metadata.name` and `metadata.namespace`, which all objects have.
+    pub fn fields(&self) -> &[(FieldName, String)] {
+        self.fields.get_or_init(|| kinds::selectable_fields(self.definition.strategy(), &self.stored))
+    }
+
     /// The value of a selectable field.
     pub fn field(&self, name: &str) -> Option<&str> {
-        let fields =
-            self.fields.get_or_init(|| kinds::selectable_fields(self.definition.strategy(), &self.stored));
-        fields.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
+        self.fields().iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
     }
 
     /// The encoded object as it is stored, without resourceVersion.

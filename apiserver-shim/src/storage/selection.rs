@@ -41,6 +41,16 @@ impl Selection {
         self.fields.exact("metadata.name")
     }
 
+    /// The label selector.
+    pub fn labels(&self) -> &LabelSelector {
+        &self.labels
+    }
+
+    /// The field selector.
+    pub fn fields(&self) -> &FieldSelector {
+        &self.fields
+    }
+
     /// Whether a selector may exclude objects of the namespace.
     pub fn is_selective(&self) -> bool {
         !self.labels.is_everything() || !self.fields.is_everything()

@@ -15,15 +15,18 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::storage::object::Object;
+use crate::storage::selection::Selection;
 
 mod broadcast;
 mod conversion;
 mod debouncer;
+mod signature;
 mod watcher;
 
 pub use broadcast::BroadcastGroup;
 use broadcast::BroadcastGroups;
 use debouncer::Debouncer;
+use signature::{Signature, Wanted};
 pub use watcher::{Batch, Delivery, EncodedBatch, WatchEnd, WatchFrom, Watcher};
 
 /// Changes kept in a window. Listing again is cheaper for a watcher that is further behind.
@@ -97,8 +100,14 @@ pub struct View<'a> {
     state: RwLockReadGuard<'a, State>,
 }
 
+/// A cached object with what a selector compares first.
+struct Entry {
+    object: Arc<Object>,
+    signature: Signature,
+}
+
 struct State {
-    objects: BTreeMap<Box<str>, Arc<Object>>,
+    objects: BTreeMap<Box<str>, Entry>,
     window: VecDeque<Arc<Change>>,
     window_bytes: usize,
     /// Sequence number of the window's first change. Cursors are sequence numbers because one revision may hold
@@ -125,9 +134,11 @@ pub struct WatchCache {
 impl WatchCache {
     /// A cache of `objects` at `revision`. Keys have the form of [`key_of`].
     pub fn new(objects: impl IntoIterator<Item = (String, Arc<Object>)>, revision: u64) -> Arc<Self> {
-        let objects = objects.into_iter().map(|(k, o)| (k.into_boxed_str(), o)).collect();
         let state = State {
-            objects,
+            objects: objects
+                .into_iter()
+                .map(|(key, object)| (key.into_boxed_str(), Entry::new(object)))
+                .collect(),
             window: VecDeque::new(),
             window_bytes: 0,
             first: 0,
@@ -163,7 +174,8 @@ impl WatchCache {
     pub fn reset(&self, objects: impl IntoIterator<Item = (String, Arc<Object>)>, revision: u64) {
         let next = {
             let mut state = self.state.write().expect("invariant: no reader or writer of the cache panics");
-            state.objects = objects.into_iter().map(|(k, o)| (k.into_boxed_str(), o)).collect();
+            state.objects =
+                objects.into_iter().map(|(key, object)| (key.into_boxed_str(), Entry::new(object))).collect();
             // One beyond any cursor, so that every watcher notices that it lags.
             state.first = state.next() + 1;
             state.window.clear();
@@ -219,6 +231,13 @@ impl WatchCache {
     }
 }
 
+impl Entry {
+    fn new(object: Arc<Object>) -> Self {
+        let signature = Signature::of(&object);
+        Entry { object, signature }
+    }
+}
+
 impl State {
     fn next(&self) -> u64 {
         self.first + self.window.len() as u64
@@ -234,12 +253,13 @@ impl State {
         let (kind, revision, object, previous) = match written {
             Written::Put(object) => {
                 let revision = object.revision;
-                let previous = self.objects.insert(key.into_boxed_str(), object.clone());
+                let previous = self.objects.insert(key.into_boxed_str(), Entry::new(object.clone()));
+                let previous = previous.map(|entry| entry.object);
                 let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
                 (kind, revision, object, previous)
             }
             Written::Removed { revision } => {
-                let Some(gone) = self.objects.remove(key.as_str()) else { return };
+                let Some(Entry { object: gone, .. }) = self.objects.remove(key.as_str()) else { return };
                 (ChangeKind::Deleted, revision, gone.clone(), Some(gone))
             }
         };
@@ -270,21 +290,44 @@ impl View<'_> {
     }
 
     fn by_key(&self, key: &str) -> Option<Arc<Object>> {
-        self.state.objects.get(key).cloned()
+        self.state.objects.get(key).map(|entry| entry.object.clone())
     }
 
     /// Iterates over all objects, or those of one namespace, sorted by key.
     pub fn iter(&self, namespace: Option<&str>) -> impl Iterator<Item = &Arc<Object>> {
-        let prefix = namespace.map(|n| format!("{n}/")).unwrap_or_default();
-        self.range(prefix, "").map(|(_, o)| o)
+        self.range(namespace, "").map(|(_, entry)| &entry.object)
     }
 
-    /// Iterates over objects whose key begins with `prefix`, starting at the key `start`.
-    pub fn range(&self, prefix: String, start: &str) -> impl Iterator<Item = (&str, &Arc<Object>)> {
-        let from = if start > prefix.as_str() { start } else { prefix.as_str() };
-        let range = (Bound::Included(from), Bound::Unbounded);
-        let range = self.state.objects.range::<str, _>(range);
-        range.take_while(move |(k, _)| k.starts_with(prefix.as_str())).map(|(k, o)| (&**k, o))
+    /// Iterates over selected objects from the key `start` on, with their keys.
+    pub fn selected<'a>(
+        &'a self,
+        selection: &'a Selection,
+        start: &str,
+    ) -> impl Iterator<Item = (&'a str, &'a Arc<Object>)> {
+        let wanted = Wanted::of(selection);
+        self.range(selection.namespace(), start)
+            .filter(move |(_, entry)| wanted.may_match(&entry.signature, &entry.object))
+            .map(|(key, entry)| (key, &entry.object))
+            .filter(|(_, object)| selection.matches(object))
+    }
+
+    /// The number of objects of the selection's namespace after the key `last`, selected or not.
+    pub fn count_after(&self, selection: &Selection, last: &str) -> usize {
+        self.range(selection.namespace(), last).skip_while(|(key, _)| *key == last).count()
+    }
+
+    fn range(&self, namespace: Option<&str>, start: &str) -> impl Iterator<Item = (&str, &Entry)> {
+        // The namespace's keys begin with `namespace/`; `0` is the character after `/`.
+        let (first, end) = match namespace {
+            Some(namespace) => (format!("{namespace}/"), Some(format!("{namespace}0"))),
+            None => (String::new(), None),
+        };
+        let from = start.max(first.as_str());
+        let end = match &end {
+            Some(end) => Bound::Excluded(end.as_str().max(from)),
+            None => Bound::Unbounded,
+        };
+        self.state.objects.range::<str, _>((Bound::Included(from), end)).map(|(key, entry)| (&**key, entry))
     }
 
     /// The revision of the last change.

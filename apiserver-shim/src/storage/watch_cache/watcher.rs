@@ -128,7 +128,7 @@ impl WatchCache {
             WatchFrom::Now => (state.next(), Vec::new()),
             WatchFrom::Start => {
                 let mut all: Vec<_> =
-                    view.iter(selection.namespace()).filter(|o| selection.matches(o)).cloned().collect();
+                    view.selected(&selection, "").map(|(_, object)| object.clone()).collect();
                 all.reverse();
                 (state.next(), all)
             }
