@@ -316,6 +316,7 @@ impl Run<'_> {
             task_id: self.task_id.as_str().into(),
             agent_id: offer.agent_id.clone(),
             resources,
+            zero_resources: Vec::new(),
             executor: None,
             command: Some(command),
             kill_grace: None,

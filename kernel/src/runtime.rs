@@ -221,6 +221,11 @@ impl ProcessRuntime {
 
     async fn launch(&self, start: &Start) -> Result<tokio::process::Child, launch::LaunchError> {
         let inner = self.inner.clone();
+        // A respawned executor has limits of its own for what it runs.
+        let limited = inner.cgroups.as_ref().filter(|_| !start.executor.respawns());
+        if let Some(why) = limited.and_then(|_| Cgroups::refusal(start.limits)) {
+            return Err(launch::LaunchError::Unlimited(why));
+        }
         let launch::Prepared { sandbox: prepared, plan } = self.prepare(start).await?;
         let pending = launch::spawn(&prepared, plan)?;
         let process = pending.process()?;
@@ -232,7 +237,6 @@ impl ProcessRuntime {
             container::record(&inner.paths, &start.container_id, container)?;
             container.is_destroyed()
         };
-        let limited = self.inner.cgroups.as_ref().filter(|_| !start.executor.respawns());
         if let Some(cgroups) = limited {
             cgroups.create(&start.container_id, process.pid, start.limits);
         }

@@ -198,6 +198,7 @@ impl Framework {
             task_id: id.clone(),
             agent_id: agent.clone(),
             resources: needs(),
+            zero_resources: Vec::new(),
             executor: self.executor().map(Arc::new),
             command: (self.kind == Kind::Command).then_some(command),
             kill_grace: Some(Duration::from_secs(1)),

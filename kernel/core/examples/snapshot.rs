@@ -94,6 +94,7 @@ fn cluster() -> Master {
             task_id: format!("{}-{n}", offer.agent_id).into(),
             agent_id: offer.agent_id.clone(),
             resources: "cpus:1;mem:64".parse().expect("a valid text"),
+            zero_resources: Vec::new(),
             executor: None,
             command: Some(CommandInfo { shell: true, value: Some("sleep 1".into()), ..Default::default() }),
             kill_grace: None,

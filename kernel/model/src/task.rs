@@ -8,7 +8,8 @@ use crate::{
     executor::{CommandInfo, ExecutorInfo},
     ids::{AgentId, ExecutorId, FrameworkId, TaskId, UpdateId},
     labels::Labels,
-    resources::Resources,
+    resources::{Resource, Resources},
+    roles::Role,
     time::Time,
 };
 
@@ -22,6 +23,9 @@ pub struct TaskInfo {
     pub task_id: TaskId,
     pub agent_id: AgentId,
     pub resources: Resources,
+    /// Resources that were requested with an amount of zero. They hold nothing; their role is that of a task that has
+    /// no others, and the APIs show them.
+    pub zero_resources: Vec<Resource>,
     /// The executor. Exactly one of `executor` and `command` is set, except inside a group.
     pub executor: Option<Arc<ExecutorInfo>>,
     /// The command, for a task without an executor.
@@ -35,6 +39,24 @@ pub struct TaskInfo {
     pub labels: Labels,
     /// The encoded fields of `v1::TaskInfo` that the kernel does not interpret: container, checks, discovery, limits.
     pub extra: Bytes,
+}
+
+impl TaskInfo {
+    /// Allocates the resources that have no role yet to this one.
+    pub fn allocate_by_default_to(&mut self, role: &Role) {
+        self.resources.allocate_by_default_to(role);
+        for resource in &mut self.zero_resources {
+            resource.allocation_role.get_or_insert_with(|| role.clone());
+        }
+    }
+
+    /// The role that the task's resources are allocated to.
+    pub fn role(&self) -> Option<&Role> {
+        self.resources
+            .iter()
+            .chain(&self.zero_resources)
+            .find_map(|resource| resource.allocation_role.as_ref())
+    }
 }
 
 /// The state of a task in master and agent (Mesos `Task`).

@@ -23,8 +23,8 @@ use crate::{
         prometheus,
         query::{self, Query},
         shapes::{
-            attributes, by_role, executor_type, full_resource, object, put_labels, queued_task, role, sums,
-            task, unreserved,
+            attributes, by_role, executor_type, full_resource, object, put_labels, queued_task, role_name,
+            sums, task, unreserved,
         },
     },
     runtime::sandbox::SANDBOX_AGE_MAX,
@@ -228,8 +228,8 @@ fn executor_json(executor: &ExecutorView, directory: String) -> Json {
         "queued_tasks": part(|state, delivered| !delivered && !state.is_terminal(), queued_task),
         "completed_tasks": ended,
     }));
-    if executor.info.resources.iter().any(|resource| resource.allocation_role.is_some()) {
-        shape.insert("role".into(), json!(role(&executor.info.resources)));
+    if let Some(role) = executor.info.resources.allocation_roles().first() {
+        shape.insert("role".into(), json!(role_name(Some(role))));
     }
     if let Some(name) = executor_type(&executor.info) {
         shape.insert("type".into(), json!(name));

@@ -47,6 +47,7 @@ fn launch(offer: Offer) -> Call {
         task_id: offer.agent_id.as_str().into(),
         agent_id: offer.agent_id,
         resources: share.allocated_to(&offer.role),
+        zero_resources: Vec::new(),
         executor: None,
         command: Some(CommandInfo { shell: true, value: Some("true".into()), ..CommandInfo::default() }),
         kill_grace: None,

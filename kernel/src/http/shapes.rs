@@ -6,6 +6,7 @@ use kernel_model::{
     executor::{CommandInfo, ExecutorInfo, ExecutorKind},
     labels::Labels,
     resources::{Attribute, AttributeValue, Ranges, Resource, Resources, Value as Amount},
+    roles::Role,
     task::Task,
 };
 use kernel_wire::{
@@ -127,12 +128,9 @@ pub(crate) fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-/// The role that resources are allocated to.
-pub(crate) fn role(resources: &Resources) -> String {
-    resources
-        .iter()
-        .find_map(|r| r.allocation_role.as_ref())
-        .map_or_else(|| "*".to_owned(), ToString::to_string)
+/// The name of an allocation role.
+pub(crate) fn role_name(role: Option<&Role>) -> String {
+    role.map_or_else(|| "*".to_owned(), ToString::to_string)
 }
 
 /// The name of an executor's type. The built-in command executor has none.
@@ -189,7 +187,7 @@ pub(crate) fn task(from: &Task) -> Value {
         "slave_id": from.info.agent_id.as_str(),
         "state": state_name(from.state),
         "resources": sums(&from.info.resources),
-        "role": role(&from.info.resources),
+        "role": role_name(from.info.role()),
         "statuses": statuses.collect::<Vec<_>>(),
     }));
     put_labels(&mut shape, &from.info.labels);
@@ -211,7 +209,7 @@ pub(crate) fn queued_task(from: &Task) -> Value {
         "name": from.info.name,
         "slave_id": from.info.agent_id.as_str(),
         "resources": sums(&from.info.resources),
-        "role": role(&from.info.resources),
+        "role": role_name(from.info.role()),
     }));
     if from.info.command.is_some() {
         shape.insert("command".into(), command(from.info.command.as_ref()));

@@ -1,5 +1,8 @@
 //! Cgroups of containers: CPU weight and memory limit as set by Mesos' isolators, on cgroup v1 and v2.
 //!
+//! As in Mesos, the memory limit of a running container is only raised: lowering it below what is in use would end the
+//! container.
+//!
 //! If cgroups cannot be written, one warning says so, and containers run without limits.
 
 use std::{
@@ -69,6 +72,16 @@ impl MemoryExceeded {
     pub(crate) fn memory(&self) -> Scalar {
         let bytes = self.peak_bytes.or(self.limit_bytes).unwrap_or(0);
         Scalar::from_f64(bytes as f64 / f64::from(1 << 20))
+    }
+}
+
+fn memory_bytes(limits: Limits) -> i64 {
+    limits.mem_mib.max(Scalar::from_units(MEMORY_MIB_MIN)).0 * 1024 * 1024 / 1000
+}
+
+fn report(container_id: &ContainerId, written: io::Result<()>) {
+    if let Err(error) = written {
+        tracing::warn!(container = %container_id, %error, "cannot set the limits of a container");
     }
 }
 
@@ -172,6 +185,17 @@ impl Cgroups {
         self.roots().into_iter().map(|root| root.join(container_id.as_str())).collect()
     }
 
+    /// Why a container with these limits is not started, in Mesos' words: one without an amount would have no limit.
+    pub(crate) fn refusal(limits: Limits) -> Option<String> {
+        let missing = [
+            (limits.cpus, "Failed to update subsystem 'cpu': No cpus resource given"),
+            (limits.mem_mib, "Failed to update subsystem 'memory': No memory resource given"),
+        ];
+        let missing: Vec<&str> =
+            missing.into_iter().filter(|(amount, _)| *amount <= Scalar::ZERO).map(|(_, why)| why).collect();
+        (!missing.is_empty()).then(|| format!("Failed to update subsystems: {}", missing.join("; ")))
+    }
+
     /// Creates a container's cgroups and moves its first process into them. On failure it runs without limits.
     pub(crate) fn create(&self, container_id: &ContainerId, pid: i32, limits: Limits) {
         if let Err(error) = self.open() {
@@ -184,36 +208,51 @@ impl Cgroups {
                 tracing::warn!(cgroup = %directory.display(), %error, "container runs outside of a cgroup");
             }
         }
-        self.limit(container_id, limits);
+        let memory = memory_bytes(limits);
+        report(
+            container_id,
+            self.write_cpus(container_id, limits).and_then(|()| self.write_memory(container_id, memory)),
+        );
     }
 
-    /// Sets the limits of a container.
+    /// Changes the limits of a running container. Without an amount of memory its limit stays.
     pub(crate) fn limit(&self, container_id: &ContainerId, limits: Limits) {
+        report(container_id, self.write_cpus(container_id, limits));
+        let (file, memory) = (self.memory_limit_file(container_id), memory_bytes(limits));
+        // "max" is no number.
+        let present = fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<i64>().ok());
+        if limits.mem_mib > Scalar::ZERO && present.is_some_and(|present| present < memory) {
+            report(container_id, self.write_memory(container_id, memory));
+        }
+    }
+
+    fn write_cpus(&self, container_id: &ContainerId, limits: Limits) -> io::Result<()> {
         let shares = (limits.cpus.0 * SHARES_PER_CPU / 1000).max(SHARES_MIN);
-        let memory_bytes = limits.mem_mib.max(Scalar::from_units(MEMORY_MIB_MIN)).0 * 1024 * 1024 / 1000;
-        let limited = limits.mem_mib > Scalar::ZERO;
         let id = container_id.as_str();
-        let result = match self {
-            Cgroups::V1 { cpu, memory, .. } => fs::write(cpu.join(id).join("cpu.shares"), shares.to_string())
-                .and_then(|()| {
-                    let bytes = if limited { memory_bytes } else { -1 };
-                    fs::write(memory.join(id).join("memory.limit_in_bytes"), bytes.to_string())
-                }),
+        match self {
+            Cgroups::V1 { cpu, .. } => fs::write(cpu.join(id).join("cpu.shares"), shares.to_string()),
             Cgroups::V2 { root } => {
                 // Linux' mapping of shares (2…262144) to weights (1…10000).
                 let weight = 1 + (shares.min(262_144) - 2) * 9999 / 262_142;
-                fs::write(root.join(id).join("cpu.weight"), weight.to_string()).and_then(|()| {
-                    let bytes = if limited { memory_bytes.to_string() } else { "max".to_owned() };
-                    fs::write(root.join(id).join("memory.max"), bytes)?;
-                    // Like Mesos, end the whole container. Linux before 4.19 does not have this file.
-                    let _ = fs::write(root.join(id).join("memory.oom.group"), "1");
-                    Ok(())
-                })
+                fs::write(root.join(id).join("cpu.weight"), weight.to_string())
             }
-        };
-        if let Err(error) = result {
-            tracing::warn!(container = %container_id, %error, "cannot set the limits of a container");
         }
+    }
+
+    fn memory_limit_file(&self, container_id: &ContainerId) -> PathBuf {
+        match self {
+            Cgroups::V1 { memory, .. } => memory.join(container_id.as_str()).join("memory.limit_in_bytes"),
+            Cgroups::V2 { root } => root.join(container_id.as_str()).join("memory.max"),
+        }
+    }
+
+    fn write_memory(&self, container_id: &ContainerId, bytes: i64) -> io::Result<()> {
+        fs::write(self.memory_limit_file(container_id), bytes.to_string())?;
+        if let Cgroups::V2 { root } = self {
+            // Like Mesos, end the whole container. Linux before 4.19 does not have this file.
+            let _ = fs::write(root.join(container_id.as_str()).join("memory.oom.group"), "1");
+        }
+        Ok(())
     }
 
     /// Kills every process in a container's cgroups; returns how many there were.
@@ -308,7 +347,40 @@ impl Cgroups {
 
 #[cfg(test)]
 mod tests {
+    use kernel_core::agent::Limits;
+    use kernel_model::resources::Scalar;
+
     use super::{Cgroups, MemoryExceeded, bytes_text};
+
+    fn limits(cpus: i64, mem: i64) -> Limits {
+        Limits { cpus: Scalar::from_units(cpus), mem_mib: Scalar::from_units(mem) }
+    }
+
+    #[test]
+    fn a_container_without_an_amount_is_refused_as_in_mesos() {
+        assert_eq!(Cgroups::refusal(limits(1, 1)), None);
+        let why = |cpus, mem| Cgroups::refusal(limits(cpus, mem)).unwrap();
+        let memory =
+            "Failed to update subsystems: Failed to update subsystem 'memory': No memory resource given";
+        assert_eq!(why(1, 0), memory);
+        let both = "Failed to update subsystems: Failed to update subsystem 'cpu': No cpus resource given; \
+                    Failed to update subsystem 'memory': No memory resource given";
+        assert_eq!(why(0, 0), both);
+    }
+
+    #[test]
+    fn the_memory_limit_of_a_running_container_only_rises() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("c")).unwrap();
+        let cgroups = Cgroups::V2 { root: root.path().to_owned() };
+        let limit = || std::fs::read_to_string(root.path().join("c/memory.max")).unwrap();
+        cgroups.create(&"c".into(), 1, limits(1, 64));
+        assert_eq!(limit(), (64 << 20).to_string());
+        for (mem, expected) in [(128, 128), (96, 128), (0, 128), (160, 160)] {
+            cgroups.limit(&"c".into(), limits(1, mem));
+            assert_eq!(limit(), (expected << 20).to_string(), "after {mem} MiB");
+        }
+    }
 
     #[test]
     fn the_message_of_an_exceeded_limit_is_that_of_mesos() {

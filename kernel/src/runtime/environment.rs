@@ -50,8 +50,8 @@ pub(crate) fn environment(
         variables.push(("MESOS_RECOVERY_TIMEOUT", RECOVERY_TIMEOUT.to_owned()));
         variables.push(("MESOS_SUBSCRIPTION_BACKOFF_MAX", SUBSCRIPTION_BACKOFF_MAX.to_owned()));
     }
-    let charged = start.task.as_ref().map_or(&executor.resources, |task| &task.resources);
-    if let Some(role) = charged.iter().find_map(|resource| resource.allocation_role.as_ref()) {
+    let of_executor = || executor.resources.iter().find_map(|resource| resource.allocation_role.as_ref());
+    if let Some(role) = start.task.as_ref().map_or_else(of_executor, |task| task.role()) {
         variables.push(("MESOS_ALLOCATION_ROLE", role.to_string()));
     }
     // The command executor has the agent's user: nothing that a framework sets may reach its process (LD_PRELOAD).

@@ -49,6 +49,8 @@ pub(crate) enum LaunchError {
     DefaultExecutor,
     #[error("{0} of framework tasks are not supported yet")]
     Unsupported(&'static str),
+    #[error("{0}")]
+    Unlimited(String),
     #[error("the launch is invalid: {0}")]
     Invalid(String),
     #[error("the executor has no command")]

@@ -150,6 +150,7 @@ impl Cluster {
             task_id: id.into(),
             agent_id: AgentId::from(""),
             resources: Resources::default(),
+            zero_resources: Vec::new(),
             executor: None,
             command: Some(command),
             kill_grace: None,

@@ -15,7 +15,7 @@ use kernel_wire::{codec, codec::ContentType, framework, task, v1};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Framework, TIMEOUT, post_json, send},
+    client::{Framework, TIMEOUT, get, post_json, send},
     fake_agent, master,
 };
 
@@ -68,6 +68,37 @@ async fn a_task_runs_and_ends_in_json() {
     assert_eq!(framework.call("KILL", json!({"kill": {"task_id": {"value": "t1"}}})).await, 202);
     let status = framework.events.event_of("UPDATE").await["update"]["status"].clone();
     assert_eq!(status["state"], "TASK_KILLED");
+    master.shutdown().await;
+}
+
+/// As in Mesos, the resources that were named tell the role of a task, whatever their amounts.
+#[tokio::test]
+async fn a_task_that_holds_nothing_has_the_role_of_its_offer() {
+    let master = master().await;
+    let mut agent = fake_agent::start(master.attach_agent(), "one").await;
+    let address = master.mesos_address();
+    let mut framework = Framework::subscribe(address, json!({"role": "r"})).await;
+    let offer = framework.events.event_of("OFFERS").await["offers"]["offers"][0].clone();
+    let mut idle = task("t1", &offer["agent_id"]);
+    idle["resources"] = json!([{"name": "cpus", "type": "SCALAR", "scalar": {"value": 0}}]);
+    let operations = json!([{"type": "LAUNCH", "launch": {"task_infos": [idle]}}]);
+    let accept = json!({"accept": {"offer_ids": [offer["id"]], "operations": operations}});
+    assert_eq!(framework.call("ACCEPT", accept).await, 202);
+    let launched = fake_agent::next_message(&mut agent, |m| match m {
+        ToAgent::RunTask { launch, .. } => Some(launch.tasks()[0].clone()),
+        _ => None,
+    });
+    let role = launched.await.role().map(ToString::to_string);
+    assert_eq!(role.as_deref(), Some("r"), "the agent knows it too");
+    framework.events.event_of("UPDATE").await;
+    let tasks = post_json(address, "/api/v1", &json!({"type": "GET_TASKS"}), None).await;
+    let tasks: Value = serde_json::from_str(&tasks.text().await).expect("JSON");
+    let resource = &tasks["get_tasks"]["tasks"][0]["resources"][0];
+    assert_eq!((&resource["name"], &resource["scalar"]["value"]), (&json!("cpus"), &json!(0.0)));
+    assert_eq!(resource["allocation_info"]["role"], "r");
+    let state: Value = serde_json::from_str(&get(address, "/state").await.text().await).expect("JSON");
+    let task = &state["frameworks"][0]["tasks"][0];
+    assert_eq!((&task["role"], &task["resources"]["cpus"]), (&json!("r"), &json!(0.0)), "{task}");
     master.shutdown().await;
 }
 

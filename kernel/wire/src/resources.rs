@@ -69,6 +69,15 @@ pub fn from_wire(resources: Vec<v1::Resource>) -> Result<Resources, Invalid> {
     resources.into_iter().map(valid_from_wire).collect()
 }
 
+/// Decodes a collection, and the resources of amount zero beside it, which a collection does not have.
+pub fn with_zeros_from_wire(resources: Vec<v1::Resource>) -> Result<(Resources, Vec<Resource>), Invalid> {
+    limits::check_resources(&resources)?;
+    validate(&resources)?;
+    let mut all = resources.into_iter().map(valid_from_wire).collect::<Result<Vec<Resource>, _>>()?;
+    let zeros = all.extract_if(.., |resource| resource.value.is_zero()).collect();
+    Ok((all.into_iter().collect(), zeros))
+}
+
 /// Encodes a resource.
 pub fn resource_to_wire(from: &Resource, format: Format) -> v1::Resource {
     let mut to = v1::Resource { name: from.name.to_string(), ..Default::default() };

@@ -27,7 +27,7 @@ pub fn info_to_wire(from: &TaskInfo, format: Format) -> v1::TaskInfo {
     to.name = from.name.clone();
     to.task_id = task_id_to_wire(&from.task_id);
     to.agent_id = agent_id_to_wire(&from.agent_id);
-    to.resources = resources::to_wire(&from.resources, format);
+    to.resources = resources_to_wire(from, format);
     to.executor = from.executor.as_ref().map(|e| executor::to_wire(e, format));
     to.command = from.command.as_ref().map(command_to_wire);
     to.kill_policy = from.kill_grace.map(grace_to_wire);
@@ -39,11 +39,13 @@ pub fn info_to_wire(from: &TaskInfo, format: Format) -> v1::TaskInfo {
 
 /// Decodes a task to launch.
 pub fn info_from_wire(mut from: v1::TaskInfo) -> Result<TaskInfo, Invalid> {
+    let (resources, zero_resources) = resources::with_zeros_from_wire(std::mem::take(&mut from.resources))?;
     Ok(TaskInfo {
         name: std::mem::take(&mut from.name),
         task_id: TaskId::from(std::mem::take(&mut from.task_id.value)),
         agent_id: AgentId::from(std::mem::take(&mut from.agent_id.value)),
-        resources: resources::from_wire(std::mem::take(&mut from.resources))?,
+        resources,
+        zero_resources,
         executor: from.executor.take().map(executor::from_wire).transpose()?.map(Arc::new),
         command: from.command.take().map(command_from_wire),
         kill_grace: grace_from_wire(from.kill_policy.take())?,
@@ -57,6 +59,11 @@ pub fn info_from_wire(mut from: v1::TaskInfo) -> Result<TaskInfo, Invalid> {
     })
 }
 
+fn resources_to_wire(from: &TaskInfo, format: Format) -> Vec<v1::Resource> {
+    let all = from.resources.iter().chain(&from.zero_resources);
+    all.map(|resource| resources::resource_to_wire(resource, format)).collect()
+}
+
 /// Encodes a launched task.
 pub fn to_wire(from: &Task, format: Format) -> v1::Task {
     let extra: v1::TaskInfo = decode_extra(&from.info.extra);
@@ -68,7 +75,7 @@ pub fn to_wire(from: &Task, format: Format) -> v1::Task {
         executor_id: from.executor_id.as_ref().map(executor_id_to_wire),
         agent_id: agent_id_to_wire(&from.info.agent_id),
         state: from.state as i32,
-        resources: resources::to_wire(&from.info.resources, format),
+        resources: resources_to_wire(&from.info, format),
         statuses: from.statuses.iter().map(|status| status_to_wire(status)).collect(),
         status_update_state: from.unacknowledged.as_ref().map(|(state, _)| *state as i32),
         status_update_uuid: from.unacknowledged.as_ref().and_then(|(_, uuid)| *uuid).map(uuid_to_wire),
@@ -96,6 +103,7 @@ pub fn from_wire(from: v1::Task) -> Result<Task, Invalid> {
     let statuses: Vec<Arc<TaskStatus>> = statuses.collect::<Result<_, _>>()?;
     let unacknowledged = from.status_update_state.and_then(state_from_number);
     let uuid = from.status_update_uuid.as_ref().and_then(uuid_from_wire);
+    let (resources, zero_resources) = resources::with_zeros_from_wire(from.resources)?;
     Ok(Task {
         framework_id: from.framework_id.value.into(),
         executor_id: from.executor_id.map(|id| ExecutorId::from(id.value)),
@@ -107,7 +115,8 @@ pub fn from_wire(from: v1::Task) -> Result<Task, Invalid> {
             name: from.name,
             task_id: from.task_id.value.into(),
             agent_id: from.agent_id.value.into(),
-            resources: resources::from_wire(from.resources)?,
+            resources,
+            zero_resources,
             executor: None,
             command: None,
             kill_grace: grace_from_wire(from.kill_policy)?,

@@ -140,6 +140,7 @@ impl Fixture {
             task_id: uid.into(),
             agent_id: "a".into(),
             resources: Resources::default(),
+            zero_resources: Vec::new(),
             executor: None,
             command: None,
             kill_grace: None,

@@ -97,7 +97,7 @@ pub struct Start {
     pub limits: Limits,
 }
 
-/// Resource limits of a container; zero is no limit.
+/// Resource limits of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
 pub struct Limits {

@@ -212,7 +212,7 @@ impl Master {
     }
 
     fn launch(&mut self, accepted: &mut Accepted, mut task: TaskInfo) {
-        task.resources.allocate_by_default_to(&accepted.role);
+        task.allocate_by_default_to(&accepted.role);
         if let Some(executor) = &mut task.executor {
             complete_executor(executor, accepted);
         }
@@ -241,7 +241,7 @@ impl Master {
         let mut executor = Arc::new(executor);
         complete_executor(&mut executor, accepted);
         for task in &mut tasks {
-            task.resources.allocate_by_default_to(&accepted.role);
+            task.allocate_by_default_to(&accepted.role);
             if let Some(own) = &mut task.executor {
                 complete_executor(own, accepted);
             }
@@ -336,6 +336,7 @@ pub(super) fn without_executor_data(task: &TaskInfo) -> TaskInfo {
         task_id: task.task_id.clone(),
         agent_id: task.agent_id.clone(),
         resources: task.resources.clone(),
+        zero_resources: task.zero_resources.clone(),
         executor: None,
         command: task.command.clone(),
         kill_grace: task.kill_grace,

@@ -18,7 +18,7 @@ use super::Query;
 use crate::http::query;
 use crate::http::shapes::{
     as_json, attributes, by_role, command, executor_type, full_resource, object, put_labels, quantities,
-    role, sums, task, unreserved,
+    role_name, sums, task, unreserved,
 };
 
 /// The default `limit` of `/tasks`.
@@ -248,8 +248,8 @@ fn executor(framework: &Framework, info: &ExecutorInfo, agent: &str) -> Value {
         "command": command(info.command.as_ref()),
         "resources": sums(&info.resources),
     }));
-    if !info.resources.is_empty() {
-        shape.insert("role".into(), json!(role(&info.resources)));
+    if let Some(role) = info.resources.allocation_roles().first() {
+        shape.insert("role".into(), json!(role_name(Some(role))));
     }
     if let Some(name) = executor_type(info) {
         shape.insert("type".into(), json!(name));

@@ -70,6 +70,7 @@ fn info() -> TaskInfo {
         task_id: "t1".into(),
         agent_id: "a".into(),
         resources: resources(),
+        zero_resources: Vec::new(),
         executor: None,
         command: executor().command,
         kill_grace: Some(Duration::from_millis(3)),
@@ -199,6 +200,17 @@ fn unread_fields_are_kept() {
     let plain = task::info_from_wire(task::info_to_wire(&info(), Format::FULL)).expect("valid");
     assert!(plain.extra.is_empty(), "nothing is kept of a task without other fields");
     assert_eq!(task::status_from_wire(task::status_to_wire(&status())), Ok(status()));
+}
+
+/// They hold nothing, and tell the role of a task without others.
+#[test]
+fn resources_of_amount_zero_are_kept_beside_the_others() {
+    let json = r#"{"name":"t","task_id":{"value":"1"},"agent_id":{"value":"a"},"resources":[{"name":"cpus","type":"SCALAR","scalar":{"value":0},"allocation_info":{"role":"r"}}]}"#;
+    let message: v1::TaskInfo = decode(ContentType::Json, &Bytes::from(json)).expect("parses");
+    let read = task::info_from_wire(message.clone()).expect("valid");
+    assert!(read.resources.is_empty());
+    assert_eq!(read.role().map(|role| role.as_str()), Some("r"));
+    assert_eq!(task::info_to_wire(&read, Format::FULL), message);
 }
 
 fn parse(json: &str) -> String {

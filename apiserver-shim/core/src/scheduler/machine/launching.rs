@@ -388,6 +388,7 @@ fn task(
         task_id: TaskId::from(pod.uid()),
         agent_id: agent_id.clone(),
         resources,
+        zero_resources: Vec::new(),
         executor: Some(executor.clone()),
         command: None,
         // For the agent, whose stop waits for it.

@@ -68,6 +68,7 @@ pub fn task(id: &str) -> TaskInfo {
         task_id: id.into(),
         agent_id: "A0".into(),
         resources: "cpus:1;mem:64".parse().unwrap(),
+        zero_resources: Vec::new(),
         executor: None,
         command: None,
         kill_grace: None,

@@ -236,6 +236,7 @@ pub(crate) fn task(id: &str, agent: &str, resources: &str) -> TaskInfo {
         task_id: id.into(),
         agent_id: agent.into(),
         resources: resources.parse().unwrap(),
+        zero_resources: Vec::new(),
         executor: None,
         command: Some(CommandInfo { shell: true, value: Some("true".into()), ..Default::default() }),
         kill_grace: None,
