@@ -39,6 +39,7 @@ mod task_status;
 #[cfg(test)]
 mod testing;
 mod toleration;
+mod volumes;
 
 pub use amounts::Amounts;
 pub use binding::{BindRefusal, BindRequest, bind, bind_encoded, with_status};
@@ -58,13 +59,14 @@ pub use queue::{
 };
 pub use reasons::{Preemption, Reason, Report, held_by_intent};
 pub use reports::{AttemptResult, SchedulerStats};
-pub use shape::{HostPort, MissingClaim, PodShape, Shapes, UnsupportedConstraint};
+pub use shape::{DeviceClaim, HostPort, PodShape, Shapes, UnsupportedConstraint};
 pub(crate) use shape::{chargeable, resized_requests};
 pub use task_phase::TaskPhase;
 pub use task_status::{
     LaunchRefusal, Observation, ObservedTaskState, PodView, Step, TaskView, observe, resolve_task_status,
 };
 pub use toleration::Toleration;
+pub use volumes::{ClaimReference, ClaimRefusal, PodVolumes, Volume, VolumeClaim};
 
 /// The default of `spec.schedulerName`.
 pub const NAME: &str = "default-scheduler";

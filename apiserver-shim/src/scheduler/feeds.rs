@@ -1,4 +1,4 @@
-//! Feeds the machine with changes of Pods, Nodes and Namespaces.
+//! Feeds the machine with changes of Pods, Nodes, Namespaces and volumes.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use kernel_model::roles::Role;
 use serde_json::Value;
 use shim_core::controllers::served;
 use shim_core::rows::Node;
-use shim_core::scheduler::machine::Event;
-use shim_model::access;
+use shim_core::scheduler::{Volume, VolumeClaim, machine::Event};
+use shim_model::{access, resource::GroupResource};
 
 use super::Driver;
 use crate::storage::object::Object;
@@ -17,6 +17,12 @@ use crate::storage::watch_cache::{ChangeKind, Delivery, WatchFrom, Watcher};
 
 /// The annotation of a Namespace that sets the Mesos role of its Pods.
 pub const ROLE_ANNOTATION: &str = "catamaran.dev/role";
+const PODS: GroupResource = served("", "pods");
+const NODES: GroupResource = served("", "nodes");
+const NAMESPACES: GroupResource = served("", "namespaces");
+const CLAIMS: GroupResource = served("", "persistentvolumeclaims");
+const VOLUMES: GroupResource = served("", "persistentvolumes");
+const CLASSES: GroupResource = served("storage.k8s.io", "storageclasses");
 /// Changes read from one watcher per batch.
 const DELIVERIES_MAX: usize = 1024;
 
@@ -25,20 +31,26 @@ pub(super) struct Watches {
     pods: Watcher,
     nodes: Watcher,
     namespaces: Watcher,
+    claims: Watcher,
+    volumes: Watcher,
+    classes: Watcher,
 }
 
-fn watch(registry: &Registry, plural: &'static str) -> Watcher {
+fn watch(registry: &Registry, resource: GroupResource) -> Watcher {
     registry
-        .watch(served("", plural), WatchFrom::Start, Selection::everything())
+        .watch(resource, WatchFrom::Start, Selection::everything())
         .unwrap_or_else(|_| panic!("invariant: a watch from the start never lags"))
 }
 
 impl Watches {
     pub fn start(registry: &Registry) -> Self {
         Watches {
-            pods: watch(registry, "pods"),
-            nodes: watch(registry, "nodes"),
-            namespaces: watch(registry, "namespaces"),
+            pods: watch(registry, PODS),
+            nodes: watch(registry, NODES),
+            namespaces: watch(registry, NAMESPACES),
+            claims: watch(registry, CLAIMS),
+            volumes: watch(registry, VOLUMES),
+            classes: watch(registry, CLASSES),
         }
     }
 
@@ -48,16 +60,19 @@ impl Watches {
             () = self.pods.changed() => {}
             () = self.nodes.changed() => {}
             () = self.namespaces.changed() => {}
+            () = self.claims.changed() => {}
+            () = self.volumes.changed() => {}
+            () = self.classes.changed() => {}
         }
     }
 }
 
 /// The next batch of a watcher; empty if it is up to date. `None` if the watcher lagged and was restarted.
-fn next(registry: &Registry, watcher: &mut Watcher, plural: &'static str) -> Option<Vec<Delivery>> {
+fn next(registry: &Registry, watcher: &mut Watcher, resource: GroupResource) -> Option<Vec<Delivery>> {
     match watcher.poll(DELIVERIES_MAX) {
         Ok(batch) => Some(batch.deliveries),
         Err(_) => {
-            *watcher = watch(registry, plural);
+            *watcher = watch(registry, resource);
             None
         }
     }
@@ -67,7 +82,7 @@ impl Driver {
     pub(super) fn drain_watches(&mut self) {
         let registry = self.options.pipeline.registry().clone();
         loop {
-            let Some(deliveries) = next(&registry, &mut self.watches.namespaces, "namespaces") else {
+            let Some(deliveries) = next(&registry, &mut self.watches.namespaces, NAMESPACES) else {
                 continue;
             };
             if deliveries.is_empty() {
@@ -76,17 +91,53 @@ impl Driver {
             deliveries.iter().for_each(|delivery| self.namespace(delivery));
         }
         loop {
-            let Some(deliveries) = next(&registry, &mut self.watches.nodes, "nodes") else { continue };
+            let Some(deliveries) = next(&registry, &mut self.watches.nodes, NODES) else { continue };
             if deliveries.is_empty() {
                 break;
             }
             deliveries.iter().for_each(|delivery| self.node(delivery));
         }
+        self.drain_volumes(&registry);
         loop {
-            match next(&registry, &mut self.watches.pods, "pods") {
+            match next(&registry, &mut self.watches.pods, PODS) {
                 None => self.forget_gone_pods(),
                 Some(deliveries) if deliveries.is_empty() => break,
                 Some(deliveries) => deliveries.iter().for_each(|delivery| self.pod(delivery)),
+            }
+        }
+    }
+
+    fn drain_volumes(&mut self, registry: &Registry) {
+        loop {
+            let watches = &mut self.watches;
+            let claims = next(registry, &mut watches.claims, CLAIMS);
+            let volumes = next(registry, &mut watches.volumes, VOLUMES);
+            let classes = next(registry, &mut watches.classes, CLASSES);
+            let (Some(claims), Some(volumes), Some(classes)) = (claims, volumes, classes) else {
+                // What is known is not complete: start over with all three.
+                watches.claims = watch(registry, CLAIMS);
+                watches.volumes = watch(registry, VOLUMES);
+                watches.classes = watch(registry, CLASSES);
+                self.step(Event::VolumesLost);
+                continue;
+            };
+            if claims.is_empty() && volumes.is_empty() && classes.is_empty() {
+                return;
+            }
+            for delivery in &claims {
+                let namespace = delivery.object.header().namespace.as_str().into();
+                let claim = present(delivery).map(|claim| VolumeClaim::decode(&claim));
+                self.step(Event::VolumeClaim { namespace, name: delivery.object.name().into(), claim });
+            }
+            for delivery in &volumes {
+                let volume = present(delivery).map(|volume| Volume::decode(&volume));
+                self.step(Event::Volume { name: delivery.object.name().into(), volume });
+            }
+            for delivery in &classes {
+                let mode =
+                    |class: &Value| access::text(class, &["volumeBindingMode"]) == "WaitForFirstConsumer";
+                let delays_binding = present(delivery).is_some_and(|class| mode(&class));
+                self.step(Event::StorageClass { name: delivery.object.name().into(), delays_binding });
             }
         }
     }
@@ -130,7 +181,7 @@ impl Driver {
 
     /// Handles Pods that were deleted while the watcher lagged.
     fn forget_gone_pods(&mut self) {
-        let cache = self.options.pipeline.registry().cache(served("", "pods"));
+        let cache = self.options.pipeline.registry().cache(PODS);
         let is_gone = |pod: &shim_core::rows::Pod| {
             let header = pod.header();
             cache.get(&header.namespace, &header.name).is_none_or(|o| o.header().uid != header.uid)
@@ -139,6 +190,11 @@ impl Driver {
             self.machine.pods().filter(|(_, pod)| is_gone(pod)).map(|(uid, _)| uid.into()).collect();
         gone.into_iter().for_each(|uid| self.step(Event::PodGone(uid)));
     }
+}
+
+/// The object, unless it was deleted.
+fn present(delivery: &Delivery) -> Option<Value> {
+    (delivery.kind != ChangeKind::Deleted).then(|| decoded(&delivery.object))
 }
 
 /// Stored objects were encoded by this API server.

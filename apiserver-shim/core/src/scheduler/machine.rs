@@ -37,7 +37,7 @@ pub use framework::{EXECUTOR_ID, framework_info};
 
 use super::{
     ClusterEvent, EventSet, LaunchJournal, NodeInfos, QueueLengths, Scheduler, SchedulerConfiguration,
-    SchedulerStats, SchedulingQueue, TaskPhase,
+    SchedulerStats, SchedulingQueue, TaskPhase, volumes::VolumeCache,
 };
 use crate::rows::Seconds;
 use binding_cycle::WaitingBinding;
@@ -66,6 +66,7 @@ pub struct SchedulerMachine {
     nodes: NodeCache,
     offers: OfferCache,
     roles: RoleCache,
+    volumes: VolumeCache,
     journal: LaunchJournal,
     /// Launches whose intent is being written, by record number.
     intended: BTreeMap<u64, PendingLaunch>,
@@ -103,6 +104,7 @@ impl SchedulerMachine {
             nodes: NodeCache::default(),
             offers: OfferCache::default(),
             roles: RoleCache::default(),
+            volumes: VolumeCache::default(),
             journal: LaunchJournal::default(),
             intended: BTreeMap::new(),
             launched: BTreeMap::new(),
@@ -128,6 +130,19 @@ impl SchedulerMachine {
             Event::NodeGone(name) => self.node_gone(&name),
             Event::Namespace { name, role } => self.roles.put(&name, role),
             Event::NamespaceGone(name) => self.roles.remove(&name),
+            Event::VolumeClaim { namespace, name, claim } => {
+                self.volumes.put_claim(&namespace, &name, claim);
+                self.volumes_changed(Some(&name));
+            }
+            Event::Volume { name, volume } => {
+                self.volumes.put_volume(&name, volume);
+                self.volumes_changed(None);
+            }
+            Event::StorageClass { name, delays_binding } => {
+                self.volumes.put_class(&name, delays_binding);
+                self.volumes_changed(None);
+            }
+            Event::VolumesLost => self.volumes = VolumeCache::default(),
             Event::Offers(offers) => offers.iter().for_each(|offer| self.offer_came(offer)),
             Event::Rescind(id) => self.offers.remove(&id),
             Event::Update(status) => self.take_update(status),
@@ -193,7 +208,13 @@ impl SchedulerMachine {
         if !self.queue.has_refused() {
             return;
         }
-        let event = ClusterEvent { kinds, node: self.node_infos.get(node), role };
+        let event = ClusterEvent { kinds, node: self.node_infos.get(node), role, claim: None };
+        self.queue.on_event(self.scheduler.profiles(), self.now, &event);
+    }
+
+    /// Handles a change of a claim, or of volumes or storage classes: requeues Pods that it may help.
+    fn volumes_changed(&mut self, claim: Option<&str>) {
+        let event = ClusterEvent { kinds: EventSet::VOLUMES, claim, ..ClusterEvent::default() };
         self.queue.on_event(self.scheduler.profiles(), self.now, &event);
     }
 

@@ -20,7 +20,7 @@ use std::{
 use indexmap::{IndexMap, IndexSet};
 use kernel_model::time::Time;
 
-use super::{ClusterEvent, ExtensionPoint, PluginSet, Profiles, QueueingHint};
+use super::{ClusterEvent, ExtensionPoint, PluginSet, PodVolumes, Profiles, QueueingHint};
 use crate::rows::{Key, Pod};
 
 /// The back-off after the first failed attempt; doubles with each further one (upstream's default).
@@ -44,13 +44,15 @@ pub struct PendingPod {
     pub owner: Option<Arc<str>>,
     /// The index of its profile.
     pub profile: usize,
+    /// What its PersistentVolumeClaims mean; `None` if it has none.
+    pub volumes: Option<Arc<PodVolumes>>,
 }
 
 impl PendingPod {
     /// Creates an unbound pending Pod.
     pub fn new(pod: Arc<Pod>, role: Arc<str>, profile: usize) -> PendingPod {
         let owner = pod.controller_uid().map(Arc::from);
-        PendingPod { bound_to: pod.node.clone(), pod, role, owner, profile }
+        PendingPod { bound_to: pod.node.clone(), pod, role, owner, profile, volumes: None }
     }
 
     /// The Pod's UID.

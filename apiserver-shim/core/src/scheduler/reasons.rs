@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use super::{
     PluginSet, Refusal,
-    shape::{MissingClaim, UnsupportedConstraint},
+    shape::{DeviceClaim, UnsupportedConstraint},
+    volumes::ClaimRefusal,
 };
 
 /// Why a node cannot take a Pod, or why a Pod is not tried at all.
@@ -43,8 +44,10 @@ pub enum Reason {
     Gated,
     /// The Pod has a hard constraint that no plugin implements yet.
     Unsupported(UnsupportedConstraint),
-    /// The Pod needs a claim that does not exist.
-    NoClaim(MissingClaim),
+    /// A PersistentVolumeClaim of the Pod keeps it from all nodes.
+    Claim(ClaimRefusal),
+    /// The Pod needs a ResourceClaim that does not exist.
+    NoDevice(DeviceClaim),
     /// A Permit plugin delayed the Pod for too long.
     PermitTimeout,
     /// A reason of a plugin without a variant of its own.
@@ -70,8 +73,8 @@ impl Reason {
             Reason::NoOffer { .. } => "NoOffer",
             Reason::Gated => "SchedulingGates",
             Reason::Unsupported(_) => "UnsupportedConstraints",
-            Reason::NoClaim(MissingClaim::Volume(_) | MissingClaim::EphemeralVolume(_)) => "VolumeBinding",
-            Reason::NoClaim(_) => "DynamicResources",
+            Reason::Claim(_) => "VolumeBinding",
+            Reason::NoDevice(_) => "DynamicResources",
             Reason::PermitTimeout => "PermitTimeout",
             Reason::Plugin { plugin, .. } => plugin,
         }
@@ -107,26 +110,32 @@ impl fmt::Display for Reason {
             Reason::Unsupported(constraint) => {
                 write!(f, "pod has {}, which this scheduler does not support yet", constraint.as_str())
             }
-            Reason::NoClaim(claim) => write_claim(claim, f),
+            Reason::Claim(refusal) => write_claim(refusal, f),
+            Reason::NoDevice(DeviceClaim::Named(name)) => write!(f, "resourceclaim \"{name}\" not found"),
+            Reason::NoDevice(DeviceClaim::OfTemplate(name)) => {
+                write!(f, "waiting for resource claim controller to create the resourceclaim of \"{name}\"")
+            }
             Reason::PermitTimeout => f.write_str("timed out waiting on permit"),
             Reason::Plugin { text, .. } => f.write_str(text),
         }
     }
 }
 
-fn write_claim(claim: &MissingClaim, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match claim {
-        MissingClaim::Volume(name) => write!(f, "persistentvolumeclaim \"{name}\" not found"),
-        MissingClaim::EphemeralVolume(name) => {
-            write!(
-                f,
-                "waiting for ephemeral volume controller to create the persistentvolumeclaim \"{name}\""
-            )
+fn write_claim(refusal: &ClaimRefusal, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match refusal {
+        ClaimRefusal::NotFound(name) => write!(f, "persistentvolumeclaim \"{name}\" not found"),
+        ClaimRefusal::NotMade(name) => {
+            let controller = "waiting for ephemeral volume controller to create the persistentvolumeclaim";
+            write!(f, "{controller} \"{name}\"")
         }
-        MissingClaim::Device(name) => write!(f, "resourceclaim \"{name}\" not found"),
-        MissingClaim::DeviceTemplate(name) => {
-            write!(f, "waiting for resource claim controller to create the resourceclaim of \"{name}\"")
+        ClaimRefusal::Lost { claim, volume } => {
+            write!(f, "persistentvolumeclaim \"{claim}\" bound to non-existent persistentvolume \"{volume}\"")
         }
+        ClaimRefusal::Deleting(name) => write!(f, "persistentvolumeclaim \"{name}\" is being deleted"),
+        ClaimRefusal::NotOwned { namespace, claim, pod } => {
+            write!(f, "PVC {namespace}/{claim} was not created for pod {namespace}/{pod} (pod is not owner)")
+        }
+        ClaimRefusal::UnboundImmediate => f.write_str("pod has unbound immediate PersistentVolumeClaims"),
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Amounts, NodeInfos, PendingPod, PodShape, Refusal, Report, domain_ranking::DomainRanking,
+    Amounts, NodeInfos, PendingPod, PodShape, PodVolumes, Refusal, Report, domain_ranking::DomainRanking,
     framework::NodeSet, normalization::NodeScores,
 };
 
@@ -62,6 +62,7 @@ pub(super) struct EquivalenceClass {
     owner: Option<Arc<str>>,
     bound_to: Option<Box<str>>,
     profile: usize,
+    volumes: Option<Arc<PodVolumes>>,
     /// The values by which domain rules distinguish Pods.
     domain_classes: Vec<Box<str>>,
 }
@@ -74,6 +75,7 @@ impl EquivalenceClass {
             owner: pod.owner.clone(),
             bound_to: pod.bound_to().map(Box::from),
             profile: pod.profile,
+            volumes: pod.volumes.clone(),
             domain_classes,
         }
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::Value;
 use shim_model::access;
 
-use super::{Amounts, NodeAffinity, Toleration};
+use super::{Amounts, ClaimReference, NodeAffinity, Toleration};
 use crate::rows::PodPort;
 
 /// A host port that a Pod uses.
@@ -70,38 +70,22 @@ impl UnsupportedConstraint {
     }
 }
 
-/// An object that a Pod needs and that cannot exist: no resource for it is served yet.
+/// A ResourceClaim that a Pod needs. None can exist: no resource for it is served yet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MissingClaim {
-    /// A PersistentVolumeClaim that a volume names.
-    Volume(Box<str>),
-    /// The PersistentVolumeClaim of a generic ephemeral volume.
-    EphemeralVolume(Box<str>),
-    /// A ResourceClaim.
-    Device(Box<str>),
-    /// The ResourceClaim of a template.
-    DeviceTemplate(Box<str>),
+pub enum DeviceClaim {
+    /// The Pod names the claim.
+    Named(Box<str>),
+    /// A claim that is made from a template.
+    OfTemplate(Box<str>),
 }
 
-impl MissingClaim {
-    /// The first claim of the volumes of the Pod called `pod`.
-    fn of_volumes(spec: &Value, pod: &str) -> Option<MissingClaim> {
-        access::list(spec, &["volumes"]).iter().find_map(|volume| {
-            let claim = access::text(volume, &["persistentVolumeClaim", "claimName"]);
-            if !claim.is_empty() {
-                return Some(MissingClaim::Volume(claim.into()));
-            }
-            let claim = || format!("{pod}-{}", access::text(volume, &["name"])).into();
-            volume.get("ephemeral").map(|_| MissingClaim::EphemeralVolume(claim()))
-        })
-    }
-
+impl DeviceClaim {
     /// The first claim of `spec.resourceClaims`.
-    fn of_devices(spec: &Value) -> Option<MissingClaim> {
+    fn find(spec: &Value) -> Option<DeviceClaim> {
         let claim = access::list(spec, &["resourceClaims"]).first()?;
         Some(match access::text(claim, &["resourceClaimName"]) {
-            "" => MissingClaim::DeviceTemplate(access::text(claim, &["name"]).into()),
-            name => MissingClaim::Device(name.into()),
+            "" => DeviceClaim::OfTemplate(access::text(claim, &["name"]).into()),
+            name => DeviceClaim::Named(name.into()),
         })
     }
 }
@@ -122,8 +106,10 @@ pub struct PodShape {
     pub ports: Vec<PodPort>,
     /// An unsupported hard constraint, which prevents placement.
     pub unsupported: Option<UnsupportedConstraint>,
+    /// The PersistentVolumeClaims of its volumes.
+    pub volume_claims: Vec<ClaimReference>,
     /// A claim that does not exist, which prevents placement.
-    pub claim: Option<MissingClaim>,
+    pub device_claim: Option<DeviceClaim>,
 }
 
 impl PodShape {
@@ -161,7 +147,8 @@ impl PodShape {
             priority: access::int(spec, &["priority"]).and_then(|p| i32::try_from(p).ok()).unwrap_or(0),
             ports: ports().filter_map(named).collect(),
             unsupported: UnsupportedConstraint::find(spec),
-            claim: MissingClaim::of_volumes(spec, name).or_else(|| MissingClaim::of_devices(spec)),
+            volume_claims: ClaimReference::of_volumes(spec, name),
+            device_claim: DeviceClaim::find(spec),
         }
     }
 

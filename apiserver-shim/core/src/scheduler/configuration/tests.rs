@@ -46,7 +46,7 @@ fn profiles_choose_plugins_and_weights() {
     );
     assert_eq!(score("packed"), [("NodeResourcesFit", 7), ("TaintToleration", 3)]);
     let filters = at(&configuration, "packed", ExtensionPoint::Filter);
-    assert!(filters.iter().all(|(name, _)| *name != "NodePorts") && filters.len() == 7, "{filters:?}");
+    assert!(filters.iter().all(|(name, _)| *name != "NodePorts") && filters.len() == 8, "{filters:?}");
     assert!(at(&configuration, "packed", ExtensionPoint::PostFilter).is_empty());
     assert_eq!(configuration.profiles.find("theirs"), None);
 }

@@ -32,6 +32,8 @@ impl EventSet {
     pub const POD_LABELS: EventSet = EventSet(1 << 8);
     /// The kernel offers resources.
     pub const OFFER: EventSet = EventSet(1 << 9);
+    /// A PersistentVolumeClaim, a PersistentVolume or a StorageClass was added, changed or removed.
+    pub const VOLUMES: EventSet = EventSet(1 << 10);
 
     /// Whether the sets have a common event.
     pub fn intersects(self, other: EventSet) -> bool {
@@ -57,8 +59,8 @@ impl BitOrAssign for EventSet {
     }
 }
 
-/// An event that concerns one node.
-#[derive(Debug, Clone, Copy)]
+/// An event that concerns one node, or one claim.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct ClusterEvent<'a> {
     /// The kinds of the event.
     pub kinds: EventSet,
@@ -66,6 +68,8 @@ pub struct ClusterEvent<'a> {
     pub node: Option<&'a NodeInfo>,
     /// The role of an offer.
     pub role: Option<&'a str>,
+    /// The name of a PersistentVolumeClaim.
+    pub claim: Option<&'a str>,
 }
 
 /// A plugin's hint whether an event can help a Pod that it refused.

@@ -20,8 +20,6 @@ pub const DEFAULT_PLUGINS: &[PluginEntry] = &[
     entry("SchedulingGates", 1, || Box::new(SchedulingGates)),
     entry("PrioritySort", 1, || Box::new(PrioritySort)),
     entry("UnsupportedConstraints", 1, || Box::new(UnsupportedConstraints)),
-    entry("VolumeBinding", 1, || Box::new(VolumeBinding)),
-    entry("DynamicResources", 1, || Box::new(DynamicResources)),
     entry("NodeName", 1, || Box::new(NodeName)),
     entry("NodeUnschedulable", 1, || Box::new(NodeUnschedulable)),
     entry("NodeRuntime", 1, || Box::new(NodeRuntime)),
@@ -30,6 +28,8 @@ pub const DEFAULT_PLUGINS: &[PluginEntry] = &[
     entry("NodePorts", 1, || Box::new(NodePorts)),
     entry("SelectorSpread", 2, || Box::new(SelectorSpread)),
     entry("NodeResourcesFit", 1, || Box::new(NodeResourcesFit)),
+    entry("VolumeBinding", 1, || Box::new(VolumeBinding)),
+    entry("DynamicResources", 1, || Box::new(DynamicResources)),
     entry("DefaultPreemption", 1, || Box::new(DefaultPreemption)),
     entry("KernelOffers", 1, || Box::new(KernelOffers)),
 ];

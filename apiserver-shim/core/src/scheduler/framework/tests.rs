@@ -166,7 +166,7 @@ fn a_refused_pod_is_retried_after_the_plugin_s_events_only() {
     let mut queue = SchedulingQueue::default();
     queue.put(scheduler.profiles(), pods[2].clone());
     queue.unschedulable("u00002", Time(0), refused.refused_by);
-    let event = |kinds| ClusterEvent { kinds, node: None, role: None };
+    let event = |kinds| ClusterEvent { kinds, ..ClusterEvent::default() };
     queue.on_event(scheduler.profiles(), Time(0), &event(EventSet::NODE_TAINTS));
     queue.advance(Time(0));
     assert!(!queue.is_active("u00002"));

@@ -12,7 +12,7 @@ use kernel_model::{
 };
 
 use crate::rows::{Node, Pod};
-use crate::scheduler::{BindRefusal, IntentRecord};
+use crate::scheduler::{BindRefusal, IntentRecord, Volume, VolumeClaim};
 
 /// An input.
 #[derive(Debug, Clone)]
@@ -38,6 +38,18 @@ pub enum Event {
     },
     /// A Namespace was deleted.
     NamespaceGone(Box<str>),
+    /// A PersistentVolumeClaim was added, modified, or (`None`) deleted.
+    VolumeClaim { namespace: Box<str>, name: Box<str>, claim: Option<VolumeClaim> },
+    /// A PersistentVolume was added, modified, or (`None`) deleted.
+    Volume { name: Box<str>, volume: Option<Volume> },
+    /// A StorageClass was added, modified or deleted.
+    StorageClass {
+        name: Box<str>,
+        /// Whether its volumes are bound for a Pod (`WaitForFirstConsumer`).
+        delays_binding: bool,
+    },
+    /// Changes of claims, volumes or storage classes were missed; the present ones follow.
+    VolumesLost,
     /// New offers.
     Offers(Vec<Arc<Offer>>),
     /// An offer was rescinded.

@@ -23,6 +23,9 @@ pub(super) struct PodState {
     pub bound_to: Option<Box<str>>,
     /// Whether a status was stored which says that the Pod was started; `row` may not show it yet.
     pub started: bool,
+    /// Whether the Pod was bound when it came, and its executor has not reported it since: the stored status may be of a
+    /// backup.
+    pub unconfirmed: bool,
     /// The node on which the Pod's resources are counted.
     pub occupies: Option<Box<str>>,
     pub waiting_since: Time,
@@ -47,6 +50,7 @@ impl PodState {
             agent_id: None,
             bound_to: None,
             started: false,
+            unconfirmed: false,
             occupies: None,
             waiting_since: now,
             reported_reason: None,
@@ -208,7 +212,8 @@ impl SchedulerMachine {
             .filter(|pending| !self.inflight.contains_key(pending.uid()))
             .map(|pending| {
                 let role = self.roles.of(&pending.pod.header().namespace);
-                PendingPod { role, ..pending.clone() }
+                let volumes = self.volumes.of(&pending.pod);
+                PendingPod { role, volumes, ..pending.clone() }
             })
             .collect();
         self.scheduler.profiles().sort(&mut pending);

@@ -1,7 +1,7 @@
 //! Refuses Pods whose ResourceClaims do not exist. No claims are served yet, so every Pod that has one waits.
 
 use crate::scheduler::{
-    MissingClaim, PendingPod, Reason,
+    PendingPod, Reason,
     framework::{NodeSet, Plugin, PreFilter, Refusal},
 };
 
@@ -21,11 +21,9 @@ impl Plugin for DynamicResources {
 
 impl PreFilter for DynamicResources {
     fn pre_filter(&self, pod: &PendingPod) -> Result<NodeSet, Refusal> {
-        match &pod.pod.shape.claim {
-            Some(claim @ (MissingClaim::Device(_) | MissingClaim::DeviceTemplate(_)))
-                if pod.bound_to().is_none() =>
-            {
-                Err(Refusal::unresolvable(Reason::NoClaim(claim.clone())))
+        match &pod.pod.shape.device_claim {
+            Some(claim) if pod.bound_to().is_none() => {
+                Err(Refusal::unresolvable(Reason::NoDevice(claim.clone())))
             }
             _ => Ok(NodeSet::All),
         }

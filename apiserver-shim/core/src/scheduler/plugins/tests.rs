@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
+use shim_model::access;
 
 use super::*;
 use crate::{
     rows::{Node, Pod},
     scheduler::{
         Amounts, Held, HostPort, NodeInfo, Outcome, PendingPod, PodShape, Preemption, Reason, Report,
-        Scheduler,
+        Scheduler, Volume, VolumeClaim,
         framework::{NOTHING_PLACED, NodeView, PodContext},
         testing::{Cluster, Offers},
+        volumes::VolumeCache,
     },
     testing::{self, stored},
 };
@@ -220,28 +222,119 @@ fn every_reason_has_its_text() {
     expect!["no nodes available to schedule pods"].assert_eq(&Report::default().to_string());
 }
 
+fn message_of(pending: PendingPod) -> String {
+    let mut cluster = Cluster::default();
+    cluster.nodes.put_node(node_of(json!({})), 110);
+    let decisions = cluster.decide_with(&mut Scheduler::default(), &[pending]);
+    match &decisions[0].outcome {
+        Outcome::Wait(report) => report.to_string(),
+        _ => "fits".to_owned(),
+    }
+}
+
 /// No claims are served yet: a Pod that needs one is not placed as if it needed none.
 #[test]
-fn claims_that_do_not_exist() {
-    let message = |spec: Value| {
-        let mut cluster = Cluster::default();
-        cluster.nodes.put_node(node_of(json!({})), 110);
-        let decisions = cluster.decide_with(&mut Scheduler::default(), &[pod(spec)]);
-        match &decisions[0].outcome {
-            Outcome::Wait(report) => report.to_string(),
-            _ => "fits".to_owned(),
-        }
-    };
-    let volume = |volume: Value| json!({"volumes": [{"name": "e", "emptyDir": {}}, volume]});
+fn device_claims_that_do_not_exist() {
     let table = [
-        message(volume(json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}))),
-        message(volume(json!({"name": "v", "ephemeral": {}}))),
-        message(json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "mine"}]})),
-        message(json!({"resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "t"}]})),
+        message_of(pod(json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "mine"}]}))),
+        message_of(pod(json!({"resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "t"}]}))),
     ];
     expect![[r#"
-        0/1 nodes are available: persistentvolumeclaim "data" not found. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.
-        0/1 nodes are available: waiting for ephemeral volume controller to create the persistentvolumeclaim "p-v". preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.
         0/1 nodes are available: resourceclaim "mine" not found. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.
         0/1 nodes are available: waiting for resource claim controller to create the resourceclaim of "gpu". preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."#]].assert_eq(&table.join("\n"));
+}
+
+fn volumes() -> VolumeCache {
+    let mut cache = VolumeCache::default();
+    let bound = |volume: &str| {
+        json!({
+            "metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+            "spec": {"volumeName": volume}, "status": {"phase": "Bound"},
+        })
+    };
+    let owned = |uid: &str| {
+        let owner = json!({"kind": "Pod", "name": "p", "uid": uid, "controller": true});
+        json!({"metadata": {"ownerReferences": [owner]}, "spec": {"storageClassName": "now"}})
+    };
+    let claims = [
+        ("unbound", json!({"spec": {"storageClassName": "now"}})),
+        ("of-absent-class", json!({"spec": {"storageClassName": "none"}})),
+        ("reserved", json!({"spec": {"storageClassName": "late", "volumeName": "everywhere"}})),
+        ("delayed", json!({"spec": {"storageClassName": "late"}})),
+        ("lost", json!({"spec": {"volumeName": "gone"}, "status": {"phase": "Lost"}})),
+        ("deleting", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})),
+        ("on-everywhere", bound("everywhere")),
+        ("on-zone-b", bound("zone-b")),
+        ("on-nothing", bound("nothing")),
+        ("p-strange", owned("other")),
+        ("p-own", owned("p")),
+    ];
+    for (name, claim) in claims {
+        cache.put_claim("ns", name, Some(VolumeClaim::decode(&claim)));
+    }
+    let zone_b = json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["b"]}]},
+    ]}}}});
+    cache.put_volume("everywhere", Some(Volume::decode(&json!({"spec": {}}))));
+    cache.put_volume("zone-b", Some(Volume::decode(&zone_b)));
+    cache.put_class("now", false);
+    cache.put_class("late", true);
+    cache
+}
+
+/// Each case of a claim has upstream's reason.
+#[test]
+fn claims_of_volumes() {
+    let cache = volumes();
+    let claim = |name: &str| json!({"name": "v", "persistentVolumeClaim": {"claimName": name}});
+    let ephemeral = |name: &str| json!({"name": name, "ephemeral": {}});
+    let cases = [
+        vec![claim("absent")],
+        vec![claim("unbound"), claim("absent")],
+        vec![claim("unbound")],
+        vec![claim("of-absent-class")],
+        vec![claim("reserved")],
+        vec![claim("delayed")],
+        vec![claim("lost")],
+        vec![claim("deleting")],
+        vec![claim("on-nothing")],
+        vec![claim("on-zone-b")],
+        vec![claim("on-zone-b"), claim("delayed")],
+        vec![claim("on-everywhere")],
+        vec![ephemeral("none")],
+        vec![ephemeral("strange")],
+        vec![ephemeral("own")],
+    ];
+    let reason = |volumes: &Vec<Value>| {
+        let mut pending = pod(json!({"volumes": volumes}));
+        pending.volumes = cache.of(&pending.pod);
+        let message = message_of(pending);
+        let names = volumes.iter().map(|volume| match volume.get("ephemeral") {
+            Some(_) => access::text(volume, &["name"]),
+            None => access::text(volume, &["persistentVolumeClaim", "claimName"]),
+        });
+        let reason = message.trim_start_matches("0/1 nodes are available: ");
+        let reason = reason.split(". preemption:").next().unwrap();
+        format!("{}: {reason}", names.collect::<Vec<_>>().join(", "))
+    };
+    let table: Vec<String> = cases.iter().map(reason).collect();
+    expect![[r#"
+        absent: persistentvolumeclaim "absent" not found
+        unbound, absent: persistentvolumeclaim "absent" not found
+        unbound: pod has unbound immediate PersistentVolumeClaims
+        of-absent-class: pod has unbound immediate PersistentVolumeClaims
+        reserved: pod has unbound immediate PersistentVolumeClaims
+        delayed: 1 node(s) didn't find available persistent volumes to bind
+        lost: persistentvolumeclaim "lost" bound to non-existent persistentvolume "gone"
+        deleting: persistentvolumeclaim "deleting" is being deleted
+        on-nothing: 1 node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)
+        on-zone-b: 1 node(s) didn't match PersistentVolume's node affinity
+        on-zone-b, delayed: 1 node(s) didn't find available persistent volumes to bind, 1 node(s) didn't match PersistentVolume's node affinity
+        on-everywhere: 1 node(s) cannot mount the volumes of persistentvolumeclaims yet
+        none: waiting for ephemeral volume controller to create the persistentvolumeclaim "p-none"
+        strange: PVC ns/p-strange was not created for pod ns/p (pod is not owner)
+        own: pod has unbound immediate PersistentVolumeClaims"#]].assert_eq(&table.join("\n"));
+    let mut elsewhere = pod(json!({"volumes": [claim("unbound")]}));
+    elsewhere.volumes = VolumeCache::default().of(&elsewhere.pod);
+    assert!(message_of(elsewhere).contains("\"unbound\" not found"));
 }

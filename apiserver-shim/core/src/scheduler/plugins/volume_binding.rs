@@ -1,9 +1,24 @@
-//! Refuses Pods whose PersistentVolumeClaims do not exist. No claims are served yet, so every Pod that has one waits.
+//! Refuses Pods whose PersistentVolumeClaims are not bound, and nodes that do not reach the volumes of those that are.
+//! No node mounts such volumes yet, so a Pod with claims waits in any case, with the reason that comes first.
 
 use crate::scheduler::{
-    MissingClaim, PendingPod, Reason,
-    framework::{NodeSet, Plugin, PreFilter, Refusal},
+    PendingPod, Reason,
+    framework::{
+        ClusterEvent, EventSet, Filter, NodeSet, NodeView, Plugin, PodContext, PreFilter, QueueingHint,
+        Refusal,
+    },
 };
+
+/// The plugin's name.
+const NAME: &str = "VolumeBinding";
+/// A volume of a bound claim is not reachable from the node.
+const OTHER_NODES: &str = "node(s) didn't match PersistentVolume's node affinity";
+/// No volume for a claim that waits for its Pod.
+const NOTHING_TO_BIND: &str = "node(s) didn't find available persistent volumes to bind";
+/// The volume of a bound claim does not exist.
+const NO_VOLUME: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
+/// Not of upstream.
+const NOT_MOUNTED: &str = "node(s) cannot mount the volumes of persistentvolumeclaims yet";
 
 /// The `VolumeBinding` plugin.
 #[derive(Debug)]
@@ -11,23 +26,54 @@ pub struct VolumeBinding;
 
 impl Plugin for VolumeBinding {
     fn name(&self) -> &'static str {
-        "VolumeBinding"
+        NAME
+    }
+
+    fn events(&self) -> EventSet {
+        EventSet::VOLUMES | EventSet::NODE_ADD | EventSet::NODE_LABELS
+    }
+
+    fn queueing_hint(&self, pod: &PendingPod, event: &ClusterEvent<'_>) -> QueueingHint {
+        let claims = &pod.pod.shape.volume_claims;
+        QueueingHint::queue_if(event.claim.is_none_or(|name| claims.iter().any(|claim| *claim.name == *name)))
     }
 
     fn pre_filter(&self) -> Option<&dyn PreFilter> {
+        Some(self)
+    }
+
+    fn filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }
 }
 
 impl PreFilter for VolumeBinding {
     fn pre_filter(&self, pod: &PendingPod) -> Result<NodeSet, Refusal> {
-        match &pod.pod.shape.claim {
-            Some(claim @ (MissingClaim::Volume(_) | MissingClaim::EphemeralVolume(_)))
-                if pod.bound_to().is_none() =>
-            {
-                Err(Refusal::unresolvable(Reason::NoClaim(claim.clone())))
+        match pod.volumes.as_ref().and_then(|volumes| volumes.refusal.as_ref()) {
+            Some(refusal) if pod.bound_to().is_none() => {
+                Err(Refusal::unresolvable(Reason::Claim(refusal.clone())))
             }
             _ => Ok(NodeSet::All),
         }
+    }
+}
+
+impl Filter for VolumeBinding {
+    fn filter(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> Result<(), Refusal> {
+        let Some(volumes) = &pod.pod.volumes else { return Ok(()) };
+        let reached = |nodes: &crate::scheduler::NodeAffinity| nodes.matches(node.info.node.header());
+        let reasons = [
+            (OTHER_NODES, !volumes.affinities.iter().all(reached)),
+            (NOTHING_TO_BIND, volumes.delayed),
+            (NO_VOLUME, volumes.missing),
+        ];
+        let mut reasons: Vec<&'static str> =
+            reasons.into_iter().filter(|(_, applies)| *applies).map(|(text, _)| text).collect();
+        if reasons.is_empty() {
+            reasons.push(NOT_MOUNTED);
+        }
+        let mut reasons = reasons.into_iter().map(|text| Reason::Plugin { plugin: NAME, text });
+        let Some(first) = reasons.next() else { return Ok(()) };
+        Err(Refusal { more: reasons.collect(), ..Refusal::unresolvable(first) })
     }
 }

@@ -50,7 +50,7 @@ fn an_unschedulable_pod_waits_for_an_event_that_can_help() {
         queue.on_event(
             &profiles,
             now,
-            &ClusterEvent { kinds, node: cluster.nodes.get(&name(0)), role: None },
+            &ClusterEvent { kinds, node: cluster.nodes.get(&name(0)), role: None, claim: None },
         );
         queue.advance(now);
     };
@@ -97,7 +97,8 @@ fn back_off_doubles_and_ends_early_when_no_other_pod_is_active() {
     }
     queue.back_off("u00000", at(35), PluginSet::default());
     queue.put(&profiles, second);
-    let event = ClusterEvent { kinds: crate::scheduler::EventSet::POD_DELETE, node: None, role: None };
+    let event =
+        ClusterEvent { kinds: crate::scheduler::EventSet::POD_DELETE, node: None, role: None, claim: None };
     queue.on_event(&profiles, at(36), &event);
     queue.advance(at(36));
     assert_eq!(active(&queue), ["u00001"], "another Pod comes first");
@@ -149,7 +150,7 @@ fn each_plugin_has_events_that_cure() {
         queue.on_event(
             &profiles,
             at(20),
-            &ClusterEvent { kinds, node: cluster.nodes.get(&name(0)), role: None },
+            &ClusterEvent { kinds, node: cluster.nodes.get(&name(0)), role: None, claim: None },
         );
         queue.advance(at(20));
         assert!(queue.is_active("u00000"), "{kinds:?}");
