@@ -393,6 +393,23 @@ pub(crate) fn end_conditions(status: &mut PodStatus, now: Timestamp) {
     }
 }
 
+/// Whether a stored status shows what the node has reported. Conditions of others are left out, and so are times of
+/// conditions.
+pub fn agrees(stored: &PodStatus, reported: &PodStatus) -> bool {
+    let same_condition = |own: &PodCondition| {
+        let mut conditions = stored.conditions.iter().flatten();
+        conditions.any(|other| other.type_ == own.type_ && other.status == own.status)
+    };
+    let is_own = |condition: &&PodCondition| {
+        OWNED.contains(&condition.type_.as_str()) || RESIZE.contains(&condition.type_.as_str())
+    };
+    stored.phase == reported.phase
+        && stored.pod_ips == reported.pod_ips
+        && stored.container_statuses == reported.container_statuses
+        && stored.init_container_statuses == reported.init_container_statuses
+        && reported.conditions.iter().flatten().filter(is_own).all(same_condition)
+}
+
 fn time(moment: Timestamp) -> Time {
     Time(whole_seconds(moment))
 }

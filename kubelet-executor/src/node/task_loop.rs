@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use executor_core::{Event as PodEvent, PodOutcome, spec};
+use executor_core::{Event as PodEvent, PodOutcome, spec, status};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kernel_model::{
@@ -277,20 +277,41 @@ impl Node {
         forward(events, PodEvent::Kill { grace: grace.unwrap_or(own) });
     }
 
-    /// Handles a message from the scheduler: a new version of a Pod.
+    /// Handles a message from the scheduler: a new version of a Pod, or what is stored of one.
     fn message(&mut self, data: &[u8]) {
         #[derive(serde::Deserialize)]
-        struct Message {
-            pod: Pod,
+        #[serde(rename_all = "lowercase")]
+        enum Message {
+            Pod(Box<Pod>),
+            Stored(Box<Pod>),
         }
         match serde_json::from_slice::<Message>(data) {
-            Ok(Message { pod }) => {
+            Ok(Message::Pod(pod)) => {
                 let uid = pod.metadata.uid.clone().unwrap_or_default();
                 if let Some(events) = self.pods.sender(&uid) {
-                    forward(events, PodEvent::Update(Arc::new(pod)));
+                    forward(events, PodEvent::Update(Arc::new(*pod)));
                 }
             }
+            Ok(Message::Stored(pod)) => self.confirm(&pod),
             Err(error) => tracing::warn!(%error, "cannot decode a message from the scheduler"),
+        }
+    }
+
+    /// Reports a Pod again whose stored status is not its own: the store was restored from a backup.
+    fn confirm(&mut self, stored: &Pod) {
+        let uid = stored.metadata.uid.clone().unwrap_or_default();
+        let view = self.pods.state().by_uid.get(&uid).map(|(_, handle)| handle.view());
+        let Some(view) = view.filter(|view| view.adopted) else { return };
+        if stored.metadata.generation > view.pod.metadata.generation
+            && let Some(events) = self.pods.sender(&uid)
+        {
+            // The message with this version was lost.
+            forward(events, PodEvent::Update(Arc::new(stored.clone())));
+        }
+        let status = stored.status.clone().unwrap_or_default();
+        if !status::agrees(&status, &view.status) {
+            tracing::info!(pod_uid = uid, "the stored status is not the pod's; reporting it again");
+            self.report(PodReport { uid, status: view.status, outcome: None });
         }
     }
 

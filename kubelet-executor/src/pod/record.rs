@@ -7,7 +7,7 @@ use std::{io, path::Path, sync::Arc};
 
 use executor_core::{
     PodOutcome,
-    action::FinalStatus,
+    action::{FinalStatus, ResizeRefusal},
     observed::{Exit, ObservedContainer, ObservedSandbox, RunState},
 };
 use jiff::Timestamp;
@@ -139,7 +139,11 @@ fn interrupted(value: &Value) -> Option<Interrupted> {
 /// Writes the newest version of a running Pod. After a restart of the executor, the agent has only the version that was
 /// launched.
 pub(crate) fn write_pod(path: &Path, newest: &NewestPod) -> io::Result<()> {
-    put(path, &json!({ "allocated": *newest.allocated, "desired": *newest.desired }).to_string())
+    let pending = newest.pending.as_ref().map(|(refusal, since)| {
+        json!({ "reason": refusal.reason(), "message": refusal.message(), "since": since.to_string() })
+    });
+    let record = json!({ "allocated": *newest.allocated, "desired": *newest.desired, "pending": pending });
+    put(path, &record.to_string())
 }
 
 /// The newest version of a Pod: with the resources that it has been allocated, and with those that it asks for.
@@ -147,6 +151,19 @@ pub(crate) fn write_pod(path: &Path, newest: &NewestPod) -> io::Result<()> {
 pub(crate) struct NewestPod {
     pub allocated: Arc<Pod>,
     pub desired: Arc<Pod>,
+    /// Why it does not have them, since when.
+    pub pending: Option<(ResizeRefusal, Timestamp)>,
+}
+
+/// The reason of a resize that is pending; `None` also for a record of a version without one.
+fn pending(value: &Value) -> Option<(ResizeRefusal, Timestamp)> {
+    let message = value["message"].as_str()?.to_owned();
+    let refusal = match value["reason"].as_str()? {
+        "Deferred" => ResizeRefusal::Deferred(message),
+        "Infeasible" => ResizeRefusal::Infeasible(message),
+        _ => return None,
+    };
+    Some((refusal, value["since"].as_str()?.parse().ok()?))
 }
 
 /// Reads the newest version of a Pod, if it is newer than the one that was launched.
@@ -156,7 +173,12 @@ pub(crate) fn read_pod(path: &Path, launched: &Pod) -> io::Result<Option<NewestP
     let desired: Pod = serde_json::from_value(value["desired"].take())?;
     let same = allocated.metadata.uid == launched.metadata.uid;
     let newer = desired.metadata.generation >= launched.metadata.generation;
-    Ok((same && newer).then(|| NewestPod { allocated: Arc::new(allocated), desired: Arc::new(desired) }))
+    let pending = pending(&value["pending"]);
+    Ok((same && newer).then(|| NewestPod {
+        allocated: Arc::new(allocated),
+        desired: Arc::new(desired),
+        pending,
+    }))
 }
 
 #[cfg(test)]
@@ -199,7 +221,9 @@ mod tests {
         let pod = |uid: &str, generation: i64| -> Arc<Pod> {
             serde_json::from_value(json!({ "metadata": { "uid": uid, "generation": generation } })).unwrap()
         };
-        let newest = NewestPod { allocated: pod("u", 3), desired: pod("u", 3) };
+        let refusal = ResizeRefusal::Deferred("why".to_owned());
+        let pending = Some((refusal, Timestamp::from_second(1_000_000).unwrap()));
+        let newest = NewestPod { allocated: pod("u", 3), desired: pod("u", 3), pending };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pod.json");
         assert_eq!(read_pod(&path, &pod("u", 1)).unwrap(), None);

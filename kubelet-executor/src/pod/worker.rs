@@ -92,20 +92,23 @@ impl PodHandle {
 pub(crate) fn start(context: Arc<NodeContext>, pod: Arc<Pod>, reports: mpsc::Sender<PodReport>) -> PodHandle {
     let (events, inbox) = mpsc::channel(QUEUE_MAX);
     let paths = PodPaths::of(&context.config, &pod);
-    let pod = match record::read_pod(&paths.newest(), &pod) {
-        Ok(None) => pod,
+    let (pod, pending_resize) = match record::read_pod(&paths.newest(), &pod) {
+        Ok(None) => (pod, None),
         Ok(Some(newest)) => {
             // Its resources are compared with the allocated ones again.
             let _ = events.try_send(Event::Update(newest.desired));
-            newest.allocated
+            (newest.allocated, newest.pending)
         }
         Err(error) => {
             tracing::warn!(%error, "cannot read the newest version of a pod; starting with the launched one");
-            pod
+            (pod, None)
         }
     };
     context.ledger.set(pod.metadata.uid.as_deref().unwrap_or_default(), &pod);
-    let machine = PodMachine::new(pod.clone(), &context.config.node_ip, Timestamp::now());
+    let mut machine = PodMachine::new(pod.clone(), &context.config.node_ip, Timestamp::now());
+    if let Some(pending) = pending_resize {
+        machine.resume_pending_resize(pending);
+    }
     let view = PodView {
         pod: pod.clone(),
         status: machine.status(),
@@ -201,9 +204,9 @@ impl Worker {
                 self.refresh_volumes();
             }
             let event = self.complete_first(event);
-            let before = (self.machine.pod().clone(), self.machine.desired().cloned());
+            let before = self.newest();
             let effects = self.machine.step(Timestamp::now(), event);
-            self.record_newest(before);
+            self.record_newest(&before);
             if let Some(final_status) = effects.persist {
                 self.persist(final_status).await;
             }
@@ -246,19 +249,22 @@ impl Worker {
         }
     }
 
+    fn newest(&self) -> record::NewestPod {
+        let allocated = self.machine.pod().clone();
+        let desired = self.machine.desired().unwrap_or(&allocated).clone();
+        record::NewestPod { allocated, desired, pending: self.machine.pending_resize().cloned() }
+    }
+
     /// Records a changed version of the Pod, for a restarted executor.
-    fn record_newest(&self, (allocated, desired): (Arc<Pod>, Option<Arc<Pod>>)) {
-        let same = |a: &Option<Arc<Pod>>, b: Option<&Arc<Pod>>| match (a, b) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-            (a, b) => a.is_none() && b.is_none(),
-        };
-        let now = self.machine.pod();
-        if Arc::ptr_eq(now, &allocated) && same(&desired, self.machine.desired()) {
+    fn record_newest(&self, before: &record::NewestPod) {
+        let now = self.newest();
+        let same = Arc::ptr_eq(&now.allocated, &before.allocated)
+            && Arc::ptr_eq(&now.desired, &before.desired)
+            && now.pending == before.pending;
+        if same {
             return;
         }
-        let desired = self.machine.desired().unwrap_or(now).clone();
-        let newest = record::NewestPod { allocated: now.clone(), desired };
-        if let Err(error) = record::write_pod(&self.paths.newest(), &newest) {
+        if let Err(error) = record::write_pod(&self.paths.newest(), &now) {
             tracing::warn!(%error, "cannot record the newest version of a pod");
         }
     }

@@ -105,3 +105,63 @@ fn a_stop_grants_each_pod_its_own_grace_period_up_to_the_configured_one() {
         fixture.start();
     }
 }
+
+/// The scheduler's store was restored from a backup: the executor reports again what it has, and only if it differs.
+#[test]
+fn a_status_that_is_not_stored_any_more_is_reported_again() {
+    let (mut fixture, fake) = fixture();
+    let mut web = pod("web", json!({ "containers": [{ "name": "c", "image": "i:1" }] }));
+    fixture.launch(&web);
+    let old = fixture.wait_for_status("uid-web", "ready", |s| s["containerStatuses"][0]["ready"] == true);
+    fake.end("c", 1);
+    let now = fixture.wait_for_status("uid-web", "restarted", |status| {
+        let container = &status["containerStatuses"][0];
+        container["restartCount"] == 1 && container["ready"] == true
+    });
+    let updates = fixture.agent.updates().len();
+    let mut tell_stored = |status: &serde_json::Value| {
+        web["status"] = status.clone();
+        assert!(fixture.send_event(Event::Message { data: json!({ "stored": web }).to_string().into() }));
+    };
+    tell_stored(&now);
+    tell_stored(&old);
+    wait("the status to be reported again", || fixture.agent.updates().len() > updates);
+    assert_eq!(fixture.status("uid-web"), now);
+    fixture.stop();
+    assert_eq!(fixture.agent.updates().len(), updates + 1, "not for the status that agrees");
+}
+
+/// The Pod must not seem to have the resources that it waits for.
+#[test]
+fn a_deferred_resize_is_deferred_after_a_restart_of_the_executor() {
+    let (mut fixture, _fake) = fixture();
+    let node =
+        json!({ "metadata": { "name": "n1" }, "status": { "allocatable": { "cpu": "4", "memory": "4Gi" } } });
+    fixture.api.state().node = Some(serde_json::from_value(node).unwrap());
+    let resources = |cpu: &str| json!({ "requests": { "cpu": cpu, "memory": "64Mi" } });
+    let container = json!({ "name": "c", "image": "i:1", "resources": resources("100m") });
+    let web = pod("web", json!({ "containers": [container] }));
+    fixture.launch(&web);
+    fixture.wait_for_status("uid-web", "ready", |s| s["containerStatuses"][0]["ready"] == true);
+    fixture.agent.set_refusing_resizes(true);
+    let mut grown = web.clone();
+    grown["metadata"]["generation"] = json!(2);
+    grown["spec"]["containers"][0]["resources"] = resources("2");
+    assert!(fixture.send_event(Event::Message { data: json!({ "pod": grown }).to_string().into() }));
+    let is_deferred = |status: &serde_json::Value| {
+        let conditions = status["conditions"].as_array();
+        let pending = |c: &serde_json::Value| c["type"] == "PodResizePending" && c["reason"] == "Deferred";
+        conditions.is_some_and(|conditions| conditions.iter().any(pending))
+            && status["containerStatuses"][0]["allocatedResources"]["cpu"] == "100m"
+    };
+    fixture.wait_for_status("uid-web", "a deferred resize", is_deferred);
+    fixture.kill();
+    let updates = fixture.agent.updates().len();
+    fixture.start();
+    fixture.launch(&web);
+    wait("an update of the restarted executor", || fixture.agent.updates().len() > updates);
+    for update in &fixture.agent.updates()[updates..] {
+        let data: serde_json::Value = serde_json::from_slice(&update.data).unwrap();
+        assert!(is_deferred(&data["status"]), "{data:#}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Statuses in situations that kubectl users know.
 
 use expect_test::{Expect, expect};
+use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 
 use crate::{
     action::{Event, StartFailure},
@@ -163,4 +164,27 @@ fn an_ephemeral_container_is_refused_with_one_event() {
         harness.send(Event::Update(std::sync::Arc::new(pod.clone())));
     }
     assert_eq!(harness.events, ["Failed this node does not run ephemeral containers yet"]);
+}
+
+#[test]
+fn a_stored_status_of_a_backup_does_not_agree() {
+    let mut harness = Harness::new(serde_json::json!({"containers": [{ "name": "web", "image": "w" }]}));
+    harness.settle();
+    let before = harness.machine.status();
+    harness.exit("web", 1);
+    harness.settle();
+    let now = harness.machine.status();
+    assert!(!super::agrees(&before, &now), "the restart count differs");
+    let stored: PodStatus = serde_json::from_value(serde_json::to_value(&now).unwrap()).unwrap();
+    assert!(super::agrees(&stored, &now));
+    let mut of_others = stored.clone();
+    let gate = PodCondition { type_: "ex.test/gate".to_owned(), ..PodCondition::default() };
+    of_others.conditions.get_or_insert_default().push(gate);
+    assert!(super::agrees(&of_others, &now));
+    let mut unready = stored;
+    for condition in unready.conditions.iter_mut().flatten().filter(|condition| condition.type_ == "Ready") {
+        condition.status = if condition.status == "True" { "False" } else { "True" }.to_owned();
+    }
+    assert!(!super::agrees(&unready, &now));
+    assert!(!super::agrees(&PodStatus::default(), &now));
 }

@@ -82,6 +82,7 @@ impl SchedulerMachine {
         let mut state = PodState::new(row, self.now);
         if bound {
             state.set_phase(TaskPhase::Requested);
+            state.unconfirmed = true;
         }
         self.pods.by_uid.insert(uid.clone(), state);
         self.occupy(&uid);
@@ -121,10 +122,23 @@ impl SchedulerMachine {
 
     /// Sends the present Pod to the executor that runs it.
     fn send_to_executor(&mut self, uid: &str, row: &Pod) {
+        self.message_executor(uid, b"{\"pod\":", &row.object.bytes);
+    }
+
+    /// Sends the stored status of a Pod to the executor that runs it, which reports its own if that differs. Once for each Pod
+    /// that was bound before this process began: what the executor has reported may be newer than a store that was restored.
+    pub(super) fn confirm_status(&mut self, uid: &str) {
+        let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
+        if std::mem::take(&mut state.unconfirmed) {
+            let row = state.row.clone();
+            self.message_executor(uid, b"{\"stored\":", &row.object.bytes);
+        }
+    }
+
+    fn message_executor(&mut self, uid: &str, head: &[u8], object: &[u8]) {
         let Some(agent_id) = self.agent_of_pod(uid) else { return };
-        let object = &row.object.bytes;
-        let mut data = Vec::with_capacity(object.len() + 10);
-        data.extend_from_slice(b"{\"pod\":");
+        let mut data = Vec::with_capacity(head.len() + object.len() + 1);
+        data.extend_from_slice(head);
         data.extend_from_slice(object);
         data.push(b'}');
         let executor_id = ExecutorId::from(EXECUTOR_ID);

@@ -147,6 +147,10 @@ impl SchedulerMachine {
         {
             state.agent_id = Some(agent_id.clone());
         }
+        if from_node.is_some() {
+            state.unconfirmed = false;
+        }
+        let confirm = bound_here && observed == ObservedTaskState::Alive;
         let binds = steps.contains(&Step::Bind).then(|| node.clone()).flatten();
         state.started |= is_here && from_node.is_some() && may_show_start(status.state);
         let then = match observed {
@@ -168,6 +172,9 @@ impl SchedulerMachine {
         }
         if steps.contains(&Step::Kill) {
             self.kill_task(uid, status.agent_id.clone());
+        }
+        if confirm {
+            self.confirm_status(uid);
         }
         if !is_here && observed.is_terminal() {
             self.ended_elsewhere(uid, status);

@@ -134,3 +134,33 @@ fn a_restarted_executor_goes_on_from_the_cgroup() {
     assert_eq!(shown(&harness), "limit 600m, allocated 200m, restarts 0");
     assert_eq!(harness.updates, ["web-0"]);
 }
+
+/// The refusal is recorded beside the allocated version. It is shown from the first status on, with its time and without
+/// another Event.
+#[test]
+fn a_pending_resize_is_pending_after_a_restart_of_the_executor() {
+    let mut harness = resizable(json!([]));
+    harness.refuse_resizes = Some(ResizeRefusal::Infeasible("too much".to_owned()));
+    let desired = resized(&harness, more());
+    harness.send(Event::Update(desired.clone()));
+    harness.settle();
+    let (before, pending) = (harness.machine.status(), harness.machine.pending_resize().cloned());
+    harness.pod = harness.machine.pod().clone();
+    harness.events.clear();
+    harness.advance_clock(60);
+    harness.restart_executor();
+    harness.machine.resume_pending_resize(pending.unwrap());
+    harness.send(Event::Update(desired));
+    harness.list();
+    let waits = "PodResizePending Infeasible: too much\nlimit 500m, allocated 100m, restarts 0";
+    assert_eq!(shown(&harness), waits, "before the check is answered");
+    harness.settle();
+    assert_eq!(shown(&harness), waits);
+    let since = |status: &PodStatus| {
+        let mut conditions = status.conditions.iter().flatten();
+        conditions.find(|c| c.type_ == "PodResizePending").and_then(|c| c.last_transition_time.clone())
+    };
+    assert_eq!(since(&harness.machine.status()), since(&before));
+    assert_eq!(harness.events, [""; 0]);
+    assert_eq!(harness.updates, [""; 0], "the cgroup stays");
+}

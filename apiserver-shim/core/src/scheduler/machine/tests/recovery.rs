@@ -106,3 +106,34 @@ fn a_task_without_a_pod_is_killed() {
     f.report(TaskState::Running, "Running");
     assert_eq!((f.kills(), f.acknowledged()), (1, vec![1]));
 }
+
+/// After a restore from a backup the stored status is older than what the executor has reported.
+#[test]
+fn the_executor_confirms_the_status_of_a_pod_that_was_bound_before() {
+    let mut f = Fixture::new();
+    f.launch();
+    f.answer(CallOutcome::Accepted);
+    f.finish_write();
+    f.show_pod();
+    f.report(TaskState::Running, "Running");
+    f.finish_write();
+    let messages = |f: &Fixture| -> Vec<String> {
+        let text = |call: &Call| match call {
+            Call::Message { data, .. } => Some(String::from_utf8_lossy(&data[..10]).into_owned()),
+            _ => None,
+        };
+        f.calls.iter().filter_map(text).collect()
+    };
+    f.master_says(TaskState::Running, Reason::Reconciliation, Some(AGENT));
+    assert_eq!(messages(&f), [""; 0], "this process has stored what was reported");
+    f.crash();
+    f.master_says(TaskState::Running, Reason::Reconciliation, Some(AGENT));
+    assert_eq!(messages(&f), ["{\"stored\":"]);
+    f.master_says(TaskState::Running, Reason::Reconciliation, Some(AGENT));
+    assert_eq!(messages(&f).len(), 1, "once");
+    f.crash();
+    f.report(TaskState::Running, "Running");
+    f.finish_write();
+    f.master_says(TaskState::Running, Reason::Reconciliation, Some(AGENT));
+    assert_eq!(messages(&f), [""; 0], "it has reported by itself");
+}
