@@ -44,7 +44,7 @@ impl Informers {
         cache: SharedCache,
         controllers: Vec<(Arc<Registration>, Arc<Queue>)>,
     ) -> Informers {
-        let decoder = cache.read().decoder();
+        let decoder = cache.snapshot().decoder();
         Informers { registry, pod_views, cache, decoder, controllers, watchers: Vec::new(), generation: None }
     }
 
@@ -188,7 +188,7 @@ impl Informers {
             present.get(&key.namespace, &key.name).is_some_and(|object| object.header().uid == uid)
         };
         let missing: Vec<(Key, String)> = {
-            let cache = self.cache.read();
+            let cache = self.cache.snapshot();
             let all = cache.objects(resource).map(|(key, object)| (key.clone(), object.header().uid.clone()));
             all.filter(|(key, uid)| !exists(key, uid)).collect()
         };
@@ -206,7 +206,7 @@ impl Informers {
             if !controller.inputs.iter().any(|input| input.covers(resource)) {
                 continue;
             }
-            let cache = self.cache.read();
+            let cache = self.cache.snapshot();
             let view = View::new(&cache, now, None);
             let mut keys = Vec::new();
             for change in changes {
@@ -234,7 +234,7 @@ impl Informers {
                 continue;
             }
             let changes: Vec<ObjectChange> = {
-                let cache = self.cache.read();
+                let cache = self.cache.snapshot();
                 let unchanged = cache.objects(resource).map(|(_, object)| ObjectChange {
                     resource: resource.clone(),
                     kind: ChangeKind::Modified,

@@ -114,7 +114,7 @@ impl Worker {
 
     fn reconcile(&mut self, key: ObjectName, seen: u64) {
         let plan = {
-            let cache = self.cache.read();
+            let cache = self.cache.snapshot();
             let now = crate::storage::registry::now().seconds();
             let view = View::new(&cache, now, self.refusals.get(&key)).complete_to(seen);
             catch_unwind(AssertUnwindSafe(|| self.controller.reconcile(&view, &key)))

@@ -1,5 +1,8 @@
 //! The controllers' cache: every object by name, with its typed view, and the indices over all of them. A pure value: the
 //! shell feeds it from the watch caches and shares it between the workers.
+//!
+//! Its maps are persistent: a clone of the cache is a snapshot that shares everything with it, and a change copies only the
+//! path to what it changes. So a reconcile reads a snapshot, and changes do not wait for it.
 
 mod indices;
 mod input;
@@ -25,6 +28,11 @@ use crate::{
 };
 use indices::{Indexing, Indices};
 use input::Kind;
+
+/// An ordered map whose clones share their entries.
+type Map<K, V> = rpds::RedBlackTreeMapSync<K, V>;
+/// An ordered set whose clones share their entries.
+type Set<T> = rpds::RedBlackTreeSetSync<T>;
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +114,7 @@ pub struct NewObject {
 }
 
 /// A kind in a group and version.
+#[derive(Clone)]
 struct ServedKind {
     group: String,
     version: String,
@@ -116,13 +125,13 @@ struct ServedKind {
     scales: bool,
 }
 
-/// The cache.
-#[derive(Default)]
+/// The cache. A clone is a snapshot, and costs some reference counts.
+#[derive(Clone, Default)]
 pub struct ControllerCache {
-    objects: BTreeMap<GroupResource, BTreeMap<Key, CachedObject>>,
+    objects: Map<GroupResource, Map<Key, CachedObject>>,
     /// The kinds that owner references can name, by kind.
-    kinds: BTreeMap<String, Vec<ServedKind>>,
-    indexing: BTreeMap<GroupResource, Indexing>,
+    kinds: Arc<BTreeMap<String, Vec<ServedKind>>>,
+    indexing: Arc<BTreeMap<GroupResource, Indexing>>,
     indices: Indices,
     /// When the controllers of this process started.
     started_at: Seconds,
@@ -136,15 +145,15 @@ impl ControllerCache {
 
     /// An empty cache with the indices that these inputs need.
     pub fn new<'a>(inputs: impl IntoIterator<Item = &'a Input>) -> ControllerCache {
-        let mut cache = ControllerCache::default();
+        let mut all: BTreeMap<GroupResource, Indexing> = BTreeMap::new();
         for input in inputs {
             match &input.0 {
                 Kind::Every => {}
                 Kind::Headers { resource, indexed_by_labels } => {
-                    cache.indexing.entry(resource.clone()).or_default().by_labels |= indexed_by_labels;
+                    all.entry(resource.clone()).or_default().by_labels |= indexed_by_labels;
                 }
                 Kind::Views { resource, view } => {
-                    let indexing = cache.indexing.entry(resource.clone()).or_default();
+                    let indexing = all.entry(resource.clone()).or_default();
                     indexing.by_labels |= view.indexed_by_labels;
                     let same = indexing.view.is_none_or(|other| other.same(view));
                     assert!(same, "invariant: {resource} has one view type");
@@ -152,14 +161,16 @@ impl ControllerCache {
                 }
             }
         }
-        cache
+        ControllerCache { indexing: Arc::new(all), ..ControllerCache::default() }
     }
 
     /// Declares that the objects of a resource are cached, and names their kind.
     pub fn add_resource(&mut self, resource: &Resource) {
         let stored = GroupResource::new(&resource.storage_group, &resource.plural);
-        self.objects.entry(stored.clone()).or_default();
-        let kinds = self.kinds.entry(resource.kind.clone()).or_default();
+        if !self.objects.contains_key(&stored) {
+            self.objects.insert_mut(stored.clone(), Map::default());
+        }
+        let kinds = Arc::make_mut(&mut self.kinds).entry(resource.kind.clone()).or_default();
         kinds.retain(|kind| (&kind.group, &kind.version) != (&resource.group, &resource.version));
         kinds.push(ServedKind {
             group: resource.group.clone(),
@@ -172,8 +183,9 @@ impl ControllerCache {
 
     /// Declares that a resource is no longer served. Its objects have been removed before.
     pub fn remove_resource(&mut self, name: &GroupResource) {
-        self.objects.remove(name);
-        self.kinds.values_mut().for_each(|kinds| kinds.retain(|kind| kind.resource != *name));
+        self.objects.remove_mut(name);
+        let kinds = Arc::make_mut(&mut self.kinds).values_mut();
+        kinds.for_each(|kinds| kinds.retain(|kind| kind.resource != *name));
     }
 
     /// The decoder of the typed views, for use without the cache.
@@ -187,8 +199,12 @@ impl ControllerCache {
         let NewObject { object, revision, view } = new;
         let object = CachedObject { object, revision, view };
         let key = Key::of(object.header());
-        let objects = self.objects.entry(resource.clone()).or_default();
-        let previous = objects.insert(key, object.clone());
+        if !self.objects.contains_key(resource) {
+            self.objects.insert_mut(resource.clone(), Map::default());
+        }
+        let objects = self.objects.get_mut(resource).expect("invariant: inserted above");
+        let previous = objects.get(&key).cloned();
+        objects.insert_mut(key, object.clone());
         let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
         self.index(resource, previous.as_ref(), Some(&object), now);
         ObjectChange { resource: resource.clone(), kind, revision, object, previous }
@@ -202,7 +218,8 @@ impl ControllerCache {
         revision: u64,
         now: Seconds,
     ) -> Option<ObjectChange> {
-        let object = self.objects.get_mut(resource)?.remove(key)?;
+        let object = self.objects.get(resource)?.get(key)?.clone();
+        self.objects.get_mut(resource)?.remove_mut(key);
         self.index(resource, Some(&object), None, now);
         let previous = Some(object.clone());
         Some(ObjectChange {
@@ -290,7 +307,7 @@ impl ControllerCache {
 
     /// The number of cached objects.
     pub fn len(&self) -> usize {
-        self.objects.values().map(BTreeMap::len).sum()
+        self.objects.values().map(Map::size).sum()
     }
 
     /// Whether no object is cached.

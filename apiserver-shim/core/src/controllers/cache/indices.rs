@@ -1,12 +1,10 @@
 //! The indices: kept once, changed with every object, used by all controllers. No query of a controller has to read all
 //! objects of a namespace.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use shim_model::{object::Header, resource::GroupResource};
 
 use super::{
-    CachedObject, ObjectName,
+    CachedObject, Map, ObjectName, Set,
     input::ViewType,
     labels::{LabelIndex, SelectorIndex},
 };
@@ -24,7 +22,7 @@ pub struct Dependent {
 }
 
 /// Something per resource and namespace.
-type PerNamespace<T> = BTreeMap<GroupResource, BTreeMap<Box<str>, T>>;
+type PerNamespace<T> = Map<GroupResource, Map<Box<str>, T>>;
 
 /// How a resource is indexed, beside by owner and namespace.
 #[derive(Clone, Copy, Default)]
@@ -34,15 +32,15 @@ pub(super) struct Indexing {
 }
 
 /// All indices.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Indices {
-    owners: BTreeMap<Box<str>, BTreeMap<ObjectName, Dependent>>,
+    owners: Map<Box<str>, Map<ObjectName, Dependent>>,
     labels: PerNamespace<LabelIndex>,
     selectors: PerNamespace<SelectorIndex>,
-    nodes: BTreeMap<Box<str>, BTreeSet<ObjectName>>,
-    counts: BTreeMap<Box<str>, BTreeMap<GroupResource, usize>>,
+    nodes: Map<Box<str>, Set<ObjectName>>,
+    counts: Map<Box<str>, Map<GroupResource, usize>>,
     /// When a node that objects are bound to was first found missing.
-    missing_nodes: BTreeMap<Box<str>, Seconds>,
+    missing_nodes: Map<Box<str>, Seconds>,
 }
 
 impl Indices {
@@ -91,10 +89,10 @@ impl Indices {
             let count = entry(counts, resource);
             *count = count.saturating_sub(1);
             if *count == 0 {
-                counts.remove(resource);
+                counts.remove_mut(resource);
             }
             if counts.is_empty() {
-                self.counts.remove(namespace);
+                self.counts.remove_mut(namespace);
             }
         }
     }
@@ -119,7 +117,7 @@ impl Indices {
             let name = ObjectName::of(resource.clone(), header);
             for owner in &header.owners {
                 remove_child(&mut self.owners, &owner.uid, |dependents| {
-                    dependents.remove(&name);
+                    dependents.remove_mut(&name);
                     dependents.is_empty()
                 });
             }
@@ -132,7 +130,7 @@ impl Indices {
                     blocks: owner.block_owner_deletion,
                 };
                 child(&mut self.owners, &owner.uid)
-                    .insert(ObjectName::of(resource.clone(), header), dependent);
+                    .insert_mut(ObjectName::of(resource.clone(), header), dependent);
             }
         }
     }
@@ -200,15 +198,15 @@ impl Indices {
         if let (Some(header), Some(node)) = (before.map(CachedObject::header), old) {
             let name = ObjectName::of(resource.clone(), header);
             remove_child(&mut self.nodes, node, |names| {
-                names.remove(&name);
+                names.remove_mut(&name);
                 names.is_empty()
             });
             if !self.nodes.contains_key(node) {
-                self.missing_nodes.remove(node);
+                self.missing_nodes.remove_mut(node);
             }
         }
         if let (Some(header), Some(node)) = (after.map(CachedObject::header), new) {
-            child(&mut self.nodes, node).insert(ObjectName::of(resource.clone(), header));
+            child(&mut self.nodes, node).insert_mut(ObjectName::of(resource.clone(), header));
         }
     }
 
@@ -253,8 +251,8 @@ impl Indices {
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        let labels = self.labels.values().all(BTreeMap::is_empty);
-        let selectors = self.selectors.values().all(BTreeMap::is_empty);
+        let labels = self.labels.values().all(Map::is_empty);
+        let selectors = self.selectors.values().all(Map::is_empty);
         let nodes = self.nodes.is_empty() && self.missing_nodes.is_empty();
         self.owners.is_empty() && labels && selectors && nodes && self.counts.is_empty()
     }
@@ -262,9 +260,9 @@ impl Indices {
     /// Notes whether a node exists that objects are bound to.
     pub fn note_node(&mut self, node: &str, exists: bool, now: Seconds) {
         if exists {
-            self.missing_nodes.remove(node);
+            self.missing_nodes.remove_mut(node);
         } else if self.nodes.contains_key(node) && !self.missing_nodes.contains_key(node) {
-            self.missing_nodes.insert(node.into(), now);
+            self.missing_nodes.insert_mut(node.into(), now);
         }
     }
 }
@@ -274,24 +272,24 @@ fn node_of<'a>(view: &ViewType, object: Option<&'a CachedObject>) -> Option<&'a 
 }
 
 /// The value of a resource, made if it is missing.
-fn entry<'a, T: Default>(map: &'a mut BTreeMap<GroupResource, T>, resource: &GroupResource) -> &'a mut T {
+fn entry<'a, T: Default + Clone>(map: &'a mut Map<GroupResource, T>, resource: &GroupResource) -> &'a mut T {
     if !map.contains_key(resource) {
-        map.insert(resource.clone(), T::default());
+        map.insert_mut(resource.clone(), T::default());
     }
     map.get_mut(resource).expect("invariant: inserted above")
 }
 
 /// The value at a key, made if it is missing.
-fn child<'a, T: Default>(map: &'a mut BTreeMap<Box<str>, T>, key: &str) -> &'a mut T {
+fn child<'a, T: Default + Clone>(map: &'a mut Map<Box<str>, T>, key: &str) -> &'a mut T {
     if !map.contains_key(key) {
-        map.insert(key.into(), T::default());
+        map.insert_mut(key.into(), T::default());
     }
     map.get_mut(key).expect("invariant: inserted above")
 }
 
 /// Changes the value at a key and removes it if `change` says that it is empty.
-fn remove_child<T>(map: &mut BTreeMap<Box<str>, T>, key: &str, change: impl FnOnce(&mut T) -> bool) {
+fn remove_child<T: Clone>(map: &mut Map<Box<str>, T>, key: &str, change: impl FnOnce(&mut T) -> bool) {
     if map.get_mut(key).is_some_and(change) {
-        map.remove(key);
+        map.remove_mut(key);
     }
 }

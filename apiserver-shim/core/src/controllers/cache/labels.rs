@@ -1,44 +1,45 @@
 //! Label pairs to names, of one resource in one namespace: the common half of the two selector indices.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::{Map, Set};
 use crate::rows::LabelSelector;
 
 /// Names by the value of one label key.
-type NamesByValue = BTreeMap<Box<str>, BTreeSet<Box<str>>>;
+type NamesByValue = Map<Box<str>, Set<Box<str>>>;
 
 /// Names by `key=value`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct PairIndex {
-    pairs: BTreeMap<Box<str>, NamesByValue>,
+    pairs: Map<Box<str>, NamesByValue>,
 }
 
 impl PairIndex {
     fn insert(&mut self, key: &str, value: &str, name: &str) {
         if !self.pairs.contains_key(key) {
-            self.pairs.insert(key.into(), BTreeMap::new());
+            self.pairs.insert_mut(key.into(), NamesByValue::default());
         }
         let values = self.pairs.get_mut(key).expect("invariant: inserted above");
         if !values.contains_key(value) {
-            values.insert(value.into(), BTreeSet::new());
+            values.insert_mut(value.into(), Set::default());
         }
-        values.get_mut(value).expect("invariant: inserted above").insert(name.into());
+        values.get_mut(value).expect("invariant: inserted above").insert_mut(name.into());
     }
 
     fn remove(&mut self, key: &str, value: &str, name: &str) {
         let Some(values) = self.pairs.get_mut(key) else { return };
         let Some(names) = values.get_mut(value) else { return };
-        names.remove(name);
+        names.remove_mut(name);
         if names.is_empty() {
-            values.remove(value);
+            values.remove_mut(value);
             if values.is_empty() {
-                self.pairs.remove(key);
+                self.pairs.remove_mut(key);
             }
         }
     }
 
     fn len(&self, key: &str, value: &str) -> usize {
-        self.pairs.get(key).and_then(|values| values.get(value)).map_or(0, BTreeSet::len)
+        self.pairs.get(key).and_then(|values| values.get(value)).map_or(0, Set::size)
     }
 
     fn names(&self, key: &str, value: &str) -> impl Iterator<Item = &str> {
@@ -51,7 +52,7 @@ impl PairIndex {
 }
 
 /// Objects by their labels: narrows down which objects a selector may match.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct LabelIndex(PairIndex);
 
 impl LabelIndex {
@@ -81,13 +82,13 @@ impl LabelIndex {
 }
 
 /// Selectors by a value that they require: narrows down which selectors may match an object's labels.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct SelectorIndex {
     required: PairIndex,
     /// Under which label key each selector is in `required`.
-    filed_under: BTreeMap<Box<str>, Box<str>>,
+    filed_under: Map<Box<str>, Box<str>>,
     /// Selectors that require no value.
-    unrestricted: BTreeSet<Box<str>>,
+    unrestricted: Set<Box<str>>,
 }
 
 impl SelectorIndex {
@@ -99,16 +100,17 @@ impl SelectorIndex {
             values.iter().map(|value| self.required.len(key, value)).sum()
         };
         let Some((key, values)) = selector.required_values().min_by_key(count) else {
-            self.unrestricted.insert(name.into());
+            self.unrestricted.insert_mut(name.into());
             return;
         };
         values.iter().for_each(|value| self.required.insert(key, value, name));
-        self.filed_under.insert(name.into(), key.into());
+        self.filed_under.insert_mut(name.into(), key.into());
     }
 
     pub fn remove(&mut self, selector: &LabelSelector, name: &str) {
-        self.unrestricted.remove(name);
-        let Some(filed) = self.filed_under.remove(name) else { return };
+        self.unrestricted.remove_mut(name);
+        let Some(filed) = self.filed_under.get(name).cloned() else { return };
+        self.filed_under.remove_mut(name);
         for (key, values) in selector.required_values().filter(|(key, _)| *key == &*filed) {
             values.iter().for_each(|value| self.required.remove(key, value, name));
         }

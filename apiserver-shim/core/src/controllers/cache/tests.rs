@@ -331,3 +331,31 @@ fn a_node_is_missing_since_its_pods_were_found_without_it() {
     cache.remove(&served("", "pods"), &Key::new("ns", "p"), 4, 10);
     assert_eq!(since(&cache), None);
 }
+
+/// A reconcile reads a snapshot while the informers go on.
+#[test]
+fn a_snapshot_stays_as_it_is() {
+    let (mut cache, pods) = (empty(), served("", "pods"));
+    let pod = |name: &str, label: &str| {
+        json!({"metadata": {"namespace": "a", "name": name, "uid": name, "labels": {"l": label}},
+            "spec": {"nodeName": "n"}})
+    };
+    for at in 0..100 {
+        put(&mut cache, &pods, &pod(&format!("p{at}"), "old"), 1);
+    }
+    let snapshot = cache.clone();
+    for at in 0..50 {
+        put(&mut cache, &pods, &pod(&format!("p{at}"), "new"), 2);
+        cache.remove(&pods, &Key::new("a", &format!("p{}", 50 + at)), 3, 0);
+    }
+    let selector = |label: &str| LabelSelector::decode(Some(&json!({"matchLabels": {"l": label}})));
+    let found = |cache: &ControllerCache, label: &str| {
+        View::new(cache, 0, None).matching::<Pod>("a", &selector(label)).len()
+    };
+    let on_node = |cache: &ControllerCache| View::new(cache, 0, None).on_node::<Pod>("n").count();
+    assert_eq!(
+        (snapshot.len(), found(&snapshot, "old"), found(&snapshot, "new"), on_node(&snapshot)),
+        (100, 100, 0, 100)
+    );
+    assert_eq!((cache.len(), found(&cache, "old"), found(&cache, "new"), on_node(&cache)), (50, 0, 50, 50));
+}
