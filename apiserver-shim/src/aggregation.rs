@@ -9,7 +9,7 @@ pub mod discovery;
 pub mod registration;
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -25,16 +25,14 @@ use transport::tls::TlsError;
 
 use crate::auth::authentication::User;
 use crate::service_client::{ServerRef, ServiceClients, service_authority};
+use crate::storage::followed_index::{FollowedIndex, Index};
 use crate::storage::registry::Registry;
-use crate::storage::selection::Selection;
-use crate::storage::watch_cache::{ChangeKind, WatchFrom, Watcher};
+use crate::storage::watch_cache::{ChangeKind, Delivery};
 
 pub use discovery::{RemoteDiscovery, RemoteVersion};
 
 /// The resource.
 pub const API_SERVICES: GroupResource = served("apiregistration.k8s.io", "apiservices");
-/// Changes applied between two looks at the cache.
-const BATCH_MAX: usize = 256;
 /// A watch of an aggregated server may stay without an answer as long as the client likes: it ends the request.
 const RESPONSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -86,12 +84,8 @@ impl RemoteServer {
     }
 }
 
-#[derive(Default)]
-struct Index {
-    /// By group and version.
-    servers: HashMap<(String, String), Arc<RemoteServer>>,
-    watcher: Option<Watcher>,
-}
+/// By group and version.
+type Servers = HashMap<(String, String), Arc<RemoteServer>>;
 
 /// Finds and calls aggregated API servers. Clones share.
 #[derive(Clone)]
@@ -100,10 +94,9 @@ pub struct Aggregator {
 }
 
 struct Inner {
-    registry: Registry,
     clients: ServiceClients,
     identity: Option<(String, String)>,
-    index: RwLock<Index>,
+    index: FollowedIndex<Servers>,
     discovery: ArcSwap<RemoteDiscovery>,
 }
 
@@ -111,23 +104,23 @@ impl Aggregator {
     /// An aggregator that presents `identity` to aggregated servers.
     pub fn new(registry: Registry, clients: ServiceClients, identity: Option<Issued>) -> Self {
         let identity = identity.map(|issued| (issued.certificate, issued.key));
-        let index = RwLock::new(Index::default());
+        let index = FollowedIndex::new(registry, [API_SERVICES]);
         let discovery = ArcSwap::default();
-        Aggregator { inner: Arc::new(Inner { registry, clients, identity, index, discovery }) }
+        Aggregator { inner: Arc::new(Inner { clients, identity, index, discovery }) }
     }
 
     /// The server that answers for a group-version; `None` if this one does.
     pub fn find(&self, group: &str, version: &str) -> Option<Arc<RemoteServer>> {
-        let index = self.read();
-        if index.servers.is_empty() {
+        let servers = self.inner.index.read();
+        if servers.is_empty() {
             return None;
         }
-        index.servers.get(&(group.to_owned(), version.to_owned())).cloned()
+        servers.get(&(group.to_owned(), version.to_owned())).cloned()
     }
 
     /// The server that answers a path such as `/apis/GROUP/VERSION/…`.
     pub fn find_path(&self, path: &str) -> Option<Arc<RemoteServer>> {
-        if self.read().servers.is_empty() {
+        if self.inner.index.read().is_empty() {
             return None;
         }
         let mut parts = path.split('/').skip(1);
@@ -140,7 +133,7 @@ impl Aggregator {
 
     /// Every server.
     pub fn servers(&self) -> Vec<Arc<RemoteServer>> {
-        self.read().servers.values().cloned().collect()
+        self.inner.index.read().values().cloned().collect()
     }
 
     /// What the aggregated servers say that they serve.
@@ -159,47 +152,15 @@ impl Aggregator {
             response_timeout: RESPONSE_MAX,
         })
     }
-
-    fn read(&self) -> RwLockReadGuard<'_, Index> {
-        const SOUND: &str = "invariant: no holder of the lock panics";
-        let index = self.inner.index.read().expect(SOUND);
-        if index.watcher.as_ref().is_some_and(|watcher| !watcher.is_due()) {
-            return index;
-        }
-        drop(index);
-        self.inner.index.write().expect(SOUND).follow(&self.inner.registry);
-        self.inner.index.read().expect(SOUND)
-    }
 }
 
-impl Index {
-    /// Applies all pending changes. If changes were missed, everything is read again.
-    fn follow(&mut self, registry: &Registry) {
-        if self.apply_pending() {
-            return;
-        }
-        *self = Index::default();
-        self.watcher = registry.watch(API_SERVICES, WatchFrom::Start, Selection::everything()).ok();
-        self.apply_pending();
-    }
-
-    /// Returns whether no change was missed.
-    fn apply_pending(&mut self) -> bool {
-        let Some(watcher) = &mut self.watcher else { return false };
-        loop {
-            let Ok(batch) = watcher.poll(BATCH_MAX) else { return false };
-            if batch.deliveries.is_empty() && !batch.cut {
-                return true;
-            }
-            for delivery in &batch.deliveries {
-                let name = delivery.object.name();
-                self.servers.retain(|_, server| server.name != name);
-                let exists = delivery.kind != ChangeKind::Deleted;
-                if let Some(server) = RemoteServer::parse(&delivery.object.value()).filter(|_| exists) {
-                    let key = (server.group.clone(), server.version.clone());
-                    self.servers.insert(key, Arc::new(server));
-                }
-            }
+impl Index for Servers {
+    fn apply(&mut self, _resource: usize, delivery: &Delivery) {
+        let name = delivery.object.name();
+        self.retain(|_, server| server.name != name);
+        let exists = delivery.kind != ChangeKind::Deleted;
+        if let Some(server) = RemoteServer::parse(&delivery.object.value()).filter(|_| exists) {
+            self.insert((server.group.clone(), server.version.clone()), Arc::new(server));
         }
     }
 }

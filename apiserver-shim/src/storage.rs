@@ -3,6 +3,7 @@
 
 pub mod catalog;
 pub mod deletion;
+pub mod followed_index;
 pub mod object;
 pub mod pod_cidrs;
 pub mod pod_views;

@@ -276,3 +276,24 @@ async fn a_group_converts_once() {
     assert_eq!(newer.take_frame(&own).events, 2);
     assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 4);
 }
+
+/// Without it an index would not be as new as a read.
+#[test]
+fn unread_changes_are_known_before_the_watcher_is_notified() {
+    let cache = WatchCache::new([], 0);
+    let mut watcher = cache.watch_debounced(WatchFrom::Start, Selection::everything()).unwrap();
+    assert!(!watcher.has_unread());
+    for revision in [1, 2] {
+        let written = Written::Put(object("a", "x", 0, revision));
+        cache.state.write().unwrap().apply(key_of("a", "x"), written, Instant::now());
+        assert!(watcher.has_unread() && !watcher.is_due());
+        assert_eq!(watcher.poll(8).unwrap().deliveries.len(), 1);
+        assert!(!watcher.has_unread());
+    }
+    cache.reset([], 9);
+    assert!(watcher.has_unread() && watcher.poll(8).is_err(), "it lags");
+    let cache = WatchCache::new([], 0);
+    let watcher = cache.watch(WatchFrom::Start, Selection::everything()).unwrap();
+    cache.close();
+    assert!(watcher.has_unread(), "its end");
+}

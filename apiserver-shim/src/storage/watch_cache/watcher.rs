@@ -215,6 +215,16 @@ impl Watcher {
         self.has_initial() || *self.wake.borrow() > self.next
     }
 
+    /// Whether the cache has changes that the watcher has not read, whether or not it was notified of them.
+    pub fn has_unread(&self) -> bool {
+        let end = || {
+            let view = self.cache.view();
+            // A closed cache tells the watcher its end.
+            view.state.next() + u64::from(view.state.closed)
+        };
+        self.has_initial() || end() > self.next
+    }
+
     /// Waits for events and reads them.
     pub async fn next(&mut self, limit: usize) -> Result<Batch, WatchEnd> {
         loop {

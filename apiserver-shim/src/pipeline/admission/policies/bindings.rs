@@ -1,7 +1,7 @@
 //! The policies of one kind that are bound, compiled. They follow the watch caches of policies and bindings.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use serde_json::Value;
 use shim_core::admission_policy::Policy;
@@ -10,8 +10,9 @@ use shim_core::controllers::served;
 use shim_model::access;
 
 use super::GROUP;
-use crate::storage::catalog::ServedResource;
+use crate::storage::followed_index::{FollowedIndex, Index};
 use crate::storage::registry::Registry;
+use crate::storage::watch_cache::{ChangeKind, Delivery};
 
 /// A binding of a policy.
 #[derive(Debug)]
@@ -29,61 +30,46 @@ pub(super) type Bound = (Arc<Policy>, Vec<Arc<Binding>>);
 
 /// The compiled policies.
 pub(super) struct PolicyCache {
-    policies: Arc<ServedResource>,
-    bindings: Arc<ServedResource>,
-    state: RwLock<State>,
+    index: FollowedIndex<Policies>,
 }
 
-/// What was made of an object, by the object's name, with the object's revision.
-type Parsed<T> = BTreeMap<String, (u64, Arc<T>)>;
-
+/// Policies and bindings by name.
 #[derive(Default)]
-struct State {
-    /// The last changes of the watch caches of policies and bindings that are applied.
-    seen: Option<(u64, u64)>,
-    policies: Parsed<Policy>,
-    bindings: Parsed<Binding>,
+struct Policies {
+    policies: BTreeMap<String, Arc<Policy>>,
+    bindings: BTreeMap<String, Arc<Binding>>,
     bound: Arc<[Bound]>,
 }
 
 impl PolicyCache {
     pub fn new(registry: &Registry, policies: &'static str, bindings: &'static str) -> PolicyCache {
-        let row = |plural| registry.builtin(&served(GROUP, plural));
-        PolicyCache { policies: row(policies), bindings: row(bindings), state: RwLock::default() }
+        let resources = [served(GROUP, policies), served(GROUP, bindings)];
+        PolicyCache { index: FollowedIndex::new(registry.clone(), resources) }
     }
 
     /// The policies that have a binding, sorted by name, with all changes that the caches have received.
     pub fn bound(&self) -> Arc<[Bound]> {
-        const SOUND: &str = "invariant: no holder of the lock panics";
-        let last_change = |row: &ServedResource| row.cache().view().last_change();
-        let last = (last_change(&self.policies), last_change(&self.bindings));
-        let state = self.state.read().expect(SOUND);
-        if state.seen == Some(last) {
-            return state.bound.clone();
-        }
-        drop(state);
-        let mut state = self.state.write().expect(SOUND);
-        state.seen = Some(last);
-        update(&mut state.policies, &self.policies, Policy::compile);
-        update(&mut state.bindings, &self.bindings, Binding::parse);
-        let of = |name: &String| -> Vec<Arc<Binding>> {
-            let bindings = state.bindings.values().map(|(_, binding)| binding);
-            bindings.filter(|binding| binding.policy == *name).cloned().collect()
-        };
-        let bound = state.policies.iter().map(|(name, (_, policy))| (policy.clone(), of(name)));
-        let bound: Arc<[Bound]> = bound.filter(|(_, bindings)| !bindings.is_empty()).collect();
-        state.bound = bound.clone();
-        bound
+        self.index.read().bound.clone()
     }
 }
 
-/// Reads the objects of a resource; what was made of those that have not changed is kept.
-fn update<T>(all: &mut Parsed<T>, row: &ServedResource, make: impl Fn(&Value) -> T) {
-    let old = std::mem::take(all);
-    for object in row.cache().list(None) {
-        let kept = old.get(object.name()).filter(|(revision, _)| *revision == object.revision).cloned();
-        let parsed = kept.unwrap_or_else(|| (object.revision, Arc::new(make(&object.value()))));
-        all.insert(object.name().to_owned(), parsed);
+impl Index for Policies {
+    fn apply(&mut self, resource: usize, delivery: &Delivery) {
+        let (object, name) = (&delivery.object, delivery.object.name());
+        match (delivery.kind, resource) {
+            (ChangeKind::Deleted, 0) => drop(self.policies.remove(name)),
+            (ChangeKind::Deleted, _) => drop(self.bindings.remove(name)),
+            (_, 0) => drop(self.policies.insert(name.to_owned(), Arc::new(Policy::compile(&object.value())))),
+            (_, _) => drop(self.bindings.insert(name.to_owned(), Arc::new(Binding::parse(&object.value())))),
+        }
+    }
+
+    fn finish(&mut self) {
+        let of = |name: &String| -> Vec<Arc<Binding>> {
+            self.bindings.values().filter(|binding| binding.policy == *name).cloned().collect()
+        };
+        let bound = self.policies.iter().map(|(name, policy)| (policy.clone(), of(name)));
+        self.bound = bound.filter(|(_, bindings)| !bindings.is_empty()).collect();
     }
 }
 
