@@ -27,10 +27,13 @@ fn pods_by_node(cluster: &Cluster) -> anyhow::Result<Vec<(String, String, bool)>
 fn pods_of_a_disconnected_machine_are_replaced() -> anyhow::Result<()> {
     let network = Network::new()?;
     let cluster = Cluster::on(&network, &["--agent-ping-timeout", "1"])?;
-    let nodes = cluster.kubectl(&["get", "nodes"])?;
-    assert!(nodes.contains("node-1") && nodes.contains("node-2"), "{nodes}");
-    let cidrs = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[*].spec.podCIDR}"])?;
-    assert_eq!(cidrs, "10.244.0.0/24 10.244.1.0/24", "each agent with default flags has its own range");
+    let path = "jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR};{end}";
+    let nodes = wait_for("two nodes with ranges of addresses", Duration::from_secs(30), || {
+        let nodes = cluster.kubectl(&["get", "nodes", "-o", path])?;
+        Ok((nodes.matches('/').count() == 2).then_some(nodes))
+    })?;
+    let own = "node-1 10.244.0.0/24;node-2 10.244.1.0/24;";
+    assert_eq!(nodes, own, "each agent with default flags has its own range");
     cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
     // Evict two seconds after the node is lost; the default is five minutes.
     let patch = r#"{"spec":{"replicas":6,"template":{"spec":{"tolerations":[

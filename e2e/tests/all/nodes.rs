@@ -242,6 +242,9 @@ fn a_node_does_what_it_accepts() -> anyhow::Result<()> {
         Ok(cluster.kubectl(&["get", "nodes"])?.contains(" Ready ").then_some(()))
     })?;
     assert_eq!(cluster.kubectl(&["exec", "keep", "--", "cat", "/v/f"])?, "kept\n");
-    cluster.kubectl(&["logs", "lines", "--tail=1"])?;
+    // Its container may be starting after the stop; there is no log before that.
+    wait_for("a log", Duration::from_secs(60), || {
+        Ok(cluster.try_kubectl(&["logs", "lines", "--tail=1"])?.status.success().then_some(()))
+    })?;
     cluster.stop_and_assert_clean()
 }

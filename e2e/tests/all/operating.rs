@@ -58,10 +58,12 @@ fn a_command_runs_as_a_task_with_its_output_and_exit_code() -> anyhow::Result<()
         running.wait()?;
     }
     ensure!(status?.code() == Some(130), "the exit code of an interrupted command");
-    let state = cluster.operator(r#"{"type":"GET_FRAMEWORKS"}"#)?;
-    let active = state["get_frameworks"]["frameworks"].as_array().context("no frameworks")?.clone();
-    let names: Vec<_> = active.iter().map(|f| f["framework_info"]["name"].clone()).collect();
-    ensure!(names == ["kubernetes"], "no framework of `run` is left: {names:?}");
+    wait_for("the frameworks of `run` to be gone", DEADLINE, || {
+        let state = cluster.operator(r#"{"type":"GET_FRAMEWORKS"}"#)?;
+        let active = state["get_frameworks"]["frameworks"].as_array().context("no frameworks")?.clone();
+        let names: Vec<_> = active.iter().map(|f| f["framework_info"]["name"].clone()).collect();
+        Ok((names == ["kubernetes"]).then_some(()))
+    })?;
     cluster.stop_and_assert_clean()
 }
 

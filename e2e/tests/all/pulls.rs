@@ -86,8 +86,10 @@ fn an_image_is_pulled_from_a_registry() -> anyhow::Result<()> {
         let pods = cluster.kubectl(&["get", "pod", "wrong"])?;
         Ok((pods.contains("ErrImagePull") || pods.contains("ImagePullBackOff")).then_some(()))
     })?;
-    let events = cluster.kubectl(&["get", "events"])?;
-    assert!(events.contains("Pulled") && events.contains("Failed"), "{events}");
+    wait_for("the Events", Duration::from_secs(20), || {
+        let events = cluster.kubectl(&["get", "events"])?;
+        Ok((events.contains("Pulled") && events.contains("Failed")).then_some(()))
+    })?;
     cluster.stop_and_assert_clean()
 }
 

@@ -87,8 +87,9 @@ fn without_containerd_pods_wait_with_the_reason() -> anyhow::Result<()> {
     let mut cluster = Cluster::up_without("/usr/bin/containerd", &["--example-images"])?;
     let said = cluster.log_of("up")?;
     assert!(said.contains("packages are missing; on Debian: apt-get install containerd\n"), "{said}");
-    let node = cluster.kubectl(&["get", "nodes", "--no-headers"])?;
-    assert!(node.contains("NotReady"), "{node}");
+    wait_for("the node, not ready", Duration::from_secs(30), || {
+        Ok(cluster.kubectl(&["get", "nodes", "--no-headers"])?.contains("NotReady").then_some(()))
+    })?;
     cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
     wait_for("the reason", Duration::from_secs(30), || {
         let events = cluster.kubectl(&["get", "events", "--field-selector", "reason=FailedScheduling"])?;

@@ -76,8 +76,16 @@ fn a_stop_removes_what_a_crash_left_running() -> anyhow::Result<()> {
     cluster.assert_clean()
 }
 
-/// Starts a Pod whose shell runs this line, and waits until it runs.
-fn run_pod(cluster: &Cluster, name: &str, grace_seconds: u64, line: &str) -> anyhow::Result<()> {
+/// Starts a Pod whose shell sets this trap for SIGTERM and runs a line for ever, and waits until the trap is set.
+fn run_pod(
+    cluster: &Cluster,
+    name: &str,
+    grace_seconds: u64,
+    trap: Option<&str>,
+    line: &str,
+) -> anyhow::Result<()> {
+    let trap = trap.map(|trap| format!("trap '{trap}' TERM; ")).unwrap_or_default();
+    let line = format!("{trap}{line} touch /v/runs; while true; do sleep 0.2; done");
     let manifest = cluster.directory().join(format!("{name}.json"));
     let container = serde_json::json!({
         "name": "c", "image": "localhost/catamaran/example-web:1", "imagePullPolicy": "IfNotPresent",
@@ -93,19 +101,19 @@ fn run_pod(cluster: &Cluster, name: &str, grace_seconds: u64, line: &str) -> any
     fs::write(&manifest, pod.to_string())?;
     cluster.kubectl(&["apply", "-f", &manifest.to_string_lossy()])?;
     wait_for("the pod to run", Duration::from_secs(60), || {
-        let phase = cluster.kubectl(&["get", "pod", name, "-o", "jsonpath={.status.phase}"])?;
-        Ok((phase == "Running").then_some(()))
+        let runs = cluster.try_kubectl(&["exec", name, "--", "test", "-e", "/v/runs"])?;
+        Ok(runs.status.success().then_some(()))
     })
 }
 
-const STUBBORN: &str = "trap '' TERM; while true; do sleep 1; done";
+/// Ignores SIGTERM.
+const STUBBORN: Option<&str> = Some("");
 
 #[test]
 fn a_stop_grants_pods_their_grace_periods_and_names_them() -> anyhow::Result<()> {
     let mut cluster = Cluster::up(&["--example-images"])?;
     // Longer than any limit but its own.
-    let line = "trap 'sleep 23; date > /v/ended; exit 0' TERM; while true; do sleep 0.2; done";
-    run_pod(&cluster, "slow", 60, line)?;
+    run_pod(&cluster, "slow", 60, Some("sleep 23; date > /v/ended; exit 0"), "")?;
     let begun = std::time::Instant::now();
     cluster.stop_by("up", Signal::TERM, &[])?;
     let took = begun.elapsed();
@@ -121,7 +129,7 @@ fn a_stop_grants_pods_their_grace_periods_and_names_them() -> anyhow::Result<()>
         Ok(read.status.success().then_some(()))
     })?;
     cluster.kubectl(&["delete", "pod", "slow", "--grace-period=1"])?;
-    run_pod(&cluster, "stubborn", 600, STUBBORN)?;
+    run_pod(&cluster, "stubborn", 600, STUBBORN, "")?;
     let begun = std::time::Instant::now();
     cluster.stop_by("up", Signal::TERM, &[])?;
     assert!(begun.elapsed() < Duration::from_secs(25), "it took {:?}", begun.elapsed());
@@ -131,7 +139,7 @@ fn a_stop_grants_pods_their_grace_periods_and_names_them() -> anyhow::Result<()>
 #[test]
 fn a_stopped_agent_is_not_ready_at_once_and_its_pods_run_again_in_place() -> anyhow::Result<()> {
     let mut cluster = Cluster::split(&[])?;
-    run_pod(&cluster, "kept", 1, "echo once >> /v/starts; while true; do sleep 0.2; done")?;
+    run_pod(&cluster, "kept", 1, None, "echo once >> /v/starts;")?;
     let ready = |cluster: &Cluster| {
         let path = "jsonpath={.items[0].status.conditions[?(@.type==\"Ready\")].status}";
         cluster.kubectl(&["get", "nodes", "-o", path])
@@ -156,8 +164,11 @@ fn a_stopped_agent_is_not_ready_at_once_and_its_pods_run_again_in_place() -> any
         })?;
     }
     assert_eq!(uid(&cluster)?, before, "it is the same pod");
-    let starts = cluster.kubectl(&["exec", "kept", "--", "cat", "/v/starts"])?;
-    assert_eq!(starts.lines().count(), 1 + fault_rounds().max(2), "its files are kept");
+    // A container is ready before its shell has written the line.
+    wait_for("a line of each start in a file that is kept", Duration::from_secs(20), || {
+        let starts = cluster.kubectl(&["exec", "kept", "--", "cat", "/v/starts"])?;
+        Ok((starts.lines().count() == 1 + fault_rounds().max(2)).then_some(()))
+    })?;
     cluster.kubectl(&["delete", "pod", "kept", "--grace-period=1"])?;
     cluster.stop_and_assert_clean()
 }
@@ -165,7 +176,7 @@ fn a_stopped_agent_is_not_ready_at_once_and_its_pods_run_again_in_place() -> any
 #[test]
 fn a_second_ctrl_c_kills() -> anyhow::Result<()> {
     let mut cluster = Cluster::up(&["--example-images"])?;
-    run_pod(&cluster, "stubborn", 60, STUBBORN)?;
+    run_pod(&cluster, "stubborn", 60, STUBBORN, "")?;
     let begun = std::time::Instant::now();
     cluster.stop_by("up", Signal::INT, &[Duration::from_secs(1)])?;
     // Half of the Pod's grace period.

@@ -36,24 +36,31 @@ fn pods_are_shown(cluster: &Cluster) -> anyhow::Result<()> {
     assert_eq!(rows.len(), 3, "{wide}");
     assert!(rows.iter().all(|row| row.contains("1/1") && row.contains("Running")), "{wide}");
     let pod = &names(cluster)?[0];
-    let described = cluster.kubectl(&["describe", pod])?;
+    // Events come after the status that they are about.
     for part in ["Started", "Scheduled", "localhost/catamaran/example-web:1", "Ready:          True"] {
-        assert!(described.contains(part), "no '{part}' in:\n{described}");
+        wait_for(&format!("'{part}' in the description"), Duration::from_secs(20), || {
+            Ok(cluster.kubectl(&["describe", pod])?.contains(part).then_some(()))
+        })?;
     }
     Ok(())
 }
 
 fn talks(cluster: &Cluster) -> anyhow::Result<()> {
     let pod = &names(cluster)?[0];
-    let logs = cluster.kubectl(&["logs", pod])?;
+    let logs = wait_for("the first line of the log", Duration::from_secs(20), || {
+        Ok(Some(cluster.kubectl(&["logs", pod])?).filter(|logs| !logs.is_empty()))
+    })?;
     assert!(logs.starts_with("ahoy from web-"), "{logs}");
-    let mut follow = cluster.kubectl_command(&["logs", "-f", "--tail=1", pod]);
+    let follow = cluster.kubectl_command(&["logs", "-f", "--tail=1", pod]);
+    // `head` ends it after three lines.
     let followed = program::run(
-        std::process::Command::new("timeout").arg("4").arg(follow.get_program()).args(follow.get_args()),
-        Duration::from_secs(20),
+        std::process::Command::new("bash")
+            .args(["-c", "timeout 30 \"$@\" | head -n 3", "follow"])
+            .arg(follow.get_program())
+            .args(follow.get_args()),
+        Duration::from_secs(40),
     )?;
-    let _ = &mut follow;
-    assert!(followed.stdout.lines().count() >= 3, "logs -f said: {followed:?}");
+    assert_eq!(followed.stdout.lines().count(), 3, "logs -f said: {followed:?}");
     let said = cluster.kubectl(&["exec", pod, "--", "sh", "-c", "cat /www/index.html; echo $GREETING"])?;
     assert_eq!(said, "<h1>Two APIs, one cluster</h1>\nahoy\n");
     let failed = cluster.try_kubectl(&["exec", pod, "--", "sh", "-c", "exit 3"])?;
