@@ -199,6 +199,7 @@ impl World {
         }
         if let Some(agent) = self.launches_pods(framework, agent).filter(|_| accepted) {
             self.plan_blackout(framework, &agent);
+            self.plan_stop(&agent);
         }
     }
 }

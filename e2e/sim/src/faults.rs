@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kernel_core::agent;
 use kernel_model::ids::AgentId;
 
 use crate::world::{Action, World};
@@ -27,12 +28,18 @@ pub(crate) enum Fault {
         node: usize,
         length: u64,
     },
+    /// The agent is stopped in order, and started again some seconds later.
+    StopAgent(usize),
 }
 
 /// Maximum number of planned faults of a run.
 const FAULTS_MAX: u64 = 12;
 /// Launches of Pods that are followed by a blackout, per thousand.
 const BLACKOUTS: u64 = 60;
+/// Launches of Pods whose agent is stopped while they arrive, per thousand; and those stops during which the machine loses its
+/// network, so that the agent does not hear what is acknowledged.
+const STOPS: u64 = 20;
+const STOPS_WITHOUT_NETWORK: u64 = 500;
 /// Maximum time in milliseconds for which a blackout cuts a machine off: longer than the master waits for it.
 const BLACKOUT_MAX: u64 = 60_000;
 
@@ -72,6 +79,20 @@ impl World {
         self.after(delay, Action::Fault(Fault::Blackout { framework, node, length }));
     }
 
+    /// Plans the stop of an agent to which Pods were just launched: it refuses what arrives meanwhile.
+    pub(crate) fn plan_stop(&mut self, agent: &AgentId) {
+        if !self.faults_enabled || !self.stops.permille(STOPS) {
+            return;
+        }
+        let Some(node) = self.nodes.iter().position(|node| node.ids.contains(agent)) else { return };
+        let at = self.stops.millis(0, 8);
+        self.after(at, Action::Fault(Fault::StopAgent(node)));
+        if self.stops.permille(STOPS_WITHOUT_NETWORK) {
+            let (later, length) = (self.stops.millis(5, 60), 1000 + self.stops.below(6000));
+            self.after(at + later, Action::Fault(Fault::Isolate(node, length)));
+        }
+    }
+
     fn black_out(&mut self, framework: usize, node: usize, length: u64) {
         self.note_blackout(framework, node, length);
         self.crash_master();
@@ -102,6 +123,7 @@ impl World {
                 }
                 self.after(Duration::from_millis(length), Action::Fault(Fault::Rejoin(node)));
             }
+            Fault::StopAgent(node) => self.agent_step(node, agent::Event::Stop),
             Fault::CrashAgent(node) => self.crash_agent(node, (100, 15_000)),
             Fault::Reboot(node) => self.reboot(node),
             Fault::KillExecutor(node) => {

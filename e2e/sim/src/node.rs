@@ -209,6 +209,10 @@ impl World {
                     self.container_dies(index, &container, 0);
                 }
             }
+            Effect::Stopped { message: None } => {
+                self.note(format_args!("agent {index} has stopped"));
+                self.crash_agent(index, (500, 6000));
+            }
             Effect::Stopped { message } => self.fail(format!("agent {index} stopped: {message:?}")),
         }
     }

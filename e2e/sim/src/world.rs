@@ -135,6 +135,8 @@ pub(crate) struct World {
     pub(crate) random: Random,
     /// A separate generator for blackouts, so that they do not change what other draws return.
     pub(crate) blackouts: Random,
+    /// The same for stops of agents.
+    pub(crate) stops: Random,
     /// A separate generator for resizes.
     pub(crate) resizes: Random,
     queue: BTreeMap<(Time, u64), Action>,
@@ -175,6 +177,7 @@ impl World {
             now: BEGIN,
             random: Random::new(seed),
             blackouts: Random::new(!seed),
+            stops: Random::new(seed.rotate_left(32) ^ 0x5709),
             resizes: Random::new(seed.rotate_left(32)),
             queue: BTreeMap::new(),
             sequence: 0,
