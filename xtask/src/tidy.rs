@@ -6,6 +6,7 @@ use anyhow::bail;
 mod documents;
 mod edges;
 mod layers;
+mod links;
 mod sources;
 mod vocabulary;
 

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 
-use super::{Finding, sources::Source};
+use super::{Finding, links, sources::Source};
 
 /// Checks ARCHITECTURE.md, docs/decisions and the manifests.
 pub fn check(sources: &[Source]) -> anyhow::Result<Vec<Finding>> {
@@ -16,7 +16,9 @@ pub fn check(sources: &[Source]) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     invariants(&map, sources, &mut findings);
     paths("ARCHITECTURE.md", &map, sources, &mut findings);
-    for path in documents()? {
+    let documents = documents()?;
+    findings.extend(links::check(&documents)?);
+    for path in documents {
         long_lines(&path.display().to_string(), &fs::read_to_string(&path)?, &mut findings);
     }
     manifests(&map, &mut findings)?;
