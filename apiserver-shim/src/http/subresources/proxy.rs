@@ -162,7 +162,8 @@ async fn of_service(
     service_endpoint(&service, &endpoints, target)
 }
 
-/// The first ready endpoint of the requested port: a number, a name, or the Service's first port.
+/// The first ready endpoint of the requested port, out of the Endpoints as upstream; webhooks and aggregated servers are found
+/// through EndpointSlices (`service_client`). The port is a number, a name, or the Service's first port.
 fn service_endpoint(
     service: &Value,
     endpoints: &Value,
