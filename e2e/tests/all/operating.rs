@@ -156,3 +156,48 @@ fn an_agent_at_the_address_of_the_api_says_what_it_found() -> anyhow::Result<()>
     );
     cluster.stop_and_assert_clean()
 }
+
+/// A Pod whose container ends when told to.
+const RESTARTS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: restarts}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: c
+      image: localhost/catamaran/example-web:1
+      command: [sh, -c, "rm -f /v/end; until test -e /v/end; do sleep 0.1; done; exit 1"]
+      volumeMounts: [{name: v, mountPath: /v}]
+  volumes: [{name: v, emptyDir: {}}]
+"#;
+
+#[test]
+fn a_restored_server_shows_what_has_happened_since_the_backup() -> anyhow::Result<()> {
+    let mut cluster = Cluster::split(&[])?;
+    let (manifest, backup) = (cluster.directory().join("pod.yaml"), cluster.directory().join("backup"));
+    fs::write(&manifest, RESTARTS)?;
+    cluster.kubectl(&["apply", "-f", &manifest.to_string_lossy()])?;
+    let restarts = |cluster: &Cluster, wanted: &str| {
+        wait_for(&format!("'{wanted}' (readiness, restarts)"), DEADLINE, || {
+            let path = "jsonpath={.status.containerStatuses[0].ready} {.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].containerID}";
+            let shown = cluster.kubectl(&["get", "pod", "restarts", "-o", path])?;
+            Ok(shown.starts_with(wanted).then_some(shown))
+        })
+    };
+    restarts(&cluster, "true 0")?;
+    let backup = backup.to_string_lossy().into_owned();
+    program::run(&mut verb(&cluster.data(), &["backup"], &[&backup]), DEADLINE)?.ok()?;
+    cluster.kubectl(&["exec", "restarts", "--", "touch", "/v/end"])?;
+    let before = restarts(&cluster, "true 1")?;
+
+    cluster.kill("server")?;
+    fs::rename(cluster.data(), cluster.directory().join("lost"))?;
+    let mut restore = Command::new(cluster::binary());
+    restore.args(["restore", &backup, "--data-dir"]).arg(cluster.data());
+    program::run(&mut restore, DEADLINE)?.ok()?;
+    cluster.start("server")?;
+    ensure!(restarts(&cluster, "true 1")? == before, "the same container");
+    cluster.kubectl(&["delete", "pod", "restarts", "--timeout=60s"])?;
+    cluster.stop_and_assert_clean()
+}
