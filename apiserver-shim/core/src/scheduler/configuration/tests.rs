@@ -78,7 +78,7 @@ fn errors_name_the_invalid_member() {
     refused_profiles(
         json!([{"plugins": {"filter": {"enabled": [{"name": "NodeVolumeLimits"}]}}}]),
         expect![[
-            r#"profile "default-scheduler": unknown plugin "NodeVolumeLimits"; known are SchedulingGates, PrioritySort, UnsupportedConstraints, VolumeBinding, DynamicResources, NodeName, NodeUnschedulable, NodeRuntime, TaintToleration, NodeAffinity, NodePorts, SelectorSpread, NodeResourcesFit, DefaultPreemption, KernelOffers"#
+            r#"profile "default-scheduler": unknown plugin "NodeVolumeLimits"; known are SchedulingGates, PrioritySort, UnsupportedConstraints, NodeName, NodeUnschedulable, NodeRuntime, TaintToleration, NodeAffinity, NodePorts, SelectorSpread, NodeResourcesFit, VolumeBinding, DynamicResources, DefaultPreemption, KernelOffers"#
         ]],
     );
     refused_profiles(

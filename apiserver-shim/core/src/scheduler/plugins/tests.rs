@@ -225,6 +225,8 @@ fn every_reason_has_its_text() {
 fn message_of(pending: PendingPod) -> String {
     let mut cluster = Cluster::default();
     cluster.nodes.put_node(node_of(json!({})), 110);
+    let capacity = crate::scheduler::NodeCapacity { allocatable: total(), ..Default::default() };
+    cluster.nodes.put_capacity("n1", capacity);
     let decisions = cluster.decide_with(&mut Scheduler::default(), &[pending]);
     match &decisions[0].outcome {
         Outcome::Wait(report) => report.to_string(),
