@@ -38,9 +38,8 @@ fn a_seed_replays() {
 
 /// Asserts that a seed has no failure and shows the situation in which a defect was found once. If the simulator draws other
 /// numbers, another seed must be found (`sim run` prints the first of each situation).
-/// Three situations that no seed of the first thousands shows are scripts:
-/// `an_agent_without_id_replaces_the_one_at_its_address` (master) and
-/// `an_update_of_an_earlier_launch_does_not_end_this_one` (scheduler machine, for updates and losses).
+/// One situation that no seed of the first thousands shows is a script:
+/// `an_agent_without_id_replaces_the_one_at_its_address` (master).
 #[track_caller]
 fn shows(seed: u64, situation: Situation) {
     let report = run(seed, &Options::default());
@@ -56,6 +55,17 @@ fn seed_139_blackout_before_the_binding() {
 #[test]
 fn seed_6_intents_read_by_their_writer() {
     shows(6, Situation::IntentReadByItsWriter);
+}
+
+/// An agent that is being stopped refuses a launch, does not hear that its update is acknowledged, and repeats it.
+#[test]
+fn seed_41_the_loss_of_an_earlier_launch() {
+    shows(41, Situation::LossOfEarlierLaunch);
+}
+
+#[test]
+fn seed_664_a_status_from_elsewhere() {
+    shows(664, Situation::StatusFromElsewhere);
 }
 
 #[test]
