@@ -25,6 +25,7 @@ pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod pod_status;
 pub mod replica_set;
+pub mod replication_controller;
 pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
@@ -69,6 +70,7 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(volume_protection::VolumeProtectionController),
         Registration::new(disruption_budgets::DisruptionController),
         Registration::new(resource_quota::ResourceQuotaController),
+        Registration::new(replication_controller::ReplicationManager),
     ]
 }
 

@@ -17,7 +17,7 @@ pub use pod::{Phase, Pod, PodParts, PodPort};
 pub use selector::LabelSelector;
 pub use service::Service;
 pub use view::ObjectView;
-pub use workload::{Deployment, ReplicaSet, Strategy};
+pub use workload::{Deployment, ReplicaSet, ReplicationController, Strategy};
 
 use serde_json::Value;
 use shim_model::{

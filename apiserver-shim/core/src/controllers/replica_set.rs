@@ -1,4 +1,4 @@
-//! The ReplicaSet controller: maintains the number of Pods of a template.
+//! The ReplicaSet controller, and what it shares with the ReplicationController's: maintaining the number of Pods of a template.
 //!
 //! Unlike upstream it needs no expectations. A key is reconciled again only when the cache contains every write of
 //! its last plan, so the Pods that it counts are never older than those that it created.
@@ -15,10 +15,61 @@ use super::{
     ObjectChange, ObjectName, Plan, Propagation, Refusal, Target, View, condition, remove_condition, served,
     set_condition,
 };
-use crate::rows::{Pod, ReplicaSet, Seconds, controller_reference};
+use crate::rows::{LabelSelector, ObjectView, Pod, ReplicaSet, Seconds, controller_reference};
 
 /// The source of its Events.
 pub const COMPONENT: &str = "replicaset-controller";
+
+/// A kind that maintains a number of Pods.
+pub(super) trait ReplicaOwner: ObjectView {
+    const API_VERSION: &'static str;
+    const KIND: &'static str;
+    /// The source of its Events.
+    const COMPONENT: &'static str;
+    /// Whether its status has `terminatingReplicas`.
+    const REPORTS_TERMINATING: bool;
+
+    fn spec(&self) -> ReplicaSpec<'_>;
+
+    fn header(&self) -> &Header {
+        &self.object().header
+    }
+
+    fn target(&self) -> Target {
+        Target::of(served(Self::GROUP, Self::PLURAL), self.header())
+    }
+
+    /// An owner reference to it.
+    fn reference(&self) -> Value {
+        controller_reference(Self::API_VERSION, Self::KIND, self.header())
+    }
+}
+
+/// What a [`ReplicaOwner`] wants, and its status.
+pub(super) struct ReplicaSpec<'a> {
+    pub replicas: i64,
+    pub selector: &'a LabelSelector,
+    pub template: &'a Value,
+    pub min_ready_seconds: i64,
+    pub status: &'a Value,
+}
+
+impl ReplicaOwner for ReplicaSet {
+    const API_VERSION: &'static str = "apps/v1";
+    const KIND: &'static str = "ReplicaSet";
+    const COMPONENT: &'static str = COMPONENT;
+    const REPORTS_TERMINATING: bool = true;
+
+    fn spec(&self) -> ReplicaSpec<'_> {
+        ReplicaSpec {
+            replicas: self.replicas,
+            selector: &self.selector,
+            template: &self.template,
+            min_ready_seconds: self.min_ready_seconds,
+            status: &self.status,
+        }
+    }
+}
 
 /// Maximum number of Pods that one plan creates or deletes, as upstream's burst. The next reconcile continues.
 pub const BURST_MAX: usize = 500;
@@ -35,50 +86,60 @@ impl Controller for ReplicaSetController {
     }
 
     fn keys(&self, change: &ObjectChange, view: &View<'_>, keys: &mut Keys) {
-        if change.is_of("apps", "replicasets") {
-            keys.insert(change.name());
-            return;
-        }
-        change.headers().for_each(|pod| keys_of_pod(pod, view, keys));
+        keys_of_change::<ReplicaSet>(change, view, keys);
     }
 
     fn reconcile(&self, view: &View<'_>, key: &ObjectName) -> Plan {
-        let Some(set) = view.get::<ReplicaSet>(&key.key) else { return Plan::default() };
-        let header = set.header();
-        let mut pods: Vec<&Pod> = view.controlled::<Pod>(&header.uid).collect();
-        let matching = view.matching::<Pod>(&header.namespace, &set.selector);
-        pods.extend(matching.into_iter().filter(|pod| pod.header().controller().is_none()));
-        let crowded = pods.iter().filter(|p| p.is_active()).count() as i64 > set.replicas;
-        let related_on_node = if crowded { related_on_node(view, set) } else { Vec::new() };
-        plan(&Snapshot { set, pods, related_on_node, refused: view.refusal, now: view.now })
+        reconcile::<ReplicaSet>(view, key)
     }
 }
 
-/// The ReplicaSet that controls a Pod; for a Pod without a controller, every ReplicaSet that selects it.
-fn keys_of_pod(pod: &Header, view: &View<'_>, keys: &mut Keys) {
-    let resource = served("apps", "replicasets");
+/// The keys that a change of an owner or a Pod concerns.
+pub(super) fn keys_of_change<O: ReplicaOwner>(change: &ObjectChange, view: &View<'_>, keys: &mut Keys) {
+    if change.is_of(O::GROUP, O::PLURAL) {
+        keys.insert(change.name());
+        return;
+    }
+    change.headers().for_each(|pod| keys_of_pod::<O>(pod, view, keys));
+}
+
+/// Plans the writes for one owner.
+pub(super) fn reconcile<O: ReplicaOwner>(view: &View<'_>, key: &ObjectName) -> Plan {
+    let Some(owner) = view.get::<O>(&key.key) else { return Plan::default() };
+    let (header, spec) = (owner.header(), owner.spec());
+    let mut pods: Vec<&Pod> = view.controlled::<Pod>(&header.uid).collect();
+    let matching = view.matching::<Pod>(&header.namespace, spec.selector);
+    pods.extend(matching.into_iter().filter(|pod| pod.header().controller().is_none()));
+    let crowded = pods.iter().filter(|p| p.is_active()).count() as i64 > spec.replicas;
+    let related_on_node = if crowded { related_on_node(view, owner) } else { Vec::new() };
+    plan(&Snapshot { owner, spec, pods, related_on_node, refused: view.refusal, now: view.now })
+}
+
+/// The owner that controls a Pod; for a Pod without a controller, every owner that selects it.
+fn keys_of_pod<O: ReplicaOwner>(pod: &Header, view: &View<'_>, keys: &mut Keys) {
+    let resource = served(O::GROUP, O::PLURAL);
     match pod.controller() {
-        Some(owner) if owner.kind == "ReplicaSet" => {
+        Some(owner) if owner.kind == O::KIND => {
             keys.insert(ObjectName::new(resource, &pod.namespace, &owner.name));
         }
         Some(_) => {}
         None => {
-            let adopters = view.selecting::<ReplicaSet>(&pod.namespace, &pod.labels);
-            keys.extend(adopters.into_iter().map(|set| ObjectName::of(resource.clone(), set.header())));
+            let adopters = view.selecting::<O>(&pod.namespace, &pod.labels);
+            keys.extend(adopters.into_iter().map(|owner| ObjectName::of(resource.clone(), owner.header())));
         }
     }
 }
 
-/// The number of active Pods per node, of every ReplicaSet with the same controller; sorted by node.
-fn related_on_node<'a>(view: &View<'a>, set: &'a ReplicaSet) -> Vec<(&'a str, usize)> {
-    let mut related = vec![set];
-    if let Some(owner) = set.header().controller() {
-        let siblings = view.controlled::<ReplicaSet>(&owner.uid);
-        related.extend(siblings.filter(|other| other.header().uid != set.header().uid));
+/// The number of active Pods per node, of every owner of the kind with the same controller; sorted by node.
+fn related_on_node<'a, O: ReplicaOwner>(view: &View<'a>, owner: &'a O) -> Vec<(&'a str, usize)> {
+    let mut related = vec![owner];
+    if let Some(controller) = owner.header().controller() {
+        let siblings = view.controlled::<O>(&controller.uid);
+        related.extend(siblings.filter(|other| other.header().uid != owner.header().uid));
     }
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for set in related {
-        for pod in view.controlled::<Pod>(&set.header().uid).filter(|pod| pod.is_active()) {
+    for owner in related {
+        for pod in view.controlled::<Pod>(&owner.header().uid).filter(|pod| pod.is_active()) {
             if let Some(node) = pod.node.as_deref() {
                 *counts.entry(node).or_default() += 1;
             }
@@ -87,10 +148,11 @@ fn related_on_node<'a>(view: &View<'a>, set: &'a ReplicaSet) -> Vec<(&'a str, us
     counts.into_iter().collect()
 }
 
-/// What one reconcile of a ReplicaSet reads.
-struct Snapshot<'a> {
-    set: &'a ReplicaSet,
-    /// Every Pod that the set controls, or that it selects and that has no controller.
+/// What one reconcile reads.
+struct Snapshot<'a, O> {
+    owner: &'a O,
+    spec: ReplicaSpec<'a>,
+    /// Every Pod that the owner controls, or that it selects and that has no controller.
     pods: Vec<&'a Pod>,
     /// Empty unless Pods have to be deleted.
     related_on_node: Vec<(&'a str, usize)>,
@@ -99,16 +161,16 @@ struct Snapshot<'a> {
     now: Seconds,
 }
 
-fn plan(snapshot: &Snapshot<'_>) -> Plan {
-    let set = snapshot.set;
+fn plan<O: ReplicaOwner>(snapshot: &Snapshot<'_, O>) -> Plan {
+    let (owner, spec) = (snapshot.owner, &snapshot.spec);
     let mut plan = Plan::default();
-    let deleted = set.header().deletion_timestamp.is_some();
+    let deleted = owner.header().deletion_timestamp.is_some();
     let pods = claim(snapshot, deleted, &mut plan);
     let active: Vec<&Pod> = pods.iter().copied().filter(|p| p.is_active()).collect();
-    let wanted = usize::try_from(set.replicas).unwrap_or(0);
+    let wanted = usize::try_from(spec.replicas).unwrap_or(0);
     if !deleted {
         match active.len().cmp(&wanted) {
-            std::cmp::Ordering::Less => grow(set, wanted - active.len(), &mut plan),
+            std::cmp::Ordering::Less => grow(owner, wanted - active.len(), &mut plan),
             std::cmp::Ordering::Greater => shrink(snapshot, &active, active.len() - wanted, &mut plan),
             std::cmp::Ordering::Equal => {}
         }
@@ -117,37 +179,37 @@ fn plan(snapshot: &Snapshot<'_>) -> Plan {
     let status = status(snapshot, &active, terminating, wanted);
     // The reconcile after these writes counts the Pods again; updating the status now would be an additional write.
     let moving = !deleted && active.len() != wanted && snapshot.refused.is_none();
-    if !moving && status != set.status {
-        let target = Target::of(served("apps", "replicasets"), set.header());
+    if !moving && status != *spec.status {
+        let target = owner.target();
         let changes = vec![Change::Put(&["status"], status)];
         let change = Action::Change { target, subresource: Some("status"), changes };
         // A plan ends at the first refusal, and what was refused probably will be again: the status comes first.
         let at = if snapshot.refused.is_some() { 0 } else { plan.actions.len() };
         plan.actions.insert(at, change);
     }
-    if let Some(soonest) = soonest_available(set, &active, snapshot.now) {
+    if let Some(soonest) = soonest_available(spec.min_ready_seconds, &active, snapshot.now) {
         plan.requeue_after(soonest);
     }
     plan
 }
 
-/// The Pods of the set: adopts orphans that match and releases Pods that no longer match.
-fn claim<'a>(snapshot: &Snapshot<'a>, deleted: bool, plan: &mut Plan) -> Vec<&'a Pod> {
-    let set = snapshot.set;
+/// The Pods of the owner: adopts orphans that match and releases Pods that no longer match.
+fn claim<'a, O: ReplicaOwner>(snapshot: &Snapshot<'a, O>, deleted: bool, plan: &mut Plan) -> Vec<&'a Pod> {
+    let owner = snapshot.owner;
     let mut ours = Vec::with_capacity(snapshot.pods.len());
     for &pod in &snapshot.pods {
-        let matches = set.selector.matches(&pod.header().labels);
+        let matches = snapshot.spec.selector.matches(&pod.header().labels);
         let target = || Target::of(served("", "pods"), pod.header());
         let changes = match pod.controller_uid() {
-            Some(uid) if *uid != *set.header().uid => continue,
+            Some(uid) if *uid != *owner.header().uid => continue,
             Some(_) if matches => {
                 ours.push(pod);
                 continue;
             }
-            Some(_) if !deleted && pod.is_active() => Change::RemoveOwners(vec![set.header().uid.clone()]),
+            Some(_) if !deleted && pod.is_active() => Change::RemoveOwners(vec![owner.header().uid.clone()]),
             None if matches && !deleted && pod.is_active() => {
                 ours.push(pod);
-                Change::AddOwner(controller_reference("apps/v1", "ReplicaSet", set.header()))
+                Change::AddOwner(owner.reference())
             }
             _ => continue,
         };
@@ -156,30 +218,30 @@ fn claim<'a>(snapshot: &Snapshot<'a>, deleted: bool, plan: &mut Plan) -> Vec<&'a
     ours
 }
 
-fn grow(set: &ReplicaSet, missing: usize, plan: &mut Plan) {
-    let pod = new_pod(set);
-    let about = Target::of(served("apps", "replicasets"), set.header());
-    plan.creation_events = Some(CreationEvents { about, component: COMPONENT });
+fn grow<O: ReplicaOwner>(owner: &O, missing: usize, plan: &mut Plan) {
+    let pod = new_pod(owner.header(), owner.reference(), owner.spec().template);
+    plan.creation_events = Some(CreationEvents { about: owner.target(), component: O::COMPONENT });
     for _ in 0..missing.min(BURST_MAX) {
         plan.actions.push(Action::Create {
             resource: served("", "pods"),
-            namespace: set.header().namespace.clone(),
+            namespace: owner.header().namespace.clone(),
             object: pod.clone(),
         });
     }
 }
 
-fn new_pod(set: &ReplicaSet) -> Value {
-    let metadata = &set.template["metadata"];
+/// A new Pod of a template.
+pub(super) fn new_pod(owner: &Header, reference: Value, template: &Value) -> Value {
+    let metadata = &template["metadata"];
     let mut object = json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "generateName": format!("{}-", set.header().name),
-            "namespace": set.header().namespace,
-            "ownerReferences": [controller_reference("apps/v1", "ReplicaSet", set.header())],
+            "generateName": format!("{}-", owner.name),
+            "namespace": owner.namespace,
+            "ownerReferences": [reference],
         },
-        "spec": set.template["spec"],
+        "spec": template["spec"],
     });
     for member in ["labels", "annotations", "finalizers"] {
         if let Some(value) = metadata.get(member).filter(|v| !v.is_null()) {
@@ -189,17 +251,17 @@ fn new_pod(set: &ReplicaSet) -> Value {
     object
 }
 
-fn shrink(snapshot: &Snapshot<'_>, active: &[&Pod], excess: usize, plan: &mut Plan) {
+fn shrink<O: ReplicaOwner>(snapshot: &Snapshot<'_, O>, active: &[&Pod], excess: usize, plan: &mut Plan) {
     let mut ranked: Vec<&Pod> = active.to_vec();
     ranking::order(&mut ranked, &snapshot.related_on_node, snapshot.now);
     for pod in ranked.into_iter().take(excess.min(BURST_MAX)) {
         let target = Target::of(served("", "pods"), pod.header());
         plan.events.push(EventRecord {
-            about: Target::of(served("apps", "replicasets"), snapshot.set.header()),
+            about: snapshot.owner.target(),
             warning: false,
             reason: "SuccessfulDelete",
             message: format!("Deleted pod: {}", pod.header().name),
-            source: EventSource::Component(COMPONENT),
+            source: EventSource::Component(O::COMPONENT),
         });
         plan.actions.push(Action::Delete {
             target,
@@ -209,13 +271,18 @@ fn shrink(snapshot: &Snapshot<'_>, active: &[&Pod], excess: usize, plan: &mut Pl
     }
 }
 
-fn status(snapshot: &Snapshot<'_>, active: &[&Pod], terminating: usize, wanted: usize) -> Value {
-    let set = snapshot.set;
-    let labels = shim_model::object::string_map(&set.template["metadata"]["labels"]);
+fn status<O: ReplicaOwner>(
+    snapshot: &Snapshot<'_, O>,
+    active: &[&Pod],
+    terminating: usize,
+    wanted: usize,
+) -> Value {
+    let spec = &snapshot.spec;
+    let labels = shim_model::object::string_map(&spec.template["metadata"]["labels"]);
     let labelled = |p: &&&Pod| labels.iter().all(|(k, v)| p.header().labels.get(k) == Some(v));
     let ready = active.iter().filter(|p| p.is_ready()).count();
-    let available = active.iter().filter(|p| p.is_available(set.min_ready_seconds, snapshot.now)).count();
-    let mut status = if set.status.is_object() { set.status.clone() } else { json!({}) };
+    let available = active.iter().filter(|p| p.is_available(spec.min_ready_seconds, snapshot.now)).count();
+    let mut status = if spec.status.is_object() { spec.status.clone() } else { json!({}) };
     let counts = [
         ("fullyLabeledReplicas", active.iter().filter(labelled).count()),
         ("readyReplicas", ready),
@@ -230,13 +297,15 @@ fn status(snapshot: &Snapshot<'_>, active: &[&Pod], terminating: usize, wanted: 
         }
     }
     members.insert("replicas".to_owned(), Value::from(active.len()));
-    members.insert("terminatingReplicas".to_owned(), Value::from(terminating));
-    members.insert("observedGeneration".to_owned(), Value::from(set.header().generation));
+    if O::REPORTS_TERMINATING {
+        members.insert("terminatingReplicas".to_owned(), Value::from(terminating));
+    }
+    members.insert("observedGeneration".to_owned(), Value::from(snapshot.owner.header().generation));
     note_failure(snapshot, &mut status, active.len() != wanted);
     status
 }
 
-fn note_failure(snapshot: &Snapshot<'_>, status: &mut Value, unfinished: bool) {
+fn note_failure<O>(snapshot: &Snapshot<'_, O>, status: &mut Value, unfinished: bool) {
     match snapshot.refused {
         Some(refusal) if unfinished => {
             if condition(status, "ReplicaFailure").is_none() {
@@ -254,12 +323,11 @@ fn note_failure(snapshot: &Snapshot<'_>, status: &mut Value, unfinished: bool) {
 }
 
 /// Seconds until the next ready Pod becomes available, if any is waiting for that.
-fn soonest_available(set: &ReplicaSet, active: &[&Pod], now: Seconds) -> Option<i64> {
-    if set.min_ready_seconds == 0 {
+fn soonest_available(min_ready_seconds: i64, active: &[&Pod], now: Seconds) -> Option<i64> {
+    if min_ready_seconds == 0 {
         return None;
     }
-    let waiting =
-        active.iter().filter_map(|p| p.ready_since).map(|since| since + set.min_ready_seconds - now);
+    let waiting = active.iter().filter_map(|p| p.ready_since).map(|since| since + min_ready_seconds - now);
     waiting.filter(|left| *left > 0).min()
 }
 

@@ -1,4 +1,4 @@
-//! Deployments and ReplicaSets, as their controllers see them.
+//! Deployments, ReplicaSets and ReplicationControllers, as their controllers see them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -8,7 +8,7 @@ use shim_model::{
     object::{Header, StoredObject, string_map},
 };
 
-use super::{LabelSelector, ObjectView, Seconds, seconds};
+use super::{LabelSelector, ObjectView, Seconds, decode_part, seconds};
 
 /// `spec.strategy` of a Deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +143,51 @@ impl ObjectView for ReplicaSet {
 
     fn parse(object: &Arc<StoredObject>, _: u64) -> Result<Self, serde_json::Error> {
         Ok(ReplicaSet::decode(object.clone(), &serde_json::from_slice(&object.bytes)?))
+    }
+
+    fn object(&self) -> &Arc<StoredObject> {
+        &self.object
+    }
+
+    fn selector(&self) -> Option<&LabelSelector> {
+        Some(&self.selector)
+    }
+}
+
+/// A ReplicationController.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct ReplicationController {
+    pub object: Arc<StoredObject>,
+    pub replicas: i64,
+    pub selector: LabelSelector,
+    pub template: Value,
+    pub min_ready_seconds: i64,
+    /// `status` as written.
+    pub status: Value,
+}
+
+impl ObjectView for ReplicationController {
+    const GROUP: &'static str = "";
+    const PLURAL: &'static str = "replicationcontrollers";
+
+    fn parse(object: &Arc<StoredObject>, _: u64) -> Result<Self, serde_json::Error> {
+        let spec = decode_part(object.spec())?;
+        // Without labels it would select everything.
+        let selector = match access::get(&spec, &["selector"]) {
+            Some(labels) if !access::is_zero(labels) => {
+                LabelSelector::equalities(access::entries(labels, &[]))
+            }
+            _ => LabelSelector::decode(None),
+        };
+        Ok(ReplicationController {
+            object: object.clone(),
+            replicas: access::int(&spec, &["replicas"]).unwrap_or(1).max(0),
+            selector,
+            template: spec["template"].clone(),
+            min_ready_seconds: access::int(&spec, &["minReadySeconds"]).unwrap_or(0),
+            status: decode_part(object.status())?,
+        })
     }
 
     fn object(&self) -> &Arc<StoredObject> {
