@@ -20,6 +20,7 @@ pub mod endpoint_slices;
 pub mod endpoints;
 pub mod event_ttl;
 pub mod garbage_collector;
+pub mod job;
 pub mod namespace;
 pub mod node_lifecycle;
 pub mod pod_gc;
@@ -70,6 +71,7 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(volume_protection::VolumeProtectionController),
         Registration::new(disruption_budgets::DisruptionController),
         Registration::new(resource_quota::ResourceQuotaController),
+        Registration::new(job::JobController),
         Registration::new(replication_controller::ReplicationManager),
     ]
 }

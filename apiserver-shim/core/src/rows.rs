@@ -4,6 +4,7 @@
 //! Rows are values. The shell decodes each once per version of its object.
 
 mod budget;
+mod job;
 mod node;
 mod pod;
 mod selector;
@@ -12,6 +13,10 @@ mod view;
 mod workload;
 
 pub use budget::DisruptionBudget;
+pub use job::{
+    COMPLETION_INDEX, EndedContainer, INDEX_FAILURES, INDEX_IGNORED_FAILURES, Job, JobPodDetails,
+    SCHEDULED_TIMESTAMP,
+};
 pub use node::{Node, Taint, TaintEffect};
 pub use pod::{Phase, Pod, PodParts, PodPort};
 pub use selector::LabelSelector;

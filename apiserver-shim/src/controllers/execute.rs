@@ -35,13 +35,11 @@ pub(super) async fn execute(
     let mut outcome = Outcome::default();
     let mut actions = plan.actions.into_iter().peekable();
     while let Some(action) = actions.next() {
-        let like = std::mem::discriminant(&action);
         let mut run = vec![action];
-        // Changes run in order; successive creations run in parallel, and so do successive deletions.
-        if !matches!(run[0], Action::Change { .. }) {
-            while let Some(next) = actions.next_if(|a| std::mem::discriminant(a) == like) {
-                run.push(next);
-            }
+        // Changes run in order, except for those that only remove finalizers; successive creations run in parallel, and so
+        // do successive deletions.
+        while let Some(next) = actions.next_if(|next| runs_beside(&run[0], next)) {
+            run.push(next);
         }
         let about = plan.creation_events.as_ref();
         execute_in_parallel((pipeline, identity), events, run, about, &mut outcome).await;
@@ -54,6 +52,20 @@ pub(super) async fn execute(
         events.record(event);
     }
     outcome
+}
+
+/// Whether the order of two successive writes does not matter.
+fn runs_beside(action: &Action, next: &Action) -> bool {
+    let releases = |action: &Action| match action {
+        Action::Change { changes, .. } => changes.iter().all(|c| matches!(c, Change::RemoveFinalizer(_))),
+        _ => false,
+    };
+    match (action, next) {
+        (Action::Create { .. }, Action::Create { .. }) | (Action::Delete { .. }, Action::Delete { .. }) => {
+            true
+        }
+        _ => releases(action) && releases(next),
+    }
 }
 
 /// Slow start, as upstream: one write, then two, then four, so that a refused plan of 500 writes causes one refusal.

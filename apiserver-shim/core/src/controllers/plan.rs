@@ -134,6 +134,8 @@ pub enum Change {
     RemoveOwners(Vec<String>),
     /// Clears `blockOwnerDeletion` in every owner reference.
     UnblockOwners,
+    /// Adds a name to `metadata.finalizers`.
+    AddFinalizer(&'static str),
     /// Removes a name from `metadata.finalizers`.
     RemoveFinalizer(&'static str),
     /// Sets the `DisruptionTarget` condition of a Pod at this time.
@@ -163,6 +165,7 @@ impl Change {
                     owner.remove("blockOwnerDeletion");
                 }
             }),
+            Change::AddFinalizer(name) => add_finalizer(object, name),
             Change::RemoveFinalizer(name) => edit_list(object, "finalizers", |list| {
                 list.retain(|f| f.as_str() != Some(name));
             }),
@@ -180,6 +183,18 @@ fn edit_list(object: &mut Value, name: &str, edit: impl FnOnce(&mut Vec<Value>))
         access::object_mut(object, &["metadata"]).remove(name);
     }
     changed
+}
+
+fn add_finalizer(object: &mut Value, name: &str) -> bool {
+    if access::list(object, &["metadata", "finalizers"]).iter().any(|f| f == name) {
+        return false;
+    }
+    let meta = access::object_mut(object, &["metadata"]);
+    let list = meta.entry("finalizers").or_insert_with(|| Value::Array(Vec::new()));
+    if let Some(list) = list.as_array_mut() {
+        list.push(Value::from(name));
+    }
+    true
 }
 
 fn add_owner(object: &mut Value, owner: &Value) -> bool {

@@ -87,7 +87,12 @@ pub(super) fn plan(pod: &Pod, node_missing_since: Option<Seconds>, now: Seconds)
         }
         end(pod, vec![Change::Disrupt(DISRUPTION, now)], &mut plan);
     } else if pod.node.is_none() && pod.deletion.is_some() && pod.scheduler_name.is_none() {
-        plan.actions.extend(force_delete(pod, Target::of(served("", "pods"), pod.header())));
+        if pod.header().finalizers.is_empty() {
+            plan.actions.extend(force_delete(pod, Target::of(served("", "pods"), pod.header())));
+        } else {
+            // No node will say that it has ended, and what holds it may wait for that, as Jobs do.
+            end(pod, Vec::new(), &mut plan);
+        }
     }
     plan
 }

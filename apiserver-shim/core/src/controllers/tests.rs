@@ -21,7 +21,7 @@ mod pod_counter;
 pub(super) const NOW: Seconds = 10_000;
 
 /// Deletes an object as the pipeline does: one with finalizers or a grace period is only marked.
-fn apply(cluster: &mut TestCluster, plan: &Plan) {
+pub(super) fn apply(cluster: &mut TestCluster, plan: &Plan) {
     for action in &plan.actions {
         match action {
             Action::Delete { target, propagation, grace_seconds } => {
@@ -40,6 +40,7 @@ fn apply(cluster: &mut TestCluster, plan: &Plan) {
 }
 
 fn delete(cluster: &mut TestCluster, target: &Target, propagation: Propagation, grace: Option<i64>) {
+    let now = rfc3339(cluster.now);
     let Some(object) = cluster.find(target) else { return };
     assert_eq!(access::text(object, &["metadata", "uid"]), target.uid);
     let runs =
@@ -51,7 +52,7 @@ fn delete(cluster: &mut TestCluster, target: &Target, propagation: Propagation, 
         Propagation::Orphan => Some(garbage_collector::ORPHAN),
     };
     let meta = access::object_mut(object, &["metadata"]);
-    meta.insert("deletionTimestamp".into(), json!(rfc3339(NOW)));
+    meta.insert("deletionTimestamp".into(), json!(now));
     meta.insert("deletionGracePeriodSeconds".into(), json!(grace));
     let held = meta.entry("finalizers").or_insert_with(|| json!([]));
     let held = held.as_array_mut().unwrap();

@@ -10,7 +10,7 @@ use shim_model::{
     pod_status::PodStatus,
 };
 
-use super::{ObjectView, Seconds, decode_part, seconds};
+use super::{JobPodDetails, ObjectView, Seconds, decode_part, seconds};
 use crate::quota::PodUsage;
 use crate::scheduler::{Amounts, NAME, PodShape, chargeable, resized_requests};
 
@@ -93,6 +93,8 @@ pub struct Pod {
     pub deletion: Option<Seconds>,
     /// What quotas count; read when a quota of the namespace is counted first.
     quota_usage: OnceLock<Box<PodUsage>>,
+    /// What the Job controller reads; read when its Job is reconciled first.
+    job_details: OnceLock<Box<JobPodDetails>>,
 }
 
 /// The parts of a Pod that a row is decoded from, beside its header. The rest, such as managed fields, is not decoded.
@@ -119,6 +121,7 @@ impl Pod {
             created: 0,
             deletion: None,
             quota_usage: OnceLock::new(),
+            job_details: OnceLock::new(),
             revision,
             shape,
             resized: None,
@@ -156,6 +159,7 @@ impl Pod {
         self.deletion = object.header.deletion_timestamp.as_deref().and_then(seconds);
         self.object = object;
         self.quota_usage = OnceLock::new();
+        self.job_details = OnceLock::new();
         self.revision = revision;
         self.resized = self.decode_resized();
         self.phase = Phase::parse(status.phase.as_deref().unwrap_or(""));
@@ -238,6 +242,14 @@ impl Pod {
             let pod: Value = serde_json::from_slice(&self.object.bytes)
                 .expect("invariant: StoredObject::parse has checked the bytes");
             Box::new(PodUsage::of(&pod))
+        })
+    }
+
+    /// What its Job's controller reads of it.
+    pub fn job_details(&self) -> &JobPodDetails {
+        self.job_details.get_or_init(|| {
+            let details = JobPodDetails::of(&self.object);
+            Box::new(details.expect("invariant: StoredObject::parse has checked the bytes"))
         })
     }
 
