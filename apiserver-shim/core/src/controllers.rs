@@ -31,6 +31,7 @@ pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
 pub mod taint_eviction;
+pub mod ttl_after_finished;
 pub mod volume_protection;
 
 pub use cache::{
@@ -72,6 +73,7 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(disruption_budgets::DisruptionController),
         Registration::new(resource_quota::ResourceQuotaController),
         Registration::new(job::JobController),
+        Registration::new(ttl_after_finished::TtlAfterFinishedController),
         Registration::new(replication_controller::ReplicationManager),
     ]
 }
