@@ -13,6 +13,7 @@ mod plan;
 mod service_backends;
 
 pub mod cluster_role_aggregation;
+pub mod cron_job;
 pub mod deployment;
 pub mod disruption_budgets;
 pub mod endpoint_slice_mirroring;
@@ -73,6 +74,7 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(disruption_budgets::DisruptionController),
         Registration::new(resource_quota::ResourceQuotaController),
         Registration::new(job::JobController),
+        Registration::new(cron_job::CronJobController),
         Registration::new(ttl_after_finished::TtlAfterFinishedController),
         Registration::new(replication_controller::ReplicationManager),
     ]

@@ -11,7 +11,7 @@ pub mod api_service;
 mod cells;
 mod certificate_signing_request;
 mod configmap;
-mod cron_job;
+pub(crate) mod cron_job;
 pub mod custom_resource_definition;
 mod daemon_set;
 mod deployment;

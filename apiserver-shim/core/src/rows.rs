@@ -14,8 +14,8 @@ mod workload;
 
 pub use budget::DisruptionBudget;
 pub use job::{
-    COMPLETION_INDEX, EndedContainer, INDEX_FAILURES, INDEX_IGNORED_FAILURES, Job, JobPodDetails,
-    SCHEDULED_TIMESTAMP,
+    COMPLETION_INDEX, ConcurrencyPolicy, CronJob, EndedContainer, INDEX_FAILURES, INDEX_IGNORED_FAILURES,
+    Job, JobPodDetails, SCHEDULED_TIMESTAMP,
 };
 pub use node::{Node, Taint, TaintEffect};
 pub use pod::{Phase, Pod, PodParts, PodPort};

@@ -1,7 +1,11 @@
 //! Time stamps as the API prints them, and ages as tables print them. An instant is in microseconds since 1970 and
 //! comes from the caller; nothing here reads a clock.
 
+mod zone;
+
 use jiff::Timestamp;
+
+pub use zone::{Civil, Zone, rfc1123};
 
 const MICROS: i64 = 1_000_000;
 
@@ -42,11 +46,6 @@ impl Instant {
     pub const fn since(self, earlier: Instant) -> i64 {
         (self.0 - earlier.0) / MICROS
     }
-}
-
-/// Whether there is a time zone of this name. The table of zones is part of the program.
-pub fn is_zone(name: &str) -> bool {
-    jiff::tz::TimeZone::get(name).is_ok()
 }
 
 /// The age of a time stamp as a table cell; `<unknown>` without one.

@@ -131,7 +131,7 @@ impl Worker {
         if let Some(revision) = plan.needs_revision {
             self.queue.lock().add(key.clone(), revision, Instant::now());
         }
-        if plan.is_empty() {
+        if plan.is_empty() && plan.events.is_empty() {
             self.refusals.remove(&key);
             self.queue.lock().done(&key, 0, false, Instant::now());
             return;

@@ -1,6 +1,6 @@
 //! CronJobs.
 
-mod schedule;
+pub(crate) mod schedule;
 
 use super::rules::{self, Check, Rule, Site};
 use super::{CreateContext, Strategy, cells, job, pod_template};
@@ -29,7 +29,7 @@ pub(super) const CRON_JOB: &[Rule] = &[Rule::Within(
 )];
 
 fn schedule(schedule: &Site<'_>, errors: &mut Vec<FieldError>) {
-    if let Err(why) = schedule::check(schedule.text()) {
+    if let Err(why) = schedule::Schedule::parse(schedule.text()) {
         errors.push(schedule.invalid(why));
     }
     if schedule.text().contains("TZ") {
@@ -65,7 +65,10 @@ fn time_zone(name: &str) -> Result<(), String> {
         let why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         return Err(why.to_owned());
     }
-    if shim_model::time::is_zone(name) { Ok(()) } else { Err(format!("unknown time zone {name}")) }
+    match time::Zone::get(name) {
+        Some(_) => Ok(()),
+        None => Err(format!("unknown time zone {name}")),
+    }
 }
 
 /// Jobs of a CronJob select their Pods by a generated selector.

@@ -1,4 +1,4 @@
-//! Jobs, and what the Job controller reads of Pods.
+//! Jobs and CronJobs, and what the Job controller reads of Pods.
 
 use std::sync::Arc;
 
@@ -115,6 +115,72 @@ impl ObjectView for Job {
 
     fn selector(&self) -> Option<&LabelSelector> {
         Some(&self.selector)
+    }
+}
+
+/// A CronJob.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct CronJob {
+    pub object: Arc<StoredObject>,
+    pub schedule: Box<str>,
+    pub time_zone: Option<Box<str>>,
+    pub starting_deadline_seconds: Option<i64>,
+    pub concurrency_policy: ConcurrencyPolicy,
+    pub suspend: bool,
+    pub job_template: Value,
+    pub successful_jobs_history_limit: Option<i64>,
+    pub failed_jobs_history_limit: Option<i64>,
+    /// `status` as written.
+    pub status: Value,
+}
+
+/// What happens to Jobs that still run when the next is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ConcurrencyPolicy {
+    Allow,
+    Forbid,
+    Replace,
+}
+
+impl CronJob {
+    /// The header of the object.
+    pub fn header(&self) -> &Header {
+        &self.object.header
+    }
+}
+
+impl ObjectView for CronJob {
+    const GROUP: &'static str = "batch";
+    const PLURAL: &'static str = "cronjobs";
+
+    fn parse(object: &Arc<StoredObject>, _: u64) -> Result<Self, serde_json::Error> {
+        let mut spec = decode_part(object.spec())?;
+        let int = |name: &str| access::int(&spec, &[name]);
+        let text = |name: &str| access::text(&spec, &[name]);
+        let mut cron_job = CronJob {
+            object: object.clone(),
+            schedule: text("schedule").into(),
+            time_zone: Some(text("timeZone")).filter(|zone| !zone.is_empty()).map(Box::from),
+            starting_deadline_seconds: int("startingDeadlineSeconds"),
+            concurrency_policy: match text("concurrencyPolicy") {
+                "Forbid" => ConcurrencyPolicy::Forbid,
+                "Replace" => ConcurrencyPolicy::Replace,
+                _ => ConcurrencyPolicy::Allow,
+            },
+            suspend: access::flag(&spec, &["suspend"]),
+            job_template: Value::Null,
+            successful_jobs_history_limit: int("successfulJobsHistoryLimit"),
+            failed_jobs_history_limit: int("failedJobsHistoryLimit"),
+            status: decode_part(object.status())?,
+        };
+        cron_job.job_template = spec["jobTemplate"].take();
+        Ok(cron_job)
+    }
+
+    fn object(&self) -> &Arc<StoredObject> {
+        &self.object
     }
 }
 
