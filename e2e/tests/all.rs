@@ -10,6 +10,8 @@ mod custom_resources;
 mod faults;
 #[path = "all/guide.rs"]
 mod guide;
+#[path = "all/jobs.rs"]
+mod jobs;
 #[path = "all/kills.rs"]
 mod kills;
 #[path = "all/machines.rs"]

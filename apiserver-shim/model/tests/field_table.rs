@@ -1,4 +1,4 @@
-//! `docs/fields.md` has a row for each field of the specs of Pods and Services, and for nothing else.
+//! `docs/fields.md` has a row for each field of the specs of Pods, Services and some workloads, and for nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,6 +6,14 @@ use shim_model::schema::{Schema, StructId, Type};
 
 const TABLE: &str = include_str!("../../../docs/fields.md");
 const STATES: [&str; 3] = ["honoured", "refused", "ignored"];
+
+const SPECS: [&str; 5] = [
+    "core.v1.PodSpec",
+    "core.v1.ServiceSpec",
+    "batch.v1.JobSpec",
+    "batch.v1.CronJobSpec",
+    "core.v1.ReplicationControllerSpec",
+];
 
 /// The rows of the document by type and field.
 fn rows() -> BTreeMap<(String, String), String> {
@@ -37,14 +45,15 @@ fn below(schema: &Schema, ty: Type) -> Option<StructId> {
 }
 
 #[test]
-fn every_field_of_pods_and_services_has_a_row() {
+fn every_field_of_a_documented_spec_has_a_row() {
     let (schema, rows) = (Schema::builtin(), rows());
-    let root = |name: &str| schema.named(&format!("io.k8s.api.core.v1.{name}")).expect("the type exists");
-    let mut open = vec![root("PodSpec"), root("ServiceSpec")];
+    let root = |name: &str| schema.named(&format!("io.k8s.api.{name}")).expect("the type exists");
+    let mut open: Vec<StructId> = SPECS.iter().map(|name| root(name)).collect();
     let (mut known, mut missing) = (BTreeSet::new(), Vec::new());
     while let Some(id) = open.pop() {
         let ty = schema.at(id);
-        if known.iter().any(|(name, _)| name == ty.short_name()) {
+        // Metadata is the same for all kinds.
+        if ty.short_name() == "ObjectMeta" || known.iter().any(|(name, _)| name == ty.short_name()) {
             continue;
         }
         for field in &ty.fields {
