@@ -13,8 +13,15 @@ use tokio_rustls::TlsConnector;
 
 use crate::kubeconfig::Access;
 
-/// The type of the body of a PATCH.
+/// Types of the body of a PATCH.
 const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
+/// Server-side apply.
+pub const APPLY_PATCH: &str = "application/apply-patch+yaml";
+
+/// Types of the answers.
+const JSON: &str = "application/json";
+/// The binary encoding of built-in kinds.
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// How often a request is tried again after 429 (too many requests).
 const RETRIES_MAX: u32 = 100;
@@ -26,6 +33,10 @@ const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 pub struct Connection {
     sender: Sender,
     access: Access,
+    /// What it accepts.
+    pub accept: &'static str,
+    /// The type of its patches.
+    pub patch_type: &'static str,
 }
 
 enum Sender {
@@ -53,7 +64,7 @@ impl Connection {
             tokio::spawn(async move { drop(connection.await) });
             Sender::Http1(sender)
         };
-        Ok(Connection { sender, access: access.clone() })
+        Ok(Connection { sender, access: access.clone(), accept: JSON, patch_type: STRATEGIC_MERGE_PATCH })
     }
 
     /// Another handle to the same connection (HTTP/2 only).
@@ -61,7 +72,8 @@ impl Connection {
         match &self.sender {
             Sender::Http1(_) => None,
             Sender::Http2(sender) => {
-                Some(Connection { sender: Sender::Http2(sender.clone()), access: self.access.clone() })
+                let (sender, access) = (Sender::Http2(sender.clone()), self.access.clone());
+                Some(Connection { sender, access, accept: self.accept, patch_type: self.patch_type })
             }
         }
     }
@@ -76,11 +88,10 @@ impl Connection {
         let is_patch = method == Method::PATCH;
         let mut request = Request::builder()
             .method(method)
-            .header(ACCEPT, "application/json")
+            .header(ACCEPT, self.accept)
             .header(USER_AGENT, "catamaran-bench");
         if !body.is_empty() {
-            request = request
-                .header(CONTENT_TYPE, if is_patch { STRATEGIC_MERGE_PATCH } else { "application/json" });
+            request = request.header(CONTENT_TYPE, if is_patch { self.patch_type } else { JSON });
         }
         if let Some(token) = &self.access.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));

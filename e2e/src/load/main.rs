@@ -4,11 +4,13 @@
 //! per operation, which is comparable between noisy machines. `table` starts its own servers and prints all figures
 //! beside the targets and physical limits.
 
+mod applying;
 mod binding;
 mod connection;
 mod creating;
 mod fan_out;
 mod kubeconfig;
+mod large;
 mod measure;
 mod patching;
 mod reading;
@@ -31,6 +33,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Apply Deployments server-side without a change
+    Applies(Load<applying::Applies>),
     /// Create Pods that no scheduler binds
     Creates(Load<creating::Creates>),
     /// Create Pods and wait until they are bound to nodes
@@ -41,6 +45,8 @@ enum Verb {
     Get(Load<reading::Reads>),
     /// List Pods repeatedly
     List(Load<reading::Reads>),
+    /// List many Pods: all of them in both encodings, and none of them
+    Large(Load<large::Large>),
     /// Patch Pods repeatedly
     Patches(Load<patching::Patches>),
     /// Start servers, run all loads and print the results beside the targets
@@ -96,11 +102,13 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let line = match arguments.verb {
+            Verb::Applies(load) => load.server.run(async |target| load.specific.run(target).await).await?,
             Verb::Creates(load) => load.server.run(async |target| load.specific.run(target).await).await?,
             Verb::Bind(load) => load.server.run(async |target| load.specific.run(target).await).await?,
             Verb::Fanout(load) => load.server.run(async |target| load.specific.run(target).await).await?,
             Verb::Get(load) => load.server.run(async |target| load.specific.get(target).await).await?,
             Verb::List(load) => load.server.run(async |target| load.specific.list(target).await).await?,
+            Verb::Large(load) => load.server.run(async |target| load.specific.run(target).await).await?,
             Verb::Patches(load) => load.server.run(async |target| load.specific.run(target).await).await?,
             Verb::Table(table) => return table.run().await,
         };

@@ -12,9 +12,11 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::Value;
 
+use crate::applying::Applies;
 use crate::binding::Bind;
 use crate::creating::Creates;
 use crate::fan_out::FanOut;
+use crate::large::Large;
 use crate::measure::{self, rounded};
 use crate::patching::Patches;
 use crate::reading::Reads;
@@ -45,6 +47,9 @@ pub struct Table {
     /// Number of Pods to create and to bind; memory is read with twice as many
     #[arg(long, default_value_t = 10_000)]
     pods: usize,
+    /// Number of Pods to list
+    #[arg(long, default_value_t = 200_000)]
+    listed: usize,
     /// Kubeconfig of another API server to measure in the same run
     #[arg(long, value_name = "PATH")]
     peer_kubeconfig: Option<PathBuf>,
@@ -57,7 +62,7 @@ pub struct Table {
 }
 
 /// The loads that need no nodes, in table order.
-const LOADS: [&str; 5] = ["creates", "patches", "get", "list", "fanout"];
+const LOADS: [&str; 8] = ["creates", "policy", "patches", "applies", "get", "list", "fanout", "large"];
 
 impl Table {
     /// Runs all loads and prints the table.
@@ -133,7 +138,10 @@ impl Table {
         target.sweep().await?;
         let reads = Reads { pods: 1_000, connections: 32, seconds: 5 };
         let line = match load {
-            "creates" => Creates { pods: self.pods, connections: 32 }.run(target).await,
+            "creates" => Creates { pods: self.pods, connections: 32, policy: false }.run(target).await,
+            "policy" => Creates { pods: self.pods, connections: 32, policy: true }.run(target).await,
+            "applies" => Applies { applies: 500, connections: 16 }.run(target).await,
+            "large" => Large { pods: self.listed, connections: 32, lists: 5 }.run(target).await,
             "patches" => Patches { patches: self.pods, pods: 1_000, connections: 32 }.run(target).await,
             "get" => reads.get(target).await,
             "list" => Reads { connections: 2, ..reads }.list(target).await,

@@ -52,6 +52,11 @@ impl Target {
         format!("/api/v1/namespaces/{}/pods", self.namespace)
     }
 
+    /// The path of the namespace's Deployments.
+    pub fn deployments(&self) -> String {
+        format!("/apis/apps/v1/namespaces/{}/deployments", self.namespace)
+    }
+
     /// Creates the namespace and the service account that upstream's server requires for Pods.
     pub async fn prepare(&self) -> anyhow::Result<()> {
         let mut connection = self.connect().await?;
