@@ -8,6 +8,8 @@ use super::*;
 
 #[path = "tests/default_objects.rs"]
 mod default_objects;
+#[path = "tests/matrix.rs"]
+mod matrix;
 #[path = "tests/naive.rs"]
 mod naive;
 #[path = "tests/nodes.rs"]
