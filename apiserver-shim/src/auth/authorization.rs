@@ -75,7 +75,20 @@ impl AccessControl {
     pub async fn decide(&self, user: &User, request: &AccessRequest<'_>) -> Decision {
         let decision = self.authorize(user, request);
         // Anonymous requests must not cost a request to the store.
-        if decision.allowed || user.is_in(UNAUTHENTICATED) || self.registry.fresh().await.is_err() {
+        if decision.allowed || user.is_in(UNAUTHENTICATED) {
+            return decision;
+        }
+        // Boxed: the future of every request would have room for this one.
+        Box::pin(self.decide_when_fresh(decision, user, request)).await
+    }
+
+    async fn decide_when_fresh(
+        &self,
+        decision: Decision,
+        user: &User,
+        request: &AccessRequest<'_>,
+    ) -> Decision {
+        if self.registry.fresh().await.is_err() {
             return decision;
         }
         let deadline = tokio::time::Instant::now() + BINDING_WAIT_MAX;

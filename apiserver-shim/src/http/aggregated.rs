@@ -17,7 +17,8 @@ pub async fn serve(
     request: impl FnOnce() -> Request,
 ) -> Option<Result<Response, Status>> {
     let server = aggregator.find_path(path.strip_prefix("/openapi/v3").unwrap_or(path))?;
-    Some(forward(aggregator, &server, user, request()).await)
+    // Boxed: the future of every request would have room for this one.
+    Some(Box::pin(forward(aggregator, &server, user, request())).await)
 }
 
 /// Forwards a request to a server.

@@ -109,6 +109,9 @@ impl Endpoint {
 
 /// Negotiates the response format.
 pub fn accept(headers: &HeaderMap, endpoint: Endpoint) -> Result<Accepted, Status> {
+    if let Some(accepted) = plain(headers, endpoint) {
+        return Ok(accepted);
+    }
     let clauses = clauses(headers);
     if !clauses.iter().any(is_known) {
         return Err(status::not_acceptable(endpoint.watchable));
@@ -121,6 +124,17 @@ pub fn accept(headers: &HeaderMap, endpoint: Endpoint) -> Result<Accepted, Statu
         }
     }
     Err(only_these())
+}
+
+/// The format if the header is one type without parameters, which most requests have.
+fn plain(headers: &HeaderMap, endpoint: Endpoint) -> Option<Accepted> {
+    let mut values = headers.get_all(ACCEPT).iter();
+    let media = match (values.next()?.as_bytes(), values.next()) {
+        (b"application/json", None) => Media::Json,
+        (value, None) if value == PROTOBUF.as_bytes() && endpoint.protobuf => Media::Protobuf,
+        _ => return None,
+    };
+    Some(Accepted { media, shape: Shape::Object })
 }
 
 /// Whether a clause names a type that is served. A wildcard for the subtype alone does not, as upstream.

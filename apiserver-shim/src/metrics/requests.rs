@@ -1,7 +1,6 @@
 //! The `apiserver_*` metrics of requests and watches. A request finds its counter and histogram by an index into its
 //! resource's table, so that no labels are looked up per request.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -15,19 +14,19 @@ use super::{REQUEST_SECONDS, Registry, constant, register};
 /// How often the maximum number of requests in flight is published, as upstream.
 pub const INFLIGHT_PERIOD: Duration = Duration::from_secs(1);
 
-/// The labels of a request within its resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The labels of a request within its resource. What differs most, and is compared fastest, comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestClass {
+    /// The HTTP status code.
+    pub code: u16,
+    /// The index of the subresource in [`RequestTarget`].
+    pub subresource: usize,
     /// `GET`, `LIST`, `WATCH`, `CONNECT` … in upper case; `other` for unknown methods.
     pub verb: &'static str,
     /// `resource`, `namespace` or `cluster`; empty for non-resource requests.
     pub scope: &'static str,
     /// `All`, `invalid` or empty.
     pub dry_run: &'static str,
-    /// The index of the subresource in [`RequestTarget`].
-    pub subresource: usize,
-    /// The HTTP status code.
-    pub code: u16,
 }
 
 /// The resource labels of a request; all empty for non-resource requests.
@@ -56,7 +55,8 @@ struct Series {
 /// The series of one resource, created on first use.
 #[derive(Debug, Default)]
 pub struct ResourceSeries {
-    requests: ArcSwap<HashMap<RequestClass, Series>>,
+    /// Some ten classes of a resource are ever seen, so that a search is faster than a hash.
+    requests: ArcSwap<Vec<(RequestClass, Series)>>,
     watch_events: OnceLock<IntCounter>,
 }
 
@@ -162,15 +162,17 @@ impl RequestMetrics {
             series.total.inc();
             series.duration.observe(elapsed.as_secs_f64());
         };
-        if let Some(known) = series.requests.load().get(&class) {
+        if let Some((_, known)) = series.requests.load().iter().find(|(known, _)| *known == class) {
             return count(known);
         }
         let new = self.series(target, class);
         count(&new);
         // Two concurrent first requests create the same handles.
         series.requests.rcu(|all| {
-            let mut all = HashMap::clone(all);
-            all.insert(class, new.clone());
+            let mut all = Vec::clone(all);
+            if !all.iter().any(|(known, _)| *known == class) {
+                all.push((class, new.clone()));
+            }
             all
         });
     }

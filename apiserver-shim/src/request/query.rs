@@ -78,7 +78,7 @@ fn parse_dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, Fiel
 
 /// Decodes `%xx`, and `+` as a space if `plus` is set. Invalid escapes are kept; invalid UTF-8 is replaced.
 pub fn percent_decode(text: &str, plus: bool) -> String {
-    if !text.contains(|c| c == '%' || plus && c == '+') {
+    if !text.bytes().any(|byte| byte == b'%' || plus && byte == b'+') {
         return text.to_owned();
     }
     let bytes = text.as_bytes();
