@@ -39,6 +39,8 @@ class Tasks(Scheduler):
         self.driver = None
         self.framework_id = None
         self.sequence = 0
+        self.wanted = options.tasks + (1 if options.long else 0)
+        self.launched = set()  # names that were launched at least once
         self.waiting = []      # names without a launch under way
         self.under_way = {}    # task id -> {"name", "state", "started", "agent"}
         self.finished = set()  # names
@@ -83,6 +85,7 @@ class Tasks(Scheduler):
         launches = []
         while self.waiting and cpus + 1e-9 >= self.options.cpus and mem + 1e-9 >= self.options.mem:
             name = self.waiting.pop(0)
+            self.launched.add(name)
             cpus -= self.options.cpus
             mem -= self.options.mem
             launches.append(self._task(name, offer["agent_id"]))
@@ -187,8 +190,14 @@ class Tasks(Scheduler):
 
     def all_finished(self):
         with self.lock:
-            wanted = self.options.tasks + (1 if self.options.long else 0)
-            return not self.options.forever and len(self.finished) + len(self.failed) >= wanted
+            return not self.options.forever and len(self.finished) + len(self.failed) >= self.wanted
+
+    def enough(self):
+        """Launches nothing new; what was launched is still brought to its end."""
+        with self.lock:
+            kept = [name for name in self.waiting if name in self.launched]
+            self.wanted -= len(self.waiting) - len(kept)
+            self.waiting = kept
 
     def summary(self):
         with self.lock:
@@ -255,7 +264,7 @@ def arguments():
     return parser.parse_args()
 
 
-def watch(tasks, options, stop):
+def watch(tasks, options, stop, enough):
     """Until all is done, the deadline, or a signal; the exit code."""
     driver = new_driver(tasks, options)
     started = last_look = time.time()
@@ -271,6 +280,8 @@ def watch(tasks, options, stop):
             if time.time() - last_look > RECONCILE_EVERY:
                 last_look = time.time()
                 tasks.reconcile()
+            if enough.is_set():
+                tasks.enough()
             if tasks.all_finished():
                 if not told:
                     told = True
@@ -288,9 +299,10 @@ def watch(tasks, options, stop):
 def main():
     options = arguments()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    tasks, stop = Tasks(options), threading.Event()
+    tasks, stop, enough = Tasks(options), threading.Event(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    driver, code = watch(tasks, options, stop)
+    signal.signal(signal.SIGUSR1, lambda *_: enough.set())
+    driver, code = watch(tasks, options, stop, enough)
     driver.stop()
     driver.join()
     say("summary", code=code, **tasks.summary())

@@ -78,6 +78,11 @@ impl Framework {
         Ok(starts)
     }
 
+    /// Tells it to launch nothing new; it ends when what it has launched has ended.
+    pub fn enough(&self) {
+        member::send(self.process.id(), rustix::process::Signal::USR1);
+    }
+
     /// Waits until it exits, which must be with success.
     pub fn wait(&mut self, deadline: Duration) -> anyhow::Result<()> {
         let status = wait_for("the framework to end", deadline, || Ok(self.process.try_wait()?))

@@ -81,9 +81,9 @@ fn each_part_fails(cluster: &mut Cluster) -> anyhow::Result<()> {
 fn everything_is_killed(mut cluster: Cluster, rounds: usize) -> anyhow::Result<()> {
     cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
-    // Some run at any time of each round.
-    let (tasks, timeout) = (200 * rounds, Duration::from_secs(300 * rounds as u64));
-    let deadline = (timeout + Duration::from_secs(100)).as_secs().to_string();
+    // More than can run, so that some run at any time of each round.
+    let (tasks, timeout) = (1_000 * rounds, Duration::from_secs(300));
+    let deadline = (300 * rounds as u64 + 400).to_string();
     let mut framework = Framework::start(
         &cluster,
         "batch",
@@ -108,10 +108,11 @@ fn everything_is_killed(mut cluster: Cluster, rounds: usize) -> anyhow::Result<(
     for _ in 0..rounds {
         each_part_fails(&mut cluster)?;
     }
+    framework.enough();
     framework.wait(timeout)?;
-    assert_eq!(framework.count("TASK_FINISHED"), tasks + 1, "{}", framework.tail());
     let starts = framework.starts()?;
-    assert_eq!(starts.len(), tasks + 1, "tasks that ran");
+    assert_eq!(framework.count("TASK_FINISHED"), starts.len(), "{}", framework.tail());
+    assert!(starts.len() > 20 * rounds, "only {} tasks ran", starts.len());
     for (name, starts) in starts {
         assert_eq!(starts, 1, "{name} was started {starts} times");
     }
