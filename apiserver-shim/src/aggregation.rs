@@ -148,7 +148,7 @@ impl Aggregator {
             ca_bundle: server.ca_bundle.clone(),
             insecure: server.insecure,
             identity: self.inner.identity.clone(),
-            upgrades,
+            http1: upgrades,
             response_timeout: RESPONSE_MAX,
         })
     }

@@ -64,7 +64,7 @@ impl CustomResources {
         let deployments = pipeline.registry().builtin(&served("apps", "deployments"));
         let scale = deployments.subresource("scale").and_then(|scale| scale.object_type.clone());
         let mut this = CustomResources {
-            clients: ServiceClients::new(pipeline.registry().clone()),
+            clients: pipeline.clients().clone(),
             pipeline,
             identity: Identity::apiserver(),
             scale: scale.expect("invariant: Deployments have a scale with a type"),

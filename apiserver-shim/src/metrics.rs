@@ -3,6 +3,7 @@
 //!
 //! Label values are bounded: a client's value is used only if it is from a fixed set or names a served resource.
 
+pub mod admission;
 pub mod families;
 pub mod process;
 pub mod requests;

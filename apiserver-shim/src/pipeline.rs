@@ -11,14 +11,16 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use shim_core::kinds::Subresource;
 use shim_core::kinds::reset_fields::reset_fields;
+use shim_core::kinds::{self, Subresource};
 use shim_model::managed_fields::{self, Writer};
 use shim_model::status::{self, Status};
 use store::Key;
 
 use crate::auth::audit::AuditLog;
 use crate::auth::authorization::AccessControl;
+use crate::metrics::{self, admission::AdmissionMetrics};
+use crate::service_client::ServiceClients;
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::Object;
 use crate::storage::registry::{Registry, now};
@@ -36,12 +38,13 @@ mod pod_status;
 mod update;
 
 pub use crate::storage::preconditions::Preconditions;
+use admission::WebhookCaller;
 pub use admission::{
     AdmissionChain, AdmissionConfiguration, AdmissionPlugin, Attributes, ReinvocationPolicy,
 };
 pub use apply::Configuration;
 pub use binding::{BINDING, BoundPod, PreparedOutcome};
-pub use context::{Identity, Operation, RequestContext};
+pub use context::{Identity, Operation, REQUEST_TIMEOUT, RequestContext, Warnings, WriteParameters};
 pub use delete::{DeletionOutcome, EvictionOutcome};
 pub use update::View;
 
@@ -123,6 +126,9 @@ pub struct Pipeline {
     registry: Registry,
     access: AccessControl,
     admission: AdmissionChain,
+    /// The clients of webhooks and aggregated API servers.
+    clients: ServiceClients,
+    webhook_metrics: AdmissionMetrics,
     /// The audit log for writes of components.
     audit: Option<Arc<AuditLog>>,
 }
@@ -136,19 +142,30 @@ impl Pipeline {
     /// Creates a pipeline with the built-in admission plugins, as an administrator has configured them.
     pub fn configured(registry: Registry, configuration: &AdmissionConfiguration) -> Pipeline {
         let access = AccessControl::new(registry.clone());
-        let admission = AdmissionChain::new(admission::built_in(&registry, &access, configuration));
-        Pipeline { registry, access, admission, audit: None }
+        let webhooks = WebhookCaller::new(&registry);
+        let (clients, webhook_metrics) = (webhooks.clients.clone(), webhooks.metrics.clone());
+        let admission = AdmissionChain::new(admission::built_in(&registry, &access, configuration, webhooks));
+        Pipeline { registry, access, admission, clients, webhook_metrics, audit: None }
     }
 
     /// Creates a pipeline with the given admission plugins.
     pub fn with_plugins(registry: Registry, plugins: Vec<Arc<dyn AdmissionPlugin>>) -> Pipeline {
-        let access = AccessControl::new(registry.clone());
-        Pipeline { registry, access, admission: AdmissionChain::new(plugins), audit: None }
+        Pipeline { admission: AdmissionChain::new(plugins), ..Pipeline::new(registry) }
     }
 
     /// Decides what users may do.
     pub fn access(&self) -> &AccessControl {
         &self.access
+    }
+
+    /// The clients of webhooks and aggregated API servers.
+    pub fn clients(&self) -> &ServiceClients {
+        &self.clients
+    }
+
+    /// Registers the metrics of admission.
+    pub fn register_metrics(&self, metrics: &metrics::Registry) {
+        self.webhook_metrics.register(metrics);
     }
 
     /// Read access to objects.
@@ -189,6 +206,14 @@ impl Pipeline {
             versions: &apply::OtherVersions { catalog: &catalog, resource },
         };
         managed_fields::record_update(old, new, writer);
+    }
+
+    /// Removes owner references that occur twice. As upstream, a patch is looked at after admission only.
+    fn deduplicate_owners(&self, context: &RequestContext, object: &mut Value, after_admission: bool) {
+        if after_admission || context.verb != "patch" {
+            let warning = kinds::deduplicate_owners(object, after_admission);
+            warning.into_iter().for_each(|warning| context.warn(warning));
+        }
     }
 
     /// Waits until the caches contain the write that broke a precondition, so that the next attempt reads it.

@@ -30,7 +30,6 @@ use crate::metrics::requests::{INFLIGHT_PERIOD, RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::{AdmissionConfiguration, Pipeline};
 use crate::server::bootstrap::Bootstrap;
-use crate::service_client::ServiceClients;
 use crate::storage::registry::Registry;
 
 pub mod bootstrap;
@@ -138,10 +137,10 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     let authenticator =
         Authenticator::new(registry.clone(), &options.pki.service_account_key, DEFAULT_AUDIENCE)?;
     let front_proxy = options.pki.front_proxy.issue_front_proxy_client(now)?;
-    let clients = ServiceClients::new(registry.clone());
-    let aggregator = Aggregator::new(registry.clone(), clients, Some(front_proxy));
+    let pipeline = Pipeline::configured(registry.clone(), &options.admission);
+    let aggregator = Aggregator::new(registry, pipeline.clients().clone(), Some(front_proxy));
     let api = Api::new(
-        Pipeline::configured(registry, &options.admission),
+        pipeline,
         authenticator,
         NodeEndpoints::default(),
         node_client(node_tls),

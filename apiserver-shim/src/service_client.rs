@@ -34,8 +34,9 @@ pub struct ServerRef {
     pub insecure: bool,
     /// The certificate and the key (PEM) that this server presents.
     pub identity: Option<(String, String)>,
-    /// Whether connections are upgraded, for which HTTP/2 has no form.
-    pub upgrades: bool,
+    /// Whether HTTP/2 is not used: it has no upgraded connections, and has one connection for all requests, so that only one
+    /// endpoint of a Service would get them.
+    pub http1: bool,
     /// Time limit for an answer's head.
     pub response_timeout: Duration,
 }
@@ -66,7 +67,7 @@ impl ServiceClients {
         };
         let identity =
             server.identity.as_ref().map(|(certificate, key)| (certificate.as_str(), key.as_str()));
-        let alpn = if server.upgrades { ALPN_HTTP1 } else { ALPN_HTTP };
+        let alpn = if server.http1 { ALPN_HTTP1 } else { ALPN_HTTP };
         let config = client_config_trusting(trust, identity, alpn)?;
         let client = Client::new(ClientOptions {
             response_timeout: server.response_timeout,

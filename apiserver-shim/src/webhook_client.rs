@@ -32,11 +32,26 @@ pub enum WebhookError {
         reason: String,
     },
     /// The answer has another status than 200.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{message}")]
+    Refused {
+        /// The status.
+        code: u16,
+        /// What the answer says.
+        message: String,
+    },
     /// The answer is no JSON.
     #[error("the answer of the webhook cannot be read: {0}")]
     Answer(String),
+}
+
+impl WebhookError {
+    /// The status code of the answer; 503 if there is none.
+    pub fn code(&self) -> u16 {
+        match self {
+            WebhookError::Refused { code, .. } => *code,
+            _ => 503,
+        }
+    }
 }
 
 /// A client for one `clientConfig`. Clients of the same server share connections.
@@ -48,12 +63,12 @@ pub struct WebhookClient {
 }
 
 impl WebhookClient {
-    /// A client for a `clientConfig`, whose answers begin within `timeout`.
-    pub fn new(config: &Value, clients: ServiceClients, timeout: Duration) -> WebhookClient {
+    /// A client for a `clientConfig`.
+    pub fn new(config: &Value, clients: ServiceClients) -> WebhookClient {
         let bundle = shim_model::base64::decode(access::text(config, &["caBundle"])).unwrap_or_default();
         let ca_bundle = String::from_utf8_lossy(&bundle).trim().to_owned();
         let (service, url) = match config.get("service").filter(|service| service.is_object()) {
-            None => (None, access::text(config, &["url"]).to_owned()),
+            None => (None, with_path(access::text(config, &["url"]))),
             Some(service) => {
                 let text = |member: &str| access::text(service, &[member]);
                 let (namespace, name) = (text("namespace"), text("name"));
@@ -68,8 +83,9 @@ impl WebhookClient {
             ca_bundle,
             insecure: false,
             identity: None,
-            upgrades: false,
-            response_timeout: timeout,
+            http1: true,
+            // A request has its own limit.
+            response_timeout: Duration::MAX,
         };
         WebhookClient { clients, server, url }
     }
@@ -79,8 +95,8 @@ impl WebhookClient {
         if self.url.is_empty() {
             return Err(WebhookError::NoAddress);
         }
-        // As upstream's client, the time limit is in the query.
-        let url = format!("{}?timeout={}s", self.url, timeout.as_secs());
+        // As upstream's client, the time limit is in the query, rounded up to seconds.
+        let url = format!("{}?timeout={:.0}s", self.url, timeout.as_secs_f64().ceil());
         let client = self.clients.client(&self.server);
         let client = client.map_err(|error| WebhookError::Certificates(error.to_string()))?;
         let failed = |reason: String| WebhookError::Request { url: url.clone(), reason };
@@ -99,10 +115,16 @@ impl WebhookClient {
         let late = || failed("context deadline exceeded".to_owned());
         let (status, body) = tokio::time::timeout(timeout, exchange).await.map_err(|_| late())??;
         if status != StatusCode::OK {
-            return Err(WebhookError::Refused(refusal(status, &body)));
+            return Err(WebhookError::Refused { code: status.as_u16(), message: refusal(status, &body) });
         }
         serde_json::from_slice(&body).map_err(|error| WebhookError::Answer(error.to_string()))
     }
+}
+
+/// A URL with a path: a URL without one is that of the root.
+fn with_path(url: &str) -> String {
+    let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+    if authority.is_empty() || authority.contains('/') { url.to_owned() } else { format!("{url}/") }
 }
 
 fn reason(error: &ClientError) -> String {

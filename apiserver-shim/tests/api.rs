@@ -47,5 +47,11 @@ mod rbac;
 mod scrape;
 #[path = "api/unserved.rs"]
 mod unserved;
+#[path = "api/webhook_objects.rs"]
+mod webhook_objects;
+#[path = "api/webhook_server.rs"]
+mod webhook_server;
+#[path = "api/webhooks.rs"]
+mod webhooks;
 #[path = "api/write.rs"]
 mod write;

@@ -187,11 +187,18 @@ impl Cluster {
         self.directory().join("data")
     }
 
+    /// Starts a `server` on the first host of a network.
+    pub fn server_on(network: &Network, extra: &[&str]) -> anyhow::Result<Self> {
+        let first = Network::FIRST;
+        let mut cluster = Self::new(format!("{first}:6443"), format!("{first}:5050"), Some(&network.first))?;
+        cluster.add_server(extra)?;
+        Ok(cluster)
+    }
+
     /// Starts a `server` and an `agent` on the first host of a network, and another agent on the second.
     pub fn on(network: &Network, extra: &[&str]) -> anyhow::Result<Self> {
         let (first, second) = (Network::FIRST, Network::SECOND);
-        let mut cluster = Self::new(format!("{first}:6443"), format!("{first}:5050"), Some(&network.first))?;
-        cluster.add_server(extra)?;
+        let mut cluster = Self::server_on(network, extra)?;
         let images = "--example-images";
         let one = ["--hostname", "node-1", images];
         cluster.add_agent("agent-1", &format!("{first}:5051"), Some(&network.first), &one)?;

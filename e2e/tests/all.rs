@@ -30,3 +30,5 @@ mod refusals;
 mod stops;
 #[path = "all/walk.rs"]
 mod walk;
+#[path = "all/webhooks.rs"]
+mod webhooks;

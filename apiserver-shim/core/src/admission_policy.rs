@@ -1,20 +1,23 @@
 //! ValidatingAdmissionPolicies and MutatingAdmissionPolicies: their compiled expressions, which requests they match, and
 //! what they decide. Objects, bindings and parameters are found by the caller.
 
+mod conditions;
 pub mod matching;
 mod mutate;
+mod request;
 mod validate;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
 
 use crate::cel::{
-    Activation, CompileError, Environment, EvalError, MATCH_CONDITIONS_COST_MAX, ObjectTypes, Program,
-    TOTAL_COST_MAX, Type, Val,
+    Activation, CompileError, Environment, EvalError, ObjectTypes, Program, TOTAL_COST_MAX, Type, Val,
 };
+pub use conditions::{Condition, MatchConditions};
 use matching::MatchResources;
 pub use mutate::{Mutated, Mutation};
+pub use request::{RequestFacts, request};
 pub use validate::{Decision, Validated};
 
 /// What a policy's expressions see.
@@ -52,19 +55,15 @@ pub struct Policy {
     pub ignores_failures: bool,
     /// Whether it is evaluated again after changes by later plugins.
     pub reinvoked: bool,
-    conditions: Vec<(String, Expression)>,
+    conditions: MatchConditions,
     variables: Vec<Expression>,
     validations: Vec<validate::Validation>,
     annotations: Vec<(String, Expression)>,
     mutations: Vec<mutate::MutationExpression>,
 }
 
-/// Whether a request matches a policy's conditions.
-enum Condition {
-    Met,
-    NotMet,
-    Failed(String),
-}
+/// The index of the namespace's object among the variables.
+const NAMESPACE: usize = 3;
 
 /// The environment of a policy's expressions: variables by index are object, oldObject, request, namespaceObject, params.
 fn environment(has_params: bool) -> Environment {
@@ -202,11 +201,7 @@ impl Policy {
         let param_kind = access::get(spec, &["paramKind"]).filter(|kind| !kind.is_null());
         let text = |value: &Value, member: &str| access::text(value, &[member]).to_owned();
         let base = environment(param_kind.is_some());
-        let condition = |condition: &Value| {
-            let source = text(condition, "expression");
-            (text(condition, "name"), Expression::compile(source.trim(), &base, &["bool"]))
-        };
-        let conditions = access::list(spec, &["matchConditions"]).iter().map(condition).collect();
+        let conditions = MatchConditions::with_environment(spec, &base);
         let mut composed = base.clone();
         if spec.get("mutations").is_some() {
             composed = composed.with_objects(ObjectTypes::Patches);
@@ -238,11 +233,8 @@ impl Policy {
 
     /// The errors of its expressions.
     pub fn errors(&self) -> Vec<FieldError> {
-        let mut errors = Vec::new();
+        let mut errors = self.conditions.errors("spec.");
         let mut add = |expression: &Expression, field: String| errors.extend(expression.error(field));
-        for (at, (_, condition)) in self.conditions.iter().enumerate() {
-            add(condition, format!("spec.matchConditions[{at}].expression"));
-        }
         for (at, variable) in self.variables.iter().enumerate() {
             add(variable, format!("spec.variables[{at}].expression"));
         }
@@ -264,29 +256,18 @@ impl Policy {
 
     /// Whether an expression uses the namespace's object, which has to be found for it.
     pub fn uses_namespace(&self) -> bool {
-        const NAMESPACE: usize = 3;
         let validations =
             self.validations.iter().flat_map(|v| [Some(&v.expression), v.message_expression.as_ref()]);
-        let named = self.conditions.iter().chain(&self.annotations).map(|(_, expression)| expression);
+        let named = self.conditions.expressions().chain(self.annotations.iter().map(|(_, value)| value));
         let mutations = self.mutations.iter().map(|mutation| &mutation.expression);
         let mut all = named.chain(&self.variables).chain(mutations).chain(validations.flatten());
         all.any(|expression| expression.program.as_ref().is_ok_and(|program| program.uses(NAMESPACE)))
     }
 
     fn activation<'v>(&'v self, input: &PolicyInput<'v>) -> Activation<'v> {
-        static TYPES: std::sync::LazyLock<(Type, Type)> = std::sync::LazyLock::new(|| {
-            let environment = environment(false);
-            (environment.type_of(2), environment.type_of(3))
-        });
-        let json = |value, ty| Val::of_json(value, ty);
-        let mut values = vec![
-            json(input.object, &Type::Dyn),
-            json(input.old_object, &Type::Dyn),
-            json(input.request, &TYPES.0),
-            json(input.namespace, &TYPES.1),
-        ];
+        let mut values = conditions::values(input);
         if self.param_kind.is_some() {
-            values.push(json(input.params, &Type::Dyn));
+            values.push(Val::of_json(input.params, &Type::Dyn));
         }
         let programs = self.variables.iter().filter_map(|variable| variable.program.as_ref().ok());
         match self.variables.iter().all(|variable| variable.program.is_ok()) {
@@ -295,71 +276,9 @@ impl Policy {
         }
     }
 
-    fn condition(&self, activation: &Activation<'_>) -> Condition {
-        let mut budget = Budget(MATCH_CONDITIONS_COST_MAX);
-        let mut errors = Vec::new();
-        for (_, condition) in &self.conditions {
-            match budget.evaluate(condition, activation) {
-                Ok(Ok(Val::Bool(true))) => {}
-                // One that is not met prevails over errors of others.
-                Ok(Ok(_)) => return Condition::NotMet,
-                Ok(Err(error)) => errors.push(error),
-                Err(error) => return Condition::Failed(error),
-            }
-        }
-        match errors.len() {
-            0 => Condition::Met,
-            1 => Condition::Failed(errors.remove(0)),
-            _ => Condition::Failed(format!("[{}]", errors.join(", "))),
-        }
-    }
-
     fn budget() -> Budget {
         Budget(TOTAL_COST_MAX)
     }
-}
-
-/// The member `metadata` of a request's object for messages, and what a policy sees of a request.
-#[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
-pub struct RequestFacts<'a> {
-    /// Group, version and kind of the object.
-    pub kind: (&'a str, &'a str, &'a str),
-    /// Group, version and plural name of the resource.
-    pub resource: (&'a str, &'a str, &'a str),
-    pub subresource: &'a str,
-    pub name: &'a str,
-    pub namespace: &'a str,
-    pub operation: &'a str,
-    pub user: &'a Value,
-    pub dry_run: bool,
-}
-
-/// The request as expressions see it.
-pub fn request(facts: &RequestFacts<'_>) -> Value {
-    let named = |(group, version, name): (&str, &str, &str), member: &str| json!({"group": group, "version": version, member: name});
-    let (kind, resource) = (named(facts.kind, "kind"), named(facts.resource, "resource"));
-    let mut request = json!({
-        "kind": kind,
-        "resource": resource,
-        "requestKind": kind,
-        "requestResource": resource,
-        "name": facts.name,
-        "operation": facts.operation,
-        "userInfo": facts.user,
-        "dryRun": facts.dry_run,
-        "options": {},
-    });
-    for (member, value) in [
-        ("subResource", facts.subresource),
-        ("requestSubResource", facts.subresource),
-        ("namespace", facts.namespace),
-    ] {
-        if !value.is_empty() {
-            request[member] = value.into();
-        }
-    }
-    request
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ mod value;
 
 pub use declare::declare;
 pub use eval::{Activation, EvalError};
-pub(crate) use numbers::{go_duration, go_float};
+pub use numbers::go_duration;
+pub(crate) use numbers::go_float;
 pub use types::{Field, Object, Type, escape, is_escapable};
 pub use value::{List, Map, Val, equal};
 

@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod api_service;
+mod around_admission;
 mod cells;
 mod certificate_signing_request;
 mod configmap;
@@ -64,6 +65,7 @@ use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
 use shim_model::time::Instant;
 
+pub use around_admission::{begin_admission, deduplicate_owners, restore_managed_fields};
 pub use preparation::{begin_create, begin_update, check_field_selector, check_identity};
 
 use crate::custom_resources::ScalePaths;
@@ -194,11 +196,6 @@ pub trait Strategy: Send + Sync {
     /// Validates an update of the status.
     fn validate_status_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
         Vec::new()
-    }
-
-    /// Why an object that is valid is refused nevertheless: what it asks to be enforced would not be.
-    fn not_enforced(&self, _object: &Value) -> Option<&'static str> {
-        None
     }
 
     /// Warnings for the client. `old` is the object before an update.

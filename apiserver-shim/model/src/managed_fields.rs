@@ -129,6 +129,14 @@ pub fn manager_name(parameter: &str, user_agent: &str) -> String {
     if name.is_empty() { "unknown".to_owned() } else { name }
 }
 
+/// Checks entries that an object has.
+///
+/// # Errors
+/// The first that is invalid, with upstream's message.
+pub fn check(list: &[Value]) -> Result<(), String> {
+    list.iter().enumerate().try_for_each(|(at, entry)| entries::check(at, entry))
+}
+
 /// Sets `new`'s managed fields after a create (`old` is `None`), update or patch by `writer`.
 pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     let sent = access::remove(new, &["metadata", "managedFields"]);

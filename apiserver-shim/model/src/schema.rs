@@ -22,7 +22,7 @@ mod strict_json;
 pub use applied_body::{AppliedBody, decode_applied};
 pub use build::SchemaError;
 pub use check::{Issues, check, check_metadata};
-pub use decode::{Decoded, Media, Strictness, decode, decode_untyped, plain_json, plain_yaml};
+pub use decode::{Decoded, Media, Strictness, check_patched, decode, decode_untyped, plain_json, plain_yaml};
 
 use crate::protobuf::{self, MessageId};
 use crate::resource::{GroupVersionKind, KindRef};

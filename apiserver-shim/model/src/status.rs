@@ -4,6 +4,7 @@
 use crate::field::FieldError;
 use crate::resource::Resource;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -38,7 +39,7 @@ pub struct Status {
     /// HTTP status code; 200 or 201 for success.
     pub code: u16,
     /// Machine-readable reason; empty for success and unclassified failures.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// Human-readable message.
     pub message: String,
     /// `None` omits the member.
@@ -58,6 +59,7 @@ impl std::error::Error for Status {}
 impl Status {
     /// A failure without details and causes.
     pub fn failure(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        let reason = Cow::Borrowed(reason);
         Status { code, reason, message: message.into(), details: None, continue_token: String::new() }
     }
 
@@ -90,7 +92,7 @@ impl Status {
         out.insert("metadata".into(), metadata.into());
         out.insert("status".into(), if self.is_failure() { "Failure" } else { "Success" }.into());
         insert_text(&mut out, "message", &self.message);
-        insert_text(&mut out, "reason", self.reason);
+        insert_text(&mut out, "reason", &self.reason);
         if let Some(details) = &self.details {
             out.insert("details".into(), details.to_value());
         }

@@ -31,7 +31,7 @@ impl WebhookConverter {
         WebhookConverter {
             family,
             served: served.to_owned(),
-            client: WebhookClient::new(config, clients, TIMEOUT),
+            client: WebhookClient::new(config, clients),
             review_versions: access::list(webhook, &["conversionReviewVersions"]).to_vec(),
         }
     }

@@ -37,7 +37,7 @@ pub async fn apply(
     };
     let target = request.object(subresource);
     let outcome = api.pipeline.apply(&context, target, configuration, may_create).await?;
-    request.answer(if outcome.created { 201 } else { 200 }, accepted, &context, outcome).await
+    request.answer(if outcome.created { 201 } else { 200 }, accepted, outcome).await
 }
 
 /// The configuration of a request.

@@ -17,7 +17,7 @@ use super::body::{self, Body, Response};
 use super::negotiation::{self, Accepted, Endpoint};
 use super::{apply, list, measure, reply, shapes, watch};
 use crate::http::service::Api;
-use crate::pipeline::{DeletionOutcome, ObjectRef, RequestContext, WriteOutcome};
+use crate::pipeline::{DeletionOutcome, ObjectRef, RequestContext, WriteOutcome, WriteParameters};
 use crate::request::info::Target;
 use crate::request::query::{Query, dry_run};
 use crate::storage::catalog::{Catalog, ServedResource};
@@ -99,7 +99,13 @@ impl ResourceRequest<'_> {
         }
         let agent = self.headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
         let manager = shim_model::managed_fields::manager_name(parameter, agent);
-        Ok(self.context.with_options(manager, strictness, dry_run))
+        let mut context = self.context.with_options(manager, strictness, dry_run);
+        context.parameters = WriteParameters {
+            field_manager: parameter.to_owned(),
+            field_validation: text.to_owned(),
+            force: self.query.get("force").map(|_| self.query.flag("force")),
+        };
+        Ok(context)
     }
 
     /// Decodes a request body of type `ty`.
@@ -119,23 +125,20 @@ impl ResourceRequest<'_> {
         subresource.and_then(|s| s.object_type.as_ref()).ok_or_else(status::unknown_path)
     }
 
-    /// Responds with the result of a write and its warnings.
+    /// Responds with the result of a write.
     pub async fn answer(
         &self,
         code: u16,
         accepted: Accepted,
-        context: &RequestContext,
         outcome: WriteOutcome,
     ) -> Result<Response, Status> {
-        let mut response = match &outcome.stored {
-            Some(object) => shapes::one(code, self.resource, accepted, self.query, object).await?,
+        match &outcome.stored {
+            Some(object) => shapes::one(code, self.resource, accepted, self.query, object).await,
             None => {
                 let object = outcome.unstored.unwrap_or_default();
-                shapes::one_value(code, self.resource, accepted, self.query, object)?
+                shapes::one_value(code, self.resource, accepted, self.query, object)
             }
-        };
-        reply::add_warnings(&mut response, &context.take_warnings());
-        Ok(response)
+        }
     }
 
     /// The object, or the part of it, that a write addresses.
@@ -230,7 +233,7 @@ async fn create(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<
     let again = || decode().map(|decoded| decoded.value);
     let target = request.object(Subresource::Main);
     let outcome = api.pipeline.create_from(&context, target, decoded.value, again).await?;
-    request.answer(201, accepted, &context, outcome).await
+    request.answer(201, accepted, outcome).await
 }
 
 /// PUT.
@@ -247,7 +250,7 @@ pub async fn update(
     let decoded = request.decode(&bytes, &request.resource.object_type, &context)?;
     decoded.warnings.into_iter().for_each(|warning| context.warn(warning));
     let outcome = api.pipeline.update(&context, request.object(subresource), decoded.value).await?;
-    request.answer(if outcome.created { 201 } else { 200 }, accepted, &context, outcome).await
+    request.answer(if outcome.created { 201 } else { 200 }, accepted, outcome).await
 }
 
 /// PATCH.
@@ -265,7 +268,7 @@ pub async fn patch(
     let context = request.patch_context()?;
     let bytes = body::read(body).await?;
     let outcome = api.pipeline.patch(&context, request.object(subresource), kind, &bytes).await?;
-    request.answer(200, accepted, &context, outcome).await
+    request.answer(200, accepted, outcome).await
 }
 
 /// The patch type that a Content-Type names.

@@ -9,11 +9,13 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
+use shim_core::cel::go_duration;
 use shim_core::kinds::VirtualResource;
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
@@ -39,8 +41,9 @@ use crate::http::version::BuildInfo;
 use crate::http::{aggregated, discovery, negotiation, paths, pretty, reply, unserved, websocket};
 use crate::metrics::{self, requests::RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
-use crate::pipeline::{Pipeline, RequestContext};
+use crate::pipeline::{Pipeline, REQUEST_TIMEOUT, RequestContext, Warnings};
 use crate::request::info::{RequestInfo, Target};
+use crate::request::query::quote;
 use crate::storage::catalog::{Catalog, ServedResource};
 use crate::storage::registry::Registry;
 
@@ -95,6 +98,7 @@ impl Api {
         let metrics = metrics::Registry::new();
         requests.register(&metrics);
         registry.register_metrics(&metrics);
+        pipeline.register_metrics(&metrics);
         metrics::register(&metrics, metrics::process::collector());
         if let Some(audit) = &audit {
             audit.register_metrics(&metrics);
@@ -247,7 +251,8 @@ impl Handlers {
             false => Some(api.requests.begin(!matches!(info.verb, "get" | "list" | "watch"))),
         };
         let arrived = Arrived { info: &info, catalog: &catalog, resource, headers: &headers };
-        let answering = answer(&self.0, arrived, request, (audit_id, audit.as_deref()));
+        let warnings = Warnings::default();
+        let answering = answer(&self.0, arrived, request, (audit_id, audit.as_deref()), &warnings);
         let answered = AssertUnwindSafe(answering.instrument(span)).catch_unwind().await;
         let refused = |status: Status| {
             let mut response = reply::status(&status, negotiation::accept_for_errors(&headers));
@@ -267,6 +272,7 @@ impl Handlers {
                 response
             }
         };
+        reply::add_warnings(&mut response, &warnings.take());
         if let Some(record) = audit.as_ref().and_then(|audit| audit.record()) {
             let kept = Box::pin(audit::keep_response(record, response)).await;
             response = kept.unwrap_or_else(refused);
@@ -301,6 +307,7 @@ async fn answer(
     arrived: Arrived<'_>,
     mut request: Request,
     (audit_id, audit): (AuditId, Option<&AuditRequest>),
+    warnings: &Warnings,
 ) -> Result<Response, Status> {
     let Connection { api, caller } = connection;
     let Arrived { info, headers, .. } = arrived;
@@ -347,8 +354,9 @@ async fn answer(
     if let Some(answer) = aggregated::serve(&api.aggregator, &info.path, &user, onward).await {
         return answer;
     }
-    let mut context = RequestContext::new(user, info.verb, audit_id);
+    let mut context = RequestContext::new(user, info.verb, audit_id).with_warnings(warnings);
     (context.impersonator, context.audit) = (impersonator, record);
+    context.deadline = Some(Instant::now() + time_limit(info)?);
     match &info.target {
         Some(target) => {
             context.subresource.clone_from(&target.subresource);
@@ -356,6 +364,29 @@ async fn answer(
             to_resource(api, asked, request).await
         }
         None => Box::pin(paths::serve(api, info, request.method(), headers)).await,
+    }
+}
+
+/// The time that the client waits for the answer: its `timeout`, if that is less than the server's limit.
+fn time_limit(info: &RequestInfo) -> Result<Duration, Status> {
+    let Some(text) = info.query.get("timeout").filter(|text| !text.is_empty() && !info.is_long_running())
+    else {
+        return Ok(REQUEST_TIMEOUT);
+    };
+    let nanoseconds = go_duration(text).ok_or_else(|| {
+        let why = if text.ends_with(|c: char| c.is_ascii_digit()) && text.parse::<f64>().is_ok() {
+            "missing unit in duration"
+        } else {
+            "invalid duration"
+        };
+        status::bad_request(format!(
+            "invalid timeout specified in the request URL - time: {why} {}",
+            quote(text)
+        ))
+    })?;
+    match u64::try_from(nanoseconds) {
+        Ok(wanted @ 1..) => Ok(Duration::from_nanos(wanted).min(REQUEST_TIMEOUT)),
+        _ => Ok(REQUEST_TIMEOUT),
     }
 }
 
@@ -400,7 +431,7 @@ struct Asked<'a> {
 /// Serves a resource. The futures of all handlers but GET's are boxed: a future is as large as its largest branch, and it is
 /// copied to the heap with each request.
 async fn to_resource(api: &Api, asked: Asked<'_>, request: Request) -> Result<Response, Status> {
-    let Asked { target, arrived, .. } = asked;
+    let Asked { context, target, arrived } = asked;
     let Arrived { info, catalog, resource, headers } = arrived;
     if resource.is_none()
         && let Some(answer) = unserved::answer(info, target, headers, api.registry.progress())
@@ -414,13 +445,7 @@ async fn to_resource(api: &Api, asked: Asked<'_>, request: Request) -> Result<Re
     }
     let Some(resource) = resource else { return Err(status::unknown_path()) };
     if let Some(warning) = resource.custom.as_ref().and_then(|custom| custom.deprecation.as_ref()) {
-        let warning = std::slice::from_ref(warning);
-        let mut response = match Box::pin(to_served(api, asked, request)).await {
-            Ok(response) => response,
-            Err(status) => reply::status(&status, negotiation::accept_for_errors(headers)),
-        };
-        reply::add_warnings(&mut response, warning);
-        return Ok(response);
+        context.warn(warning.as_str());
     }
     to_served(api, asked, request).await
 }

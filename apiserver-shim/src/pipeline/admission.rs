@@ -6,10 +6,12 @@
 //! prepared and validated, [`AdmissionChain::validate`] after. If the write conflicts, both run again on the newer
 //! object.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use shim_core::admission_webhook::Reinvocation;
 use shim_model::resource::KindRef;
 use shim_model::status::{self, Status};
 
@@ -29,17 +31,20 @@ mod node_restriction;
 mod pod_security;
 mod policies;
 mod priority;
+mod request;
 mod resource_quota;
 mod role_escalation;
 mod runtime_class;
 mod service_account;
 mod storage_object_in_use_protection;
 mod taint_nodes_by_condition;
+mod webhooks;
 
 /// Upstream's name of the plugin with a configuration.
 const POD_SECURITY: &str = "PodSecurity";
 
 pub use configuration::{AdmissionConfiguration, AdmissionConfigurationError};
+pub use webhooks::WebhookCaller;
 
 /// The attributes of a request that plugins see.
 #[derive(Debug)]
@@ -63,6 +68,10 @@ pub struct Attributes<'a> {
     /// The options of a deletion.
     pub delete_options: Option<&'a DeleteOptions>,
     changes: u32,
+    /// Whether the mutating plugins run again.
+    is_reinvocation: bool,
+    /// The state of plugins with [`ReinvocationPolicy::PerItem`], by their names.
+    items: BTreeMap<&'static str, Reinvocation>,
 }
 
 impl<'a> Attributes<'a> {
@@ -79,6 +88,8 @@ impl<'a> Attributes<'a> {
             old_object: None,
             delete_options: None,
             changes: 0,
+            is_reinvocation: false,
+            items: BTreeMap::new(),
         }
     }
 
@@ -92,6 +103,31 @@ impl<'a> Attributes<'a> {
     /// plugins do not, because their changes do not concern other plugins.
     pub fn note_change(&mut self) {
         self.changes += 1;
+    }
+
+    /// Whether `object` and `old_object` have the resource's kind.
+    fn is_own_kind(&self) -> bool {
+        self.kind.kind == self.resource.kind && self.kind.group == self.resource.group
+    }
+
+    /// Whether the plugin runs again after a change.
+    fn is_reinvocation(&self) -> bool {
+        self.is_reinvocation
+    }
+
+    /// The state of a plugin whose items are reinvoked, at the begin of a run.
+    fn begin_items(&mut self, plugin: &'static str) -> Reinvocation {
+        let mut state = self.items.remove(plugin).unwrap_or_default();
+        if self.is_reinvocation {
+            state.begin_again(self.object.as_ref());
+        }
+        state
+    }
+
+    /// Keeps the state at the end of a run.
+    fn finish_items(&mut self, plugin: &'static str, mut state: Reinvocation) {
+        state.finish(self.object.as_ref());
+        self.items.insert(plugin, state);
     }
 
     /// The refusal of the request.
@@ -114,6 +150,8 @@ pub enum ReinvocationPolicy {
     Never,
     /// It runs once more if a later plugin called [`Attributes::note_change`]. It must be idempotent.
     IfNeeded,
+    /// It has items, such as webhooks, that run once more if a later one has changed the object, or another plugin.
+    PerItem,
 }
 
 /// A rule that needs more than the object: other objects, the user, or an external service.
@@ -163,7 +201,9 @@ pub fn built_in(
     registry: &Registry,
     access: &AccessControl,
     configuration: &AdmissionConfiguration,
+    caller: WebhookCaller,
 ) -> Vec<Arc<dyn AdmissionPlugin>> {
+    let caller = Arc::new(caller);
     vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle::new(registry.clone())),
         Arc::new(limit_ranger::LimitRanger::new(registry)),
@@ -176,7 +216,9 @@ pub fn built_in(
         Arc::new(storage_object_in_use_protection::StorageObjectInUseProtection),
         Arc::new(runtime_class::RuntimeClass),
         Arc::new(policies::MutatingAdmissionPolicy::new(registry.clone())),
+        Arc::new(webhooks::MutatingAdmissionWebhook::new(registry.clone(), caller.clone())),
         Arc::new(policies::ValidatingAdmissionPolicy::new(registry.clone())),
+        Arc::new(webhooks::ValidatingAdmissionWebhook::new(registry.clone(), caller)),
         Arc::new(role_escalation::RoleEscalation::new(access.clone())),
         Arc::new(certificate_requester::CertificateRequester),
         Arc::new(resource_quota::ResourceQuota::new(registry.clone())),
@@ -208,19 +250,22 @@ impl AdmissionChain {
         attributes: &mut Attributes<'_>,
         preconditions: &mut Preconditions,
     ) -> Result<(), Status> {
-        // The number of changes reported when each plugin finished; `None` for plugins that are never reinvoked.
+        // The number of changes after which each plugin need not run again.
         let mut ran: Vec<(usize, u32)> = Vec::new();
         for (at, plugin) in self.plugins.iter().enumerate() {
             if plugin.handles(attributes) {
                 plugin.admit(context, attributes, preconditions).await?;
-                if plugin.reinvocation_policy() == ReinvocationPolicy::IfNeeded {
-                    ran.push((at, attributes.changes));
+                match plugin.reinvocation_policy() {
+                    ReinvocationPolicy::Never => {}
+                    ReinvocationPolicy::IfNeeded => ran.push((at, attributes.changes)),
+                    ReinvocationPolicy::PerItem => ran.push((at, 0)),
                 }
             }
         }
         if attributes.changes == 0 {
             return Ok(());
         }
+        attributes.is_reinvocation = true;
         for (at, seen) in ran {
             let plugin = &self.plugins[at];
             if attributes.changes > seen && plugin.handles(attributes) {

@@ -2,10 +2,13 @@
 //! write.
 
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use shim_model::schema::Strictness;
 use shim_model::status::Status;
 
+use crate::auth::audit::policy::Level;
 use crate::auth::audit::{AuditId, AuditRecord};
 use crate::auth::authentication::User;
 
@@ -65,6 +68,10 @@ pub struct RequestContext {
     pub field_manager: String,
     /// How unknown and duplicate fields are handled (`fieldValidation`).
     pub strictness: Strictness,
+    /// The parameters of the write as the client has given them.
+    pub parameters: WriteParameters,
+    /// When the client stops to wait for the answer; `None` for components.
+    pub deadline: Option<Instant>,
     /// The audit record, if the policy records the request.
     pub audit: Option<Arc<AuditRecord>>,
     /// Whether validation errors are logged instead of returned; see [`RequestContext::tolerate_invalid`].
@@ -73,7 +80,43 @@ pub struct RequestContext {
     internal: bool,
     /// Whether the written object already has its managed fields; see [`RequestContext::with_recorded_owners`].
     owners_are_recorded: bool,
-    warnings: Mutex<Vec<String>>,
+    /// Whether no webhooks are called; see [`Identity::bootstrap`].
+    skips_webhooks: bool,
+    /// All contexts of a request share them.
+    warnings: Warnings,
+}
+
+/// Texts for the `Warning` headers of a response. Clones share.
+#[derive(Clone, Debug, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    /// Adds one.
+    pub fn add(&self, warning: String) {
+        self.lock().push(warning);
+    }
+
+    /// Takes those added so far.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.0.lock().expect("invariant: no holder of the lock panics")
+    }
+}
+
+/// Time for a request if the client does not want less (upstream's `--request-timeout`).
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The parameters of a write as the client has given them: webhooks and policies see them as `options`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct WriteParameters {
+    pub field_manager: String,
+    pub field_validation: String,
+    /// `force` of an apply patch.
+    pub force: Option<bool>,
 }
 
 impl RequestContext {
@@ -89,11 +132,14 @@ impl RequestContext {
             dry_run: false,
             field_manager: String::new(),
             strictness: Strictness::Ignore,
+            parameters: WriteParameters::default(),
+            deadline: None,
             audit: None,
             tolerates_invalid: false,
             internal: false,
             owners_are_recorded: false,
-            warnings: Mutex::default(),
+            skips_webhooks: false,
+            warnings: Warnings::default(),
         }
     }
 
@@ -146,11 +192,14 @@ impl RequestContext {
             dry_run,
             field_manager,
             strictness,
+            parameters: self.parameters.clone(),
+            deadline: self.deadline,
             audit: self.audit.clone(),
             tolerates_invalid: self.tolerates_invalid,
             internal: self.internal,
             owners_are_recorded: self.owners_are_recorded,
-            warnings: Mutex::default(),
+            skips_webhooks: self.skips_webhooks,
+            warnings: self.warnings.clone(),
         }
     }
 
@@ -167,14 +216,52 @@ impl RequestContext {
         self.owners_are_recorded
     }
 
-    /// Adds a warning to the response's `Warning` headers. Duplicates are dropped.
-    pub fn warn(&self, warning: impl Into<String>) {
-        self.lock_warnings().push(warning.into());
+    /// Whether no webhooks are called.
+    pub(super) fn skips_webhooks(&self) -> bool {
+        self.skips_webhooks
     }
 
-    /// Takes the warnings added so far.
-    pub fn take_warnings(&self) -> Vec<String> {
-        std::mem::take(&mut *self.lock_warnings())
+    /// The time until the client stops to wait.
+    pub(super) fn time_left(&self) -> Duration {
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        self.deadline.map_or(REQUEST_TIMEOUT, left)
+    }
+
+    /// The options of the write as webhooks and policies see them; null for connections.
+    pub(super) fn options(&self, operation: Operation, dry_run: bool) -> Value {
+        let kind = match operation {
+            Operation::Create => "CreateOptions",
+            Operation::Update if self.verb == "patch" => "PatchOptions",
+            Operation::Update => "UpdateOptions",
+            Operation::Delete => "DeleteOptions",
+            Operation::Connect => return Value::Null,
+        };
+        let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+        if dry_run {
+            options["dryRun"] = json!(["All"]);
+        }
+        let WriteParameters { field_manager, field_validation, force } = &self.parameters;
+        for (member, text) in [("fieldManager", field_manager), ("fieldValidation", field_validation)] {
+            if !text.is_empty() && operation != Operation::Delete {
+                options[member] = text.as_str().into();
+            }
+        }
+        if let Some(force) = force.filter(|_| kind == "PatchOptions") {
+            options["force"] = force.into();
+        }
+        options
+    }
+
+    /// Adds a warning to the response's `Warning` headers. Duplicates are dropped.
+    pub fn warn(&self, warning: impl Into<String>) {
+        self.warnings.add(warning.into());
+    }
+
+    /// The same request, whose warnings are added to these.
+    #[must_use]
+    pub fn with_warnings(mut self, warnings: &Warnings) -> RequestContext {
+        self.warnings = warnings.clone();
+        self
     }
 
     /// Adds an annotation to the audit event, if there is one.
@@ -184,8 +271,11 @@ impl RequestContext {
         }
     }
 
-    fn lock_warnings(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
-        self.warnings.lock().expect("invariant: no holder of the lock panics")
+    /// Adds an annotation to the audit event if it has the request's object.
+    pub fn annotate_request(&self, key: &str, value: impl FnOnce() -> String) {
+        if let Some(audit) = self.audit.as_ref().filter(|audit| audit.level() >= Level::Request) {
+            audit.annotate(key, value());
+        }
     }
 }
 
@@ -194,6 +284,7 @@ impl RequestContext {
 pub struct Identity {
     user: Arc<User>,
     field_manager: &'static str,
+    skips_webhooks: bool,
 }
 
 impl Identity {
@@ -201,26 +292,36 @@ impl Identity {
     /// `deployment-controller`.
     pub fn controller(name: &str) -> Identity {
         let user = User::service_account("kube-system", name);
-        Identity { user: Arc::new(user), field_manager: "kube-controller-manager" }
+        Identity::new(Arc::new(user), "kube-controller-manager")
     }
 
     /// The scheduler. It writes bindings and conditions, which have no field manager.
     pub fn scheduler() -> Identity {
         static SCHEDULER: LazyLock<Arc<User>> =
             LazyLock::new(|| Arc::new(User::component("system:kube-scheduler", &[])));
-        Identity { user: SCHEDULER.clone(), field_manager: "" }
+        Identity::new(SCHEDULER.clone(), "")
     }
 
     /// The node `name`, for reports of its agent and executor. As for the kubelet's status updates, fields are not
     /// tracked.
     pub fn node(name: &str) -> Identity {
         let user = User::component(&format!("system:node:{name}"), &["system:nodes"]);
-        Identity { user: Arc::new(user), field_manager: "" }
+        Identity::new(Arc::new(user), "")
     }
 
-    /// This API server, for bootstrap objects.
+    /// This API server.
     pub fn apiserver() -> Identity {
-        Identity { user: Arc::new(User::system("system:apiserver")), field_manager: "kube-apiserver" }
+        Identity::new(Arc::new(User::system("system:apiserver")), "kube-apiserver")
+    }
+
+    /// This API server before it accepts requests. No webhooks are called: they may run in this cluster, and nothing in it can
+    /// start before the server.
+    pub fn bootstrap() -> Identity {
+        Identity { skips_webhooks: true, ..Identity::apiserver() }
+    }
+
+    fn new(user: Arc<User>, field_manager: &'static str) -> Identity {
+        Identity { user, field_manager, skips_webhooks: false }
     }
 
     /// The same component without tracking in `metadata.managedFields`.
@@ -237,6 +338,8 @@ impl Identity {
 
     /// Creates the context of one write.
     pub fn context(&self, verb: &'static str) -> RequestContext {
-        RequestContext::internal(self.user.clone(), verb, self.field_manager)
+        let mut context = RequestContext::internal(self.user.clone(), verb, self.field_manager);
+        context.skips_webhooks = self.skips_webhooks;
+        context
     }
 }

@@ -79,12 +79,16 @@ impl Pipeline {
         let ObjectRef { resource, namespace, .. } = *target;
         let strategy = resource.strategy();
         strategy.default(&mut object);
+        kinds::begin_admission(resource, namespace, &mut object)?;
+        let name = access::text(&object, &["metadata", "name"]).to_owned();
+        self.deduplicate_owners(context, &mut object, false);
         self.record_fields(context, (resource, ""), None, &mut object);
         let mut preconditions = Preconditions::default();
         let mut attributes = Attributes::new(Operation::Create, resource, namespace);
-        attributes.object = Some(object);
+        (attributes.name, attributes.object) = (&name, Some(object));
         self.admission.admit(context, &mut attributes, &mut preconditions).await?;
         let mut object = attributes.object.take().unwrap_or_default();
+        self.deduplicate_owners(context, &mut object, true);
         if service_addresses::concerns(resource) {
             // Addresses that were just released must be seen as free.
             self.registry.fresh().await?;
@@ -95,11 +99,11 @@ impl Pipeline {
         };
         let uid = uuid::Uuid::new_v4().to_string();
         let create = CreateContext { namespace, uid: &uid, now: now(), suffix: &suffix };
-        strategy.warnings(&object, None).into_iter().for_each(|warning| context.warn(warning));
         // A dry run also allocates addresses, but does not claim them.
         let addresses = service_addresses::allocate(&self.registry, resource, &mut object, None, broken)?;
         preconditions.extend(addresses);
         context.judge(kinds::begin_create(resource, &mut object, &create))?;
+        strategy.warnings(&object, None).into_iter().for_each(|warning| context.warn(warning));
         attributes.object = Some(object);
         self.admission.validate(context, &attributes, &mut preconditions).await?;
         let object = attributes.object.take().unwrap_or_default();

@@ -118,21 +118,23 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Evicts a Pod. As upstream, plugins see the creation of the Eviction, and not the deletion that follows. The
-    /// PodDisruptionBudget is charged in the transaction that deletes the Pod.
+    /// Evicts a Pod; `options` are those of an Eviction, which admission may have changed. As upstream, plugins see the
+    /// creation of the Eviction, and not the deletion that follows. The PodDisruptionBudget is charged in the transaction that
+    /// deletes the Pod.
     pub async fn evict(
         &self,
         context: &RequestContext,
         target: ObjectRef<'_>,
         eviction: Value,
-        options: &DeleteOptions,
+        options: impl Fn(&Value) -> Result<DeleteOptions, Status> + Send,
     ) -> Result<EvictionOutcome, Status> {
         let mut attributes = Attributes::new(Operation::Create, target.resource, target.namespace);
         (attributes.name, attributes.subresource) = (target.name, "eviction");
         attributes.kind = shim_model::resource::KindRef { group: "policy", version: "v1", kind: "Eviction" };
         attributes.object = Some(eviction);
-        self.admit_only(context, attributes, &mut Preconditions::default()).await?;
-        match self.run_delete(context, target, options, Cause::Eviction).await {
+        let admitted = self.admit_only(context, attributes, &mut Preconditions::default()).await?;
+        let options = options(&admitted.unwrap_or_default())?;
+        match self.run_delete(context, target, &options, Cause::Eviction).await {
             Err(Stop::SeveralBudgets) => Ok(EvictionOutcome::SeveralBudgets),
             Err(Stop::Refused(status)) => Err(status),
             Ok(deleted) => Ok(EvictionOutcome::Evicted(deleted)),

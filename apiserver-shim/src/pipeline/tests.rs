@@ -45,7 +45,12 @@ async fn with_namespace(
 ) -> (Arc<dyn Store>, Pipeline) {
     let (store, registry) = registry().await;
     let access = AccessControl::new(registry.clone());
-    let mut plugins = admission::built_in(&registry, &access, &AdmissionConfiguration::default());
+    let mut plugins = admission::built_in(
+        &registry,
+        &access,
+        &AdmissionConfiguration::default(),
+        admission::WebhookCaller::new(&registry),
+    );
     plugins.extend(more(&registry));
     let pipeline = Pipeline::with_plugins(registry, plugins);
     create(&pipeline, "", "namespaces", json!({"metadata": {"name": "ns"}})).await.unwrap();

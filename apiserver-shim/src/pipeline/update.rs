@@ -231,6 +231,7 @@ impl Pipeline {
         let ObjectRef { resource, namespace, name, .. } = *target;
         let strategy = resource.strategy();
         strategy.default(&mut new);
+        self.deduplicate_owners(context, &mut new, false);
         self.record_fields(context, (resource, subresource_name(part)), Some(old), &mut new);
         let old_view = view.map(|view| (view.read)(old));
         let mut attributes = Attributes::new(Operation::Update, resource, namespace);
@@ -251,6 +252,7 @@ impl Pipeline {
                 (view.write)(&mut new, &admitted)?;
             }
         }
+        self.deduplicate_owners(context, &mut new, true);
         if part == Subresource::Main {
             // The object keeps its allocated addresses; the update may need more.
             let addresses =

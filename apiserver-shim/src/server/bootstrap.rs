@@ -34,12 +34,12 @@ impl Bootstrap<'_> {
     pub async fn run(&self, pipeline: &Pipeline) -> Result<(), Status> {
         objects(pipeline, self.port).await?;
         authentication(pipeline, self).await?;
-        endpoints(pipeline, &Identity::apiserver().untracked(), self).await
+        endpoints(pipeline, &Identity::bootstrap().untracked(), self).await
     }
 }
 
 async fn objects(pipeline: &Pipeline, port: u16) -> Result<(), Status> {
-    let identity = Identity::apiserver();
+    let identity = Identity::bootstrap();
     for name in NAMESPACES {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         ensure(pipeline, &identity.context("create"), served("", "namespaces"), "", object).await?;
@@ -81,7 +81,7 @@ async fn authentication(pipeline: &Pipeline, server: &Bootstrap<'_>) -> Result<(
         "requestheader-uid-headers": list(&["X-Remote-Uid"]),
         "requestheader-username-headers": list(&["X-Remote-User"]),
     });
-    let identity = Identity::apiserver();
+    let identity = Identity::bootstrap();
     let object = json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": NAME, "namespace": "kube-system"}, "data": data});
     let resource = served("", "configmaps");

@@ -15,6 +15,7 @@ pub struct Requested<'a> {
     pub resource: &'a str,
     pub subresource: &'a str,
     pub name: &'a str,
+    /// Whether the object is in a namespace. Namespaces are not.
     pub namespaced: bool,
 }
 
@@ -27,6 +28,8 @@ pub struct MatchResources {
     namespaces: Option<Selector>,
     /// Whether rules match other versions of the same resource.
     pub equivalent: bool,
+    /// Whether no rules match nothing, instead of everything.
+    needs_rule: bool,
 }
 
 #[derive(Debug)]
@@ -62,20 +65,42 @@ fn labels(object: &Value) -> BTreeMap<String, String> {
 impl MatchResources {
     /// Parses the value; an absent one matches everything.
     pub fn parse(value: &Value) -> MatchResources {
-        let rules = |member: &str| access::list(value, &[member]).iter().map(Rule::parse).collect();
+        let excluded = rules(value, "excludeResourceRules");
+        MatchResources { excluded, ..MatchResources::with_rules(value, "resourceRules") }
+    }
+
+    /// Parses the members of a webhook.
+    pub fn of_webhook(webhook: &Value) -> MatchResources {
+        MatchResources { needs_rule: true, ..MatchResources::with_rules(webhook, "rules") }
+    }
+
+    fn with_rules(value: &Value, member: &str) -> MatchResources {
         MatchResources {
-            rules: rules("resourceRules"),
-            excluded: rules("excludeResourceRules"),
+            rules: rules(value, member),
+            excluded: Vec::new(),
             objects: Selector::parse(value.get("objectSelector")),
             namespaces: Selector::parse(value.get("namespaceSelector")),
             equivalent: value.get("matchPolicy").is_none_or(|policy| policy != "Exact"),
+            needs_rule: false,
         }
     }
 
-    /// Whether a request matches the rules; no rules match every request.
+    /// Whether a request matches the rules.
     pub fn matches_rules(&self, request: &Requested<'_>) -> bool {
-        let excluded = self.excluded.iter().any(|rule| rule.matches(request));
-        !excluded && (self.rules.is_empty() || self.rules.iter().any(|rule| rule.matches(request)))
+        self.preferred(std::slice::from_ref(request)).is_some()
+    }
+
+    /// The index of the request that the earliest rule matches: all are forms of one request.
+    pub fn preferred(&self, requests: &[Requested<'_>]) -> Option<usize> {
+        let excluded = |request: &Requested<'_>| self.excluded.iter().any(|rule| rule.matches(request));
+        let matches = |rule: Option<&Rule>| {
+            requests.iter().position(|request| rule.is_none_or(|r| r.matches(request)) && !excluded(request))
+        };
+        match self.rules.is_empty() {
+            true if self.needs_rule => None,
+            true => matches(None),
+            false => self.rules.iter().find_map(|rule| matches(Some(rule))),
+        }
     }
 
     /// Whether the labels of the object, or of the one that it replaces, match.
@@ -95,6 +120,10 @@ impl MatchResources {
     pub fn selects_namespaces(&self) -> bool {
         self.namespaces.is_some()
     }
+}
+
+fn rules(value: &Value, member: &str) -> Vec<Rule> {
+    access::list(value, &[member]).iter().map(Rule::parse).collect()
 }
 
 impl Rule {

@@ -61,7 +61,7 @@ impl Policy {
     pub fn mutate(&self, index: usize, input: &PolicyInput<'_>) -> Mutated {
         let activation = self.activation(input);
         if index == 0 {
-            match self.condition(&activation) {
+            match self.conditions.evaluate(&activation) {
                 Condition::Met => {}
                 Condition::NotMet => return Mutated::NotMatched,
                 Condition::Failed(error) => return Mutated::Failed(error),

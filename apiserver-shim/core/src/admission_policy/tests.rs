@@ -1,5 +1,7 @@
 //! Policies on objects.
 
+use serde_json::json;
+
 use super::*;
 
 fn policy(spec: Value) -> Policy {
@@ -15,12 +17,15 @@ fn validate(spec: Value, object: &Value) -> Validated {
     let request = request(&RequestFacts {
         kind: ("apps", "v1", "Deployment"),
         resource: ("apps", "v1", "deployments"),
+        request_kind: ("apps", "v1", "Deployment"),
+        request_resource: ("apps", "v1", "deployments"),
         subresource: "",
         name: "d",
         namespace: "ns",
         operation: "CREATE",
         user: &user,
         dry_run: false,
+        options: &json!({}),
     });
     policy(spec).validate(&input(object, &request))
 }

@@ -62,7 +62,7 @@ impl Policy {
                 result.denied.push(Decision { index, message, reason: "Invalid".to_owned() });
             }
         };
-        match self.condition(&activation) {
+        match self.conditions.evaluate(&activation) {
             Condition::Met => {}
             Condition::NotMet => return result,
             Condition::Failed(message) => {

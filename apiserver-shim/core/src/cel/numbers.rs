@@ -22,7 +22,7 @@ pub(crate) fn go_float(value: f64) -> String {
 }
 
 /// Parses a duration of Go (`1h30m`, `-1.5s`, `300ms`) to nanoseconds.
-pub(crate) fn go_duration(text: &str) -> Option<i64> {
+pub fn go_duration(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

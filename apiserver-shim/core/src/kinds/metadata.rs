@@ -87,7 +87,11 @@ pub(super) fn check_identity(
     check_namespace(resource, namespace, object)
 }
 
-fn check_namespace(resource: &Resource, namespace: &str, object: &mut Value) -> Result<(), Status> {
+pub(super) fn check_namespace(
+    resource: &Resource,
+    namespace: &str,
+    object: &mut Value,
+) -> Result<(), Status> {
     if !resource.namespaced {
         access::remove(object, &["metadata", "namespace"]);
         return Ok(());

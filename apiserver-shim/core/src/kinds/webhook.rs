@@ -1,6 +1,4 @@
 //! Webhook configurations and admission policies of `admissionregistration.k8s.io`.
-//!
-//! Webhooks are not called yet. Configurations with webhooks are refused, so that nobody relies on them.
 
 pub(super) mod validation;
 
@@ -73,11 +71,6 @@ impl Strategy for WebhookConfiguration {
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         validation::webhooks(object, self.mutating)
-    }
-
-    fn not_enforced(&self, object: &Value) -> Option<&'static str> {
-        let any = !access::list(object, &["webhooks"]).is_empty();
-        any.then_some("admission webhooks are not supported yet: the API server would not call them")
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

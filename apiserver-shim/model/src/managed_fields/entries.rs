@@ -97,6 +97,29 @@ pub(super) fn encode(id: &ManagerId, api_version: &str, time: &str, fields: Valu
     Value::Object(out)
 }
 
+/// Checks the entry at an index.
+pub(super) fn check(at: usize, value: &Value) -> Result<(), String> {
+    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or("");
+    if !matches!(text("operation"), "Update" | "Apply") {
+        return Err("operation must be `Apply` or `Update`".to_owned());
+    }
+    if text("apiVersion").is_empty() {
+        return Err("apiVersion must not be empty".to_owned());
+    }
+    match text("fieldsType") {
+        "FieldsV1" => {}
+        "" => return Err(format!("missing fieldsType in managed fields entry {at}")),
+        other => {
+            let other = Value::from(other);
+            return Err(format!("invalid fieldsType {other} in managed fields entry {at}"));
+        }
+    }
+    match Entry::parse(value) {
+        Some(_) => Ok(()),
+        None => Err(format!("error decoding versioned set from managed fields entry {at}")),
+    }
+}
+
 /// Parses entries; `None` if one of them is invalid. Of two with one identity the later counts.
 pub(super) fn parse(list: &[Value]) -> Option<Vec<Entry>> {
     let mut out: Vec<Entry> = Vec::with_capacity(list.len());

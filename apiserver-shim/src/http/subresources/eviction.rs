@@ -26,22 +26,30 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
             "name in URL does not match name in Eviction object: {name} vs {said}"
         )));
     }
-    let wanted = &eviction["deleteOptions"];
-    let text = |v: &Value| v.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
-    let asked_dry: Vec<&str> =
-        wanted["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let options = DeleteOptions {
-        grace_period_seconds: wanted["gracePeriodSeconds"].as_i64(),
-        uid: text(&wanted["preconditions"]["uid"]),
-        resource_version: text(&wanted["preconditions"]["resourceVersion"]),
-        dry_run: context.dry_run || dry_run(asked_dry.into_iter(), "DeleteOptions")?,
-        ..DeleteOptions::default()
-    };
-    let evicted = api.pipeline.evict(&context, asked.object(Subresource::Main), eviction, &options).await?;
+    let context = &context;
+    let options = |eviction: &Value| delete_options(eviction, context.dry_run);
+    // What is wrong with the request is said before admission.
+    options(&eviction)?;
+    let evicted = api.pipeline.evict(context, asked.object(Subresource::Main), eviction, options).await?;
     // As upstream, one kind of failure is the result of a successful request.
     let result = match evicted {
         EvictionOutcome::Evicted(_) => status::created(),
         EvictionOutcome::SeveralBudgets => disruption_budgets::several(),
     };
     Ok(reply::value(201, accepted.media, &result.to_value()))
+}
+
+/// The options of the deletion.
+fn delete_options(eviction: &Value, is_dry_run: bool) -> Result<DeleteOptions, Status> {
+    let wanted = &eviction["deleteOptions"];
+    let text = |v: &Value| v.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
+    let asked_dry: Vec<&str> =
+        wanted["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    Ok(DeleteOptions {
+        grace_period_seconds: wanted["gracePeriodSeconds"].as_i64(),
+        uid: text(&wanted["preconditions"]["uid"]),
+        resource_version: text(&wanted["preconditions"]["resourceVersion"]),
+        dry_run: is_dry_run || dry_run(asked_dry.into_iter(), "DeleteOptions")?,
+        ..DeleteOptions::default()
+    })
 }

@@ -33,6 +33,7 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
     negotiation::body_media(asked.headers)?;
     let bytes = body::read(body).await?;
     let decoded = asked.decode(&bytes, ty, &context)?;
+    decoded.warnings.into_iter().for_each(|warning| context.warn(warning));
     let mut review = decoded.value;
     let now = now();
     if resource.namespaced && access::text(&review, &["metadata", "namespace"]).is_empty() {
@@ -70,9 +71,7 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
         _ => return Err(status::unknown_path()),
     };
     access::as_object(&mut review).insert("status".into(), answer);
-    let mut response = reply::value(201, accepted.media, &review);
-    reply::add_warnings(&mut response, &decoded.warnings);
-    Ok(response)
+    Ok(reply::value(201, accepted.media, &review))
 }
 
 fn token_review(api: &Api, review: &Value) -> Result<Value, Status> {

@@ -139,9 +139,7 @@ async fn write(
     );
     let view = View { subresource: SUBRESOURCE, kind: KIND, read: &read_view, write: &write_view };
     let outcome = api.pipeline.update_view(&context, target, &view, change).await?;
-    let mut response = answer(accepted, &read(asked, &outcome.value(asked.resource).await?))?;
-    reply::add_warnings(&mut response, &context.take_warnings());
-    Ok(response)
+    answer(accepted, &read(asked, &outcome.value(asked.resource).await?))
 }
 
 /// Where each version of a custom resource has its replicas.

@@ -1,10 +1,11 @@
 //! `pods/log`, `exec`, `attach` and `portforward`. Requests are checked here and carried out by the node's executor;
 //! upgraded connections are copied unchanged.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use shim_core::authorization::{AccessRequest, RequestedResource};
 use shim_model::access;
 use shim_model::field::FieldError;
+use shim_model::resource::GroupVersionKind;
 use shim_model::status::{self, Status};
 
 use crate::auth::authorization::refusal;
@@ -98,10 +99,52 @@ async fn may_create(api: &Api, asked: &ResourceRequest<'_>) -> Result<(), Status
 /// Runs admission for a connection to an object.
 pub(super) async fn admit_connect(api: &Api, asked: &ResourceRequest<'_>) -> Result<(), Status> {
     let target = asked.target;
+    let subresource = asked.resource.subresource(&target.subresource).ok_or_else(status::unknown_path)?;
+    let options = connect_options(&subresource.kind, asked);
     let mut attributes = Attributes::new(Operation::Connect, asked.resource, &target.namespace);
     (attributes.name, attributes.subresource) = (&target.name, &target.subresource);
+    (attributes.kind, attributes.object) = (subresource.kind.as_ref(), Some(options.clone()));
     // A connection has no transaction, so preconditions that plugins add have no effect.
-    api.pipeline.admit_only(asked.context, attributes, &mut Preconditions::default()).await.map(drop)
+    let admitted = api.pipeline.admit_only(asked.context, attributes, &mut Preconditions::default()).await?;
+    match admitted == Some(options) {
+        true => Ok(()),
+        false => Err(status::internal(
+            "an admission plugin changed the options of a connection, which is not supported",
+        )),
+    }
+}
+
+/// The options of a connection, which admission sees as its object.
+fn connect_options(kind: &GroupVersionKind, asked: &ResourceRequest<'_>) -> Value {
+    let query = asked.query;
+    let mut options = json!({"kind": kind.kind, "apiVersion": kind.as_ref().api_version()});
+    match kind.kind.as_str() {
+        "PodExecOptions" | "PodAttachOptions" => {
+            for flag in ["stdin", "stdout", "stderr", "tty"].into_iter().filter(|flag| query.flag(flag)) {
+                options[flag] = true.into();
+            }
+            if !query.text("container").is_empty() {
+                options["container"] = query.text("container").into();
+            }
+            if kind.kind == "PodExecOptions" {
+                options["command"] = query.all("command").map(Value::from).collect();
+            }
+        }
+        "PodPortForwardOptions" => {
+            let ports = query.all("ports").flat_map(|ports| ports.split(','));
+            let ports: Vec<i64> = ports.filter_map(|port| port.parse().ok()).collect();
+            if !ports.is_empty() {
+                options["ports"] = ports.into();
+            }
+        }
+        // Those of `proxy`.
+        _ => {
+            if let Some(path) = &asked.target.rest {
+                options["path"] = format!("/{path}").into();
+            }
+        }
+    }
+    options
 }
 
 /// Refuses a container that had not started when its Pod ended. It never will, and the node may not know the Pod any

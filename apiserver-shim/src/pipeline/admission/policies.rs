@@ -8,72 +8,47 @@ mod validating;
 pub(super) use mutating::MutatingAdmissionPolicy;
 pub(super) use validating::ValidatingAdmissionPolicy;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-use shim_core::admission_policy::matching::{MatchResources, Requested};
-use shim_core::admission_policy::{Policy, RequestFacts, request};
-use shim_core::controllers::served;
+use serde_json::Value;
+use shim_core::admission_policy::Policy;
+use shim_core::admission_policy::matching::MatchResources;
+use shim_core::kinds::VirtualResource;
 use shim_model::access;
 use shim_model::resource::split_api_version;
 use shim_model::selector::LabelSelector;
 use shim_model::status::Status;
 
-use super::{Attributes, Operation, RequestContext};
-use crate::storage::catalog::ServedResource;
+use super::request::{Matched, Namespaces, configures_admission, request_of};
+use super::{Attributes, Operation};
 use crate::storage::registry::Registry;
 use bindings::{Binding, PolicyCache};
-
-/// The group of policies, which do not apply to themselves.
-const GROUP: &str = "admissionregistration.k8s.io";
-const EXEMPT: [&str; 6] = [
-    "validatingadmissionpolicies",
-    "validatingadmissionpolicybindings",
-    "mutatingadmissionpolicies",
-    "mutatingadmissionpolicybindings",
-    "validatingwebhookconfigurations",
-    "mutatingwebhookconfigurations",
-];
 
 /// The part of the plugins that both share.
 struct Policies {
     registry: Registry,
     cache: PolicyCache,
-    namespaces: Arc<ServedResource>,
+    namespaces: Namespaces,
 }
 
 impl Policies {
     fn new(registry: Registry, policies: &'static str, bindings: &'static str) -> Policies {
-        let namespaces = registry.builtin(&served("", "namespaces"));
-        Policies { cache: PolicyCache::new(&registry, policies, bindings), registry, namespaces }
+        let cache = PolicyCache::new(&registry, policies, bindings);
+        Policies { cache, namespaces: Namespaces::new(registry.clone()), registry }
     }
 
     /// Whether any bound policy has a rule for the request.
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
-        let resource = attributes.resource;
-        if resource.group == GROUP && EXEMPT.contains(&resource.plural.as_str()) {
+        if configures_admission(attributes) || is_review(attributes) {
             return false;
         }
         let bound = self.cache.bound();
         bound.iter().any(|(policy, _)| self.matched_version(&policy.constraints, attributes).is_some())
     }
 
-    /// The resource in the version that the rules match: the requested one, or another one if rules match all.
+    /// The resource in the version that the rules match.
     fn matched_version(&self, rules: &MatchResources, attributes: &Attributes<'_>) -> Option<Matched> {
-        if rules.matches_rules(&requested(attributes, &attributes.resource.version)) {
-            return Some(Matched::Same);
-        }
-        if !rules.equivalent {
-            return None;
-        }
-        let store = attributes.resource.store()?;
-        let same = |row: &&Arc<ServedResource>| row.store().is_some_and(|other| Arc::ptr_eq(store, other));
-        let matches = |row: &&Arc<ServedResource>| {
-            let request = requested(attributes, &row.version);
-            rules.matches_rules(&Requested { group: &row.group, resource: &row.plural, ..request })
-        };
-        self.registry.catalog().iter().filter(same).find(matches).map(|row| Matched::Other(row.clone()))
+        Matched::find(&self.registry, rules, attributes)
     }
 
     /// The request's namespace for the selectors of a policy and its bindings: null if the object has none, or if nothing
@@ -85,34 +60,18 @@ impl Policies {
     ) -> Result<Value, Status> {
         let of_bindings = bindings.iter().filter_map(|binding| binding.resources.as_ref());
         let mut all = of_bindings.chain([&policy.constraints]);
-        if !all.any(MatchResources::selects_namespaces) {
-            return Ok(Value::Null);
+        match all.any(MatchResources::selects_namespaces) {
+            true => self.namespaces.for_selectors(attributes).await,
+            false => Ok(Value::Null),
         }
-        if attributes.is_core("namespaces") {
-            return match (&attributes.object, attributes.old_object) {
-                (Some(object), _) => Ok(object.clone()),
-                (None, Some(old)) => Ok(old.clone()),
-                (None, None) => Ok(Value::Null),
-            };
-        }
-        self.find_namespace(attributes).await
     }
 
     /// The namespace's object, if the policy's expressions use it.
     async fn namespace(&self, attributes: &Attributes<'_>, policy: &Policy) -> Result<Value, Status> {
-        if policy.uses_namespace() { self.find_namespace(attributes).await } else { Ok(Value::Null) }
-    }
-
-    /// The namespace's object as expressions see it.
-    async fn find_namespace(&self, attributes: &Attributes<'_>) -> Result<Value, Status> {
-        if attributes.namespace.is_empty() || attributes.is_core("namespaces") {
-            return Ok(Value::Null);
+        match policy.uses_namespace() {
+            true => self.namespaces.for_expressions(attributes).await,
+            false => Ok(Value::Null),
         }
-        let found = match self.registry.peek(&self.namespaces, "", attributes.namespace) {
-            Some(found) => found,
-            None => self.registry.get(&self.namespaces, "", attributes.namespace).await?,
-        };
-        Ok(found.value())
     }
 
     /// The parameters of a binding: one evaluation for each; null stands for none.
@@ -174,74 +133,9 @@ impl Policies {
     }
 }
 
-/// The version of a resource that a policy's rules match.
-enum Matched {
-    Same,
-    Other(Arc<ServedResource>),
-}
-
-impl Matched {
-    fn row<'a>(&'a self, attributes: &'a Attributes<'_>) -> &'a ServedResource {
-        match self {
-            Matched::Same => attributes.resource,
-            Matched::Other(row) => row,
-        }
-    }
-
-    /// An object of the request in the matched version.
-    async fn convert<'v>(
-        &self,
-        attributes: &Attributes<'_>,
-        object: Option<&'v Value>,
-    ) -> Result<Cow<'v, Value>, Status> {
-        match (self, object) {
-            (_, None) => Ok(Cow::Owned(Value::Null)),
-            (Matched::Same, Some(object)) => Ok(Cow::Borrowed(object)),
-            (Matched::Other(row), Some(object)) => {
-                let stored = attributes.resource.to_stored(object.clone()).await?;
-                Ok(Cow::Owned(row.to_served(stored).await?))
-            }
-        }
-    }
-}
-
-fn requested<'a>(attributes: &'a Attributes<'_>, version: &'a str) -> Requested<'a> {
-    Requested {
-        operation: attributes.operation.name(),
-        group: &attributes.resource.group,
-        version,
-        resource: &attributes.resource.plural,
-        subresource: attributes.subresource,
-        name: attributes.object_name(),
-        namespaced: attributes.resource.namespaced,
-    }
-}
-
-/// The request as expressions see it.
-fn request_of(context: &RequestContext, attributes: &Attributes<'_>, row: &ServedResource) -> Value {
-    let user = &context.user;
-    let mut info = json!({"username": user.name});
-    if !user.uid.is_empty() {
-        info["uid"] = user.uid.as_str().into();
-    }
-    if !user.groups.is_empty() {
-        info["groups"] = json!(user.groups);
-    }
-    if !user.extra.is_empty() {
-        info["extra"] = json!(user.extra);
-    }
-    let kind = attributes.kind;
-    let version = if kind.group == row.group { row.version.as_str() } else { kind.version };
-    request(&RequestFacts {
-        kind: (kind.group, version, kind.kind),
-        resource: (&row.group, &row.version, &row.plural),
-        subresource: attributes.subresource,
-        name: attributes.object_name(),
-        namespace: attributes.namespace,
-        operation: attributes.operation.name(),
-        user: &info,
-        dry_run: context.dry_run,
-    })
+/// Reviews, whose interception could break the cluster.
+fn is_review(attributes: &Attributes<'_>) -> bool {
+    attributes.resource.strategy().virtual_resource() == Some(VirtualResource::Review)
 }
 
 /// Whether an operation has an object that policies may change.

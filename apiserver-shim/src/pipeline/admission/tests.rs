@@ -111,7 +111,8 @@ async fn two_plugins_that_report_changes_are_reinvoked_once() {
 async fn built_in_plugins_are_in_upstreams_order() {
     let registry = Registry::open(Arc::new(store::MemoryStore::new())).await.unwrap();
     let access = AccessControl::new(registry.clone());
-    let plugins = built_in(&registry, &access, &AdmissionConfiguration::default());
+    let caller = WebhookCaller::new(&registry);
+    let plugins = built_in(&registry, &access, &AdmissionConfiguration::default(), caller);
     let names: Vec<&str> = plugins.iter().map(|plugin| plugin.name()).collect();
     assert_eq!(
         names,
@@ -127,7 +128,9 @@ async fn built_in_plugins_are_in_upstreams_order() {
             "StorageObjectInUseProtection",
             "RuntimeClass",
             "MutatingAdmissionPolicy",
+            "MutatingAdmissionWebhook",
             "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionWebhook",
             "RoleEscalation",
             "CertificateRequester",
             "ResourceQuota",

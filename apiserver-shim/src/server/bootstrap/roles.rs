@@ -18,7 +18,7 @@ pub(super) async fn run(pipeline: &Pipeline) -> Result<(), Status> {
 }
 
 async fn ensure(pipeline: &Pipeline, default: DefaultObject) -> Result<(), Status> {
-    let identity = Identity::apiserver();
+    let identity = Identity::bootstrap();
     let expected = default.object;
     let (namespace, name) =
         (access::text(&expected, &["metadata", "namespace"]), access::text(&expected, &["metadata", "name"]));

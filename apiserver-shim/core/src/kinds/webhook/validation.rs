@@ -3,6 +3,7 @@
 use super::super::rules::{Check, Rule, Site, apply};
 use super::super::workload;
 use crate::admission_policy::Policy;
+use crate::admission_webhook::condition_errors;
 use serde_json::Value;
 use shim_model::field::FieldError;
 use shim_model::names;
@@ -436,6 +437,7 @@ pub(super) fn webhooks(object: &Value, mutating: bool) -> Vec<FieldError> {
         if mutating {
             apply(MUTATING, &webhook, &mut errors);
         }
+        errors.extend(condition_errors(webhook.value, &webhook.to_string()));
         let name = webhook.value.get("name").and_then(Value::as_str).unwrap_or("");
         if !name.is_empty() && seen.contains(&name) {
             errors.push(webhook.at("name").duplicate());

@@ -9,7 +9,7 @@ use shim_core::admission_policy::matching::MatchResources;
 use shim_core::controllers::served;
 use shim_model::access;
 
-use super::GROUP;
+use crate::pipeline::admission::request::GROUP;
 use crate::storage::followed_index::{FollowedIndex, Index};
 use crate::storage::registry::Registry;
 use crate::storage::watch_cache::{ChangeKind, Delivery};

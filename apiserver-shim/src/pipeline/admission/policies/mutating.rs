@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use serde_json::Value;
 use shim_core::admission_policy::{Mutated, Mutation, Policy, PolicyInput};
+use shim_core::admission_webhook::Reinvocation;
 use shim_model::schema::{self, ObjectType};
 use shim_model::status::{self, Status};
 use shim_model::{managed_fields, patch};
@@ -23,6 +24,27 @@ impl MutatingAdmissionPolicy {
         const POLICIES: &str = "mutatingadmissionpolicies";
         const BINDINGS: &str = "mutatingadmissionpolicybindings";
         MutatingAdmissionPolicy { policies: Policies::new(registry, POLICIES, BINDINGS) }
+    }
+
+    async fn policies(
+        &self,
+        context: &RequestContext,
+        attributes: &mut Attributes<'_>,
+        state: &mut Reinvocation,
+    ) -> Result<(), Status> {
+        for (policy, bindings) in self.policies.cache.bound().iter() {
+            if attributes.is_reinvocation() && !state.runs_again(&policy.name) {
+                continue;
+            }
+            if self.policy(context, attributes, (policy, bindings)).await? {
+                state.note_change();
+                attributes.note_change();
+            }
+            if policy.reinvoked {
+                state.note_invoked(&policy.name);
+            }
+        }
+        Ok(())
     }
 
     /// Applies a policy; returns whether it has changed the object.
@@ -74,10 +96,7 @@ impl MutatingAdmissionPolicy {
         if object == before {
             return Ok(false);
         }
-        attributes.object = Some(match &matched {
-            Matched::Same => object,
-            Matched::Other(row) => attributes.resource.to_served(row.to_stored(object).await?).await?,
-        });
+        attributes.object = Some(matched.convert_back(attributes, object).await?);
         Ok(true)
     }
 }
@@ -131,8 +150,7 @@ fn changed(
     mutation: Mutation,
 ) -> Result<Value, String> {
     let row = matched.row(attributes);
-    let is_own = attributes.kind.kind == row.kind;
-    let ty = if is_own { Some(row.object_type.clone()) } else { row.object_type.of_kind(attributes.kind) };
+    let ty = matched.object_type(attributes);
     let ty: ObjectType = ty.ok_or_else(|| format!("{} has no schema", attributes.kind.kind))?;
     let mut new = match mutation {
         Mutation::Configuration(mut configuration) => {
@@ -164,7 +182,7 @@ fn changed(
             return Err(why);
         }
     }
-    if is_own {
+    if attributes.is_own_kind() {
         row.strategy().default(&mut new);
     }
     Ok(new)
@@ -174,7 +192,7 @@ fn denied(attributes: &Attributes<'_>, policy: &Policy, binding: &Binding, why: 
     let resource = attributes.resource;
     let message = format!("policy '{}' with binding '{}' denied request: {why}", policy.name, binding.name);
     let mut status = status::forbidden(&resource.group, &resource.plural, attributes.object_name(), &message);
-    (status.reason, status.code) = ("Invalid", 422);
+    (status.reason, status.code) = ("Invalid".into(), 422);
     if let Some(details) = &mut status.details {
         details.causes.push(status::Cause { message, ..status::Cause::default() });
     }
@@ -191,9 +209,9 @@ impl AdmissionPlugin for MutatingAdmissionPolicy {
         has_object(attributes.operation) && self.policies.handles(attributes)
     }
 
-    /// Policies are reinvoked here, each by its own rule.
+    /// Each policy has a rule of its own.
     fn reinvocation_policy(&self) -> ReinvocationPolicy {
-        ReinvocationPolicy::Never
+        ReinvocationPolicy::PerItem
     }
 
     async fn admit(
@@ -205,21 +223,9 @@ impl AdmissionPlugin for MutatingAdmissionPolicy {
         if attributes.object.is_none() {
             return Ok(());
         }
-        let bound = self.policies.cache.bound();
-        let mut last_change = None;
-        for (at, (policy, bindings)) in bound.iter().enumerate() {
-            if self.policy(context, attributes, (policy, bindings)).await? {
-                attributes.note_change();
-                last_change = Some(at);
-            }
-        }
-        // Those that another policy's change follows run once more.
-        let last_change = last_change.unwrap_or(0);
-        for (policy, bindings) in bound[..last_change.min(bound.len())].iter().filter(|(p, _)| p.reinvoked) {
-            if self.policy(context, attributes, (policy, bindings)).await? {
-                attributes.note_change();
-            }
-        }
-        Ok(())
+        let mut state = attributes.begin_items(self.name());
+        let done = self.policies(context, attributes, &mut state).await;
+        attributes.finish_items(self.name(), state);
+        done
     }
 }

@@ -166,10 +166,10 @@ fn denied(
     let resource = attributes.resource;
     let mut status = status::forbidden(&resource.group, &resource.plural, attributes.object_name(), &message);
     (status.reason, status.code) = match decision.reason.as_str() {
-        "Unauthorized" => ("Unauthorized", 401),
-        "Forbidden" => ("Forbidden", 403),
-        "RequestEntityTooLarge" => ("RequestEntityTooLarge", 413),
-        _ => ("Invalid", 422),
+        "Unauthorized" => ("Unauthorized".into(), 401),
+        "Forbidden" => ("Forbidden".into(), 403),
+        "RequestEntityTooLarge" => ("RequestEntityTooLarge".into(), 413),
+        _ => ("Invalid".into(), 422),
     };
     if let Some(details) = &mut status.details {
         details.causes.push(Cause { message, ..Cause::default() });
