@@ -26,6 +26,8 @@ mod operating;
 mod pulls;
 #[path = "all/refusals.rs"]
 mod refusals;
+#[path = "all/sets.rs"]
+mod sets;
 #[path = "all/stops.rs"]
 mod stops;
 #[path = "all/walk.rs"]

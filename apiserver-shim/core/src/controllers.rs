@@ -9,11 +9,15 @@ mod cache;
 mod conditions;
 mod controller;
 mod disruption;
+mod int_or_percent;
+mod owned_pods;
 mod plan;
+mod revisions;
 mod service_backends;
 
 pub mod cluster_role_aggregation;
 pub mod cron_job;
+pub mod daemon_set;
 pub mod deployment;
 pub mod disruption_budgets;
 pub mod endpoint_slice_mirroring;
@@ -31,6 +35,7 @@ pub mod replication_controller;
 pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
+pub mod stateful_set;
 pub mod taint_eviction;
 pub mod ttl_after_finished;
 pub mod volume_protection;
@@ -42,7 +47,9 @@ pub use cache::{
 pub use conditions::{Condition, condition, equal_ignoring_empty, remove_condition, set_condition};
 pub use controller::{Controller, Keys, Registration};
 pub use disruption::Disruption;
-pub use plan::{Action, Change, CreationEvents, EventRecord, EventSource, Plan, Propagation, Target};
+pub use plan::{
+    Action, Change, CreationEvents, CreationText, EventRecord, EventSource, Plan, Propagation, Target,
+};
 
 use shim_model::resource::GroupResource;
 
@@ -58,6 +65,8 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
     vec![
         Registration::new(deployment::DeploymentController),
         Registration::new(replica_set::ReplicaSetController),
+        Registration::new(daemon_set::DaemonSetController),
+        Registration::new(stateful_set::StatefulSetController),
         Registration::new(namespace::NamespaceController),
         Registration::new(service_account::ServiceAccountController),
         Registration::new(root_ca::RootCaPublisher { ca_pem: config.ca_pem.clone() }),

@@ -4,23 +4,29 @@
 //! Rows are values. The shell decodes each once per version of its object.
 
 mod budget;
+mod daemon_set;
 mod job;
 mod node;
 mod pod;
+mod revision;
 mod selector;
 mod service;
+mod stateful_set;
 mod view;
 mod workload;
 
 pub use budget::DisruptionBudget;
+pub use daemon_set::DaemonSet;
 pub use job::{
     COMPLETION_INDEX, ConcurrencyPolicy, CronJob, EndedContainer, INDEX_FAILURES, INDEX_IGNORED_FAILURES,
     Job, JobPodDetails, SCHEDULED_TIMESTAMP,
 };
 pub use node::{Node, Taint, TaintEffect};
 pub use pod::{Phase, Pod, PodParts, PodPort};
+pub use revision::ControllerRevision;
 pub use selector::LabelSelector;
 pub use service::Service;
+pub use stateful_set::StatefulSet;
 pub use view::ObjectView;
 pub use workload::{Deployment, ReplicaSet, ReplicationController, Strategy};
 

@@ -1,11 +1,10 @@
 //! Executes plans. Each action is one write; no decisions are made here.
 
 use serde_json::Value;
-use shim_core::controllers::{
-    Action, Change, CreationEvents, EventRecord, EventSource, Plan, Propagation, Refusal, Target,
-};
+use shim_core::controllers::{Action, Change, CreationEvents, Plan, Propagation, Refusal, Target};
 use shim_core::kinds::Subresource;
 use shim_core::rows::Key;
+use shim_model::resource::GroupResource;
 use shim_model::status::Status;
 use tokio::task::JoinSet;
 
@@ -83,7 +82,13 @@ async fn execute_in_parallel(
         for action in left.by_ref().take(size) {
             let (pipeline, identity) = (pipeline.clone(), identity.clone());
             flying.spawn(async move {
-                let creating = matches!(action, Action::Create { .. });
+                let creating = match &action {
+                    Action::Create { resource, object, .. } => {
+                        let name = object["metadata"]["name"].as_str().unwrap_or("").to_owned();
+                        Some((resource.clone(), name))
+                    }
+                    Action::Change { .. } | Action::Delete { .. } => None,
+                };
                 (creating, write(&pipeline, &identity, action).await)
             });
         }
@@ -97,11 +102,13 @@ async fn execute_in_parallel(
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Err(_) => continue,
             };
-            record_creation(events, about, creating, &done);
+            if let (Some((resource, name)), Some(about)) = (&creating, about) {
+                record_creation(events, about, (resource, name), &done);
+            }
             match done {
                 Ok(written) => outcome.revision = outcome.revision.max(written.map_or(0, |w| w.1)),
                 Err(Status { code, message, .. }) => {
-                    outcome.refused = Some(Refusal { creating, code, message })
+                    outcome.refused = Some(Refusal { creating: creating.is_some(), code, message })
                 }
             }
         }
@@ -112,20 +119,21 @@ async fn execute_in_parallel(
     }
 }
 
+/// Records the Event about a creation. The name is the one that the plan gave; empty if it is generated.
 fn record_creation(
     events: &EventRecorder,
-    about: Option<&CreationEvents>,
-    creating: bool,
+    about: &CreationEvents,
+    (resource, name): (&GroupResource, &str),
     done: &Result<Option<(String, u64)>, Status>,
 ) {
-    let Some(CreationEvents { about, component }) = about.filter(|_| creating) else { return };
-    let (warning, reason, message) = match done {
-        Ok(Some((name, _))) => (false, "SuccessfulCreate", format!("Created pod: {name}")),
+    let event = match done {
+        Ok(Some((name, _))) => about.event(resource, name, None),
         Ok(None) => return,
-        Err(status) => (true, "FailedCreate", format!("Error creating: {}", status.message)),
+        Err(status) => about.event(resource, name, Some((status.code, &status.message))),
     };
-    let source = EventSource::Component(component);
-    events.record(EventRecord { about: about.clone(), warning, reason, message, source });
+    if let Some(event) = event {
+        events.record(event);
+    }
 }
 
 /// Carries out one action. Returns the name and revision of the written object, or `None` if nothing was written.

@@ -8,6 +8,7 @@ mod indices;
 mod input;
 mod labels;
 mod name;
+mod removed_failures;
 mod view;
 
 pub use indices::Dependent;
@@ -28,6 +29,7 @@ use crate::{
 };
 use indices::{Indexing, Indices};
 use input::Kind;
+use removed_failures::RemovedFailures;
 
 /// An ordered map whose clones share their entries.
 type Map<K, V> = rpds::RedBlackTreeMapSync<K, V>;
@@ -133,6 +135,7 @@ pub struct ControllerCache {
     kinds: Arc<BTreeMap<String, Vec<ServedKind>>>,
     indexing: Arc<BTreeMap<GroupResource, Indexing>>,
     indices: Indices,
+    removed_failures: RemovedFailures,
     /// When the controllers of this process started.
     started_at: Seconds,
 }
@@ -240,6 +243,9 @@ impl ControllerCache {
     ) {
         let indexing = self.indexing.get(resource).copied().unwrap_or_default();
         self.indices.update(resource, indexing, before, after);
+        if resource.parts() == ("", "pods") {
+            self.removed_failures.update(before, after, now);
+        }
         if resource.parts() == ("", "nodes") {
             let header = after.or(before).map(CachedObject::header);
             let name = header.map_or("", |header| &header.name);

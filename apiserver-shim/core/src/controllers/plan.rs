@@ -27,6 +27,57 @@ pub struct Plan {
 pub struct CreationEvents {
     pub about: Target,
     pub component: &'static str,
+    pub text: CreationText,
+}
+
+/// How the Events about creations are worded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreationText {
+    /// Of Pods with generated names: `Created pod: web-x2x9z`.
+    Pods,
+    /// Of the Pods and claims of a StatefulSet: `Create Pod web-0 in StatefulSet web successful`.
+    Members,
+}
+
+impl CreationEvents {
+    /// The Event about a creation, if one is due. `refused` has the code and message of a refusal.
+    pub fn event(
+        &self,
+        resource: &GroupResource,
+        name: &str,
+        refused: Option<(u16, &str)>,
+    ) -> Option<EventRecord> {
+        let set = &self.about.key.name;
+        let message = match (self.text, resource.resource(), refused) {
+            (CreationText::Pods, "pods", None) => format!("Created pod: {name}"),
+            (CreationText::Pods, "pods", Some((_, why))) => format!("Error creating: {why}"),
+            // Somebody else has made it: the next reconcile sees it.
+            (CreationText::Members, _, Some((409, _))) => return None,
+            (CreationText::Members, "pods", None) => {
+                format!("Create Pod {name} in StatefulSet {set} successful")
+            }
+            (CreationText::Members, "pods", Some((_, why))) => {
+                format!("Create Pod {name} in StatefulSet {set} failed error: {why}")
+            }
+            (CreationText::Members, "persistentvolumeclaims", _) => {
+                let ordinal = name.rsplit('-').next().unwrap_or("");
+                match refused {
+                    None => format!("Create Claim {name} Pod {set}-{ordinal} in StatefulSet {set} success"),
+                    Some((_, why)) => format!(
+                        "Create Claim {name} for Pod {set}-{ordinal} in StatefulSet {set} failed error: {why}"
+                    ),
+                }
+            }
+            _ => return None,
+        };
+        Some(EventRecord {
+            about: self.about.clone(),
+            warning: refused.is_some(),
+            reason: if refused.is_some() { "FailedCreate" } else { "SuccessfulCreate" },
+            message,
+            source: EventSource::Component(self.component),
+        })
+    }
 }
 
 impl Plan {

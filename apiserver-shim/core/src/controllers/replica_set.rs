@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use shim_model::{access, object::Header};
 
 use super::{
-    Action, Change, Condition, Controller, CreationEvents, EventRecord, EventSource, Input, Keys,
-    ObjectChange, ObjectName, Plan, Propagation, Refusal, Target, View, condition, remove_condition, served,
-    set_condition,
+    Action, Change, Condition, Controller, CreationEvents, CreationText, EventRecord, EventSource, Input,
+    Keys, ObjectChange, ObjectName, Plan, Propagation, Refusal, Target, View, condition, remove_condition,
+    served, set_condition,
 };
 use crate::rows::{LabelSelector, ObjectView, Pod, ReplicaSet, Seconds, controller_reference};
 
@@ -220,7 +220,8 @@ fn claim<'a, O: ReplicaOwner>(snapshot: &Snapshot<'a, O>, deleted: bool, plan: &
 
 fn grow<O: ReplicaOwner>(owner: &O, missing: usize, plan: &mut Plan) {
     let pod = new_pod(owner.header(), owner.reference(), owner.spec().template);
-    plan.creation_events = Some(CreationEvents { about: owner.target(), component: O::COMPONENT });
+    plan.creation_events =
+        Some(CreationEvents { about: owner.target(), component: O::COMPONENT, text: CreationText::Pods });
     for _ in 0..missing.min(BURST_MAX) {
         plan.actions.push(Action::Create {
             resource: served("", "pods"),

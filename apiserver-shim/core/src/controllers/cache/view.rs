@@ -172,6 +172,19 @@ impl<'a> View<'a> {
         self.cache.indices.missing_since(node)
     }
 
+    /// How many failed Pods of a revision of this DaemonSet have been removed from a node, and when the last one was.
+    pub fn failed_pods(&self, owner_uid: &str, node: &str, hash: &str) -> Option<(u32, Seconds)> {
+        self.cache.removed_failures.get(owner_uid, node, hash, self.now)
+    }
+
+    /// The typed views of a resource in all namespaces, by name. For resources of which there are few, or that a controller
+    /// must read all of, as DaemonSets and Nodes.
+    pub fn all<'v, V: ObjectView>(&'v self) -> impl Iterator<Item = &'a V> + use<'a, 'v, V> {
+        let cache: &'a ControllerCache = self.cache;
+        let objects = cache.objects(&served(V::GROUP, V::PLURAL));
+        objects.filter_map(move |(_, object)| self.visit(object).view())
+    }
+
     /// How many objects of each resource a namespace contains.
     pub fn counts<'v>(&'v self, namespace: &'v str) -> impl Iterator<Item = (&'a GroupResource, usize)> + 'v {
         let cache: &'a ControllerCache = self.cache;

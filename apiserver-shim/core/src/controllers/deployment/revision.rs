@@ -10,7 +10,7 @@ use super::{
     status::progress,
     working::{DESIRED_ANNOTATION, MAX_ANNOTATION, NewReplicaSet, Set, Working},
 };
-use crate::controllers::{condition, equal_ignoring_empty};
+use crate::controllers::{condition, equal_ignoring_empty, revisions::safe_encode};
 
 /// The annotation with the revision of a Deployment or ReplicaSet.
 pub const REVISION_ANNOTATION: &str = "deployment.kubernetes.io/revision";
@@ -145,8 +145,7 @@ fn without_hash(template: &Value) -> Value {
 }
 
 /// A short hash of a template: FNV-1a over its JSON, spelled with consonants and digits so that it forms no words.
-fn template_hash(template: &Value, collisions: i64) -> String {
-    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+pub(in crate::controllers) fn template_hash(template: &Value, collisions: i64) -> String {
     let mut hash: u32 = 0x811c_9dc5;
     let mut feed = |bytes: &[u8]| {
         for byte in bytes {
@@ -157,5 +156,5 @@ fn template_hash(template: &Value, collisions: i64) -> String {
     if collisions > 0 {
         feed(&collisions.to_le_bytes());
     }
-    hash.to_string().bytes().map(|b| char::from(ALPHABET[usize::from(b) % ALPHABET.len()])).collect()
+    safe_encode(hash)
 }

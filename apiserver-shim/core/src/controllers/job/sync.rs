@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     controllers::{
-        Action, Change, CreationEvents, EventRecord, EventSource, Plan, Propagation, Target, served,
+        Action, Change, CreationEvents, CreationText, EventRecord, EventSource, Plan, Propagation, Target,
+        served,
     },
     rows::{Job, Phase, Seconds, rfc3339},
 };
@@ -155,7 +156,7 @@ pub(super) fn delete(job: &Job, deletions: &[JobPod<'_>], plan: &mut Plan) {
 
 fn create(job: &Job, creations: &[Value], plan: &mut Plan) {
     let about = Target::of(served("batch", "jobs"), job.header());
-    plan.creation_events = Some(CreationEvents { about, component: COMPONENT });
+    plan.creation_events = Some(CreationEvents { about, component: COMPONENT, text: CreationText::Pods });
     let namespace = &job.header().namespace;
     plan.actions.extend(creations.iter().map(|pod| Action::Create {
         resource: served("", "pods"),
