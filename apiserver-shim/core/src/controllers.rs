@@ -15,6 +15,7 @@ mod plan;
 mod revisions;
 mod service_backends;
 
+pub mod autoscaler;
 pub mod cluster_role_aggregation;
 pub mod cron_job;
 pub mod daemon_set;
@@ -67,6 +68,7 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(replica_set::ReplicaSetController),
         Registration::new(daemon_set::DaemonSetController),
         Registration::new(stateful_set::StatefulSetController),
+        Registration::new(autoscaler::AutoscalerController),
         Registration::new(namespace::NamespaceController),
         Registration::new(service_account::ServiceAccountController),
         Registration::new(root_ca::RootCaPublisher { ca_pem: config.ca_pem.clone() }),

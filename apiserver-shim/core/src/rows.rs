@@ -3,6 +3,7 @@
 //!
 //! Rows are values. The shell decodes each once per version of its object.
 
+mod autoscaler;
 mod budget;
 mod daemon_set;
 mod job;
@@ -15,6 +16,7 @@ mod stateful_set;
 mod view;
 mod workload;
 
+pub use autoscaler::HorizontalPodAutoscaler;
 pub use budget::DisruptionBudget;
 pub use daemon_set::DaemonSet;
 pub use job::{
