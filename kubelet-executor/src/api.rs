@@ -6,7 +6,9 @@ pub(crate) mod kube_api;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Secret, Service};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Secret, Service,
+};
 
 /// Why a request failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -48,6 +50,10 @@ pub trait Api: Send + Sync + 'static {
     async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<ConfigMap>, ApiError>;
     /// A Secret, `None` if it does not exist.
     async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ApiError>;
+    /// A PersistentVolumeClaim, `None` if it does not exist.
+    async fn claim(&self, namespace: &str, name: &str) -> Result<Option<PersistentVolumeClaim>, ApiError>;
+    /// A PersistentVolume, `None` if it does not exist.
+    async fn volume(&self, name: &str) -> Result<Option<PersistentVolume>, ApiError>;
     /// The Services of a namespace, and `kubernetes` in `default`.
     async fn services(&self, namespace: &str) -> Result<Vec<Service>, ApiError>;
     /// Requests a token.

@@ -39,6 +39,7 @@ pub mod service_account;
 pub mod stateful_set;
 pub mod taint_eviction;
 pub mod ttl_after_finished;
+pub mod volume_binder;
 pub mod volume_protection;
 
 pub use cache::{
@@ -69,6 +70,7 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(daemon_set::DaemonSetController),
         Registration::new(stateful_set::StatefulSetController),
         Registration::new(autoscaler::AutoscalerController),
+        Registration::new(volume_binder::VolumeBinder),
         Registration::new(namespace::NamespaceController),
         Registration::new(service_account::ServiceAccountController),
         Registration::new(root_ca::RootCaPublisher { ca_pem: config.ca_pem.clone() }),

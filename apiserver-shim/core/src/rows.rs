@@ -14,6 +14,7 @@ mod selector;
 mod service;
 mod stateful_set;
 mod view;
+mod volume;
 mod workload;
 
 pub use autoscaler::HorizontalPodAutoscaler;
@@ -30,6 +31,7 @@ pub use selector::LabelSelector;
 pub use service::Service;
 pub use stateful_set::StatefulSet;
 pub use view::ObjectView;
+pub use volume::{ClaimReference, PersistentVolume, PersistentVolumeClaim, VolumeTerms};
 pub use workload::{Deployment, ReplicaSet, ReplicationController, Strategy};
 
 use serde_json::Value;

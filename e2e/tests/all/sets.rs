@@ -142,6 +142,78 @@ fn stateful_set(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A StatefulSet with a claim for each Pod, and volumes on this machine.
+fn claims_manifest(directory: &std::path::Path) -> String {
+    let volume = |name: &str| {
+        let path = directory.join(name);
+        format!(
+            "apiVersion: v1\nkind: PersistentVolume\nmetadata: {{name: {name}}}\nspec:\n  capacity: {{storage: 1Gi}}\n  \
+             accessModes: [ReadWriteOnce]\n  storageClassName: manual\n  hostPath: {{path: {}, type: DirectoryOrCreate}}\n---\n",
+            path.display()
+        )
+    };
+    let set = r#"
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: kept}
+spec:
+  replicas: 2
+  serviceName: kept
+  selector: {matchLabels: {app: kept}}
+  persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Retain}
+  template:
+    metadata: {labels: {app: kept}}
+    spec:
+      terminationGracePeriodSeconds: 2
+      containers:
+      - name: main
+        image: localhost/catamaran/example-web:1
+        imagePullPolicy: IfNotPresent
+        command: ["/bin/sh", "-c", "trap 'exit 0' TERM; hostname >> /data/names; while true; do sleep 1 & wait $!; done"]
+        volumeMounts: [{name: data, mountPath: /data}]
+        resources: {requests: {cpu: 10m, memory: 16Mi}}
+  volumeClaimTemplates:
+  - metadata: {name: data}
+    spec:
+      accessModes: [ReadWriteOnce]
+      storageClassName: manual
+      resources: {requests: {storage: 1Gi}}
+"#;
+    volume("volume-1") + set
+}
+
+/// The claims wait for volumes; with them the Pods start, keep their data, and the claims go with the set.
+fn stateful_set_with_claims(cluster: &Cluster) -> anyhow::Result<()> {
+    let manifest = cluster.directory().join("claims.yaml");
+    fs::write(&manifest, claims_manifest(cluster.directory()))?;
+    cluster.kubectl(&["apply", "-f", &manifest.to_string_lossy()])?;
+    wait_for("kept-1 to wait for its claim", Duration::from_secs(60), || {
+        let described = cluster.try_kubectl(&["describe", "pod", "kept-1"])?.stdout;
+        Ok(described.contains("pod has unbound immediate PersistentVolumeClaims").then_some(()))
+    })?;
+    let second = claims_manifest(cluster.directory()).replace("volume-1", "volume-2");
+    fs::write(&manifest, second)?;
+    cluster.kubectl(&["apply", "-f", &manifest.to_string_lossy()])?;
+    rolled_out(cluster, "statefulset/kept")?;
+    let claims = cluster.kubectl(&["get", "pvc", "--no-headers"])?;
+    assert!(claims.lines().count() == 2 && claims.lines().all(|line| line.contains("Bound")), "{claims}");
+    cluster.kubectl(&["delete", "pod", "kept-0", "--timeout=60s"])?;
+    rolled_out(cluster, "statefulset/kept")?;
+    let names = cluster.kubectl(&["exec", "kept-0", "--", "cat", "/data/names"])?;
+    assert_eq!(names, "kept-0\nkept-0\n", "the second Pod has the data of the first");
+    cluster.kubectl(&["delete", "statefulset", "kept", "--timeout=60s"])?;
+    wait_for("the claims to be gone", Duration::from_secs(60), || {
+        let left = cluster.kubectl(&["get", "pvc", "-o", "name"])?;
+        Ok(left.trim().is_empty().then_some(()))
+    })?;
+    wait_for("the volumes to be released", Duration::from_secs(30), || {
+        let volumes = cluster.kubectl(&["get", "pv", "--no-headers"])?;
+        Ok((volumes.matches("Released").count() == 2).then_some(()))
+    })?;
+    cluster.kubectl(&["delete", "pv", "--all", "--timeout=60s"])?;
+    Ok(())
+}
+
 #[test]
 fn daemon_sets_and_stateful_sets_roll_out_and_back() -> anyhow::Result<()> {
     let cluster = Cluster::up(&["--example-images"])?;
@@ -150,6 +222,7 @@ fn daemon_sets_and_stateful_sets_roll_out_and_back() -> anyhow::Result<()> {
     cluster.kubectl(&["apply", "-f", &manifest.to_string_lossy()])?;
     daemon_set(&cluster)?;
     stateful_set(&cluster)?;
+    stateful_set_with_claims(&cluster)?;
     cluster.kubectl(&["delete", "-f", &manifest.to_string_lossy(), "--timeout=60s"])?;
     wait_for("the pods to be gone", Duration::from_secs(90), || {
         let left = cluster.kubectl(&["get", "pods,controllerrevisions", "-o", "name"])?;

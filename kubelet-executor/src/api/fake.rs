@@ -8,7 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Secret, Service};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Secret, Service,
+};
 
 use super::{Api, ApiError, Token, TokenRequest};
 
@@ -26,6 +28,9 @@ pub struct State {
     pub config_maps: BTreeMap<(String, String), ConfigMap>,
     /// By namespace and name.
     pub secrets: BTreeMap<(String, String), Secret>,
+    /// By namespace and name.
+    pub claims: BTreeMap<(String, String), PersistentVolumeClaim>,
+    pub volumes: BTreeMap<String, PersistentVolume>,
     pub services: Vec<Service>,
     /// Any node.
     pub node: Option<Node>,
@@ -52,6 +57,14 @@ impl Api for FakeApi {
 
     async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ApiError> {
         Ok(self.state().secrets.get(&(namespace.to_owned(), name.to_owned())).cloned())
+    }
+
+    async fn claim(&self, namespace: &str, name: &str) -> Result<Option<PersistentVolumeClaim>, ApiError> {
+        Ok(self.state().claims.get(&(namespace.to_owned(), name.to_owned())).cloned())
+    }
+
+    async fn volume(&self, name: &str) -> Result<Option<PersistentVolume>, ApiError> {
+        Ok(self.state().volumes.get(name).cloned())
     }
 
     async fn services(&self, _namespace: &str) -> Result<Vec<Service>, ApiError> {

@@ -8,7 +8,9 @@ use http::{Request, StatusCode, Uri, uri::InvalidUri};
 use http_body_util::{BodyExt, Full};
 use k8s_openapi::api::{
     authentication::v1 as authentication,
-    core::v1::{ConfigMap, Event, Node, Pod, Secret, Service, ServiceAccount},
+    core::v1::{
+        ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
+    },
 };
 use kube::{
     Resource,
@@ -97,6 +99,14 @@ impl Api for KubeApi {
 
     async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ApiError> {
         self.find(url::<Secret>(namespace), name).await
+    }
+
+    async fn claim(&self, namespace: &str, name: &str) -> Result<Option<PersistentVolumeClaim>, ApiError> {
+        self.find(url::<PersistentVolumeClaim>(namespace), name).await
+    }
+
+    async fn volume(&self, name: &str) -> Result<Option<PersistentVolume>, ApiError> {
+        self.find(PersistentVolume::url_path(&(), None), name).await
     }
 
     async fn services(&self, namespace: &str) -> Result<Vec<Service>, ApiError> {

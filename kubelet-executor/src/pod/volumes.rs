@@ -1,6 +1,7 @@
 //! A Pod's volumes: set up before the sandbox, refreshed while the Pod lives, removed afterwards.
 
 pub(crate) mod atomic;
+mod claims;
 pub(crate) mod mounts;
 mod payloads;
 
@@ -42,9 +43,15 @@ enum Cause {
     #[error("unknown storage medium \"{0}\"")]
     Medium(String),
     #[error(
-        "this node has no volumes of its kind (it has emptyDir, configMap, secret, projected, downwardAPI, hostPath)"
+        "this node has no volumes of its kind (it has emptyDir, configMap, secret, projected, downwardAPI, hostPath, persistentVolumeClaim)"
     )]
     Unsupported,
+    #[error("PersistentVolumeClaim \"{0}\" is not bound")]
+    Unbound(String),
+    #[error("this node has no volumes of the kind of PersistentVolume \"{0}\" (it has hostPath and local)")]
+    VolumeKind(String),
+    #[error("PersistentVolumeClaim \"{0}\": this node does not support volumeMode Block and volumeDevices")]
+    Block(String),
 }
 
 /// Sets up volumes; has the inputs besides the Pod.
@@ -80,6 +87,14 @@ impl VolumeBuilder<'_> {
         }
         if let Some(host) = &volume.host_path {
             return check_host_path(&host.path, host.type_.as_deref().unwrap_or_default());
+        }
+        if let Some(claim) = &volume.persistent_volume_claim {
+            return claims::make(self, pod, (volume.name.as_str(), claim.claim_name.as_str()), dir).await;
+        }
+        if volume.ephemeral.is_some() {
+            let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
+            let claim = format!("{pod_name}-{}", volume.name);
+            return claims::make(self, pod, (volume.name.as_str(), claim.as_str()), dir).await;
         }
         if volume.secret.is_some() || volume.projected.is_some() {
             // Secrets and tokens are kept in memory.

@@ -191,6 +191,8 @@ pub enum Change {
     RemoveFinalizer(&'static str),
     /// Sets the `DisruptionTarget` condition of a Pod at this time.
     Disrupt(Disruption, Seconds),
+    /// Binds a PersistentVolume to the claim of this reference, unless it belongs to another one by now.
+    ClaimVolume(Value),
 }
 
 impl Change {
@@ -221,6 +223,7 @@ impl Change {
                 list.retain(|f| f.as_str() != Some(name));
             }),
             Change::Disrupt(disruption, now) => disruption.mark(object, *now),
+            Change::ClaimVolume(reference) => super::volume_binder::claim_volume(object, reference),
         }
     }
 }

@@ -99,7 +99,7 @@ fn is_user(pod: &CachedObject) -> bool {
 }
 
 /// The names of the claims of a Pod's volumes. Few Pods have any; the others are not decoded.
-fn claims_of(pod: &CachedObject) -> Vec<String> {
+pub(super) fn claims_of(pod: &CachedObject) -> Vec<String> {
     const MARKS: [&[u8]; 2] = [b"\"persistentVolumeClaim\":", b"\"ephemeral\":"];
     let spec = pod.object.spec();
     if MARKS.iter().all(|mark| memmem::find(spec, mark).is_none()) {

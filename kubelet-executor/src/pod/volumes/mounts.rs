@@ -77,9 +77,15 @@ fn volume_mount(
     if mount.recursive_read_only.as_deref() == Some("Enabled") {
         return Err(MountError::RecursiveReadOnly(mount.name.clone()));
     }
-    let root = match &volume.host_path {
-        Some(host) => PathBuf::from(&host.path),
-        None => paths.volume(&mount.name),
+    let has_claim = volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
+    let root = match (&volume.host_path, has_claim) {
+        (Some(host), _) => PathBuf::from(&host.path),
+        // A symbolic link to the path of the volume.
+        (None, true) => {
+            let link = paths.volume(&mount.name);
+            link.canonicalize().map_err(|e| MountError::Prepare(link.clone(), e))?
+        }
+        (None, false) => paths.volume(&mount.name),
     };
     let lookup = |name: &str| env.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
     let sub_path = match (&mount.sub_path_expr, &mount.sub_path) {
@@ -95,6 +101,8 @@ fn volume_mount(
         || volume.secret.is_some()
         || volume.projected.is_some()
         || volume.downward_api.is_some();
+    let claim_is_read_only =
+        volume.persistent_volume_claim.as_ref().is_some_and(|claim| claim.read_only == Some(true));
     let propagation = match mount.mount_propagation.as_deref() {
         Some("HostToContainer") => v1::MountPropagation::PropagationHostToContainer,
         Some("Bidirectional") => v1::MountPropagation::PropagationBidirectional,
@@ -107,7 +115,7 @@ fn volume_mount(
             format!("/{}", mount.mount_path)
         },
         host_path: host_path.display().to_string(),
-        readonly: mount.read_only == Some(true) || of_values,
+        readonly: mount.read_only == Some(true) || of_values || claim_is_read_only,
         selinux_relabel: false,
         propagation: propagation as i32,
     })

@@ -332,7 +332,7 @@ fn claims_of_volumes() {
         on-nothing: 1 node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)
         on-zone-b: 1 node(s) didn't match PersistentVolume's node affinity
         on-zone-b, delayed: 1 node(s) didn't find available persistent volumes to bind, 1 node(s) didn't match PersistentVolume's node affinity
-        on-everywhere: 1 node(s) cannot mount the volumes of persistentvolumeclaims yet
+        on-everywhere: 1 node(s) made no offer in role k8s/ns (fair share, quota or filter)
         none: waiting for ephemeral volume controller to create the persistentvolumeclaim "p-none"
         strange: PVC ns/p-strange was not created for pod ns/p (pod is not owner)
         own: pod has unbound immediate PersistentVolumeClaims"#]].assert_eq(&table.join("\n"));

@@ -1,5 +1,5 @@
-//! Refuses Pods whose PersistentVolumeClaims are not bound, and nodes that do not reach the volumes of those that are.
-//! No node mounts such volumes yet, so a Pod with claims waits in any case, with the reason that comes first.
+//! Refuses Pods whose PersistentVolumeClaims are not bound, and nodes that do not reach the volumes of those that are. The binder
+//! (`controllers::volume_binder`) binds claims, those that wait for a Pod included.
 
 use crate::scheduler::{
     PendingPod, Reason,
@@ -17,8 +17,6 @@ const OTHER_NODES: &str = "node(s) didn't match PersistentVolume's node affinity
 const NOTHING_TO_BIND: &str = "node(s) didn't find available persistent volumes to bind";
 /// The volume of a bound claim does not exist.
 const NO_VOLUME: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
-/// Not of upstream.
-const NOT_MOUNTED: &str = "node(s) cannot mount the volumes of persistentvolumeclaims yet";
 
 /// The `VolumeBinding` plugin.
 #[derive(Debug)]
@@ -67,12 +65,8 @@ impl Filter for VolumeBinding {
             (NOTHING_TO_BIND, volumes.delayed),
             (NO_VOLUME, volumes.missing),
         ];
-        let mut reasons: Vec<&'static str> =
-            reasons.into_iter().filter(|(_, applies)| *applies).map(|(text, _)| text).collect();
-        if reasons.is_empty() {
-            reasons.push(NOT_MOUNTED);
-        }
-        let mut reasons = reasons.into_iter().map(|text| Reason::Plugin { plugin: NAME, text });
+        let texts = reasons.into_iter().filter(|(_, applies)| *applies).map(|(text, _)| text);
+        let mut reasons = texts.map(|text| Reason::Plugin { plugin: NAME, text });
         let Some(first) = reasons.next() else { return Ok(()) };
         Err(Refusal { more: reasons.collect(), ..Refusal::unresolvable(first) })
     }
