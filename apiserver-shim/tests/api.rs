@@ -45,6 +45,8 @@ mod quota;
 mod rbac;
 #[path = "api/scrape.rs"]
 mod scrape;
+#[path = "api/service_addresses.rs"]
+mod service_addresses;
 #[path = "api/unserved.rs"]
 mod unserved;
 #[path = "api/webhook_objects.rs"]

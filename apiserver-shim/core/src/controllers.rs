@@ -21,6 +21,7 @@ pub mod endpoint_slices;
 pub mod endpoints;
 pub mod event_ttl;
 pub mod garbage_collector;
+pub mod ip_addresses;
 pub mod job;
 pub mod namespace;
 pub mod node_lifecycle;
@@ -31,6 +32,7 @@ pub mod replication_controller;
 pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
+pub mod service_cidrs;
 pub mod taint_eviction;
 pub mod ttl_after_finished;
 pub mod volume_protection;
@@ -46,11 +48,15 @@ pub use plan::{Action, Change, CreationEvents, EventRecord, EventSource, Plan, P
 
 use shim_model::resource::GroupResource;
 
+use crate::service_cidr::ServiceCidr;
+
 /// What the controllers are configured with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ControllerConfig {
     /// The certificate authority of the API server, in PEM.
     pub ca_pem: String,
+    /// The range of cluster IPs.
+    pub service_cidr: ServiceCidr,
 }
 
 /// Every controller.
@@ -77,6 +83,8 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(cron_job::CronJobController),
         Registration::new(ttl_after_finished::TtlAfterFinishedController),
         Registration::new(replication_controller::ReplicationManager),
+        Registration::new(service_cidrs::ServiceCidrController { service_cidr: config.service_cidr }),
+        Registration::new(ip_addresses::IpAddressRepair { service_cidr: config.service_cidr }),
     ]
 }
 

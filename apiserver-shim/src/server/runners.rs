@@ -50,7 +50,10 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
     let controllers = Controllers::new(ControllerOptions {
         pipeline: options.pipeline.clone(),
         pod_views: pod_views.clone(),
-        controllers: controllers::all(&ControllerConfig { ca_pem: options.ca_pem }),
+        controllers: controllers::all(&ControllerConfig {
+            ca_pem: options.ca_pem,
+            service_cidr: registry.service_cidr(),
+        }),
         events: events.clone(),
     });
     let (swept, objects) = (options.pod_cidrs.clone(), registry.clone());
