@@ -178,6 +178,7 @@ fn spawn_tasks(
 ) {
     let (pipeline, aggregator) = (&api.pipeline, &api.aggregator);
     serving.spawn(publish_inflight(api.requests.clone(), stop.clone()));
+    serving.spawn(stop.clone().run_until_cancelled_owned(api.flow.clone().run()));
     serving.spawn(stop.clone().run_until_cancelled_owned(custom_resources.run()));
     serving.spawn(stop.clone().run_until_cancelled_owned(registration::run(pipeline.clone())));
     let checks = availability::run(pipeline.clone(), aggregator.clone());

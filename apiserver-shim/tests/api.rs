@@ -23,6 +23,8 @@ mod delete;
 mod discovery;
 #[path = "api/eviction.rs"]
 mod eviction;
+#[path = "api/flow_control.rs"]
+mod flow_control;
 #[path = "api/gadget.rs"]
 mod gadget;
 #[path = "api/list_and_watch.rs"]

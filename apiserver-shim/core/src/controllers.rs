@@ -20,6 +20,7 @@ pub mod endpoint_slice_mirroring;
 pub mod endpoint_slices;
 pub mod endpoints;
 pub mod event_ttl;
+pub mod flow_control;
 pub mod garbage_collector;
 pub mod ip_addresses;
 pub mod job;
@@ -85,6 +86,8 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(replication_controller::ReplicationManager),
         Registration::new(service_cidrs::ServiceCidrController { service_cidr: config.service_cidr }),
         Registration::new(ip_addresses::IpAddressRepair { service_cidr: config.service_cidr }),
+        Registration::new(flow_control::ConfigProducer),
+        Registration::new(flow_control::ConfigConsumer),
     ]
 }
 

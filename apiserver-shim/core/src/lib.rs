@@ -6,6 +6,7 @@
 //! and why others wait), `pod_cidrs` (address ranges of Nodes), `service_cidr`
 //! and `service_addresses` (those of Services),
 //! `admission_policy` and `admission_webhook` (what administrators add to admission),
+//! `flow_control` (priority and fairness),
 //! `pod_security` (the Pod Security Standards), `quota` and `limit_ranges` (what a namespace may use),
 //! `audit` (invariants). `rows` has the values that they share.
 
@@ -19,6 +20,7 @@ pub mod converter;
 pub mod custom_resources;
 pub mod definition;
 pub mod disruption_budgets;
+pub mod flow_control;
 pub mod go_regex;
 pub mod kinds;
 pub mod limit_ranges;

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 use shim_core::controllers::served;
 use shim_core::controllers::service_cidrs::default_object;
+use shim_core::flow_control;
 use shim_core::service_addresses::DEFAULT_NAME;
 use shim_model::access;
 use shim_model::resource::GroupResource;
@@ -58,6 +59,10 @@ async fn objects(pipeline: &Pipeline, port: u16) -> Result<(), Status> {
             "metadata": {"name": name, "generation": 1}, "value": value, "description": description,
             "preemptionPolicy": "PreemptLowerPriority"});
         ensure(pipeline, &identity.clone().untracked().context("create"), classes, "", object).await?;
+    }
+    for default in flow_control::bootstrap::defaults() {
+        let resource = served(flow_control::GROUP, default.plural);
+        ensure(pipeline, &identity.context("create"), resource, "", default.object).await?;
     }
     let range = pipeline.registry().service_cidr();
     let (ranges, object) = (served("networking.k8s.io", "servicecidrs"), default_object(range));
