@@ -33,6 +33,7 @@ use crate::server::bootstrap::Bootstrap;
 use crate::storage::registry::Registry;
 
 pub mod bootstrap;
+pub mod certificate_signer;
 mod node_leases;
 pub mod runners;
 

@@ -9,6 +9,7 @@ use apiserver_shim::{
     scheduler::{SchedulerConfiguration, read_configuration},
     server::{
         ApiHandle, ApiOptions,
+        certificate_signer::ClusterSigner,
         runners::{self, RunnersHandle, RunnersOptions},
     },
     storage::pod_cidrs::{ClusterCidr, InvalidCidr, PodCidrs},
@@ -130,8 +131,7 @@ pub async fn start(
     progress: &Progress,
 ) -> anyhow::Result<Running> {
     let cluster_cidr = cluster_cidr(arguments)?;
-    let audit = audit(arguments)?;
-    let admission = admission_configuration(arguments)?;
+    let (audit, admission) = (audit(arguments)?, admission_configuration(arguments)?);
     let scheduler_configuration = scheduler_configuration(arguments)?;
     progress.doing("opening the store");
     let store = open_store(data, &arguments.store).await?;
@@ -167,6 +167,7 @@ pub async fn start(
         scheduler_configuration,
         metrics: api.metrics().clone(),
         ca_pem: pki.authority.certificate().to_owned(),
+        signer: Some(Arc::new(ClusterSigner(Arc::clone(&pki)))),
     });
     let hollow = hollow::start(&master, arguments.hollow_nodes, progress);
     let files = ServerFiles {

@@ -12,6 +12,7 @@ mod disruption;
 mod plan;
 mod service_backends;
 
+pub mod certificates;
 pub mod cluster_role_aggregation;
 pub mod cron_job;
 pub mod deployment;
@@ -47,8 +48,11 @@ pub use controller::{Controller, Keys, Registration};
 pub use disruption::Disruption;
 pub use plan::{Action, Change, CreationEvents, EventRecord, EventSource, Plan, Propagation, Target};
 
+use std::sync::Arc;
+
 use shim_model::resource::GroupResource;
 
+use crate::certificates::CertificateSigner;
 use crate::service_cidr::ServiceCidr;
 
 /// What the controllers are configured with.
@@ -58,11 +62,13 @@ pub struct ControllerConfig {
     pub ca_pem: String,
     /// The range of cluster IPs.
     pub service_cidr: ServiceCidr,
+    /// Signs certificate signing requests; without it nobody does.
+    pub signer: Option<Arc<dyn CertificateSigner>>,
 }
 
 /// Every controller.
 pub fn all(config: &ControllerConfig) -> Vec<Registration> {
-    vec![
+    let mut all = vec![
         Registration::new(deployment::DeploymentController),
         Registration::new(replica_set::ReplicaSetController),
         Registration::new(namespace::NamespaceController),
@@ -88,7 +94,13 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(ip_addresses::IpAddressRepair { service_cidr: config.service_cidr }),
         Registration::new(flow_control::ConfigProducer),
         Registration::new(flow_control::ConfigConsumer),
-    ]
+    ];
+    if let Some(signer) = &config.signer {
+        all.push(Registration::new(certificates::CertificateApprover { signer: signer.clone() }));
+        all.push(Registration::new(certificates::CertificateSigning { signer: signer.clone() }));
+        all.push(Registration::new(certificates::CertificateCleaner { signer: signer.clone() }));
+    }
+    all
 }
 
 /// Names a built-in resource.

@@ -7,6 +7,7 @@
 //! and `service_addresses` (those of Services),
 //! `admission_policy` and `admission_webhook` (what administrators add to admission),
 //! `flow_control` (priority and fairness),
+//! `certificates` (the built-in signers), `default_classes` (of claims and Ingresses),
 //! `pod_security` (the Pod Security Standards), `quota` and `limit_ranges` (what a namespace may use),
 //! `audit` (invariants). `rows` has the values that they share.
 
@@ -15,9 +16,11 @@ pub mod admission_webhook;
 pub mod audit;
 pub mod authorization;
 pub mod cel;
+pub mod certificates;
 pub mod controllers;
 pub mod converter;
 pub mod custom_resources;
+pub mod default_classes;
 pub mod definition;
 pub mod disruption_budgets;
 pub mod flow_control;
