@@ -12,6 +12,7 @@ mod disruption;
 mod plan;
 mod service_backends;
 
+pub mod bootstrap_tokens;
 pub mod certificates;
 pub mod cluster_role_aggregation;
 pub mod cron_job;
@@ -94,6 +95,8 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(ip_addresses::IpAddressRepair { service_cidr: config.service_cidr }),
         Registration::new(flow_control::ConfigProducer),
         Registration::new(flow_control::ConfigConsumer),
+        Registration::new(bootstrap_tokens::TokenCleaner),
+        Registration::new(bootstrap_tokens::BootstrapSigner),
     ];
     if let Some(signer) = &config.signer {
         all.push(Registration::new(certificates::CertificateApprover { signer: signer.clone() }));

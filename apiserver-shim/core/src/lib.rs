@@ -8,6 +8,7 @@
 //! `admission_policy` and `admission_webhook` (what administrators add to admission),
 //! `flow_control` (priority and fairness),
 //! `certificates` (the built-in signers), `default_classes` (of claims and Ingresses),
+//! `bootstrap_tokens`,
 //! `pod_security` (the Pod Security Standards), `quota` and `limit_ranges` (what a namespace may use),
 //! `audit` (invariants). `rows` has the values that they share.
 
@@ -15,6 +16,7 @@ pub mod admission_policy;
 pub mod admission_webhook;
 pub mod audit;
 pub mod authorization;
+pub mod bootstrap_tokens;
 pub mod cel;
 pub mod certificates;
 pub mod controllers;
