@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use anyhow::{Context, bail};
 use apiserver_shim::{
-    auth::audit::{AuditOptions, Policy, PolicyError},
+    auth::audit::{AuditOptions, Policy, PolicyError, Rotation},
     pipeline::admission::AdmissionConfiguration,
     scheduler::{SchedulerConfiguration, read_configuration},
     server::{
@@ -257,7 +257,12 @@ fn audit(arguments: &ServerArguments) -> Result<Option<AuditOptions>, PolicyErro
         return Ok(None);
     };
     let policy = Policy::read(policy)?;
-    Ok(Some(AuditOptions { policy, path: path.clone(), mode: arguments.audit_log_mode }))
+    let rotation = Rotation {
+        bytes_max: u64::from(arguments.audit_log_maxsize) << 20,
+        files_max: arguments.audit_log_maxbackup as usize,
+        days_max: arguments.audit_log_maxage,
+    };
+    Ok(Some(AuditOptions { policy, path: path.clone(), mode: arguments.audit_log_mode, rotation }))
 }
 
 impl Running {

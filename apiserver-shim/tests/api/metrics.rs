@@ -1,6 +1,6 @@
 //! `/metrics`: the names, types and labels of upstream, and values that agree with what was requested.
 
-use apiserver_shim::auth::audit::{AuditMode, AuditOptions, Policy};
+use apiserver_shim::auth::audit::{AuditMode, AuditOptions, Policy, Rotation};
 use apiserver_shim::http::service::Caller;
 use expect_test::expect;
 use http_body_util::BodyExt;
@@ -33,7 +33,13 @@ async fn names_types_and_labels_are_upstreams() {
     let policy = b"apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]";
     let policy = Policy::parse(policy).unwrap();
     let path = file.path().join("audit.log");
-    let server = Server::start_with(Some(AuditOptions { policy, path, mode: AuditMode::Batch })).await;
+    let server = Server::start_with(Some(AuditOptions {
+        policy,
+        path,
+        mode: AuditMode::Batch,
+        rotation: Rotation::default(),
+    }))
+    .await;
     let watch = server.service().respond(request(&format!("GET {CM}?watch=1"), "")).await;
     server.ask(&format!("POST {CM}"), r#"{"metadata":{"name":"a"}}"#).await;
     expect![[r#"
