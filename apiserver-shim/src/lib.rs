@@ -7,6 +7,7 @@
 //! - [`service_client`]: clients of webhooks and aggregated API servers;
 //! - [`webhook_client`]: calls webhooks;
 //! - [`request`]: what a request asks for;
+//! - [`flow_control`]: priority and fairness: makes requests wait or refuses them;
 //! - [`auth`]: authentication and authorization;
 //! - [`pipeline`]: the request pipeline, the only writer of user intent;
 //! - [`custom_resources`]: serves what CustomResourceDefinitions define;
@@ -22,6 +23,7 @@ pub mod aggregation;
 pub mod auth;
 pub mod controllers;
 pub mod custom_resources;
+pub mod flow_control;
 pub mod http;
 pub mod metrics;
 pub mod node_endpoints;

@@ -33,6 +33,7 @@ use crate::server::bootstrap::Bootstrap;
 use crate::storage::registry::Registry;
 
 pub mod bootstrap;
+pub mod certificate_signer;
 mod node_leases;
 pub mod runners;
 
@@ -178,6 +179,7 @@ fn spawn_tasks(
 ) {
     let (pipeline, aggregator) = (&api.pipeline, &api.aggregator);
     serving.spawn(publish_inflight(api.requests.clone(), stop.clone()));
+    serving.spawn(stop.clone().run_until_cancelled_owned(api.flow.clone().run()));
     serving.spawn(stop.clone().run_until_cancelled_owned(custom_resources.run()));
     serving.spawn(stop.clone().run_until_cancelled_owned(registration::run(pipeline.clone())));
     let checks = availability::run(pipeline.clone(), aggregator.clone());

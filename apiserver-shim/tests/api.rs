@@ -23,6 +23,8 @@ mod delete;
 mod discovery;
 #[path = "api/eviction.rs"]
 mod eviction;
+#[path = "api/flow_control.rs"]
+mod flow_control;
 #[path = "api/gadget.rs"]
 mod gadget;
 #[path = "api/list_and_watch.rs"]
@@ -45,6 +47,8 @@ mod quota;
 mod rbac;
 #[path = "api/scrape.rs"]
 mod scrape;
+#[path = "api/service_addresses.rs"]
+mod service_addresses;
 #[path = "api/unserved.rs"]
 mod unserved;
 #[path = "api/webhook_objects.rs"]

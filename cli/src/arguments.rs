@@ -251,6 +251,15 @@ pub struct ServerArguments {
     /// What happens when the audit log cannot keep up: 'blocking' makes requests wait, 'batch' drops events
     #[arg(long, value_name = "MODE", default_value = "blocking", value_parser = audit_mode)]
     pub audit_log_mode: AuditMode,
+    /// Megabytes of the audit log before a new file is begun; 0 means any size
+    #[arg(long, value_name = "MEGABYTES", default_value = "100")]
+    pub audit_log_maxsize: u32,
+    /// Number of old audit logs to keep; 0 means all
+    #[arg(long, value_name = "FILES", default_value = "100")]
+    pub audit_log_maxbackup: u32,
+    /// Days that old audit logs are kept; 0 means for ever
+    #[arg(long, value_name = "DAYS", default_value = "366")]
+    pub audit_log_maxage: u32,
 }
 
 /// A name in a server's certificate.

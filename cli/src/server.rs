@@ -4,11 +4,12 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use anyhow::{Context, bail};
 use apiserver_shim::{
-    auth::audit::{AuditOptions, Policy, PolicyError},
+    auth::audit::{AuditOptions, Policy, PolicyError, Rotation},
     pipeline::admission::AdmissionConfiguration,
     scheduler::{SchedulerConfiguration, read_configuration},
     server::{
         ApiHandle, ApiOptions,
+        certificate_signer::ClusterSigner,
         runners::{self, RunnersHandle, RunnersOptions},
     },
     storage::pod_cidrs::{ClusterCidr, InvalidCidr, PodCidrs},
@@ -130,8 +131,7 @@ pub async fn start(
     progress: &Progress,
 ) -> anyhow::Result<Running> {
     let cluster_cidr = cluster_cidr(arguments)?;
-    let audit = audit(arguments)?;
-    let admission = admission_configuration(arguments)?;
+    let (audit, admission) = (audit(arguments)?, admission_configuration(arguments)?);
     let scheduler_configuration = scheduler_configuration(arguments)?;
     progress.doing("opening the store");
     let store = open_store(data, &arguments.store).await?;
@@ -167,6 +167,7 @@ pub async fn start(
         scheduler_configuration,
         metrics: api.metrics().clone(),
         ca_pem: pki.authority.certificate().to_owned(),
+        signer: Some(Arc::new(ClusterSigner(Arc::clone(&pki)))),
     });
     let hollow = hollow::start(&master, arguments.hollow_nodes, progress);
     let files = ServerFiles {
@@ -256,7 +257,12 @@ fn audit(arguments: &ServerArguments) -> Result<Option<AuditOptions>, PolicyErro
         return Ok(None);
     };
     let policy = Policy::read(policy)?;
-    Ok(Some(AuditOptions { policy, path: path.clone(), mode: arguments.audit_log_mode }))
+    let rotation = Rotation {
+        bytes_max: u64::from(arguments.audit_log_maxsize) << 20,
+        files_max: arguments.audit_log_maxbackup as usize,
+        days_max: arguments.audit_log_maxage,
+    };
+    Ok(Some(AuditOptions { policy, path: path.clone(), mode: arguments.audit_log_mode, rotation }))
 }
 
 impl Running {

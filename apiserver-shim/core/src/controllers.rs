@@ -16,6 +16,8 @@ mod revisions;
 mod service_backends;
 
 pub mod autoscaler;
+pub mod bootstrap_tokens;
+pub mod certificates;
 pub mod cluster_role_aggregation;
 pub mod cron_job;
 pub mod daemon_set;
@@ -25,7 +27,9 @@ pub mod endpoint_slice_mirroring;
 pub mod endpoint_slices;
 pub mod endpoints;
 pub mod event_ttl;
+pub mod flow_control;
 pub mod garbage_collector;
+pub mod ip_addresses;
 pub mod job;
 pub mod namespace;
 pub mod node_lifecycle;
@@ -36,6 +40,7 @@ pub mod replication_controller;
 pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
+pub mod service_cidrs;
 pub mod stateful_set;
 pub mod taint_eviction;
 pub mod ttl_after_finished;
@@ -53,18 +58,27 @@ pub use plan::{
     Action, Change, CreationEvents, CreationText, EventRecord, EventSource, Plan, Propagation, Target,
 };
 
+use std::sync::Arc;
+
 use shim_model::resource::GroupResource;
 
+use crate::certificates::CertificateSigner;
+use crate::service_cidr::ServiceCidr;
+
 /// What the controllers are configured with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ControllerConfig {
     /// The certificate authority of the API server, in PEM.
     pub ca_pem: String,
+    /// The range of cluster IPs.
+    pub service_cidr: ServiceCidr,
+    /// Signs certificate signing requests; without it nobody does.
+    pub signer: Option<Arc<dyn CertificateSigner>>,
 }
 
 /// Every controller.
 pub fn all(config: &ControllerConfig) -> Vec<Registration> {
-    vec![
+    let mut all = vec![
         Registration::new(deployment::DeploymentController),
         Registration::new(replica_set::ReplicaSetController),
         Registration::new(daemon_set::DaemonSetController),
@@ -90,7 +104,19 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(cron_job::CronJobController),
         Registration::new(ttl_after_finished::TtlAfterFinishedController),
         Registration::new(replication_controller::ReplicationManager),
-    ]
+        Registration::new(service_cidrs::ServiceCidrController { service_cidr: config.service_cidr }),
+        Registration::new(ip_addresses::IpAddressRepair { service_cidr: config.service_cidr }),
+        Registration::new(flow_control::ConfigProducer),
+        Registration::new(flow_control::ConfigConsumer),
+        Registration::new(bootstrap_tokens::TokenCleaner),
+        Registration::new(bootstrap_tokens::BootstrapSigner),
+    ];
+    if let Some(signer) = &config.signer {
+        all.push(Registration::new(certificates::CertificateApprover { signer: signer.clone() }));
+        all.push(Registration::new(certificates::CertificateSigning { signer: signer.clone() }));
+        all.push(Registration::new(certificates::CertificateCleaner { signer: signer.clone() }));
+    }
+    all
 }
 
 /// Names a built-in resource.

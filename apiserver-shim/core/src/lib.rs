@@ -4,20 +4,28 @@
 //! Where to look: `kinds` (strategies), `custom_resources` (those that definitions bring), `structural_schema` (their
 //! schemas), `controllers` (one file per noun), `scheduler` (which Pod goes to which offer,
 //! and why others wait), `pod_cidrs` (address ranges of Nodes), `service_cidr`
-//! (that of Services), `admission_policy` and `admission_webhook` (what administrators add to admission), `pod_security`
-//! (the Pod Security Standards), `quota` and `limit_ranges` (what a namespace may use),
+//! and `service_addresses` (those of Services),
+//! `admission_policy` and `admission_webhook` (what administrators add to admission),
+//! `flow_control` (priority and fairness),
+//! `certificates` (the built-in signers), `default_classes` (of claims and Ingresses),
+//! `bootstrap_tokens`,
+//! `pod_security` (the Pod Security Standards), `quota` and `limit_ranges` (what a namespace may use),
 //! `audit` (invariants). `rows` has the values that they share.
 
 pub mod admission_policy;
 pub mod admission_webhook;
 pub mod audit;
 pub mod authorization;
+pub mod bootstrap_tokens;
 pub mod cel;
+pub mod certificates;
 pub mod controllers;
 pub mod converter;
 pub mod custom_resources;
+pub mod default_classes;
 pub mod definition;
 pub mod disruption_budgets;
+pub mod flow_control;
 pub mod go_regex;
 pub mod kinds;
 pub mod limit_ranges;
@@ -28,6 +36,7 @@ pub mod quota;
 pub mod resource_list;
 pub mod rows;
 pub mod scheduler;
+pub mod service_addresses;
 pub mod service_cidr;
 pub mod structural_schema;
 

@@ -22,6 +22,11 @@ pub struct ServiceCidr(Cidr);
 pub struct InvalidServiceCidr(String);
 
 impl ServiceCidr {
+    /// A range of a ServiceCIDR object. It may have any size; one of two addresses or fewer has none to allocate.
+    pub fn of_any_size(first: Ipv4Addr, bits: u8) -> Option<Self> {
+        (1..=30).contains(&bits).then(|| Cidr::new(first, bits).map(Self)).flatten()
+    }
+
     /// The range itself.
     pub fn cidr(self) -> Cidr {
         self.0
@@ -45,6 +50,12 @@ impl ServiceCidr {
     pub fn contains(self, address: Ipv4Addr) -> bool {
         let offset = u32::from(address).checked_sub(u32::from(self.0.first()));
         offset.is_some_and(|offset| (1..self.size() - 1).contains(&offset))
+    }
+
+    /// Whether the address is in the range, allocated or not.
+    pub fn has(self, address: Ipv4Addr) -> bool {
+        let offset = u32::from(address).checked_sub(u32::from(self.0.first()));
+        offset.is_some_and(|offset| offset < self.size())
     }
 
     /// The addresses in the order in which they are tried: those above the static band from a random start, then those of

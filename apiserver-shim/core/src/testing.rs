@@ -137,7 +137,8 @@ impl TestCluster {
 
     /// A controllers' cache with all objects.
     pub fn cache(&self) -> ControllerCache {
-        let controllers = all(&ControllerConfig { ca_pem: "certificate".to_owned() });
+        let controllers =
+            all(&ControllerConfig { ca_pem: "certificate".to_owned(), ..ControllerConfig::default() });
         let mut cache = ControllerCache::new(controllers.iter().flat_map(|c| &c.inputs));
         let decoder = cache.decoder();
         let resources = builtin_resources();

@@ -102,6 +102,11 @@ impl CertificateAuthority {
         &self.key_pem
     }
 
+    /// The key that signs.
+    pub(crate) fn key_pair(&self) -> &KeyPair {
+        self.issuer.key()
+    }
+
     /// Issues a serving certificate for the API server and the master.
     pub fn issue_server(&self, names: &ServerNames, now: SystemTime) -> Result<Issued, PkiError> {
         let mut params = CertificateParams::default();

@@ -10,12 +10,14 @@ pub mod directory;
 pub mod identity;
 pub mod join_token;
 pub mod kubeconfig;
+pub mod signing;
 pub mod tls;
 
 pub use authority::{CertificateAuthority, Issued, NodeRequest, ServerNames};
 pub use directory::{JoinTokens, Pki};
 pub use identity::Identity;
 pub use join_token::JoinToken;
+pub use signing::SigningRequest;
 
 /// Errors of keys and certificates.
 #[derive(Debug, thiserror::Error)]

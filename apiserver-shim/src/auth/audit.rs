@@ -1,16 +1,18 @@
 //! Audit: the id of every request, and a log of events in the format of `audit.k8s.io/v1`.
 //!
 //! [`policy`] decides per request what is recorded. [`record`] builds the event of a request in progress. [`log`]
-//! writes events to a file in the background. The tower layer that opens and closes records is `http::audit`. Without
+//! writes events to a file in the background, [`rotation`] replaces full files. The tower layer that opens and closes records is `http::audit`. Without
 //! a policy a request gets an id and nothing else.
 
 pub mod log;
 pub mod policy;
 pub mod record;
+pub mod rotation;
 
 pub use log::{AuditLog, AuditMode, AuditOptions};
 pub use policy::{Level, Policy, PolicyError, Stage};
 pub use record::{AuditRecord, AuditRequest};
+pub use rotation::Rotation;
 
 use std::fmt;
 use std::sync::OnceLock;

@@ -1,6 +1,6 @@
 //! The API server as one tower service. All requests pass through [`ApiService`], whether they come from a socket or from
 //! inside the process. The handler chain is upstream's: audit → request info → metrics → panic → authentication → audit policy →
-//! impersonation → authorization → route.
+//! impersonation → priority and fairness → authorization → route.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -28,11 +28,14 @@ use transport::client::Client;
 use crate::aggregation::Aggregator;
 use crate::auth::audit::record::{DECISION, REASON};
 use crate::auth::audit::{AuditId, AuditLog, AuditRequest};
-use crate::auth::authentication::{Authenticator, Impersonation, User};
+use crate::auth::authentication::{Authenticator, User};
 use crate::auth::authorization::{AccessControl, refusal, request_of};
+use crate::flow_control::FlowControl;
 use crate::http::audit::{self, AuditLayer, Audited, AuditedRequest, AuditedResponse};
 use crate::http::body::{BoxError, Request, Response, empty};
+use crate::http::flow_control::{self, Admitted};
 use crate::http::forward::Forwarded;
+use crate::http::impersonation::impersonate;
 use crate::http::measure::{self, Measurement};
 use crate::http::node_proxy::NodeClient;
 use crate::http::objects::{self, ResourceRequest};
@@ -77,6 +80,8 @@ pub struct Api {
     pub metrics: metrics::Registry,
     /// The metrics of requests.
     pub requests: Arc<RequestMetrics>,
+    /// Priority and fairness.
+    pub flow: FlowControl,
     slots: Semaphore,
 }
 
@@ -99,6 +104,8 @@ impl Api {
         requests.register(&metrics);
         registry.register_metrics(&metrics);
         pipeline.register_metrics(&metrics);
+        let flow = FlowControl::new(registry.clone());
+        flow.register_metrics(&metrics);
         metrics::register(&metrics, metrics::process::collector());
         if let Some(audit) = &audit {
             audit.register_metrics(&metrics);
@@ -116,6 +123,7 @@ impl Api {
             build: BuildInfo::default(),
             metrics,
             requests,
+            flow,
             slots,
         }
     }
@@ -251,8 +259,9 @@ impl Handlers {
             false => Some(api.requests.begin(!matches!(info.verb, "get" | "list" | "watch"))),
         };
         let arrived = Arrived { info: &info, catalog: &catalog, resource, headers: &headers };
-        let warnings = Warnings::default();
-        let answering = answer(&self.0, arrived, request, (audit_id, audit.as_deref()), &warnings);
+        let (warnings, mut admitted) = (Warnings::default(), None);
+        let audited = (audit_id, audit.as_deref());
+        let answering = answer(&self.0, arrived, request, audited, (&warnings, &mut admitted));
         let answered = AssertUnwindSafe(answering.instrument(span)).catch_unwind().await;
         let refused = |status: Status| {
             let mut response = reply::status(&status, negotiation::accept_for_errors(&headers));
@@ -284,7 +293,7 @@ impl Handlers {
         if head {
             *response.body_mut() = empty();
         }
-        let response = reply::compress(&headers, response).await;
+        let response = flow_control::finish(admitted, reply::compress(&headers, response).await);
         drop(inflight);
         measure::end(measurement, &api.requests, resource, response)
     }
@@ -307,7 +316,7 @@ async fn answer(
     arrived: Arrived<'_>,
     mut request: Request,
     (audit_id, audit): (AuditId, Option<&AuditRequest>),
-    warnings: &Warnings,
+    (warnings, admitted): (&Warnings, &mut Option<Admitted>),
 ) -> Result<Response, Status> {
     let Connection { api, caller } = connection;
     let Arrived { info, headers, .. } = arrived;
@@ -334,6 +343,10 @@ async fn answer(
         record.impersonate(&user);
     }
     let asks = request_of(info);
+    let about = (info, arrived.resource);
+    if let Err(refusal) = flow_control::enter(&api.flow, &user, &asks, about, admitted).await {
+        return Ok(refusal);
+    }
     let decision = api.access().decide(&user, &asks).await;
     if let Some(record) = &record {
         record.annotate(DECISION, if decision.allowed { "allow" } else { "forbid" }.to_owned());
@@ -402,22 +415,6 @@ fn record_span(info: &RequestInfo) {
         span.record("namespace", target.namespace.as_str());
         span.record("name", target.name.as_str());
     }
-}
-
-/// The user to act as and, if the request impersonates, the user who sent it.
-async fn impersonate(
-    api: &Api,
-    user: Arc<User>,
-    headers: &HeaderMap,
-) -> Result<(Arc<User>, Option<Arc<User>>), Status> {
-    let Some(wanted) = Impersonation::of(headers)? else { return Ok((user, None)) };
-    for request in wanted.requests() {
-        let decision = Box::pin(api.access().decide(&user, &request)).await;
-        if !decision.allowed {
-            return Err(refusal(&user, &request, &decision.reason));
-        }
-    }
-    Ok((Arc::new(wanted.user()), Some(user)))
 }
 
 /// A request for a resource before the resource is looked up.

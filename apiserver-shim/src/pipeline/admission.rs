@@ -23,7 +23,9 @@ use crate::storage::preconditions::Preconditions;
 use crate::storage::registry::Registry;
 
 mod certificate_requester;
+mod certificate_signers;
 mod configuration;
+mod default_classes;
 mod default_toleration_seconds;
 mod limit_ranger;
 mod namespace_lifecycle;
@@ -213,8 +215,14 @@ pub fn built_in(
         Arc::new(pod_security::PodSecurity::new(registry.clone(), configuration.pod_security.clone())),
         Arc::new(priority::Priority::new(registry.clone())),
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds),
+        Arc::new(default_classes::DefaultStorageClass::new(registry)),
         Arc::new(storage_object_in_use_protection::StorageObjectInUseProtection),
+        Arc::new(default_classes::PersistentVolumeClaimResize::new(registry)),
         Arc::new(runtime_class::RuntimeClass),
+        Arc::new(certificate_signers::CertificateApproval { access: access.clone() }),
+        Arc::new(certificate_signers::CertificateSigning { access: access.clone() }),
+        Arc::new(certificate_signers::CertificateSubjectRestriction),
+        Arc::new(default_classes::DefaultIngressClass::new(registry)),
         Arc::new(policies::MutatingAdmissionPolicy::new(registry.clone())),
         Arc::new(webhooks::MutatingAdmissionWebhook::new(registry.clone(), caller.clone())),
         Arc::new(policies::ValidatingAdmissionPolicy::new(registry.clone())),

@@ -114,6 +114,7 @@ impl Pipeline {
                 Err(_) => Ok(WriteOutcome { unstored: Some(object), stored: None, created: true }),
             };
         }
+        service_addresses::record(&self.registry, resource, (Some(&object), None), &mut preconditions);
         let stored = encoded(&resource.to_stored(object).await?);
         match commit::put(&self.registry, resource, stored, Expect::Absent, &preconditions).await {
             Ok(object) => Ok(WriteOutcome { unstored: None, stored: Some(object), created: true }),

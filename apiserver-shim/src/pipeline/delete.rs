@@ -194,7 +194,7 @@ impl Pipeline {
                 Decision::Remove(last) if dry_run => Ok(DeletionOutcome::Deleted(last)),
                 Decision::Mark(marked) if dry_run => Ok(DeletionOutcome::Terminating(marked)),
                 Decision::Remove(mut last) => {
-                    service_addresses::release_all(resource, &last, &mut preconditions);
+                    service_addresses::release_all(&self.registry, resource, &last, &mut preconditions);
                     let removed = commit::remove(&self.registry, resource, &current, &preconditions).await;
                     removed.map(|revision| {
                         set_resource_version(&mut last, revision);

@@ -280,10 +280,14 @@ impl Pipeline {
         let mut stored = resource.to_stored(new).await?;
         if is_released(resource, &stored) {
             // The object is released: the write removes it.
-            service_addresses::release_all(resource, &stored, &mut preconditions);
+            service_addresses::release_all(&self.registry, resource, &stored, &mut preconditions);
             let revision = commit::remove(&self.registry, resource, current, &preconditions).await?;
             set_resource_version(&mut stored, revision);
             return Ok(WriteOutcome { unstored: Some(stored), ..WriteOutcome::default() });
+        }
+        if service_addresses::concerns(resource) {
+            let versions = (Some(&stored), Some(&current.value()));
+            service_addresses::record(&self.registry, resource, versions, &mut preconditions);
         }
         let expect = Expect::Revision(current.revision);
         let object = commit::put(&self.registry, resource, encoded(&stored), expect, &preconditions).await?;

@@ -1,10 +1,14 @@
-//! Bootstrap objects: system namespaces, default roles, system priority classes, and the `kubernetes` Service through which Pods
-//! reach this API server. Runs at every start and writes only what is missing or outdated.
+//! Bootstrap objects: system namespaces, default roles, system priority classes, the objects of priority and fairness, the
+//! ServiceCIDR, and the `kubernetes` Service through which Pods reach this API server. Runs at every start and writes only what is
+//! missing or outdated.
 
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
 use shim_core::controllers::served;
+use shim_core::controllers::service_cidrs::default_object;
+use shim_core::flow_control;
+use shim_core::service_addresses::DEFAULT_NAME;
 use shim_model::access;
 use shim_model::resource::GroupResource;
 use shim_model::status::Status;
@@ -56,13 +60,20 @@ async fn objects(pipeline: &Pipeline, port: u16) -> Result<(), Status> {
             "preemptionPolicy": "PreemptLowerPriority"});
         ensure(pipeline, &identity.clone().untracked().context("create"), classes, "", object).await?;
     }
+    for default in flow_control::bootstrap::defaults() {
+        let resource = served(flow_control::GROUP, default.plural);
+        ensure(pipeline, &identity.context("create"), resource, "", default.object).await?;
+    }
     let range = pipeline.registry().service_cidr();
+    let (ranges, object) = (served("networking.k8s.io", "servicecidrs"), default_object(range));
+    ensure(pipeline, &identity.context("create"), ranges, "", object).await?;
     let service = json!({"apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "kubernetes", "namespace": "default",
             "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {"clusterIP": range.api_server().to_string(), "type": "ClusterIP", "sessionAffinity": "None",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]}});
     ensure(pipeline, &identity.context("create"), served("", "services"), "default", service).await?;
+    warn_of_other_range(pipeline.registry());
     warn_of_strangers(pipeline.registry());
     Ok(())
 }
@@ -97,6 +108,20 @@ async fn authentication(pipeline: &Pipeline, server: &Bootstrap<'_>) -> Result<(
         Ok(found)
     });
     updated.await.map(drop)
+}
+
+/// The ServiceCIDR of the server keeps its range when the server gets another one, as upstream's.
+fn warn_of_other_range(registry: &Registry) {
+    let found = registry.peek(served("networking.k8s.io", "servicecidrs"), "", DEFAULT_NAME);
+    let Some(object) = found.map(|found| found.value()) else { return };
+    let range = registry.service_cidr().to_string();
+    if access::list(&object, &["spec", "cidrs"]).iter().all(|cidr| *cidr != range) {
+        tracing::warn!(
+            service_cidr = range,
+            object = %object["spec"]["cidrs"],
+            "the ServiceCIDR \"kubernetes\" does not have the range of --service-cidr; delete it, and it is created again"
+        );
+    }
 }
 
 /// Services keep their addresses when the Service CIDR is changed; nodes do not know those of an earlier range as virtual.

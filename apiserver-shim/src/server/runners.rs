@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use kernel::driver::SchedulerDriver;
+use shim_core::certificates::CertificateSigner;
 use shim_core::controllers::{self, ControllerConfig};
 use tokio::task::JoinHandle;
 
@@ -33,6 +34,8 @@ pub struct RunnersOptions {
     pub metrics: Registry,
     /// The certificate authority of the API server, for `kube-root-ca.crt`.
     pub ca_pem: String,
+    /// Signs certificate signing requests.
+    pub signer: Option<Arc<dyn CertificateSigner>>,
 }
 
 /// Handle of the controllers and the scheduler. Dropping it stops them; their state is in the store and in the
@@ -50,7 +53,11 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
     let controllers = Controllers::new(ControllerOptions {
         pipeline: options.pipeline.clone(),
         pod_views: pod_views.clone(),
-        controllers: controllers::all(&ControllerConfig { ca_pem: options.ca_pem }),
+        controllers: controllers::all(&ControllerConfig {
+            ca_pem: options.ca_pem,
+            service_cidr: registry.service_cidr(),
+            signer: options.signer,
+        }),
         events: events.clone(),
     });
     let (swept, objects) = (options.pod_cidrs.clone(), registry.clone());

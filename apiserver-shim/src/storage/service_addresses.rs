@@ -1,10 +1,11 @@
 //! Allocation of cluster IPs and node ports. Each allocation is a key, written in the Service's own transaction, so
-//! that two Services never get the same one.
+//! that two Services never get the same one. So is the IPAddress object of each cluster IP (`ip_addresses`).
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
+use shim_core::service_addresses::Ranges;
 pub use shim_core::service_cidr::{DEFAULT_SERVICE_CIDR, ServiceCidr};
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -14,6 +15,9 @@ use store::Key;
 
 use crate::storage::preconditions::Preconditions;
 use crate::storage::registry::Registry;
+
+mod ip_addresses;
+pub use ip_addresses::record;
 
 const CLUSTER_IP_PREFIX: &str = "/catamaran/claims/cluster-ip/";
 const NODE_PORT_PREFIX: &str = "/catamaran/claims/node-port/";
@@ -47,8 +51,14 @@ pub fn claims_of(resource: &Resource, value: &Value) -> Vec<Key> {
 }
 
 /// Releases all allocations of an object in the transaction that removes it.
-pub fn release_all(resource: &Resource, value: &Value, preconditions: &mut Preconditions) {
+pub fn release_all(
+    registry: &Registry,
+    resource: &Resource,
+    value: &Value,
+    preconditions: &mut Preconditions,
+) {
     claims_of(resource, value).into_iter().for_each(|key| preconditions.release(key));
+    record(registry, resource, (None, Some(value)), preconditions);
 }
 
 /// Whether a key is an allocation of a cluster IP or node port.
@@ -97,7 +107,7 @@ pub fn allocate(
     }
     keep_old(service, old);
     if !changes_cluster_ip(service, old) {
-        cluster_ip(service, registry.service_cidr(), &taken)?;
+        cluster_ip(service, registry, (&taken, &had))?;
     }
     node_ports(service, &taken)?;
     health_check_port(service, old, &taken)?;
@@ -158,7 +168,12 @@ fn protocol(port: &Value) -> &str {
     port["protocol"].as_str().unwrap_or("TCP")
 }
 
-fn cluster_ip(service: &mut Value, range: ServiceCidr, taken: &BTreeSet<Key>) -> Result<(), Status> {
+/// `taken` are the keys of other Services, `had` those that the Service has.
+fn cluster_ip(
+    service: &mut Value,
+    registry: &Registry,
+    (taken, had): (&BTreeSet<Key>, &[Key]),
+) -> Result<(), Status> {
     if service_type(service) == "ExternalName" {
         return Ok(());
     }
@@ -168,10 +183,15 @@ fn cluster_ip(service: &mut Value, range: ServiceCidr, taken: &BTreeSet<Key>) ->
         let first = spec.get("clusterIPs").and_then(|all| all.get(0)).and_then(Value::as_str);
         ip = first.unwrap_or("").to_owned();
     }
+    let is_taken = |address: Ipv4Addr| {
+        let key = cluster_ip_key(&address.to_string());
+        taken.contains(&key) || !had.contains(&key) && ip_addresses::is_taken(registry, IpAddr::V4(address))
+    };
     if ip.is_empty() {
-        ip = free_address(range, taken)?.to_string();
+        let free = free_address(&ip_addresses::ranges(registry), is_taken);
+        ip = free.ok_or_else(|| no_address(service))?.to_string();
     } else if let Ok(address) = ip.parse::<Ipv4Addr>() {
-        check_address(service, address, range, taken)?;
+        check_address(service, address, &ip_addresses::ranges(registry), is_taken(address))?;
     }
     let spec = access::object_mut(service, &["spec"]);
     if ip == "None" && spec.get("selector").is_none_or(access::is_zero) {
@@ -211,23 +231,17 @@ fn check_families(service: &Value) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "Service", name, &errors)) }
 }
 
-fn check_address(
-    service: &Value,
-    address: Ipv4Addr,
-    range: ServiceCidr,
-    taken: &BTreeSet<Key>,
-) -> Result<(), Status> {
-    let why = if !range.contains(address) {
-        format!(
-            "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"
-        )
-    } else if taken.contains(&cluster_ip_key(&address.to_string())) {
-        format!("failed to allocate IP {address}: provided IP is already allocated")
-    } else {
-        return Ok(());
-    };
+fn check_address(service: &Value, address: Ipv4Addr, ranges: &Ranges, is_taken: bool) -> Result<(), Status> {
+    let taken = || is_taken.then(|| "provided IP is already allocated".to_owned());
+    let Some(why) = ranges.refusal(address).or_else(taken) else { return Ok(()) };
+    let why = format!("failed to allocate IP {address}: {why}");
     let error = FieldError::invalid("spec.clusterIPs", json!([address.to_string()]), why);
     Err(refused(service, error))
+}
+
+fn no_address(service: &Value) -> Status {
+    let name = access::text(service, &["metadata", "name"]);
+    status::internal(format!("failed to allocate a serviceIP for Service {name:?}: range is full"))
 }
 
 fn node_ports(service: &mut Value, taken: &BTreeSet<Key>) -> Result<(), Status> {
@@ -307,11 +321,11 @@ fn refused(service: &Value, error: FieldError) -> Status {
     status::invalid("", "Service", access::text(service, &["metadata", "name"]), &[error])
 }
 
-fn free_address(range: ServiceCidr, taken: &BTreeSet<Key>) -> Result<Ipv4Addr, Status> {
+fn free_address(ranges: &Ranges, is_taken: impl Fn(Ipv4Addr) -> bool) -> Option<Ipv4Addr> {
     let random = uuid::Uuid::new_v4().as_u128() as u32;
-    let mut tried = range.candidates(random).take(TRIES_MAX);
-    let free = tried.find(|address| !taken.contains(&cluster_ip_key(&address.to_string())));
-    free.ok_or_else(|| status::service_unavailable("service address range is full"))
+    let free =
+        |range: ServiceCidr| range.candidates(random).take(TRIES_MAX).find(|address| !is_taken(*address));
+    ranges.iter().find_map(free)
 }
 
 fn free_port(taken: &BTreeSet<Key>, used: &BTreeSet<i64>) -> Result<i64, Status> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use apiserver_shim::auth::audit::{AuditMode, AuditOptions, Policy};
+use apiserver_shim::auth::audit::{AuditMode, AuditOptions, Policy, Rotation};
 use apiserver_shim::http::service::Caller;
 use apiserver_shim::pipeline::{Identity, ObjectRef};
 use serde_json::{Value, json};
@@ -15,7 +15,13 @@ async fn server(rules: &str, file: &tempfile::TempDir) -> Server {
     let policy = format!("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n{rules}");
     let policy = Policy::parse(policy.as_bytes()).unwrap();
     let path = file.path().join("audit.log");
-    Server::start_with(Some(AuditOptions { policy, path, mode: AuditMode::Blocking })).await
+    Server::start_with(Some(AuditOptions {
+        policy,
+        path,
+        mode: AuditMode::Blocking,
+        rotation: Rotation::default(),
+    }))
+    .await
 }
 
 /// The logged events, without values that differ between runs.

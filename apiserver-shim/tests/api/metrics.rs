@@ -1,6 +1,6 @@
 //! `/metrics`: the names, types and labels of upstream, and values that agree with what was requested.
 
-use apiserver_shim::auth::audit::{AuditMode, AuditOptions, Policy};
+use apiserver_shim::auth::audit::{AuditMode, AuditOptions, Policy, Rotation};
 use apiserver_shim::http::service::Caller;
 use expect_test::expect;
 use http_body_util::BodyExt;
@@ -33,13 +33,33 @@ async fn names_types_and_labels_are_upstreams() {
     let policy = b"apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]";
     let policy = Policy::parse(policy).unwrap();
     let path = file.path().join("audit.log");
-    let server = Server::start_with(Some(AuditOptions { policy, path, mode: AuditMode::Batch })).await;
+    let server = Server::start_with(Some(AuditOptions {
+        policy,
+        path,
+        mode: AuditMode::Batch,
+        rotation: Rotation::default(),
+    }))
+    .await;
     let watch = server.service().respond(request(&format!("GET {CM}?watch=1"), "")).await;
     server.ask(&format!("POST {CM}"), r#"{"metadata":{"name":"a"}}"#).await;
     expect![[r#"
         apiserver_audit_error_total counter {plugin}
         apiserver_audit_event_total counter {}
         apiserver_current_inflight_requests gauge {request_kind}
+        apiserver_flowcontrol_current_executing_requests gauge {flow_schema,priority_level}
+        apiserver_flowcontrol_current_executing_seats gauge {flow_schema,priority_level}
+        apiserver_flowcontrol_current_inqueue_requests gauge {flow_schema,priority_level}
+        apiserver_flowcontrol_current_inqueue_seats gauge {flow_schema,priority_level}
+        apiserver_flowcontrol_current_limit_seats gauge {priority_level}
+        apiserver_flowcontrol_dispatched_requests_total counter {flow_schema,priority_level}
+        apiserver_flowcontrol_lower_limit_seats gauge {priority_level}
+        apiserver_flowcontrol_nominal_limit_seats gauge {priority_level}
+        apiserver_flowcontrol_request_execution_seconds histogram {flow_schema,priority_level,type}
+        apiserver_flowcontrol_request_queue_length_after_enqueue histogram {flow_schema,priority_level}
+        apiserver_flowcontrol_request_wait_duration_seconds histogram {execute,flow_schema,priority_level}
+        apiserver_flowcontrol_seat_fair_frac gauge {}
+        apiserver_flowcontrol_upper_limit_seats gauge {priority_level}
+        apiserver_flowcontrol_work_estimated_seats histogram {flow_schema,priority_level}
         apiserver_longrunning_requests gauge {component,group,resource,scope,subresource,verb,version}
         apiserver_request_duration_seconds histogram {component,dry_run,group,resource,scope,subresource,verb,version}
         apiserver_request_total counter {code,component,dry_run,group,resource,scope,subresource,verb,version}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use apiserver_shim::auth::audit::{AuditMode, AuditOptions, Policy};
+use apiserver_shim::auth::audit::{AuditMode, AuditOptions, Policy, Rotation};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;
@@ -133,7 +133,8 @@ async fn an_exec_is_audited_until_its_connection_ends() {
     let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n\
                   - {level: Metadata, resources: [{group: \"\", resources: [pods/exec]}]}";
     let policy = Policy::parse(policy.as_bytes()).unwrap();
-    let audit = AuditOptions { policy, path: path.clone(), mode: AuditMode::Blocking };
+    let audit =
+        AuditOptions { policy, path: path.clone(), mode: AuditMode::Blocking, rotation: Rotation::default() };
     let server = Server::start_with(Some(audit)).await;
     let stages = async || -> Vec<String> {
         server.service().api().audit.as_ref().unwrap().flush().await;

@@ -1,6 +1,6 @@
 //! Pod security admission over HTTP: refusals, warnings and audit annotations.
 
-use apiserver_shim::auth::audit::{AuditMode, AuditOptions, Policy};
+use apiserver_shim::auth::audit::{AuditMode, AuditOptions, Policy, Rotation};
 use apiserver_shim::pipeline::AdmissionConfiguration;
 use expect_test::expect;
 
@@ -90,7 +90,12 @@ async fn a_stricter_level_warns_of_existing_pods() {
 fn audit_log(directory: &std::path::Path) -> AuditOptions {
     let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- {level: Metadata, verbs: [create], resources: [{group: \"\", resources: [pods]}, {group: apps, resources: [deployments]}]}";
     let policy = Policy::parse(policy.as_bytes()).unwrap();
-    AuditOptions { policy, path: directory.join("audit.log"), mode: AuditMode::Blocking }
+    AuditOptions {
+        policy,
+        path: directory.join("audit.log"),
+        mode: AuditMode::Blocking,
+        rotation: Rotation::default(),
+    }
 }
 
 /// Status code and annotations of Pod Security, one event a line.

@@ -42,6 +42,7 @@ const LAYERED: &[LayeredSources] = &[
             &["service_client"],
             &["webhook_client"],
             &["request"],
+            &["flow_control"],
             &["auth"],
             &["pipeline"],
             &["custom_resources"],

@@ -271,7 +271,7 @@ fn status() -> impl Strategy<Value = Value> {
 /// Adding a controller takes one file (`tests/pod_counter.rs`) and one line in a list such as [`all`].
 #[test]
 fn a_made_up_controller_is_one_file_and_one_line() {
-    let mut controllers = all(&ControllerConfig { ca_pem: String::new() });
+    let mut controllers = all(&ControllerConfig::default());
     controllers.push(Registration::new(pod_counter::PodCounter));
     let mut cluster = TestCluster { now: NOW, ..TestCluster::default() };
     cluster.add(served("", "namespaces"), json!({"metadata": {"name": "ns"}}));

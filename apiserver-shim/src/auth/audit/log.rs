@@ -1,14 +1,15 @@
 //! The audit log: one JSON event per line, written to a file or to standard output by a dedicated thread.
 
-use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use prometheus::{IntCounter, IntCounterVec, Opts};
 use tokio::sync::{mpsc, oneshot};
 
 use super::policy::Policy;
+use super::rotation::{LogFile, Rotation};
 use crate::metrics::{self, Registry, constant};
 
 /// Queue capacity: the size of upstream's batch buffer, about 20 MiB at 2 KiB per event.
@@ -33,6 +34,8 @@ pub struct AuditOptions {
     pub path: PathBuf,
     /// What happens when the queue is full.
     pub mode: AuditMode,
+    /// When the file is replaced by a new one.
+    pub rotation: Rotation,
 }
 
 /// A running log. The writer thread ends when the last reference is dropped and the queue is empty.
@@ -69,7 +72,7 @@ impl Reserved {
 impl AuditLog {
     /// Opens the file and starts the writer thread.
     pub fn start(options: AuditOptions) -> io::Result<Arc<AuditLog>> {
-        let out = open(&options.path)?;
+        let out = Output::open(&options.path, options.rotation)?;
         let (queue, items) = mpsc::channel(QUEUE_BOUND);
         let events = constant(IntCounter::new(
             "apiserver_audit_event_total",
@@ -148,20 +151,43 @@ impl AuditLog {
     }
 }
 
-fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdout()));
-    }
-    let mut options = OpenOptions::new();
-    options.create(true).append(true);
-    // Objects in the log may contain secrets.
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    Ok(Box::new(options.open(path)?))
+/// Where the events go.
+enum Output {
+    Standard(BufWriter<io::Stdout>),
+    File(LogFile),
 }
 
-fn write_all(mut items: mpsc::Receiver<Item>, out: Box<dyn Write + Send>, failed: &IntCounter) {
-    let mut out = BufWriter::new(out);
+impl Output {
+    fn open(path: &Path, rotation: Rotation) -> io::Result<Output> {
+        Ok(match path == Path::new("-") {
+            true => Output::Standard(BufWriter::new(io::stdout())),
+            false => Output::File(LogFile::open(path, rotation)?),
+        })
+    }
+
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        match self {
+            Output::Standard(out) => out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")),
+            Output::File(file) => file.line(line, SystemTime::now()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Output::Standard(out) => out.flush(),
+            Output::File(file) => file.flush(),
+        }
+    }
+
+    fn is_flushed(&self) -> bool {
+        match self {
+            Output::Standard(out) => out.buffer().is_empty(),
+            Output::File(file) => file.is_flushed(),
+        }
+    }
+}
+
+fn write_all(mut items: mpsc::Receiver<Item>, mut out: Output, failed: &IntCounter) {
     let mut failing = false;
     // The events that may be in the buffer.
     let mut unsynced = 0;
@@ -170,7 +196,7 @@ fn write_all(mut items: mpsc::Receiver<Item>, out: Box<dyn Write + Send>, failed
         let written = match item {
             Item::Line(line) => {
                 unsynced += 1;
-                out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n"))
+                out.line(&line)
             }
             Item::Flush(done) => {
                 let flushed = out.flush();
@@ -189,7 +215,7 @@ fn write_all(mut items: mpsc::Receiver<Item>, out: Box<dyn Write + Send>, failed
         match written.and(flushed) {
             Ok(()) => {
                 failing = false;
-                if out.buffer().is_empty() {
+                if out.is_flushed() {
                     unsynced = 0;
                 }
             }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn empty() -> ControllerCache {
-    let controllers = all(&ControllerConfig { ca_pem: String::new() });
+    let controllers = all(&ControllerConfig::default());
     let mut cache = ControllerCache::new(controllers.iter().flat_map(|controller| &controller.inputs));
     crate::testing::builtin_resources().iter().for_each(|resource| cache.add_resource(resource));
     cache
@@ -259,7 +259,7 @@ fn crowd(others: usize) -> ControllerCache {
 /// Passes a change of each object of the first application to every controller and reconciles the keys. Returns how many
 /// objects that reads.
 fn work(cache: &ControllerCache) -> usize {
-    let controllers = all(&ControllerConfig { ca_pem: String::new() });
+    let controllers = all(&ControllerConfig::default());
     let changed: [(&'static str, &'static str, &str, &str); 10] = [
         ("apps", "deployments", "ns", "d0"),
         ("apps", "replicasets", "ns", "d0-rs"),

@@ -27,7 +27,7 @@ fn mirror(cluster: &mut TestCluster) -> Plan {
 }
 
 fn run_all(cluster: &mut TestCluster) {
-    cluster.run(&all(&ControllerConfig { ca_pem: String::new() }));
+    cluster.run(&all(&ControllerConfig::default()));
 }
 
 fn check(subsets: Value, expect: Expect) {

@@ -1,0 +1,70 @@
+//! Priority and fairness over HTTP: the headers of each response, and which requests need no seats.
+
+use std::sync::Arc;
+
+use apiserver_shim::auth::authentication::User;
+use apiserver_shim::http::service::Caller;
+use http_body_util::BodyExt;
+
+use crate::harness::{Server, request};
+use crate::scrape::Scrape;
+
+const SCHEMA: &str = "x-kubernetes-pf-flowschema-uid";
+const LEVEL: &str = "x-kubernetes-pf-prioritylevel-uid";
+const GROUP: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
+
+async fn uid(server: &Server, path: &str) -> String {
+    let object = server.json(&format!("GET {GROUP}/{path}"), "").await;
+    object["metadata"]["uid"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn responses_name_the_schema_and_the_level() {
+    let server = Server::start().await;
+    let user = User::component("jane", &[]);
+    let jane = server.service().for_caller(Caller::Known(Arc::new(user)));
+    let (schema, level) = (
+        uid(&server, "flowschemas/global-default").await,
+        uid(&server, "prioritylevelconfigurations/global-default").await,
+    );
+    // The configuration follows the objects that the start has written.
+    let mut found = jane.respond(request("GET /api/v1/pods", "")).await;
+    for _ in 0..100 {
+        if found.headers().get(SCHEMA).is_some_and(|uid| uid == schema.as_str()) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        found = jane.respond(request("GET /api/v1/pods", "")).await;
+    }
+    assert_eq!(found.status(), 403, "refusals have the headers too");
+    assert_eq!(found.headers()[SCHEMA], schema.as_str());
+    assert_eq!(found.headers()[LEVEL], level.as_str());
+    let watch = server.service().respond(request("GET /api/v1/pods?watch=1", "")).await;
+    assert_eq!(watch.headers()[SCHEMA], uid(&server, "flowschemas/exempt").await.as_str());
+    let exec = server.service().respond(request("GET /api/v1/namespaces/default/pods/a/log", "")).await;
+    assert!(!exec.headers().contains_key(SCHEMA), "streams to Pods need no seats");
+}
+
+#[tokio::test]
+async fn the_seats_of_a_watch_are_free_when_it_has_begun() {
+    let server = Server::start().await;
+    let watch = server.service().respond(request("GET /api/v1/namespaces?watch=1", "")).await;
+    let seats = || async {
+        let response = server.service().respond(request("GET /metrics", "")).await;
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let scrape = Scrape::parse(std::str::from_utf8(&bytes).unwrap());
+        let name =
+            "apiserver_flowcontrol_current_executing_seats{flow_schema=\"exempt\",priority_level=\"exempt\"}";
+        scrape.get(name).unwrap_or_default()
+    };
+    // The request for the metrics has a seat of its own.
+    assert_eq!(seats().await, 2.0);
+    let mut body = watch.into_body();
+    // The namespaces that exist; then the body has nothing to send.
+    while let Ok(Some(frame)) =
+        tokio::time::timeout(std::time::Duration::from_millis(300), body.frame()).await
+    {
+        frame.unwrap();
+    }
+    assert_eq!(seats().await, 1.0);
+}

@@ -1,0 +1,62 @@
+//! ServiceCIDRs and IPAddresses: an IPAddress comes and goes with its Service, and further ranges are allocated from.
+
+use crate::harness::Server;
+
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+const GROUP: &str = "/apis/networking.k8s.io/v1";
+
+fn service(name: &str, address: &str) -> String {
+    format!(
+        r#"{{"metadata":{{"name":"{name}"}},"spec":{{"clusterIP":"{address}","ports":[{{"port":80}}]}}}}"#
+    )
+}
+
+#[tokio::test]
+async fn an_address_comes_and_goes_with_its_service() {
+    let server = Server::start().await;
+    let own = server.json(&format!("GET {GROUP}/servicecidrs/kubernetes"), "").await;
+    assert_eq!(own["spec"]["cidrs"][0], "10.96.0.0/12");
+    let api = server.json(&format!("GET {GROUP}/ipaddresses/10.96.0.1"), "").await;
+    assert_eq!(api["spec"]["parentRef"]["name"], "kubernetes");
+    let made = server.json(&format!("POST {SERVICES}"), &service("a", "")).await;
+    let ip = made["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    let address = server.json(&format!("GET {GROUP}/ipaddresses/{ip}"), "").await;
+    assert_eq!(address["metadata"]["labels"]["ipaddress.kubernetes.io/managed-by"], "ipallocator.k8s.io");
+    let parent = &address["spec"]["parentRef"];
+    assert_eq!(
+        (&parent["resource"], &parent["namespace"], &parent["name"]),
+        (&"services".into(), &"default".into(), &"a".into())
+    );
+    assert!(server.ask(&format!("DELETE {SERVICES}/a"), "").await.starts_with("200 "));
+    assert!(server.ask(&format!("GET {GROUP}/ipaddresses/{ip}"), "").await.starts_with("404 "));
+}
+
+#[tokio::test]
+async fn generated_names_are_those_of_the_addresses() {
+    let server = Server::start().await;
+    let body = r#"{"metadata":{"generateName":"s-"},"spec":{"ports":[{"port":80}]}}"#;
+    let made = server.json(&format!("POST {SERVICES}"), body).await;
+    let ip = made["spec"]["clusterIP"].as_str().unwrap();
+    let address = server.json(&format!("GET {GROUP}/ipaddresses/{ip}"), "").await;
+    assert_eq!(address["spec"]["parentRef"]["name"], made["metadata"]["name"]);
+}
+
+#[tokio::test]
+async fn addresses_come_from_further_ranges() {
+    let server = Server::start().await;
+    let refused = server.ask(&format!("POST {SERVICES}"), &service("a", "203.0.113.10")).await;
+    assert!(refused.contains("the provided network does not match the current range"), "{refused}");
+    let range = r#"{"metadata":{"name":"more"},"spec":{"cidrs":["203.0.113.0/24"]}}"#;
+    assert!(server.ask(&format!("POST {GROUP}/servicecidrs"), range).await.starts_with("201 "));
+    assert!(server.ask(&format!("POST {SERVICES}"), &service("a", "203.0.113.10")).await.starts_with("201 "));
+    let taken = server.ask(&format!("POST {SERVICES}"), &service("b", "203.0.113.10")).await;
+    assert!(taken.contains("provided IP is already allocated"), "{taken}");
+    // An IPAddress of somebody else is taken too.
+    let foreign =
+        r#"{"metadata":{"name":"203.0.113.11"},"spec":{"parentRef":{"resource":"gateways","name":"g"}}}"#;
+    assert!(server.ask(&format!("POST {GROUP}/ipaddresses"), foreign).await.starts_with("201 "));
+    let taken = server.ask(&format!("POST {SERVICES}"), &service("b", "203.0.113.11")).await;
+    assert!(taken.contains("provided IP is already allocated"), "{taken}");
+    assert!(server.ask(&format!("DELETE {SERVICES}/a"), "").await.starts_with("200 "));
+    assert!(server.ask(&format!("POST {SERVICES}"), &service("b", "203.0.113.10")).await.starts_with("201 "));
+}
