@@ -174,6 +174,13 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Starts a `server` process and no agent.
+    pub fn server(extra: &[&str]) -> anyhow::Result<Self> {
+        let mut cluster = Self::new(free_address()?, free_address()?, None)?;
+        cluster.add_server(extra)?;
+        Ok(cluster)
+    }
+
     /// Starts a `server` whose data directory is on a file system of its own, of this size.
     pub fn server_on_small_disk(mebibytes: u32) -> anyhow::Result<Self> {
         let mut cluster = Self::new(free_address()?, free_address()?, None)?;

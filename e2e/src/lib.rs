@@ -2,13 +2,14 @@
 //!
 //! The library supports the tests in `tests/`: [`cluster::Cluster`] starts and stops the binary's processes, [`program`]
 //! runs clients with a deadline, [`framework`] is a real Mesos framework, [`network`] makes hosts from network namespaces,
-//! [`etcd`] is a real etcd, [`guide`] reads the user's guide, [`rounds`] says how often faults are repeated, and [`leftovers`]
+//! [`etcd`] is a real etcd, [`kubeconfig`] reads a server's address and credentials, [`guide`] reads the user's guide, [`rounds`] says how often faults are repeated, and [`leftovers`]
 //! finds what a stopped cluster left on the machine.
 
 pub mod cluster;
 pub mod etcd;
 pub mod framework;
 pub mod guide;
+pub mod kubeconfig;
 pub mod leftovers;
 pub mod member;
 pub mod network;

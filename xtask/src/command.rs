@@ -9,9 +9,10 @@ use std::{
 
 use anyhow::{Context, bail};
 
-/// Flags that select every target of the workspace, for two runs of cargo. `--all-targets` leaves out the target of the
-/// end-to-end tests, which a plain `cargo test` does not run.
-pub const EVERY_TARGET: [&[&str]; 2] = [&["--all-targets"], &["--test", "end_to_end"]];
+/// Flags that select every target of the workspace, for two runs of cargo. `--all-targets` leaves out the targets of the
+/// end-to-end tests and of the conformance suite, which a plain `cargo test` does not run.
+pub const EVERY_TARGET: [&[&str]; 2] =
+    [&["--all-targets"], &["--test", "end_to_end", "--test", "conformance"]];
 
 /// The folder with the workspace's Cargo.toml.
 pub fn workspace_root() -> &'static Path {

@@ -9,14 +9,16 @@ use crate::{
 
 /// The test target of the end-to-end tests.
 const END_TO_END: &str = "end_to_end";
+/// The test target of the conformance suite.
+const CONFORMANCE: &str = "conformance";
 
 /// Arguments of `test`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Leave out the end-to-end tests (they need root, containers and a few minutes)
+    /// Leave out the end-to-end tests and the conformance suite (they need root, containers and a few minutes)
     #[arg(long)]
     fast: bool,
-    /// Run only the end-to-end tests whose name contains this
+    /// Run only the end-to-end and conformance tests whose name contains this
     #[arg(long)]
     only: Option<String>,
     /// Seed of the property tests; a plain `cargo test` uses a new one each time
@@ -52,10 +54,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         // The whole workspace is selected everywhere: another selection has other features of third-party crates, and
         // builds them once more.
         command::step("the binary", || {
-            let build = ["build", "--workspace", "--bin", "catamaran", "--test", END_TO_END];
+            let tests = ["--test", END_TO_END, "--test", CONFORMANCE];
+            let build =
+                [["build", "--workspace", "--bin", "catamaran"].as_slice(), tests.as_slice()].concat();
             command::run(&mut command::cargo(&build))
         })?;
-        command::step("end-to-end tests", || end_to_end(arguments.only.as_deref(), &mut count))?;
+        // One cluster at a time: the tests share cores, and some have deadlines.
+        let (only, one_by_one) = (arguments.only.as_deref(), Some("--test-threads=1"));
+        command::step("end-to-end tests", || black_box(END_TO_END, one_by_one, only, &mut count))?;
+        // These share one cluster and mostly wait.
+        command::step("conformance suite", || black_box(CONFORMANCE, None, only, &mut count))?;
     }
     println!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.ignored);
     if count.failed > 0 {
@@ -64,10 +72,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn end_to_end(only: Option<&str>, count: &mut Count) -> anyhow::Result<()> {
-    let mut tests = command::cargo(&["test", "--workspace", "--test", END_TO_END, "--", "--test-threads=1"]);
-    // One cluster at a time: the tests share cores, and some have deadlines.
-    tests.arg("--nocapture").args(only);
+fn black_box(
+    target: &str,
+    threads: Option<&str>,
+    only: Option<&str>,
+    count: &mut Count,
+) -> anyhow::Result<()> {
+    let mut tests = command::cargo(&["test", "--workspace", "--test", target, "--", "--nocapture"]);
+    tests.args(threads).args(only);
     tests.envs(privileges::test_runner()?);
     tests.env("RUST_BACKTRACE", "0").env("CATAMARAN_CLIENTS", prerequisites::clients_directory());
     tests.env("CATAMARAN_FRAMEWORKS", prerequisites::frameworks_directory());

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::kubeconfig::Access;
+use e2e::kubeconfig::Access;
 
 /// Types of the body of a PATCH.
 const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";

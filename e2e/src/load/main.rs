@@ -9,7 +9,6 @@ mod binding;
 mod connection;
 mod creating;
 mod fan_out;
-mod kubeconfig;
 mod large;
 mod measure;
 mod patching;

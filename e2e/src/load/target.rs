@@ -11,8 +11,8 @@ use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::connection::Connection;
-use crate::kubeconfig::{self, Access};
 use crate::measure::Latencies;
+use e2e::kubeconfig::{self, Access};
 
 /// A scheduler name without a scheduler: its Pods stay pending.
 pub const NOBODY: &str = "nobody";

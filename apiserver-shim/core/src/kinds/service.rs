@@ -45,7 +45,15 @@ impl Strategy for Service {
         if ty == "LoadBalancer" {
             set_default(spec, "allocateLoadBalancerNodePorts", true);
         }
-        access::object_mut(object, &["status", "loadBalancer"]);
+        let balancer = access::object_mut(object, &["status", "loadBalancer"]);
+        if ty == "LoadBalancer" {
+            for ingress in balancer.get_mut("ingress").and_then(Value::as_array_mut).into_iter().flatten() {
+                let ingress = access::as_object(ingress);
+                if ingress.get("ip").is_some_and(|ip| !access::is_zero(ip)) {
+                    set_default(ingress, "ipMode", "VIP");
+                }
+            }
+        }
     }
 
     fn has_status(&self) -> bool {

@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::connection::Connection;
-use crate::kubeconfig;
 use crate::target::Target;
+use e2e::kubeconfig;
 
 /// Deadline for a start, for a stop, and for the registration of all hollow nodes.
 const START_TIMEOUT: Duration = Duration::from_secs(60);

@@ -98,3 +98,17 @@ fn leases_have_no_strategy() {
     let lease = create("leases", json!({"metadata": {"name": "l"}, "spec": spec})).unwrap();
     assert_eq!(lease["spec"], json!({"holderIdentity": "a"}));
 }
+
+#[test]
+fn addresses_of_load_balancers_have_a_mode() {
+    let ingress =
+        json!([{"ip": "192.0.2.1"}, {"ip": "192.0.2.2", "ipMode": "Proxy"}, {"hostname": "example.com"}]);
+    let modes = |ty: &str| {
+        let mut object = json!({"spec": {"type": ty}, "status": {"loadBalancer": {"ingress": ingress}}});
+        resource("services").strategy().default(&mut object);
+        let ingress = access::list(&object, &["status", "loadBalancer", "ingress"]);
+        ingress.iter().map(|one| one["ipMode"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(modes("LoadBalancer"), [json!("VIP"), json!("Proxy"), Value::Null]);
+    assert_eq!(modes("ClusterIP"), [Value::Null, json!("Proxy"), Value::Null]);
+}

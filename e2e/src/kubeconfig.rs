@@ -1,4 +1,4 @@
-//! Reads the parts of a kubeconfig that a load client needs: server, trust and credentials of the current context, inline
+//! Reads the parts of a kubeconfig that a client of our own needs: server, trust and credentials of the current context, inline
 //! or in files. Exec plugins are not supported.
 
 use std::fs;
