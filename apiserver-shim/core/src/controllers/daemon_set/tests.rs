@@ -383,7 +383,7 @@ fn a_name_in_use_counts_as_a_collision() {
 /// A failed Pod is deleted at once; the next ones after 1 s, 2 s and so on.
 #[test]
 fn failed_pods_are_deleted_with_back_off() {
-    let controllers = all(&ControllerConfig { ca_pem: String::new() });
+    let controllers = all(&ControllerConfig::default());
     let mut cache = ControllerCache::new(controllers.iter().flat_map(|controller| &controller.inputs));
     builtin_resources().iter().for_each(|resource| cache.add_resource(resource));
     let put = |cache: &mut ControllerCache, plural: &'static str, group: &'static str, value: &Value| {
