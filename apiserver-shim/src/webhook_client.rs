@@ -114,7 +114,8 @@ impl WebhookClient {
         };
         let late = || failed("context deadline exceeded".to_owned());
         let (status, body) = tokio::time::timeout(timeout, exchange).await.map_err(|_| late())??;
-        if status != StatusCode::OK {
+        // As client-go.
+        if !(200..=206).contains(&status.as_u16()) {
             return Err(WebhookError::Refused { code: status.as_u16(), message: refusal(status, &body) });
         }
         serde_json::from_slice(&body).map_err(|error| WebhookError::Answer(error.to_string()))

@@ -22,7 +22,8 @@ pub fn of_certificate(der: &[u8]) -> Result<Identity, PkiError> {
     let subject = certificate.subject();
     let user = subject
         .iter_common_name()
-        .next()
+        // As upstream: of several common names, the last one counts. Signers look at the same one.
+        .last()
         .and_then(|cn| cn.as_str().ok())
         .ok_or_else(|| PkiError::malformed("client certificate", "it has no common name"))?
         .to_owned();

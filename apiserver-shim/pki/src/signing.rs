@@ -54,11 +54,16 @@ impl SigningRequest {
         }
         request.verify_signature().map_err(|error| malformed(&error))?;
         let info = &request.certification_request_info;
-        let text =
-            |name: &x509_parser::x509::AttributeTypeAndValue<'_>| name.as_str().unwrap_or("").to_owned();
+        // The subject is copied as it is: what cannot be read here must not be signed.
+        let text = |name: &x509_parser::x509::AttributeTypeAndValue<'_>| {
+            name.as_str()
+                .map(str::to_owned)
+                .map_err(|_| malformed(&"the subject has a name that is not text"))
+        };
+        let common_names = info.subject.iter_common_name().map(text).collect::<Result<Vec<_>, _>>()?;
         let mut out = SigningRequest {
-            common_name: info.subject.iter_common_name().last().map(text).unwrap_or_default(),
-            organizations: info.subject.iter_organization().map(text).collect(),
+            common_name: common_names.into_iter().last().unwrap_or_default(),
+            organizations: info.subject.iter_organization().map(text).collect::<Result<_, _>>()?,
             dns_names: Vec::new(),
             emails: Vec::new(),
             addresses: Vec::new(),
@@ -396,5 +401,27 @@ mod tests {
         for wrong in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "x"] {
             assert!(SigningRequest::parse(wrong.as_bytes()).is_err());
         }
+    }
+
+    /// Of the subject `/O=system:nodes/CN=system:kube-controller-manager/CN=system:node:a`.
+    const TWO_NAMES: &str = "\
+-----BEGIN CERTIFICATE REQUEST-----\n\
+MIIBEzCBugIBADBYMRUwEwYDVQQKDAxzeXN0ZW06bm9kZXMxJzAlBgNVBAMMHnN5\n\
+c3RlbTprdWJlLWNvbnRyb2xsZXItbWFuYWdlcjEWMBQGA1UEAwwNc3lzdGVtOm5v\n\
+ZGU6YTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABKcsRTyKtKCgZZqagIEQjMvm\n\
+9z9TzIeq0Rh3WM4i0baZ/d+UvxX9BubmC4BwS+K69eXlO6s0fvX8Y6EnS0OLL+2g\n\
+ADAKBggqhkjOPQQDAgNIADBFAiEAywMJ/Cs+4b5FSojcukVv9qCoDvyO/FVeX+9X\n\
+AwS9ZEICIELvGcrTMAg2ONEAhr+0z5ywXYOlUE0pFFGd8uAFnWLF\n\
+-----END CERTIFICATE REQUEST-----\n";
+
+    #[test]
+    fn the_user_of_a_certificate_is_the_name_that_was_checked() {
+        let asked = SigningRequest::parse(TWO_NAMES.as_bytes()).unwrap();
+        assert_eq!(asked.common_name, "system:node:a");
+        let authority = CertificateAuthority::create(SystemTime::now()).unwrap();
+        let signed =
+            authority.sign_request(&asked, &["client auth"], (1_800_000_000, 1_800_003_600)).unwrap();
+        let block = pem::parse(&signed).unwrap();
+        assert_eq!(crate::identity::of_certificate(block.contents()).unwrap().user, asked.common_name);
     }
 }

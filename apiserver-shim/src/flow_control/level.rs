@@ -63,7 +63,9 @@ impl Drop for Waiting<'_> {
         }
         let now = self.level.now();
         let gave_up = self.level.change(|queues, started| queues.give_up(now, self.number, started));
-        // It was started at the same time: its seats go back.
+        // It was started at the same time: its seats go back. Closed first, so that they are either here or refused to the
+        // sender, which returns them itself.
+        self.ticket.close();
         if !gave_up && let Ok(key) = self.ticket.try_recv() {
             self.level.finish(now, key);
         }

@@ -2,8 +2,9 @@
 //! its initial events are sent. Streams to Pods and Services need no seats.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -21,6 +22,9 @@ use crate::storage::catalog::ServedResource;
 
 const FLOW_SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 const PRIORITY_LEVEL_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
+
+/// How long a watch may hold its seats: initial events are written within milliseconds where the client reads.
+const WATCH_BEGIN_MAX: Duration = Duration::from_secs(5);
 
 /// A classified request, with its seats unless it was refused.
 pub struct Admitted {
@@ -90,7 +94,7 @@ pub fn finish(admitted: Option<Admitted>, mut response: Response) -> Response {
         return response;
     }
     response.map(|body| match is_watch {
-        true => UntilBegun { body, seats: Some(seats) }.boxed_unsync(),
+        true => UntilBegun { body, seats: held(seats) }.boxed_unsync(),
         false => body::guarded(body, seats),
     })
 }
@@ -98,7 +102,26 @@ pub fn finish(admitted: Option<Admitted>, mut response: Response) -> Response {
 /// A body that returns the seats when it has nothing to send for the first time.
 struct UntilBegun {
     body: Body,
-    seats: Option<Seats>,
+    seats: HeldSeats,
+}
+
+type HeldSeats = Arc<Mutex<Option<Seats>>>;
+
+/// Seats that are returned after [`WATCH_BEGIN_MAX`] at the latest: the body of a client that does not read is not polled.
+fn held(seats: Seats) -> HeldSeats {
+    let held = Arc::new(Mutex::new(Some(seats)));
+    let late = Arc::downgrade(&held);
+    tokio::spawn(async move {
+        tokio::time::sleep(WATCH_BEGIN_MAX).await;
+        if let Some(held) = late.upgrade() {
+            release(&held);
+        }
+    });
+    held
+}
+
+fn release(held: &HeldSeats) {
+    held.lock().expect("invariant: no holder of the lock panics").take();
 }
 
 impl http_body::Body for UntilBegun {
@@ -111,7 +134,7 @@ impl http_body::Body for UntilBegun {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if !matches!(frame, Poll::Ready(Some(Ok(_)))) {
-            self.seats = None;
+            release(&self.seats);
         }
         frame
     }

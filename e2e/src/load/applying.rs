@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use crate::connection::{APPLY_PATCH, Connection};
 use crate::measure::{Latencies, Meter};
 use crate::target::Target;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often the version of a new Deployment is looked at until it is the same twice.
+const SETTLES_MAX: usize = 50;
 
 /// Arguments of the load.
 #[derive(Args, Clone)]
@@ -32,7 +35,15 @@ impl Applies {
             let name = format!("applied-{number}");
             let path = format!("{}/{name}?fieldManager=bench", target.deployments());
             let body = deployment(&name);
-            let created = resource_version(&mut connection, &path, &body).await?;
+            let mut created = resource_version(&mut connection, &path, &body).await?;
+            // The controller writes the status first.
+            for _ in 0..SETTLES_MAX {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let now = resource_version(&mut connection, &path, &body).await?;
+                if std::mem::replace(&mut created, now.clone()) == now {
+                    break;
+                }
+            }
             connections.push((connection, path, body, created));
         }
         let meter = Meter::start(target.pids())?;

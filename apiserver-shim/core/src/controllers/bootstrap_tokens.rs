@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use memchr::memmem;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::resource::GroupResource;
 
@@ -117,13 +117,18 @@ impl Controller for BootstrapSigner {
                 signatures.insert(format!("{SIGNATURE_PREFIX}{id}"), Value::from(signature));
             }
         }
+        // Only the signatures: what others write to the map meanwhile stays.
         let data = map["data"].as_object().cloned().unwrap_or_default();
-        let mut wanted = data.clone();
-        wanted.retain(|key, _| !key.starts_with(SIGNATURE_PREFIX));
-        wanted.extend(signatures);
-        if wanted != data {
+        let mut merged = serde_json::Map::new();
+        for key in data.keys().filter(|key| key.starts_with(SIGNATURE_PREFIX)) {
+            if !signatures.contains_key(key) {
+                merged.insert(key.clone(), Value::Null);
+            }
+        }
+        merged.extend(signatures.into_iter().filter(|(key, signature)| data.get(key) != Some(signature)));
+        if !merged.is_empty() {
             let target = Target::of(MAPS, found.header());
-            let changes = vec![Change::Put(&["data"], wanted.into())];
+            let changes = vec![Change::Merge(json!({"data": merged}))];
             plan.actions.push(Action::Change { target, subresource: None, changes });
         }
         plan
@@ -137,7 +142,6 @@ mod tests {
     use crate::controllers::Registration;
     use crate::rows::rfc3339;
     use crate::testing::TestCluster;
-    use serde_json::json;
 
     fn run(cluster: &mut TestCluster) {
         cluster.run(&[Registration::new(TokenCleaner), Registration::new(BootstrapSigner)]);

@@ -228,7 +228,7 @@ impl<'a> Sync<'a> {
                     let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
                     self.event(true, "TooManyMissedTimes", message);
                 }
-                if deadline.is_some_and(|limit| at + limit < now) {
+                if deadline.is_some_and(|limit| at.saturating_add(limit) < now) {
                     self.event(
                         true,
                         "MissSchedule",

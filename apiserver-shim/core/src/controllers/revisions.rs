@@ -154,7 +154,7 @@ pub fn sort(revisions: &mut [&ControllerRevision]) {
 
 /// The revision number that follows the newest of these.
 pub fn next_number(revisions: &[&ControllerRevision]) -> i64 {
-    revisions.iter().map(|revision| revision.revision).max().unwrap_or(0) + 1
+    revisions.iter().map(|revision| revision.revision).max().unwrap_or(0).saturating_add(1)
 }
 
 /// Changes a revision.

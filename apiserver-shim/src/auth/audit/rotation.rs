@@ -67,10 +67,17 @@ impl LogFile {
 
     fn rotate(&mut self, now: SystemTime) -> io::Result<()> {
         self.out.flush()?;
-        std::fs::rename(&self.path, self.old_name(now))?;
+        match std::fs::rename(&self.path, self.old_name(now)) {
+            // An earlier rotation could not open its new file.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         self.out = BufWriter::new(open(&self.path)?);
         self.size = 0;
-        self.remove_old(now)
+        if let Err(error) = self.remove_old(now) {
+            tracing::warn!(%error, path = %self.path.display(), "old audit logs cannot be removed");
+        }
+        Ok(())
     }
 
     /// The parts of the name before and after the time.

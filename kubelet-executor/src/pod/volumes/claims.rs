@@ -2,12 +2,17 @@
 //! symbolic link to it, so that removing the directory leaves the data.
 
 use std::{
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    os::{fd::OwnedFd, unix::fs::symlink},
     path::{Path, PathBuf},
 };
 
 use executor_core::spec;
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
+use rustix::{
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, fchmod, fchown, fstat, open, openat, statat},
+    io::Errno,
+    process::Gid,
+};
 
 use super::{Cause, VolumeBuilder, check_host_path};
 
@@ -36,7 +41,10 @@ pub(super) async fn make(
     }
     let group = spec::spec(pod).security_context.as_ref().and_then(|context| context.fs_group);
     if let Some(group) = group.filter(|_| fs_group).and_then(|group| u32::try_from(group).ok()) {
-        give_to_group(&path, group).map_err(|e| Cause::Io("changing the group of its files", e))?;
+        let root = path.clone();
+        let given = tokio::task::spawn_blocking(move || give_to_group(&root, group)).await;
+        let given = given.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        given.map_err(|e| Cause::Io("changing the group of its files", e))?;
     }
     link(&path, dir).map_err(|e| Cause::Io("linking its directory", e))
 }
@@ -76,36 +84,59 @@ fn link(path: &Path, dir: &Path) -> std::io::Result<()> {
     symlink(path, dir)
 }
 
-/// Gives the files of a volume to a group, unless its root has been given already.
+const SET_GROUP_ID: u32 = 0o2000;
+/// Directories below a volume's root. Each level takes a file descriptor.
+const DEPTH_MAX: usize = 200;
+
+/// Gives the files of a volume to a group, unless its root has been given already. Other Pods may be writing to the volume: nothing
+/// is looked up twice by its name, and no link is followed.
 fn give_to_group(root: &Path, group: u32) -> std::io::Result<()> {
-    const SET_GROUP_ID: u32 = 0o2000;
-    let own = root.metadata()?;
-    if own.gid() == group && own.mode() & SET_GROUP_ID != 0 {
+    let root = open(root, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let own = fstat(&root)?;
+    if own.st_gid == group && own.st_mode & SET_GROUP_ID != 0 {
         return Ok(());
     }
-    let mut left = vec![root.to_owned()];
-    let mut directories = Vec::new();
-    while let Some(path) = left.pop() {
-        let metadata = path.symlink_metadata()?;
-        if metadata.is_symlink() {
+    give_directory(&root, group, DEPTH_MAX)
+}
+
+/// The directory comes last: its mode says that everything below is done.
+fn give_directory(directory: &OwnedFd, group: u32, depth: usize) -> std::io::Result<()> {
+    if depth == 0 {
+        return Err(std::io::Error::other("its directories are nested too deeply"));
+    }
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        if metadata.is_dir() {
-            for entry in std::fs::read_dir(&path)? {
-                left.push(entry?.path());
-            }
-            directories.push((path, metadata.mode()));
-        } else {
-            std::os::unix::fs::chown(&path, None, Some(group))?;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(metadata.mode() | 0o660))?;
+        // Devices, pipes and sockets are not opened.
+        let is_file =
+            |mode| matches!(FileType::from_raw_mode(mode), FileType::Directory | FileType::RegularFile);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(seen) if !is_file(seen.st_mode) => continue,
+            Ok(_) => openat(directory, name, flags, Mode::empty()),
+            Err(error) => Err(error),
+        };
+        let file = match opened {
+            // Removed, or replaced by a link, meanwhile.
+            Err(Errno::NOENT | Errno::LOOP) => continue,
+            opened => opened?,
+        };
+        let mode = fstat(&file)?.st_mode;
+        match FileType::from_raw_mode(mode) {
+            FileType::Directory => give_directory(&file, group, depth - 1)?,
+            FileType::RegularFile => give(&file, group, mode | 0o660)?,
+            _ => {}
         }
     }
-    // The root comes last: it says that everything below is done.
-    for (path, mode) in directories.into_iter().rev() {
-        std::os::unix::fs::chown(&path, None, Some(group))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode | 0o770 | SET_GROUP_ID))?;
-    }
-    Ok(())
+    give(directory, group, fstat(directory)?.st_mode | 0o770 | SET_GROUP_ID)
+}
+
+fn give(file: &OwnedFd, group: u32, mode: u32) -> std::io::Result<()> {
+    fchown(file, None, Some(Gid::from_raw(group)))?;
+    Ok(fchmod(file, Mode::from_raw_mode(mode))?)
 }
 
 #[cfg(test)]

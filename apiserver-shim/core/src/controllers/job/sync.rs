@@ -312,7 +312,7 @@ impl<'a> Sync<'a> {
 
     fn seconds_to_deadline(&self) -> Option<Seconds> {
         let limit = self.job.active_deadline_seconds.filter(|_| !self.job.suspend)?;
-        Some(self.status.started()? + limit - self.now)
+        Some(self.status.started()?.saturating_add(limit).saturating_sub(self.now))
     }
 
     /// Whether enough Pods have succeeded and none is active.

@@ -1,5 +1,8 @@
 //! Creates, replaces and deletes the Pods, in the order of their ordinals.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use super::{
     Snapshot,
     claims::{self, MemberClaims},
@@ -12,7 +15,7 @@ use crate::{
     rows::{Phase, Pod},
 };
 
-/// Maximum number of Pods that one plan creates, as upstream's largest batch. The next reconcile continues.
+/// Maximum number of missing Pods that one plan looks at, as upstream's largest batch. The next reconcile continues.
 const BURST_MAX: usize = 500;
 
 /// What has to be done.
@@ -41,20 +44,31 @@ struct Builder<'s, 'a> {
     snapshot: &'s Snapshot<'a>,
     history: &'s History,
     steps: Steps,
-    created: usize,
+    missing: usize,
+}
+
+/// The Pods of the set by ordinal. A set may ask for more than anybody can make, so nothing is made for each ordinal.
+struct Members<'a> {
+    pods: BTreeMap<i64, &'a Pod>,
+    ordinals: Range<i64>,
+}
+
+impl<'a> Members<'a> {
+    fn at(&self, ordinal: i64) -> Member<'a> {
+        Member { ordinal, pod: self.pods.get(&ordinal).copied() }
+    }
 }
 
 /// The next steps for these Pods.
 pub fn steps<'a>(snapshot: &Snapshot<'a>, history: &History, pods: &[&'a Pod]) -> Steps {
     let set = snapshot.set;
     let ordinal = |pod: &Pod| identity::ordinal_of(set, pod);
-    let find = |wanted: i64| pods.iter().copied().find(|pod| ordinal(pod) == Some(wanted));
-    let members = (set.start..set.start + set.replicas).map(|ordinal| Member { ordinal, pod: find(ordinal) });
-    let members: Vec<Member<'a>> = members.collect();
+    let by_ordinal = pods.iter().rev().filter_map(|pod| Some((ordinal(pod)?, *pod)));
+    let members = Members { pods: by_ordinal.collect(), ordinals: set.start..set.start + set.replicas };
     let condemned = pods.iter().filter_map(|pod| Some((ordinal(pod)?, *pod)));
     let mut condemned: Vec<(i64, &Pod)> = condemned.filter(|(ordinal, _)| !set.contains(*ordinal)).collect();
     condemned.sort_by_key(|(ordinal, _)| std::cmp::Reverse(*ordinal));
-    let mut builder = Builder { snapshot, history, steps: Steps::default(), created: 0 };
+    let mut builder = Builder { snapshot, history, steps: Steps::default(), missing: 0 };
     if builder.run(&members, &condemned) == Next::Continue {
         builder.update(&members);
     }
@@ -83,9 +97,10 @@ impl<'a> Builder<'_, 'a> {
     }
 
     /// Brings the number of Pods to the size of the set.
-    fn run(&mut self, members: &[Member<'a>], condemned: &[(i64, &'a Pod)]) -> Next {
-        for member in members {
-            if self.complete(member) == Next::Wait && self.is_ordered() {
+    fn run(&mut self, members: &Members<'a>, condemned: &[(i64, &'a Pod)]) -> Next {
+        for ordinal in members.ordinals.clone() {
+            let waits = self.complete(&members.at(ordinal)) == Next::Wait && self.is_ordered();
+            if waits || self.missing >= BURST_MAX {
                 return Next::Wait;
             }
         }
@@ -146,17 +161,16 @@ impl<'a> Builder<'_, 'a> {
 
     /// Creates the claims of an ordinal, or its Pod when they exist.
     fn create(&mut self, ordinal: i64) -> Next {
+        self.missing += 1;
         match claims::of(self.snapshot, ordinal, None) {
             MemberClaims::Ending => {}
             MemberClaims::Missing(actions) => self.steps.actions.extend(actions),
-            MemberClaims::Complete if self.created < BURST_MAX => {
-                self.created += 1;
+            MemberClaims::Complete => {
                 self.correct_claims(ordinal, None);
                 let set = self.snapshot.set;
                 let pod = identity::new_pod(set, ordinal, self.template_of_new(ordinal));
                 self.steps.actions.push(owned_pods::create(set.header(), pod));
             }
-            MemberClaims::Complete => {}
         }
         Next::Wait
     }
@@ -178,10 +192,10 @@ impl<'a> Builder<'_, 'a> {
 
     /// The strategy RollingUpdate: replaces the Pod with the highest ordinal that has another revision, when all above it are
     /// available again. With OnDelete, Pods are replaced when somebody deletes them.
-    fn update(&mut self, members: &[Member<'a>]) {
+    fn update(&mut self, members: &Members<'a>) {
         let Some(partition) = self.snapshot.set.partition else { return };
-        let from = usize::try_from(partition).unwrap_or(usize::MAX).min(members.len());
-        for member in members[from..].iter().rev() {
+        let Range { start, end } = members.ordinals;
+        for member in (start + partition..end).rev().map(|ordinal| members.at(ordinal)) {
             // A Pod that has ended is being replaced already.
             let Some(pod) = member.pod.filter(|pod| !pod.phase.is_terminal()) else { return };
             let revision = identity::revision_of(pod);

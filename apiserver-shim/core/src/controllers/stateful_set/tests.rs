@@ -373,3 +373,16 @@ fn a_change_of_a_claim_concerns_its_set() {
     }
     assert_eq!(keys.len(), 1);
 }
+
+/// A size that nobody can reach costs no more than a burst.
+#[test]
+fn a_huge_set_grows_by_bursts() {
+    let mut set = stateful_set(i64::from(i32::MAX));
+    set["spec"]["podManagementPolicy"] = json!("Parallel");
+    let mut cluster = cluster(set);
+    for _ in 0..3 {
+        let plan = next(&cluster);
+        assert!((1..=510).contains(&plan.actions.len()), "{}", plan.actions.len());
+        cluster.apply(&plan);
+    }
+}

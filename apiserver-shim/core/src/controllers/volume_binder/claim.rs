@@ -8,15 +8,14 @@ use super::{
     VOLUMES, View, claims_of, event, is_unbound, matching, served,
 };
 use crate::{
-    controllers::{Action, Change, Plan, Target},
-    rows::{Key, seconds},
+    controllers::{Action, CachedObject, Change, Plan, Target},
+    default_classes,
+    rows::Key,
 };
 
 /// Annotations by which an external provisioner finds a claim.
 const PROVISIONER: [&str; 2] =
     ["volume.beta.kubernetes.io/storage-provisioner", "volume.kubernetes.io/storage-provisioner"];
-/// The annotation of the class for claims without one.
-const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
 /// The next step.
 pub fn plan(claim: &PersistentVolumeClaim, view: &View<'_>) -> Plan {
@@ -129,14 +128,9 @@ fn class_of(name: &str, view: &View<'_>) -> Option<Value> {
 
 /// The newest class that is marked as the default one.
 fn default_class(view: &View<'_>) -> Option<String> {
-    let classes = view.in_namespace(&CLASSES, "");
-    let marked = classes
-        .filter(|class| access::text(&class.value(), &["metadata", "annotations", DEFAULT_CLASS]) == "true");
-    let newest = marked.max_by_key(|class| {
-        let header = class.header();
-        (seconds(&header.creation_timestamp), std::cmp::Reverse(header.name.clone()))
-    });
-    newest.map(|class| class.header().name.clone())
+    let classes = view.in_namespace(&CLASSES, "").map(CachedObject::value);
+    let marked: Vec<Value> = classes.filter(default_classes::is_default_storage_class).collect();
+    default_classes::newest(&marked).map(str::to_owned)
 }
 
 /// The unbound Pods that use a claim.
