@@ -122,6 +122,13 @@ struct Snapshot<'a> {
     now: Seconds,
 }
 
+impl<'a> Snapshot<'a> {
+    fn node(&self, name: &str) -> Option<&'a Node> {
+        let at = self.nodes.binary_search_by(|node| node.name().cmp(name)).ok()?;
+        Some(self.nodes[at])
+    }
+}
+
 /// The Pods of the set on one node, existing or not.
 type PodsOnNodes<'a> = BTreeMap<&'a str, Vec<&'a Pod>>;
 

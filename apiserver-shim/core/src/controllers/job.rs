@@ -18,7 +18,8 @@ mod tracking;
 use shim_model::object::Header;
 
 use super::{
-    Action, Change, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Refusal, Target, View, served,
+    Action, Change, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Refusal, View, owned_pods,
+    served,
 };
 use crate::rows::{Job, Key, Pod, Seconds};
 
@@ -81,30 +82,16 @@ impl Controller for JobController {
 
 /// The Pods that a Job controls, and those that it selects and that have no controller.
 fn candidates<'a>(view: &View<'a>, job: &Job) -> Vec<&'a Pod> {
-    let header = job.header();
-    let mut pods: Vec<&Pod> = view.controlled::<Pod>(&header.uid).collect();
-    let matching = view.matching::<Pod>(&header.namespace, &job.selector);
-    pods.extend(matching.into_iter().filter(|pod| pod.header().controller().is_none()));
-    pods
+    owned_pods::related(view, job.header(), &job.selector)
 }
 
 /// The Job that controls a Pod; for a Pod without a controller, every Job that selects it. A Pod whose finalizer no Job will
 /// remove is a key of its own.
 fn keys_of_pod(pod: &Header, view: &View<'_>, keys: &mut Keys) {
-    let resource = served("batch", "jobs");
     if is_orphan(pod, view) {
         keys.insert(ObjectName::of(served("", "pods"), pod));
     }
-    match pod.controller() {
-        Some(owner) if owner.kind == "Job" => {
-            keys.insert(ObjectName::new(resource, &pod.namespace, &owner.name));
-        }
-        Some(_) => {}
-        None => {
-            let adopters = view.selecting::<Job>(&pod.namespace, &pod.labels);
-            keys.extend(adopters.into_iter().map(|job| ObjectName::of(resource.clone(), job.header())));
-        }
-    }
+    owned_pods::keys_of_owner::<Job>(pod, "Job", view, keys);
 }
 
 /// Whether a Pod has the tracking finalizer and no Job will remove it: its Job is gone or has finished, or it has none.
@@ -126,7 +113,7 @@ fn is_orphan(pod: &Header, view: &View<'_>) -> bool {
 fn release_orphan(view: &View<'_>, key: &ObjectName) -> Plan {
     let mut plan = Plan::default();
     if let Some(pod) = view.get::<Pod>(&key.key).filter(|pod| is_orphan(pod.header(), view)) {
-        let target = Target::of(served("", "pods"), pod.header());
+        let target = owned_pods::target(pod);
         let changes = vec![Change::RemoveFinalizer(FINALIZER)];
         plan.actions.push(Action::Change { target, subresource: None, changes });
     }

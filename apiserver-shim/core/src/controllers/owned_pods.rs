@@ -1,5 +1,4 @@
-//! What the controllers of DaemonSets and StatefulSets do with their Pods alike: claim them by owner reference, and make
-//! them of a template.
+//! What the controllers of Pods do alike: find and claim the Pods of an owner, and make them of a template.
 
 use serde_json::{Value, json};
 use shim_model::object::Header;
@@ -15,7 +14,7 @@ pub fn related<'a>(view: &View<'a>, owner: &Header, selector: &LabelSelector) ->
     pods
 }
 
-/// The Pods of an owner: adopts those without a controller that match, and releases those that match no longer.
+/// The Pods of a DaemonSet or StatefulSet: adopts those without a controller that match, and releases those that match no longer.
 pub fn claim<'a>(
     owner: &Header,
     kind: &str,
@@ -43,14 +42,14 @@ pub fn claim<'a>(
     (ours, actions)
 }
 
-/// A Pod of a template, without a name.
-pub fn from_template(owner: &Header, kind: &str, template: &Value) -> Value {
+/// A Pod of a template, without a name. `reference` is the owner's.
+pub fn from_template(owner: &Header, reference: Value, template: &Value) -> Value {
     let mut pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "namespace": owner.namespace,
-            "ownerReferences": [controller_reference("apps/v1", kind, owner)],
+            "ownerReferences": [reference],
         },
         "spec": template["spec"],
     });
@@ -59,6 +58,13 @@ pub fn from_template(owner: &Header, kind: &str, template: &Value) -> Value {
             pod["metadata"][member] = value.clone();
         }
     }
+    pod
+}
+
+/// A Pod of a template, with a generated name.
+pub fn from_template_with_generated_name(owner: &Header, reference: Value, template: &Value) -> Value {
+    let mut pod = from_template(owner, reference, template);
+    pod["metadata"]["generateName"] = format!("{}-", owner.name).into();
     pod
 }
 
@@ -96,6 +102,9 @@ pub fn keys_of_owner<V: ObjectView>(object: &Header, kind: &str, view: &View<'_>
 
 /// Seconds until the next ready Pod becomes available, if any is waiting for that.
 pub fn soonest_available(pods: &[&Pod], min_ready_seconds: i64, now: Seconds) -> Option<i64> {
+    if min_ready_seconds == 0 {
+        return None;
+    }
     let waiting = pods.iter().filter(|pod| pod.deletion.is_none()).filter_map(|pod| pod.ready_since);
     waiting.map(|since| since + min_ready_seconds - now).filter(|left| *left > 0).min()
 }

@@ -12,7 +12,7 @@ use shim_model::{access, object::Header};
 
 use super::{
     Action, Change, Condition, Controller, CreationEvents, CreationText, EventRecord, EventSource, Input,
-    Keys, ObjectChange, ObjectName, Plan, Propagation, Refusal, Target, View, condition, remove_condition,
+    Keys, ObjectChange, ObjectName, Plan, Refusal, Target, View, condition, owned_pods, remove_condition,
     served, set_condition,
 };
 use crate::rows::{LabelSelector, ObjectView, Pod, ReplicaSet, Seconds, controller_reference};
@@ -100,34 +100,17 @@ pub(super) fn keys_of_change<O: ReplicaOwner>(change: &ObjectChange, view: &View
         keys.insert(change.name());
         return;
     }
-    change.headers().for_each(|pod| keys_of_pod::<O>(pod, view, keys));
+    change.headers().for_each(|pod| owned_pods::keys_of_owner::<O>(pod, O::KIND, view, keys));
 }
 
 /// Plans the writes for one owner.
 pub(super) fn reconcile<O: ReplicaOwner>(view: &View<'_>, key: &ObjectName) -> Plan {
     let Some(owner) = view.get::<O>(&key.key) else { return Plan::default() };
     let (header, spec) = (owner.header(), owner.spec());
-    let mut pods: Vec<&Pod> = view.controlled::<Pod>(&header.uid).collect();
-    let matching = view.matching::<Pod>(&header.namespace, spec.selector);
-    pods.extend(matching.into_iter().filter(|pod| pod.header().controller().is_none()));
+    let pods = owned_pods::related(view, header, spec.selector);
     let crowded = pods.iter().filter(|p| p.is_active()).count() as i64 > spec.replicas;
     let related_on_node = if crowded { related_on_node(view, owner) } else { Vec::new() };
     plan(&Snapshot { owner, spec, pods, related_on_node, refused: view.refusal, now: view.now })
-}
-
-/// The owner that controls a Pod; for a Pod without a controller, every owner that selects it.
-fn keys_of_pod<O: ReplicaOwner>(pod: &Header, view: &View<'_>, keys: &mut Keys) {
-    let resource = served(O::GROUP, O::PLURAL);
-    match pod.controller() {
-        Some(owner) if owner.kind == O::KIND => {
-            keys.insert(ObjectName::new(resource, &pod.namespace, &owner.name));
-        }
-        Some(_) => {}
-        None => {
-            let adopters = view.selecting::<O>(&pod.namespace, &pod.labels);
-            keys.extend(adopters.into_iter().map(|owner| ObjectName::of(resource.clone(), owner.header())));
-        }
-    }
 }
 
 /// The number of active Pods per node, of every owner of the kind with the same controller; sorted by node.
@@ -187,7 +170,7 @@ fn plan<O: ReplicaOwner>(snapshot: &Snapshot<'_, O>) -> Plan {
         let at = if snapshot.refused.is_some() { 0 } else { plan.actions.len() };
         plan.actions.insert(at, change);
     }
-    if let Some(soonest) = soonest_available(spec.min_ready_seconds, &active, snapshot.now) {
+    if let Some(soonest) = owned_pods::soonest_available(&active, spec.min_ready_seconds, snapshot.now) {
         plan.requeue_after(soonest);
     }
     plan
@@ -199,8 +182,7 @@ fn claim<'a, O: ReplicaOwner>(snapshot: &Snapshot<'a, O>, deleted: bool, plan: &
     let mut ours = Vec::with_capacity(snapshot.pods.len());
     for &pod in &snapshot.pods {
         let matches = snapshot.spec.selector.matches(&pod.header().labels);
-        let target = || Target::of(served("", "pods"), pod.header());
-        let changes = match pod.controller_uid() {
+        let change = match pod.controller_uid() {
             Some(uid) if *uid != *owner.header().uid => continue,
             Some(_) if matches => {
                 ours.push(pod);
@@ -213,50 +195,26 @@ fn claim<'a, O: ReplicaOwner>(snapshot: &Snapshot<'a, O>, deleted: bool, plan: &
             }
             _ => continue,
         };
-        plan.actions.push(Action::Change { target: target(), subresource: None, changes: vec![changes] });
+        let target = owned_pods::target(pod);
+        plan.actions.push(Action::Change { target, subresource: None, changes: vec![change] });
     }
     ours
 }
 
 fn grow<O: ReplicaOwner>(owner: &O, missing: usize, plan: &mut Plan) {
-    let pod = new_pod(owner.header(), owner.reference(), owner.spec().template);
+    let (header, template) = (owner.header(), owner.spec().template);
+    let pod = owned_pods::from_template_with_generated_name(header, owner.reference(), template);
     plan.creation_events =
         Some(CreationEvents { about: owner.target(), component: O::COMPONENT, text: CreationText::Pods });
     for _ in 0..missing.min(BURST_MAX) {
-        plan.actions.push(Action::Create {
-            resource: served("", "pods"),
-            namespace: owner.header().namespace.clone(),
-            object: pod.clone(),
-        });
+        plan.actions.push(owned_pods::create(header, pod.clone()));
     }
-}
-
-/// A new Pod of a template.
-pub(super) fn new_pod(owner: &Header, reference: Value, template: &Value) -> Value {
-    let metadata = &template["metadata"];
-    let mut object = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "generateName": format!("{}-", owner.name),
-            "namespace": owner.namespace,
-            "ownerReferences": [reference],
-        },
-        "spec": template["spec"],
-    });
-    for member in ["labels", "annotations", "finalizers"] {
-        if let Some(value) = metadata.get(member).filter(|v| !v.is_null()) {
-            object["metadata"][member] = value.clone();
-        }
-    }
-    object
 }
 
 fn shrink<O: ReplicaOwner>(snapshot: &Snapshot<'_, O>, active: &[&Pod], excess: usize, plan: &mut Plan) {
     let mut ranked: Vec<&Pod> = active.to_vec();
     ranking::order(&mut ranked, &snapshot.related_on_node, snapshot.now);
     for pod in ranked.into_iter().take(excess.min(BURST_MAX)) {
-        let target = Target::of(served("", "pods"), pod.header());
         plan.events.push(EventRecord {
             about: snapshot.owner.target(),
             warning: false,
@@ -264,11 +222,7 @@ fn shrink<O: ReplicaOwner>(snapshot: &Snapshot<'_, O>, active: &[&Pod], excess: 
             message: format!("Deleted pod: {}", pod.header().name),
             source: EventSource::Component(O::COMPONENT),
         });
-        plan.actions.push(Action::Delete {
-            target,
-            propagation: Propagation::Background,
-            grace_seconds: None,
-        });
+        plan.actions.push(owned_pods::delete(pod));
     }
 }
 
@@ -321,15 +275,6 @@ fn note_failure<O>(snapshot: &Snapshot<'_, O>, status: &mut Value, unfinished: b
         _ if unfinished => {}
         _ => remove_condition(status, "ReplicaFailure"),
     }
-}
-
-/// Seconds until the next ready Pod becomes available, if any is waiting for that.
-fn soonest_available(min_ready_seconds: i64, active: &[&Pod], now: Seconds) -> Option<i64> {
-    if min_ready_seconds == 0 {
-        return None;
-    }
-    let waiting = active.iter().filter_map(|p| p.ready_since).map(|since| since + min_ready_seconds - now);
-    waiting.filter(|left| *left > 0).min()
 }
 
 #[cfg(test)]

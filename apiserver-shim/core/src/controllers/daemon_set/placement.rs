@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     controllers::{Plan, revisions::REVISION_LABEL},
-    rows::{DaemonSet, Node, Phase, Pod, Seconds},
+    rows::{DaemonSet, Node, Phase, Pod, Seconds, controller_reference},
 };
 
 /// The longest delay between two deletions of failed Pods on a node, in seconds, as upstream.
@@ -26,7 +26,7 @@ pub fn place<'a>(
         place_on(snapshot, node, on_nodes.get(node.name()), hash, &mut moves, plan);
     }
     // A Pod made for a node that is gone is never bound, and so not collected as one of a lost node.
-    let exists = |name: &str| snapshot.nodes.binary_search_by(|node| node.name().cmp(name)).is_ok();
+    let exists = |name: &str| snapshot.node(name).is_some();
     for (_, pods) in on_nodes.iter().filter(|(node, _)| !exists(node)) {
         moves.delete.extend(pods.iter().filter(|pod| pod.node.is_none() && pod.deletion.is_none()));
     }
@@ -119,8 +119,8 @@ fn keep_two<'a>(set: &DaemonSet, running: &[&'a Pod], hash: &str, now: Seconds, 
 
 /// The Pod for a node.
 pub fn new_pod(set: &DaemonSet, node: &str, hash: &str) -> Value {
-    let mut pod = owned_pods::from_template(set.header(), "DaemonSet", &set.template);
-    pod["metadata"]["generateName"] = Value::from(format!("{}-", set.header().name));
+    let reference = controller_reference("apps/v1", "DaemonSet", set.header());
+    let mut pod = owned_pods::from_template_with_generated_name(set.header(), reference, &set.template);
     pod["spec"] = set.pod_spec.clone();
     let labels = access::object_mut(&mut pod, &["metadata", "labels"]);
     if let Some(generation) = set.template_generation {

@@ -4,7 +4,7 @@
 use super::{Moves, PodsOnNodes, Snapshot, eligibility, is_updated};
 use crate::{
     controllers::int_or_percent::resolve,
-    rows::{DaemonSet, Node, Pod, Seconds},
+    rows::{DaemonSet, Pod, Seconds},
 };
 
 /// How many of `nodes` nodes may have a second Pod during an update.
@@ -114,8 +114,7 @@ fn surge_new<'a>(
             }
             continue;
         }
-        let node: Option<&'a Node> = snapshot.nodes.iter().copied().find(|node| node.name() == *name);
-        let fit = node.filter(|node| eligibility::of(snapshot.set, node).should_run);
+        let fit = snapshot.node(name).filter(|node| eligibility::of(snapshot.set, node).should_run);
         match (fit, pair.old_available) {
             (None, false) => moves.delete.push(old),
             (None, true) => misplaced.push(old),

@@ -8,7 +8,7 @@ use shim_model::{access, object::Header};
 
 use super::{FINALIZER, policies::FailureAction, policies::failure_action};
 use crate::{
-    controllers::{Action, Change, Plan, Target, replica_set, served},
+    controllers::{Action, Change, Plan, Target, owned_pods},
     rows::{COMPLETION_INDEX, INDEX_FAILURES, INDEX_IGNORED_FAILURES, Job, Phase, Pod, controller_reference},
 };
 
@@ -33,7 +33,7 @@ impl JobPod<'_> {
     }
 
     pub fn target(&self) -> Target {
-        Target::of(served("", "pods"), self.pod.header())
+        owned_pods::target(self.pod)
     }
 
     pub fn is_terminating(&self) -> bool {
@@ -93,7 +93,7 @@ pub fn claim<'a>(job: &Job, candidates: &[&'a Pod], plan: &mut Plan) -> Vec<JobP
             }
             _ => continue,
         };
-        let target = Target::of(served("", "pods"), pod.header());
+        let target = owned_pods::target(pod);
         plan.actions.push(Action::Change { target, subresource: None, changes });
     }
     ours.sort_by_key(|p| (p.index.unwrap_or(-1), p.pod.created));
@@ -149,7 +149,7 @@ pub fn indexes(pods: &[JobPod<'_>]) -> BTreeSet<i64> {
 pub fn new_pod(job: &Job) -> Value {
     let header = job.header();
     let reference = controller_reference("batch/v1", "Job", header);
-    let mut object = replica_set::new_pod(header, reference, &job.template);
+    let mut object = owned_pods::from_template_with_generated_name(header, reference, &job.template);
     Change::AddFinalizer(FINALIZER).apply(&mut object);
     object
 }

@@ -6,7 +6,7 @@ use shim_model::access;
 use super::{claims, history::Template, owned_pods};
 use crate::{
     controllers::revisions::REVISION_LABEL,
-    rows::{Pod, StatefulSet},
+    rows::{Pod, StatefulSet, controller_reference},
 };
 
 /// The label with the name of the Pod.
@@ -47,7 +47,8 @@ pub fn missing_labels(set: &StatefulSet, pod: &Pod, ordinal: i64) -> Option<Valu
 /// The Pod with an ordinal, of a template.
 pub fn new_pod(set: &StatefulSet, ordinal: i64, template: &Template) -> Value {
     let name = pod_name(set, ordinal);
-    let mut pod = owned_pods::from_template(set.header(), "StatefulSet", &template.value);
+    let reference = controller_reference("apps/v1", "StatefulSet", set.header());
+    let mut pod = owned_pods::from_template(set.header(), reference, &template.value);
     pod["metadata"]["name"] = Value::from(name.as_str());
     let labels = access::object_mut(&mut pod, &["metadata", "labels"]);
     labels.insert(POD_NAME_LABEL.to_owned(), name.as_str().into());
