@@ -51,7 +51,9 @@ pub use cache::{
     AnyView, CachedObject, ChangeKind, ControllerCache, Decoder, Dependent, Input, NewObject, ObjectChange,
     ObjectName, OwnerLookup, Refusal, View,
 };
-pub use conditions::{Condition, condition, equal_ignoring_empty, remove_condition, set_condition};
+pub use conditions::{
+    Condition, condition, equal_ignoring_empty, remove_condition, replace_condition, says, set_condition,
+};
 pub use controller::{Controller, Keys, Registration};
 pub use disruption::Disruption;
 pub use plan::{

@@ -4,6 +4,7 @@
 use serde_json::Value;
 use shim_model::access;
 
+use super::Change;
 use crate::rows::Seconds;
 
 /// A condition to set; [`set_condition`] applies the rules of `lastTransitionTime`.
@@ -46,6 +47,21 @@ pub fn set_condition(status: &mut Value, new: &Condition<'_>, now: Seconds, with
     if let Some(list) = list.as_array_mut() {
         list.push(fresh);
     }
+}
+
+/// Whether status, reason and message of a condition are these.
+pub fn says(old: &Value, new: &Condition<'_>) -> bool {
+    let text = |key: &str| access::text(old, &[key]);
+    [text("status"), text("reason"), text("message")] == [new.status, new.reason, new.message]
+}
+
+/// The edit that puts a condition in place of the one of its type, at the end of the list.
+pub fn replace_condition(status: &Value, new: &Condition<'_>, since: &str) -> Change {
+    let others = access::list(status, &["conditions"]).iter();
+    let mut all: Vec<Value> = others.filter(|c| access::text(c, &["type"]) != new.kind).cloned().collect();
+    all.push(serde_json::json!({"type": new.kind, "status": new.status, "reason": new.reason,
+        "message": new.message, "lastTransitionTime": since}));
+    Change::Put(&["status", "conditions"], all.into())
 }
 
 /// Removes the condition of this type.

@@ -6,8 +6,8 @@ use shim_model::access;
 use shim_model::resource::GroupResource;
 
 use super::{
-    Action, Change, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Propagation, Target, View,
-    condition, served,
+    Action, Change, Condition, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Propagation, Target,
+    View, condition, replace_condition, says, served,
 };
 use crate::flow_control::GROUP;
 use crate::flow_control::bootstrap::{AUTO_UPDATE, Upkeep, default_named, upkeep};
@@ -98,18 +98,12 @@ impl Controller for ConfigConsumer {
         let message = format!(
             "This FlowSchema references the PriorityLevelConfiguration object named {level:?} {what}"
         );
-        let old = condition(&object["status"], "Dangling");
-        let text = |key: &str| old.map_or("", |old| access::text(old, &[key]));
-        if [text("status"), text("reason"), text("message")] == [status, reason, message.as_str()] {
+        let dangling = Condition { kind: "Dangling", status, reason, message: &message };
+        if condition(&object["status"], dangling.kind).is_some_and(|old| says(old, &dangling)) {
             return plan;
         }
-        let others = access::list(&object, &["status", "conditions"]).iter();
-        let mut all: Vec<Value> =
-            others.filter(|c| access::text(c, &["type"]) != "Dangling").cloned().collect();
-        all.push(json!({"type": "Dangling", "status": status, "lastTransitionTime": rfc3339(view.now),
-            "reason": reason, "message": message}));
         let target = Target::of(SCHEMAS, schema.header());
-        let changes = vec![Change::Put(&["status", "conditions"], all.into())];
+        let changes = vec![replace_condition(&object["status"], &dangling, &rfc3339(view.now))];
         plan.actions.push(Action::Change { target, subresource: Some("status"), changes });
         plan
     }

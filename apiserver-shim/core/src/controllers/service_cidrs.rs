@@ -7,7 +7,7 @@ use shim_model::resource::GroupResource;
 
 use super::{
     Action, CachedObject, Change, Condition, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Target,
-    View, condition, served,
+    View, condition, replace_condition, says, served,
 };
 use crate::rows::{Seconds, rfc3339};
 use crate::service_addresses::{DEFAULT_NAME, Prefix, is_allocated, prefixes};
@@ -103,21 +103,14 @@ pub fn default_object(range: ServiceCidr) -> Value {
 fn ready(object: &Value, new: &Condition<'_>, now: Seconds) -> Option<Change> {
     let status = &object["status"];
     let old = condition(status, new.kind);
-    let text = |key: &str| old.map_or("", |old| access::text(old, &[key]));
-    if old.is_some()
-        && [text("status"), text("reason"), text("message")] == [new.status, new.reason, new.message]
-    {
+    if old.is_some_and(|old| says(old, new)) {
         return None;
     }
-    let since = match text("status") == new.status {
-        true => text("lastTransitionTime").to_owned(),
-        false => rfc3339(now),
+    let since = match old.filter(|old| access::text(old, &["status"]) == new.status) {
+        Some(old) => access::text(old, &["lastTransitionTime"]).to_owned(),
+        None => rfc3339(now),
     };
-    let others = access::list(status, &["conditions"]).iter();
-    let mut all: Vec<Value> = others.filter(|c| access::text(c, &["type"]) != new.kind).cloned().collect();
-    all.push(json!({"type": new.kind, "status": new.status, "reason": new.reason, "message": new.message,
-        "lastTransitionTime": since}));
-    Some(Change::Put(&["status", "conditions"], all.into()))
+    Some(replace_condition(status, new, &since))
 }
 
 /// Whether a Service has an address of the range that no other range contains.

@@ -47,9 +47,7 @@ const PATHS: &str = "/ /healthz /healthz/etcd /livez /readyz /version /version/ 
 
 /// Objects beside the default ones.
 fn extra_objects() -> Vec<Value> {
-    let reference =
-        |kind: &str, name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
-    let subject =
+    let named =
         |kind: &str, name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
     let mut objects = vec![
         json!({"kind": "Role", "metadata": {"namespace": "ns1", "name": "names"}, "rules": [
@@ -58,20 +56,22 @@ fn extra_objects() -> Vec<Value> {
             {"apiGroups": ["apps"], "resources": ["deployments/*"], "verbs": ["patch"]},
         ]}),
         json!({"kind": "RoleBinding", "metadata": {"namespace": "ns1", "name": "names"},
-            "roleRef": reference("Role", "names"),
-            "subjects": [{"kind": "ServiceAccount", "namespace": "ns1", "name": "robot"}, subject("Group", "crew")]}),
+            "roleRef": named("Role", "names"),
+            "subjects": [{"kind": "ServiceAccount", "namespace": "ns1", "name": "robot"}, named("Group", "crew")]}),
         json!({"kind": "ClusterRole", "metadata": {"name": "urls"}, "rules": [
             {"nonResourceURLs": ["/metrics", "/logs/*", "/x*"], "verbs": ["get", "post"]},
         ]}),
-        json!({"kind": "ClusterRoleBinding", "metadata": {"name": "urls"}, "roleRef": reference("ClusterRole", "urls"),
-            "subjects": [subject("Group", "crew")]}),
+        json!({"kind": "ClusterRoleBinding", "metadata": {"name": "urls"}, "roleRef": named("ClusterRole", "urls"),
+            "subjects": [named("Group", "crew")]}),
     ];
     for role in ROLES {
         let name = role.replace(':', "-");
-        objects.push(json!({"kind": "RoleBinding", "metadata": {"namespace": "ns1", "name": format!("local-{name}")},
-            "roleRef": reference("ClusterRole", role), "subjects": [subject("User", &format!("local-{name}"))]}));
+        objects.push(
+            json!({"kind": "RoleBinding", "metadata": {"namespace": "ns1", "name": format!("local-{name}")},
+            "roleRef": named("ClusterRole", role), "subjects": [named("User", &format!("local-{name}"))]}),
+        );
         objects.push(json!({"kind": "ClusterRoleBinding", "metadata": {"name": format!("global-{name}")},
-            "roleRef": reference("ClusterRole", role), "subjects": [subject("User", &format!("global-{name}"))]}));
+            "roleRef": named("ClusterRole", role), "subjects": [named("User", &format!("global-{name}"))]}));
     }
     objects
 }
