@@ -4,8 +4,7 @@ use serde_json::Value;
 use shim_model::access;
 use shim_model::quantity::Quantity;
 
-/// The annotation that named a claim's class before there was a field.
-const CLAIM_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+use crate::rows::CLASS_ANNOTATION;
 
 fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     access::get(object, &["metadata", "annotations", name])?.as_str()
@@ -35,7 +34,7 @@ pub fn newest(classes: &[Value]) -> Option<&str> {
 
 /// Whether a claim names a class; the empty name is one too.
 pub fn claim_has_class(claim: &Value) -> bool {
-    annotation(claim, CLAIM_CLASS).is_some()
+    annotation(claim, CLASS_ANNOTATION).is_some()
         || access::get(claim, &["spec", "storageClassName"]).is_some_and(|name| !name.is_null())
 }
 
@@ -46,7 +45,7 @@ pub fn ingress_has_class(ingress: &Value) -> bool {
 }
 
 fn class_of(claim: &Value) -> &str {
-    annotation(claim, CLAIM_CLASS).unwrap_or_else(|| access::text(claim, &["spec", "storageClassName"]))
+    annotation(claim, CLASS_ANNOTATION).unwrap_or_else(|| access::text(claim, &["spec", "storageClassName"]))
 }
 
 fn size(claim: &Value) -> Option<Quantity> {

@@ -31,7 +31,9 @@ pub use selector::LabelSelector;
 pub use service::Service;
 pub use stateful_set::StatefulSet;
 pub use view::ObjectView;
-pub use volume::{ClaimReference, PersistentVolume, PersistentVolumeClaim, VolumeTerms};
+pub use volume::{
+    BIND_COMPLETED, CLASS_ANNOTATION, ClaimReference, PersistentVolume, PersistentVolumeClaim, VolumeTerms,
+};
 pub use workload::{Deployment, ReplicaSet, ReplicationController, Strategy};
 
 use serde_json::Value;

@@ -17,7 +17,7 @@ use super::{
     CachedObject, Controller, EventRecord, EventSource, Input, Keys, ObjectChange, ObjectName, Plan, Target,
     View, served, volume_protection::claims_of,
 };
-use crate::rows::{Key, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use crate::rows::{BIND_COMPLETED, Key, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 
 /// The source of its Events.
 pub const COMPONENT: &str = "persistentvolume-controller";
@@ -26,8 +26,6 @@ const CLAIMS: GroupResource = served("", "persistentvolumeclaims");
 const VOLUMES: GroupResource = served("", "persistentvolumes");
 const CLASSES: GroupResource = served("storage.k8s.io", "storageclasses");
 
-/// The annotation of a claim that was bound once.
-const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 /// The annotation of a claim or volume whose binding was this controller's choice.
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 

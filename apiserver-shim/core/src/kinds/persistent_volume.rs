@@ -5,6 +5,7 @@ pub(super) mod validation;
 pub(super) use validation::driver_name;
 
 use super::{CreateContext, FieldName, Strategy, cells, named, pod_template};
+use crate::rows::CLASS_ANNOTATION;
 use serde_json::Value;
 use shim_model::access::{self, set_default, set_if_zero};
 use shim_model::field::FieldError;
@@ -12,12 +13,9 @@ use shim_model::time::Instant;
 
 pub(super) struct PersistentVolume;
 
-/// The annotation that has the class of volumes from before `spec.storageClassName`.
-pub(super) const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
-
 /// Annotations that a member replaced, and the warning.
 const DEPRECATED_ANNOTATIONS: [(&str, &str); 2] = [
-    (CLASS, "deprecated since v1.8; use \"storageClassName\" attribute instead"),
+    (CLASS_ANNOTATION, "deprecated since v1.8; use \"storageClassName\" attribute instead"),
     (
         "volume.beta.kubernetes.io/mount-options",
         "deprecated since v1.31; use \"mountOptions\" attribute instead",
@@ -116,7 +114,7 @@ impl Strategy for PersistentVolume {
 
 /// The class of a volume or claim: an old annotation precedes the field.
 pub(super) fn class(object: &Value) -> &str {
-    match access::text(object, &["metadata", "annotations", CLASS]) {
+    match access::text(object, &["metadata", "annotations", CLASS_ANNOTATION]) {
         "" => access::text(object, &["spec", "storageClassName"]),
         class => class,
     }

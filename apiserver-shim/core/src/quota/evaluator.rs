@@ -9,7 +9,7 @@ use shim_model::quantity::Quantity;
 use super::pods::{self, PodUsage};
 use super::{IGNORED, Quota, ScopeSelector, count_name, counted_resource};
 use crate::resource_list::{ResourceList, amount};
-use crate::rows::Seconds;
+use crate::rows::{CLASS_ANNOTATION, Seconds};
 
 /// Splits the name of a StorageClass from the quota name of claims of that class.
 const OF_STORAGE_CLASS: &str = ".storageclass.storage.k8s.io/";
@@ -172,7 +172,7 @@ fn service_usage(service: &Value) -> ResourceList {
 
 /// The StorageClass of a claim; the annotation is older than the field, and wins.
 fn storage_class(claim: &Value) -> &str {
-    match access::get(claim, &["metadata", "annotations", "volume.beta.kubernetes.io/storage-class"]) {
+    match access::get(claim, &["metadata", "annotations", CLASS_ANNOTATION]) {
         Some(class) => class.as_str().unwrap_or(""),
         None => access::text(claim, &["spec", "storageClassName"]),
     }

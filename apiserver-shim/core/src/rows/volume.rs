@@ -12,8 +12,10 @@ use shim_model::{
 use super::{LabelSelector, ObjectView};
 use crate::scheduler::NodeAffinity;
 
-/// The annotation of an object whose class is older than the field.
-const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
+/// The annotation that the binder sets when a claim and its volume name each other.
+pub const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+/// The annotation with the class of a volume or claim. It is older than the field.
+pub const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// What a volume offers, or a claim requires.
 #[derive(Debug, Clone)]

@@ -10,12 +10,7 @@ use serde_json::Value;
 use shim_model::access;
 
 use super::NodeAffinity;
-use crate::rows::Pod;
-
-/// The annotation that the binder of volumes sets when the claim and its volume name each other.
-const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
-/// The older form of `storageClassName`, which wins.
-const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+use crate::rows::{BIND_COMPLETED, CLASS_ANNOTATION, Pod};
 
 /// A claim that a Pod's volume names, or that is made for it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,7 +56,7 @@ impl VolumeClaim {
         let volume = access::text(claim, &["spec", "volumeName"]);
         let owners = access::list(claim, &["metadata", "ownerReferences"]);
         let controller = owners.iter().find(|owner| access::flag(owner, &["controller"]));
-        let class = match annotation(BETA_CLASS) {
+        let class = match annotation(CLASS_ANNOTATION) {
             "" => access::text(claim, &["spec", "storageClassName"]),
             class => class,
         };

@@ -24,62 +24,72 @@ fn default_of(classes: &ServedResource, is_default: impl Fn(&Value) -> bool) -> 
     rules::newest(&classes).map(str::to_owned)
 }
 
-pub(super) struct DefaultStorageClass {
+/// DefaultStorageClass or DefaultIngressClass.
+pub(super) struct DefaultClass {
+    rule: &'static ClassRule,
     classes: Arc<ServedResource>,
 }
 
-impl DefaultStorageClass {
-    pub(super) fn new(registry: &Registry) -> DefaultStorageClass {
-        DefaultStorageClass { classes: registry.builtin(&served("storage.k8s.io", "storageclasses")) }
+/// Which objects get a class, and where it is written.
+struct ClassRule {
+    /// The plugin's name.
+    name: &'static str,
+    /// Group and plural of the objects, and of the classes.
+    objects: (&'static str, &'static str),
+    classes: (&'static str, &'static str),
+    has_class: fn(&Value) -> bool,
+    set_class: fn(&mut Value, String),
+    is_default: fn(&Value) -> bool,
+}
+
+const STORAGE: ClassRule = ClassRule {
+    name: "DefaultStorageClass",
+    objects: ("", "persistentvolumeclaims"),
+    classes: ("storage.k8s.io", "storageclasses"),
+    has_class: rules::claim_has_class,
+    set_class: |claim, name| {
+        drop(access::object_mut(claim, &["spec"]).insert("storageClassName".into(), name.into()))
+    },
+    is_default: rules::is_default_storage_class,
+};
+
+const INGRESS: ClassRule = ClassRule {
+    name: "DefaultIngressClass",
+    objects: ("networking.k8s.io", "ingresses"),
+    classes: ("networking.k8s.io", "ingressclasses"),
+    has_class: rules::ingress_has_class,
+    set_class: |ingress, name| {
+        drop(access::object_mut(ingress, &["spec"]).insert("ingressClassName".into(), name.into()))
+    },
+    is_default: rules::is_default_ingress_class,
+};
+
+impl DefaultClass {
+    pub(super) fn storage(registry: &Registry) -> DefaultClass {
+        DefaultClass::new(registry, &STORAGE)
+    }
+
+    pub(super) fn ingress(registry: &Registry) -> DefaultClass {
+        DefaultClass::new(registry, &INGRESS)
+    }
+
+    fn new(registry: &Registry, rule: &'static ClassRule) -> DefaultClass {
+        let (group, plural) = rule.classes;
+        DefaultClass { rule, classes: registry.builtin(&served(group, plural)) }
     }
 }
 
 #[async_trait]
-impl AdmissionPlugin for DefaultStorageClass {
+impl AdmissionPlugin for DefaultClass {
     fn name(&self) -> &'static str {
-        "DefaultStorageClass"
+        self.rule.name
     }
 
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
-        attributes.operation == Operation::Create && attributes.is_core("persistentvolumeclaims")
-    }
-
-    async fn admit(
-        &self,
-        _context: &RequestContext,
-        attributes: &mut Attributes<'_>,
-        _preconditions: &mut Preconditions,
-    ) -> Result<(), Status> {
-        if let Some(claim) = &mut attributes.object
-            && !rules::claim_has_class(claim)
-            && let Some(name) = default_of(&self.classes, rules::is_default_storage_class)
-        {
-            access::object_mut(claim, &["spec"]).insert("storageClassName".into(), name.into());
-        }
-        Ok(())
-    }
-}
-
-pub(super) struct DefaultIngressClass {
-    classes: Arc<ServedResource>,
-}
-
-impl DefaultIngressClass {
-    pub(super) fn new(registry: &Registry) -> DefaultIngressClass {
-        DefaultIngressClass { classes: registry.builtin(&served("networking.k8s.io", "ingressclasses")) }
-    }
-}
-
-#[async_trait]
-impl AdmissionPlugin for DefaultIngressClass {
-    fn name(&self) -> &'static str {
-        "DefaultIngressClass"
-    }
-
-    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        let (group, plural) = self.rule.objects;
         attributes.operation == Operation::Create
             && attributes.subresource.is_empty()
-            && attributes.resource.is("networking.k8s.io", "ingresses")
+            && attributes.resource.is(group, plural)
     }
 
     async fn admit(
@@ -88,11 +98,11 @@ impl AdmissionPlugin for DefaultIngressClass {
         attributes: &mut Attributes<'_>,
         _preconditions: &mut Preconditions,
     ) -> Result<(), Status> {
-        if let Some(ingress) = &mut attributes.object
-            && !rules::ingress_has_class(ingress)
-            && let Some(name) = default_of(&self.classes, rules::is_default_ingress_class)
+        if let Some(object) = &mut attributes.object
+            && !(self.rule.has_class)(object)
+            && let Some(name) = default_of(&self.classes, self.rule.is_default)
         {
-            access::object_mut(ingress, &["spec"]).insert("ingressClassName".into(), name.into());
+            (self.rule.set_class)(object, name);
         }
         Ok(())
     }
