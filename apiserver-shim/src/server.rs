@@ -22,6 +22,7 @@ use crate::aggregation::{Aggregator, availability, registration};
 use crate::auth::audit::{AuditLog, AuditOptions};
 use crate::auth::authentication::{Authenticator, DEFAULT_AUDIENCE, User};
 use crate::custom_resources::CustomResources;
+use crate::http::component_statuses::ComponentTasks;
 use crate::http::node_proxy::node_client;
 use crate::http::service::{Api, ApiService, Caller};
 pub use crate::http::version::BuildInfo;
@@ -205,6 +206,11 @@ impl ApiHandle {
     /// The registry behind `/metrics`. Components beside the API register their metrics here.
     pub fn metrics(&self) -> &Metrics {
         &self.service.api().metrics
+    }
+
+    /// The tasks of scheduler and controllers, for ComponentStatuses.
+    pub fn components(&self) -> &ComponentTasks {
+        &self.service.api().components
     }
 
     /// The addresses of the executors; the scheduler driver updates them.

@@ -15,6 +15,8 @@ mod apply;
 mod audit;
 #[path = "api/catalog.rs"]
 mod catalog;
+#[path = "api/component_statuses.rs"]
+mod component_statuses;
 #[path = "api/custom_resources.rs"]
 mod custom_resources;
 #[path = "api/delete.rs"]
@@ -45,6 +47,8 @@ mod protocol;
 mod quota;
 #[path = "api/rbac.rs"]
 mod rbac;
+#[path = "api/runtime_class.rs"]
+mod runtime_class;
 #[path = "api/scrape.rs"]
 mod scrape;
 #[path = "api/service_addresses.rs"]

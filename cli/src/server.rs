@@ -166,6 +166,7 @@ pub async fn start(
         pod_cidrs: ranges.pod_cidrs.clone(),
         scheduler_configuration,
         metrics: api.metrics().clone(),
+        components: api.components().clone(),
         ca_pem: pki.authority.certificate().to_owned(),
         signer: Some(Arc::new(ClusterSigner(Arc::clone(&pki)))),
     });

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Secret, Service,
 };
+use k8s_openapi::api::node::v1::RuntimeClass;
 
 /// Why a request failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -54,6 +55,8 @@ pub trait Api: Send + Sync + 'static {
     async fn claim(&self, namespace: &str, name: &str) -> Result<Option<PersistentVolumeClaim>, ApiError>;
     /// A PersistentVolume, `None` if it does not exist.
     async fn volume(&self, name: &str) -> Result<Option<PersistentVolume>, ApiError>;
+    /// A RuntimeClass, `None` if it does not exist.
+    async fn runtime_class(&self, name: &str) -> Result<Option<RuntimeClass>, ApiError>;
     /// The Services of a namespace, and `kubernetes` in `default`.
     async fn services(&self, namespace: &str) -> Result<Vec<Service>, ApiError>;
     /// Requests a token.

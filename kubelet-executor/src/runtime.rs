@@ -27,8 +27,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn sandbox_status(&self, id: &str) -> Result<v1::PodSandboxStatus, Error>;
     /// The status of a container, with its exit.
     async fn container_status(&self, id: &str) -> Result<v1::ContainerStatus, Error>;
-    /// Creates and starts a sandbox; returns its id.
-    async fn run_sandbox(&self, config: v1::PodSandboxConfig) -> Result<String, Error>;
+    /// Creates and starts a sandbox; returns its id. The empty handler is the runtime's default.
+    async fn run_sandbox(&self, config: v1::PodSandboxConfig, handler: &str) -> Result<String, Error>;
     /// Stops and removes a sandbox with its containers; succeeds if it does not exist.
     async fn remove_sandbox(&self, id: &str) -> Result<(), Error>;
     /// The image, if it is on the node.
@@ -111,8 +111,8 @@ impl Runtime for cri::Client {
         Ok(cri::Client::container_status(self, request).await?.status.unwrap_or_default())
     }
 
-    async fn run_sandbox(&self, config: v1::PodSandboxConfig) -> Result<String, Error> {
-        let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
+    async fn run_sandbox(&self, config: v1::PodSandboxConfig, handler: &str) -> Result<String, Error> {
+        let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler: handler.to_owned() };
         Ok(self.run_pod_sandbox(request).await?.pod_sandbox_id)
     }
 

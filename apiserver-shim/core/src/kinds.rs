@@ -11,6 +11,7 @@ pub mod api_service;
 mod around_admission;
 mod cells;
 mod certificate_signing_request;
+mod component_status;
 mod configmap;
 pub(crate) mod cron_job;
 pub mod custom_resource_definition;
@@ -94,13 +95,15 @@ pub enum Subresource<'a> {
     Other(&'a str),
 }
 
-/// What creating an object of a virtual resource does.
+/// What requests for a virtual resource do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VirtualResource {
     /// It answers in the status of the object.
     Review,
     /// It binds the Pod that the object names.
     Binding,
+    /// It is read-only, and made for each request.
+    ComponentStatus,
 }
 
 /// The grace period of a deletion.
@@ -112,8 +115,13 @@ pub struct Grace {
 
 /// The rules of a kind. Each method has the usual behaviour as default.
 pub trait Strategy: Send + Sync {
-    /// What a create does if the objects are not stored; `None` for stored resources.
+    /// What requests do if the objects are not stored; `None` for stored resources.
     fn virtual_resource(&self) -> Option<VirtualResource> {
+        None
+    }
+
+    /// The warning that each response carries, because the kind is deprecated.
+    fn deprecation(&self) -> Option<&'static str> {
         None
     }
 
@@ -378,6 +386,7 @@ pub(crate) fn builtin(resource: &Resource) -> Arc<dyn Strategy> {
         (rbac::GROUP, "ClusterRoleBinding") => Arc::new(rbac::RoleBinding { namespaced: false }),
         ("authentication.k8s.io" | "authorization.k8s.io", _) => Arc::new(virtual_resource::Review),
         ("", "Binding") => Arc::new(virtual_resource::Binding),
+        ("", "ComponentStatus") => Arc::new(component_status::ComponentStatus),
         (_, kind) => unknown(kind),
     }
 }

@@ -8,6 +8,7 @@
 //! `admission_policy` and `admission_webhook` (what administrators add to admission),
 //! `flow_control` (priority and fairness),
 //! `certificates` (the built-in signers), `default_classes` (of claims and Ingresses),
+//! `runtime_class` (what a class gives to Pods),
 //! `bootstrap_tokens`,
 //! `pod_security` (the Pod Security Standards), `quota` and `limit_ranges` (what a namespace may use),
 //! `audit` (invariants). `rows` has the values that they share.
@@ -35,6 +36,7 @@ pub mod pod_security;
 pub mod quota;
 pub mod resource_list;
 pub mod rows;
+pub mod runtime_class;
 pub mod scheduler;
 pub mod service_addresses;
 pub mod service_cidr;

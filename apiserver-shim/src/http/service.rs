@@ -33,6 +33,7 @@ use crate::auth::authorization::{AccessControl, refusal, request_of};
 use crate::flow_control::FlowControl;
 use crate::http::audit::{self, AuditLayer, Audited, AuditedRequest, AuditedResponse};
 use crate::http::body::{BoxError, Request, Response, empty};
+use crate::http::component_statuses::{self, ComponentTasks};
 use crate::http::flow_control::{self, Admitted};
 use crate::http::forward::Forwarded;
 use crate::http::impersonation::impersonate;
@@ -41,7 +42,7 @@ use crate::http::node_proxy::NodeClient;
 use crate::http::objects::{self, ResourceRequest};
 use crate::http::subresources::{self, proxy_client, reviews};
 use crate::http::version::BuildInfo;
-use crate::http::{aggregated, discovery, negotiation, paths, pretty, reply, unserved, websocket};
+use crate::http::{aggregated, discovery, negotiation, paths, pretty, reply, websocket};
 use crate::metrics::{self, requests::RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::{Pipeline, REQUEST_TIMEOUT, RequestContext, Warnings};
@@ -82,6 +83,8 @@ pub struct Api {
     pub requests: Arc<RequestMetrics>,
     /// Priority and fairness.
     pub flow: FlowControl,
+    /// The tasks of scheduler and controllers.
+    pub components: ComponentTasks,
     slots: Semaphore,
 }
 
@@ -124,6 +127,7 @@ impl Api {
             metrics,
             requests,
             flow,
+            components: ComponentTasks::default(),
             slots,
         }
     }
@@ -429,20 +433,16 @@ struct Asked<'a> {
 /// copied to the heap with each request.
 async fn to_resource(api: &Api, asked: Asked<'_>, request: Request) -> Result<Response, Status> {
     let Asked { context, target, arrived } = asked;
-    let Arrived { info, catalog, resource, headers } = arrived;
-    if resource.is_none()
-        && let Some(answer) = unserved::answer(info, target, headers, api.registry.progress())
-    {
-        return answer;
-    }
+    let Arrived { catalog, resource, .. } = arrived;
     let mut of_group = catalog.resources().filter(|row| row.group == target.group);
     if resource.is_none() && of_group.all(|row| row.custom.is_some()) {
         // No group of this server, or one of definitions only.
         return Ok(discovery::not_found());
     }
     let Some(resource) = resource else { return Err(status::unknown_path()) };
-    if let Some(warning) = resource.custom.as_ref().and_then(|custom| custom.deprecation.as_ref()) {
-        context.warn(warning.as_str());
+    let of_version = resource.custom.as_ref().and_then(|custom| custom.deprecation.as_deref());
+    if let Some(warning) = of_version.or_else(|| resource.strategy().deprecation()) {
+        context.warn(warning);
     }
     to_served(api, asked, request).await
 }
@@ -475,6 +475,9 @@ async fn to_served(api: &Api, asked: Asked<'_>, mut request: Request) -> Result<
         }
         Some(VirtualResource::Binding) => {
             return Box::pin(subresources::serve_binding(api, &asked, request.into_body())).await;
+        }
+        Some(VirtualResource::ComponentStatus) => {
+            return Box::pin(component_statuses::serve(api, &asked)).await;
         }
         None => {}
     }

@@ -63,7 +63,8 @@ pub fn one_value(
         Shape::Metadata => table::partial_object_metadata(object),
         Shape::Table => {
             let include = include_object(query)?;
-            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+            let version = object["metadata"].get("resourceVersion");
+            let metadata = version.map_or_else(|| json!({}), |version| json!({"resourceVersion": version}));
             let row = row_of(resource, object, include);
             table::table(Some(&resource.columns), vec![row], metadata)
         }
@@ -154,13 +155,44 @@ pub async fn many(
             null_if_empty(&mut out, "items");
             out
         }
-        Shape::Metadata => {
-            let message = format!(
-                "you requested PartialObjectMetadata, but the requested object is a list (*{}List)",
-                internal_type(resource)
-            );
-            return Err(Status::failure(406, "NotAcceptable", message));
+        Shape::Metadata => return Err(is_a_list(resource)),
+    };
+    Ok(reply::value(200, accepted.media, &list))
+}
+
+fn is_a_list(resource: &Resource) -> Status {
+    let message = format!(
+        "you requested PartialObjectMetadata, but the requested object is a list (*{}List)",
+        internal_type(resource)
+    );
+    Status::failure(406, "NotAcceptable", message)
+}
+
+/// Responds with a list of objects that are not stored, and so have no resourceVersion.
+pub fn many_unstored(
+    resource: &ResourceDefinition,
+    accepted: Accepted,
+    query: &Query,
+    items: Vec<Value>,
+) -> Result<Response, Status> {
+    let list = match accepted.shape {
+        Shape::Object => {
+            let items: Vec<Value> = items.into_iter().map(without_type).collect();
+            json!({"kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": {}, "items": items})
         }
+        Shape::Table => {
+            let include = include_object(query)?;
+            let rows = items.into_iter().map(|object| row_of(resource, object, include)).collect();
+            table::table(Some(&resource.columns), rows, json!({}))
+        }
+        Shape::MetadataList => {
+            let items: Vec<Value> = items.into_iter().map(table::partial_object_metadata).collect();
+            let mut out = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                "metadata": {}, "items": items});
+            null_if_empty(&mut out, "items");
+            out
+        }
+        Shape::Metadata => return Err(is_a_list(resource)),
     };
     Ok(reply::value(200, accepted.media, &list))
 }

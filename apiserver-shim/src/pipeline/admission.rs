@@ -218,7 +218,7 @@ pub fn built_in(
         Arc::new(default_classes::DefaultClass::storage(registry)),
         Arc::new(storage_object_in_use_protection::StorageObjectInUseProtection),
         Arc::new(default_classes::PersistentVolumeClaimResize::new(registry)),
-        Arc::new(runtime_class::RuntimeClass),
+        Arc::new(runtime_class::RuntimeClass::new(registry.clone())),
         Arc::new(certificate_signers::CertificateApproval { access: access.clone() }),
         Arc::new(certificate_signers::CertificateSigning { access: access.clone() }),
         Arc::new(certificate_signers::CertificateSubjectRestriction),

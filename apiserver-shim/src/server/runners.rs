@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::node_leases;
 use crate::controllers::{ControllerOptions, Controllers, EventRecorder, workqueue_collector};
+use crate::http::component_statuses::{self, ComponentTasks};
 use crate::metrics::{Registry, register};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::Pipeline;
@@ -34,6 +35,8 @@ pub struct RunnersOptions {
     pub metrics: Registry,
     /// The certificate authority of the API server, for `kube-root-ca.crt`.
     pub ca_pem: String,
+    /// Where the tasks of scheduler and controllers are told, for ComponentStatuses.
+    pub components: ComponentTasks,
     /// Signs certificate signing requests.
     pub signer: Option<Arc<dyn CertificateSigner>>,
 }
@@ -79,6 +82,8 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         scheduler.await;
         "the scheduler exited".to_owned()
     });
+    options.components.insert(component_statuses::CONTROLLER_MANAGER, controllers.abort_handle());
+    options.components.insert(component_statuses::SCHEDULER, scheduler.abort_handle());
     let sweep = tokio::spawn(async move {
         sweep::run(swept, objects).await;
         "the sweep of Pod CIDRs ended".to_owned()

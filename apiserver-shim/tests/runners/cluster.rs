@@ -139,6 +139,7 @@ impl Cluster {
             scheduler_configuration: configuration,
             metrics: self.metrics.clone(),
             ca_pem: "certificate".to_owned(),
+            components: Default::default(),
             signer: None,
         }));
     }

@@ -75,10 +75,16 @@ fn check_groups_policy(pod: &Pod) -> Result<(), Rejection> {
 }
 
 /// Why the node cannot make the Pod's user namespace; such a Pod waits, as upstream's does.
-pub fn user_namespace_refusal(pod: &Pod) -> Option<&'static str> {
+pub fn user_namespace_refusal(pod: &Pod, handler: &str) -> Option<String> {
     let isolated = spec::spec(pod).host_users == Some(false);
-    isolated
-        .then_some("can't set `spec.hostUsers: false`, runtime handler \"\" does not support user namespaces")
+    isolated.then(|| {
+        let what = if handler.is_empty() {
+            "runtime".to_owned()
+        } else {
+            format!("RuntimeClass handler {handler:?}")
+        };
+        format!("can't set `spec.hostUsers: false`, {what} does not support user namespaces")
+    })
 }
 
 /// The AppArmor profile of a container: its own, that of the deprecated annotation, or the Pod's.

@@ -220,41 +220,80 @@ pub struct Requests {
     pub memory_bytes: i128,
 }
 
+impl std::ops::Add for Requests {
+    type Output = Requests;
+
+    fn add(self, other: Requests) -> Requests {
+        Requests {
+            cpu_milli: self.cpu_milli + other.cpu_milli,
+            memory_bytes: self.memory_bytes + other.memory_bytes,
+        }
+    }
+}
+
+impl Requests {
+    /// The amounts of a list.
+    fn of<'q>(amount: impl Fn(&str) -> Option<&'q Quantity>) -> Requests {
+        Requests {
+            cpu_milli: amount("cpu").and_then(milli).unwrap_or(0),
+            memory_bytes: amount("memory").and_then(units).unwrap_or(0).into(),
+        }
+    }
+}
+
 /// The Pod's requests: its own, or what its containers request at once at any time, and its overhead.
 pub fn requests(pod: &Pod) -> Requests {
-    let one = |container: &Container| Requests {
-        cpu_milli: amount(container, false, "cpu").as_ref().and_then(milli).unwrap_or(0),
-        memory_bytes: amount(container, false, "memory").as_ref().and_then(units).unwrap_or(0).into(),
-    };
-    let plus = |a: Requests, b: Requests| Requests {
-        cpu_milli: a.cpu_milli + b.cpu_milli,
-        memory_bytes: a.memory_bytes + b.memory_bytes,
+    without_overhead(pod, false) + overhead(pod)
+}
+
+/// What the Pod's sandbox needs beside the containers.
+fn overhead(pod: &Pod) -> Requests {
+    let list = spec::spec(pod).overhead.as_ref();
+    Requests::of(|resource| list.and_then(|list| list.get(resource)))
+}
+
+/// The Pod's requests or limits without its overhead. What is not limited counts as zero.
+fn without_overhead(pod: &Pod, limits: bool) -> Requests {
+    let one = |container: &Container| {
+        let list = container.resources.as_ref();
+        let list = list.and_then(|own| if limits { own.limits.as_ref() } else { own.requests.as_ref() });
+        Requests::of(|resource| list.and_then(|list| list.get(resource)))
     };
     let (mut sidecars, mut mains, mut peak) = <(Requests, Requests, Requests)>::default();
     for (role, container) in spec::containers(pod) {
         match role {
-            spec::Role::Main => mains = plus(mains, one(container)),
-            spec::Role::Sidecar => sidecars = plus(sidecars, one(container)),
+            spec::Role::Main => mains = mains + one(container),
+            spec::Role::Sidecar => sidecars = sidecars + one(container),
             spec::Role::Init => {
-                let during = plus(sidecars, one(container));
+                let during = sidecars + one(container);
                 peak.cpu_milli = peak.cpu_milli.max(during.cpu_milli);
                 peak.memory_bytes = peak.memory_bytes.max(during.memory_bytes);
             }
         }
     }
-    let all = plus(sidecars, mains);
-    let whole = spec::spec(pod).resources.as_ref().and_then(|resources| resources.requests.as_ref());
-    let whole = |resource: &str| whole.and_then(|requests| requests.get(resource));
-    let overhead = spec::spec(pod).overhead.as_ref();
-    let of = |resource: &str| overhead.and_then(|overhead| overhead.get(resource));
+    let all = sidecars + mains;
+    let whole = spec::spec(pod).resources.as_ref();
+    let whole = whole.and_then(|own| if limits { own.limits.as_ref() } else { own.requests.as_ref() });
+    let whole = |resource: &str| whole.and_then(|list| list.get(resource));
     Requests {
-        cpu_milli: whole("cpu").and_then(milli).unwrap_or(all.cpu_milli.max(peak.cpu_milli))
-            + of("cpu").and_then(milli).unwrap_or(0),
+        cpu_milli: whole("cpu").and_then(milli).unwrap_or(all.cpu_milli.max(peak.cpu_milli)),
         memory_bytes: whole("memory")
             .and_then(units)
-            .map_or(all.memory_bytes.max(peak.memory_bytes), i128::from)
-            + i128::from(of("memory").and_then(units).unwrap_or(0)),
+            .map_or(all.memory_bytes.max(peak.memory_bytes), i128::from),
     }
+}
+
+/// What a runtime that runs each Pod in a machine of its own sizes it by: the resources of the containers, and the overhead.
+pub fn sandbox_limits(pod: &Pod) -> (Limits, Option<Limits>) {
+    let of = |requests: Requests, limits: Requests| Limits {
+        cpu_shares: cpu_shares(if requests.cpu_milli > 0 { requests.cpu_milli } else { limits.cpu_milli }),
+        cpu_quota_us: if limits.cpu_milli > 0 { cpu_quota_us(limits.cpu_milli) } else { 0 },
+        memory_bytes: i64::try_from(limits.memory_bytes).unwrap_or(i64::MAX),
+        oom_score_adj: 0,
+    };
+    let containers = of(without_overhead(pod, false), without_overhead(pod, true));
+    let overhead = spec::spec(pod).overhead.as_ref().map(|_| of(overhead(pod), overhead(pod)));
+    (containers, overhead)
 }
 
 /// Whether a node with this capacity, of which other Pods use a part, has room; the messages are upstream's.
@@ -303,23 +342,27 @@ fn oom_score_adj(pod: &Pod, container: &Container, capacity: i64) -> i64 {
     }
 }
 
-/// The limits of the Pod as a whole (`spec.resources`) as cgroup values; zero means unlimited.
+/// The limits of the Pod as a whole (`spec.resources`), and its overhead, as cgroup values; zero means unlimited.
 pub fn pod_limits(pod: &Pod) -> (i64, i64) {
-    let cpu = of_pod(pod, true, "cpu").and_then(milli).map_or(0, cpu_quota_us);
-    (cpu, of_pod(pod, true, "memory").and_then(units).unwrap_or(0))
+    let more = overhead(pod);
+    let cpu = of_pod(pod, true, "cpu").and_then(milli).map_or(0, |own| cpu_quota_us(own + more.cpu_milli));
+    let memory = of_pod(pod, true, "memory").and_then(units);
+    let more = i64::try_from(more.memory_bytes).unwrap_or(i64::MAX);
+    (cpu, memory.map_or(0, |own| own.saturating_add(more)))
 }
 
-/// The Pod's CPU shares: its own request, or the sum over its containers' requests.
+/// The Pod's CPU shares: its own request, or the sum over its containers' requests, and its overhead.
 pub fn pod_cpu_shares(pod: &Pod) -> i64 {
+    let more = overhead(pod).cpu_milli;
     if let Some(own) = of_pod(pod, false, "cpu").and_then(milli) {
-        return cpu_shares(own);
+        return cpu_shares(own + more);
     }
     let sum: i128 = spec::spec(pod)
         .containers
         .iter()
         .filter_map(|c| milli(&amount(c, false, "cpu").or_else(|| amount(c, true, "cpu"))?))
         .sum();
-    cpu_shares(sum)
+    cpu_shares(sum + more)
 }
 
 /// The most memory that the Pod can have, if it is limited: its own limit, or those of all its containers.
@@ -340,113 +383,4 @@ pub fn memory_limit(pod: &Pod) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_of_the_pod_as_a_whole() {
-        let resources =
-            serde_json::json!({"requests": {"cpu": "250m"}, "limits": {"cpu": "500m", "memory": "64Mi"}});
-        let pod: Pod = serde_json::from_value(serde_json::json!({
-            "spec": {"containers": [{"name": "a"}], "resources": resources}, "status": {"qosClass": "Burstable"},
-        }))
-        .unwrap();
-        assert_eq!(pod_limits(&pod), (50_000, 64 << 20));
-        assert_eq!((pod_cpu_shares(&pod), qos_class(&pod).as_str()), (256, "Burstable"));
-        assert_eq!(pod_limits(&Pod::default()), (0, 0));
-    }
-
-    fn pod(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Pod {
-        let list = |pairs: &[(&str, &str)]| {
-            serde_json::Value::Object(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect())
-        };
-        serde_json::from_value(serde_json::json!({ "spec": { "containers": [
-            { "name": "a", "resources": { "requests": list(requests), "limits": list(limits) } }
-        ] } }))
-        .unwrap()
-    }
-
-    #[test]
-    fn the_memory_of_a_pod_is_limited_if_that_of_each_container_is() {
-        let of = |spec: serde_json::Value| {
-            memory_limit(&serde_json::from_value(serde_json::json!({ "spec": spec })).unwrap())
-        };
-        let container =
-            |limit: &str| serde_json::json!({ "name": "c", "resources": { "limits": { "memory": limit } } });
-        let sidecar = serde_json::json!({
-            "name": "s", "restartPolicy": "Always", "resources": { "limits": { "memory": "10" } }
-        });
-        assert_eq!(of(serde_json::json!({ "containers": [container("1Ki"), container("1Ki")] })), Some(2048));
-        assert_eq!(of(serde_json::json!({ "containers": [container("1Ki"), { "name": "d" }] })), None);
-        let init = serde_json::json!([sidecar, container("500")]);
-        assert_eq!(
-            of(serde_json::json!({ "initContainers": init, "containers": [container("5")] })),
-            Some(510)
-        );
-        let whole = serde_json::json!({ "limits": { "memory": "7" } });
-        assert_eq!(of(serde_json::json!({ "resources": whole, "containers": [{ "name": "d" }] })), Some(7));
-    }
-
-    #[test]
-    fn requests_that_do_not_fit() {
-        let requests = |cpu_milli, memory_bytes| Requests { cpu_milli, memory_bytes };
-        let capacity = requests(2000, 1000);
-        let cpu = "Node didn't have enough resource: cpu, requested: 1500, used: 600, capacity: 2000";
-        let memory = "Node didn't have enough resource: memory, requested: 900, used: 101, capacity: 1000";
-        let never_cpu = "Node didn't have enough capacity: cpu, requested: 2001, capacity: 2000";
-        let never_memory = "Node didn't have enough capacity: memory, requested: 1001, capacity: 1000";
-        let table = [
-            (requests(1500, 0), requests(500, 2000), Ok(())),
-            (requests(1500, 0), requests(600, 0), Err(("Deferred", cpu))),
-            (requests(0, 900), requests(3000, 101), Err(("Deferred", memory))),
-            (requests(2001, 0), requests(0, 0), Err(("Infeasible", never_cpu))),
-            (requests(2001, 1001), requests(0, 0), Err(("Infeasible", never_memory))),
-        ];
-        for (wanted, used, expected) in table {
-            let verdict = fits(wanted, used, capacity);
-            let shown =
-                verdict.as_ref().map(|&()| ()).map_err(|refusal| (refusal.reason(), refusal.message()));
-            assert_eq!(shown, expected);
-        }
-        let pod = pod(&[("cpu", "100m"), ("memory", "1Ki")], &[]);
-        assert_eq!(super::requests(&pod), requests(100, 1024));
-    }
-
-    #[test]
-    fn status_shows_what_the_cgroup_has() {
-        let pod = pod(&[("cpu", "200m")], &[("cpu", "600m"), ("memory", "100000000")]);
-        let container = &spec::spec(&pod).containers[0];
-        let shown = |applied: CgroupLimits| {
-            let resources = actual(&pod, container, &applied).unwrap();
-            let (limits, requests) = (resources.limits.unwrap(), resources.requests.unwrap());
-            format!("{} {} {}", limits["cpu"].0, limits["memory"].0, requests["cpu"].0)
-        };
-        let limits =
-            |cpu_weight, cpu_quota_us, memory_bytes| CgroupLimits { cpu_weight, cpu_quota_us, memory_bytes };
-        let wanted = CgroupLimits::wanted(&pod, container);
-        assert_eq!(shown(wanted), "600m 100000000 200m");
-        // The kernel rounds to pages and weights.
-        let rounded = limits(CpuWeight::Weight(8), 60_000, 99_999_744);
-        assert_eq!((shown(rounded).as_str(), rounded.satisfies(&wanted)), ("600m 100000000 200m", true));
-        let other = limits(CpuWeight::Shares(102), 50_000, 64 << 20);
-        assert_eq!((shown(other).as_str(), other.satisfies(&wanted)), ("500m 64Mi 100m", false));
-        assert!(!limits(CpuWeight::Shares(204), 60_000, 0).satisfies(&wanted), "unlimited memory");
-    }
-
-    #[test]
-    fn classes_and_scores() {
-        let gi: i64 = 1 << 30;
-        let table = [
-            (pod(&[], &[]), "BestEffort", 1000, 2, 0),
-            (pod(&[("cpu", "100m")], &[]), "Burstable", 999, 102, 0),
-            (pod(&[("memory", "512Mi")], &[("cpu", "1")]), "Burstable", 500, 1024, 100_000),
-            (pod(&[], &[("cpu", "250m"), ("memory", "64Mi")]), "Guaranteed", -997, 256, 25_000),
-            (pod(&[("cpu", "0")], &[("cpu", "0")]), "BestEffort", 1000, 2, 0),
-        ];
-        for (pod, class, score, shares, quota) in table {
-            let found = limits(&pod, &spec::spec(&pod).containers[0], gi);
-            let got = (qos_class(&pod).as_str(), found.oom_score_adj, found.cpu_shares, found.cpu_quota_us);
-            assert_eq!(got, (class, score, shares, quota));
-        }
-    }
-}
+mod tests;

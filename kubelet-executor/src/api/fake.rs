@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Secret, Service,
 };
+use k8s_openapi::api::node::v1::RuntimeClass;
 
 use super::{Api, ApiError, Token, TokenRequest};
 
@@ -31,6 +32,7 @@ pub struct State {
     /// By namespace and name.
     pub claims: BTreeMap<(String, String), PersistentVolumeClaim>,
     pub volumes: BTreeMap<String, PersistentVolume>,
+    pub runtime_classes: BTreeMap<String, RuntimeClass>,
     pub services: Vec<Service>,
     /// Any node.
     pub node: Option<Node>,
@@ -65,6 +67,10 @@ impl Api for FakeApi {
 
     async fn volume(&self, name: &str) -> Result<Option<PersistentVolume>, ApiError> {
         Ok(self.state().volumes.get(name).cloned())
+    }
+
+    async fn runtime_class(&self, name: &str) -> Result<Option<RuntimeClass>, ApiError> {
+        Ok(self.state().runtime_classes.get(name).cloned())
     }
 
     async fn services(&self, _namespace: &str) -> Result<Vec<Service>, ApiError> {

@@ -11,6 +11,7 @@ use k8s_openapi::api::{
     core::v1::{
         ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
     },
+    node::v1::RuntimeClass,
 };
 use kube::{
     Resource,
@@ -107,6 +108,10 @@ impl Api for KubeApi {
 
     async fn volume(&self, name: &str) -> Result<Option<PersistentVolume>, ApiError> {
         self.find(PersistentVolume::url_path(&(), None), name).await
+    }
+
+    async fn runtime_class(&self, name: &str) -> Result<Option<RuntimeClass>, ApiError> {
+        self.find(RuntimeClass::url_path(&(), None), name).await
     }
 
     async fn services(&self, namespace: &str) -> Result<Vec<Service>, ApiError> {

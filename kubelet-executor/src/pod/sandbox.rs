@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use cri::v1;
-use executor_core::{admission, hostname, observed::ObservedSandbox};
+use executor_core::{admission, hostname, observed::ObservedSandbox, spec};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{paths::PodPaths, sandbox_config::sandbox_config};
 use crate::{
+    api::Api,
     machine::cgroups,
     pod::{context::NodeContext, volumes},
     runtime::containerd::RuntimeState,
@@ -35,15 +36,14 @@ pub(crate) async fn start(
     attempt: u32,
 ) -> Result<ObservedSandbox, Failure> {
     let paths = PodPaths::of(&context.config, pod);
-    tokio::select! {
+    let handler = tokio::select! {
         // Until the runtime call begins, cancelling is safe; afterwards its result is awaited.
         biased;
         () = context.stopping.cancelled() => return Err(stopping()),
         prepared = prepare(context, pod, &paths) => prepared?,
-    }
-    let failed = |what: String| ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {what}"));
+    };
     hostname::kernel_hostname(pod).map_err(|error| failed(error.to_string()))?;
-    admission::user_namespace_refusal(pod).map_or(Ok(()), |why| Err(failed(why.to_owned())))?;
+    admission::user_namespace_refusal(pod, &handler).map_or(Ok(()), |why| Err(failed(why)))?;
     std::fs::create_dir_all(&paths.logs).map_err(|e| failed(format!("making the log directory: {e}")))?;
     cgroups::prepare(&context.tag, pod);
     let config = config_of(context, pod, attempt);
@@ -51,7 +51,7 @@ pub(crate) async fn start(
         return Err(stopping());
     }
     context.metrics.started_pods.inc();
-    let id = context.runtime.run_sandbox(config).await.map_err(|e| {
+    let id = context.runtime.run_sandbox(config, &handler).await.map_err(|e| {
         context.metrics.started_pods_errors.inc();
         failed(e.message)
     })?;
@@ -66,12 +66,29 @@ fn stopping() -> Failure {
     ("NodeStopping", "the node is stopping".to_owned())
 }
 
-/// The steps that need the API and a ready runtime.
-async fn prepare(context: &NodeContext, pod: &Pod, paths: &PodPaths) -> Result<(), Failure> {
+fn failed(why: String) -> Failure {
+    ("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {why}"))
+}
+
+/// The steps that need the API and a ready runtime: makes the volumes and finds the Pod's runtime handler.
+async fn prepare(context: &NodeContext, pod: &Pod, paths: &PodPaths) -> Result<String, Failure> {
     wait_for_runtime(context).await.map_err(|message| ("FailedCreatePodSandBox", message))?;
     let node = context.node(Vec::new());
     let builder = volumes::VolumeBuilder { api: &*context.api, node: &node };
-    builder.build_all(pod, paths).await.map_err(|error| ("FailedMount", error.to_string()))
+    builder.build_all(pod, paths).await.map_err(|error| ("FailedMount", error.to_string()))?;
+    runtime_handler(&*context.api, pod).await.map_err(failed)
+}
+
+/// The handler of the Pod's RuntimeClass; empty, which is the runtime's default, without a class.
+async fn runtime_handler(api: &dyn Api, pod: &Pod) -> Result<String, String> {
+    let Some(name) = spec::spec(pod).runtime_class_name.as_deref().filter(|name| !name.is_empty()) else {
+        return Ok(String::new());
+    };
+    match api.runtime_class(name).await {
+        Ok(Some(class)) => Ok(class.handler),
+        Ok(None) => Err(format!("runtimeclass.node.k8s.io {name:?} not found")),
+        Err(error) => Err(format!("failed to lookup RuntimeClass {name}: {error}")),
+    }
 }
 
 async fn wait_for_runtime(context: &NodeContext) -> Result<(), String> {

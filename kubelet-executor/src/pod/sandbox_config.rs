@@ -1,7 +1,7 @@
 //! Converts a Pod's spec to the CRI sandbox configuration. Pure.
 
 use cri::v1;
-use executor_core::{hostname, spec, sysctl};
+use executor_core::{hostname, resources, spec, sysctl};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, SeccompProfile};
 
 use super::paths::PodPaths;
@@ -80,6 +80,7 @@ fn linux(pod: &Pod, pod_spec: &PodSpec, cgroup_parent: &str) -> v1::LinuxPodSand
     let context = pod_spec.security_context.clone().unwrap_or_default();
     let sysctls =
         context.sysctls.iter().flatten().map(|entry| (sysctl::normalized(&entry.name), entry.value.clone()));
+    let (containers, overhead) = resources::sandbox_limits(pod);
     v1::LinuxPodSandboxConfig {
         cgroup_parent: cgroup_parent.to_owned(),
         security_context: Some(v1::LinuxSandboxSecurityContext {
@@ -91,6 +92,17 @@ fn linux(pod: &Pod, pod_spec: &PodSpec, cgroup_parent: &str) -> v1::LinuxPodSand
             ..Default::default()
         }),
         sysctls: sysctls.collect(),
+        overhead: Some(overhead.map_or_else(Default::default, linux_resources)),
+        resources: Some(linux_resources(containers)),
+    }
+}
+
+fn linux_resources(limits: resources::Limits) -> v1::LinuxContainerResources {
+    v1::LinuxContainerResources {
+        cpu_period: resources::CPU_PERIOD_US,
+        cpu_quota: limits.cpu_quota_us,
+        cpu_shares: limits.cpu_shares,
+        memory_limit_in_bytes: limits.memory_bytes,
         ..Default::default()
     }
 }

@@ -11,6 +11,9 @@ use cri::{Error, ErrorKind, v1};
 
 use super::Runtime;
 
+/// The handler that this runtime has beside its default.
+pub const OTHER_HANDLER: &str = "other";
+
 /// A container with the command `["exit", "<code>"]` ends as soon as it is started; any other keeps running.
 #[derive(Debug, Default)]
 pub struct FakeRuntime {
@@ -76,6 +79,11 @@ impl FakeRuntime {
     /// Every container that was started, as `pod/container`.
     pub fn starts(&self) -> Vec<String> {
         self.state().starts.clone()
+    }
+
+    /// The handlers of the sandboxes that exist.
+    pub fn handlers(&self) -> Vec<String> {
+        self.state().sandboxes.values().map(|sandbox| sandbox.runtime_handler.clone()).collect()
     }
 
     /// The grace periods of the stops, in order.
@@ -155,8 +163,12 @@ impl Runtime for FakeRuntime {
             .ok_or_else(|| not_found("ContainerStatus", id))
     }
 
-    async fn run_sandbox(&self, config: v1::PodSandboxConfig) -> Result<String, Error> {
+    async fn run_sandbox(&self, config: v1::PodSandboxConfig, handler: &str) -> Result<String, Error> {
         self.call().run().await;
+        if !handler.is_empty() && handler != OTHER_HANDLER {
+            let message = format!("failed to get sandbox runtime: no runtime for {handler:?} is configured");
+            return Err(other("RunPodSandbox", &message));
+        }
         let mut state = self.state();
         if state.sandboxes.values().any(|sandbox| sandbox.metadata == config.metadata) {
             return Err(other("RunPodSandbox", "name is reserved"));
@@ -174,7 +186,7 @@ impl Runtime for FakeRuntime {
             network: Some(network),
             labels: config.labels,
             annotations: config.annotations,
-            ..Default::default()
+            runtime_handler: handler.to_owned(),
         };
         state.sandboxes.insert(id.clone(), status);
         Ok(id)

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::node::v1::RuntimeClass;
 use kernel_model::{executor::Event, task::TaskState};
-use kubelet_executor::runtime::{Runtime, fake::FakeRuntime};
+use kubelet_executor::runtime::{
+    Runtime,
+    fake::{FakeRuntime, OTHER_HANDLER},
+};
 use serde_json::json;
 
 use crate::fixture::{Fixture, pod, wait};
@@ -164,4 +168,35 @@ fn a_deferred_resize_is_deferred_after_a_restart_of_the_executor() {
         let data: serde_json::Value = serde_json::from_slice(&update.data).unwrap();
         assert!(is_deferred(&data["status"]), "{data:#}");
     }
+}
+
+#[test]
+fn a_pod_runs_with_the_handler_of_its_runtime_class() {
+    let (fixture, fake) = fixture();
+    let class = |name: &str, handler: &str| {
+        let class = RuntimeClass { handler: handler.to_owned(), ..Default::default() };
+        fixture.api.state().runtime_classes.insert(name.to_owned(), class);
+    };
+    let of_class = |name: &str, class: &str| {
+        let containers = json!([{ "name": "c", "image": "i:1" }]);
+        fixture.launch(&pod(name, json!({ "containers": containers, "runtimeClassName": class })));
+    };
+    let runs = |status: &serde_json::Value| status["phase"] == "Running";
+    class("isolated", OTHER_HANDLER);
+    of_class("web", "isolated");
+    fixture.wait_for_status("uid-web", "running", runs);
+    assert_eq!(fake.handlers(), [OTHER_HANDLER]);
+    // A class that does not exist any more, and one with a handler that the runtime lacks, until they are mended.
+    of_class("late", "late");
+    let reason = "Failed to create pod sandbox: ";
+    fixture.wait_for_event(
+        "FailedCreatePodSandBox",
+        &format!("{reason}runtimeclass.node.k8s.io \"late\" not found"),
+    );
+    class("late", "absent");
+    let unknown = format!("{reason}failed to get sandbox runtime: no runtime for \"absent\" is configured");
+    fixture.wait_for_event("FailedCreatePodSandBox", &unknown);
+    class("late", "");
+    fixture.wait_for_status("uid-late", "running", runs);
+    assert_eq!(fake.handlers(), [OTHER_HANDLER, ""]);
 }

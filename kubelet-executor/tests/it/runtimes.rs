@@ -24,8 +24,10 @@ pub async fn suite(runtime: Arc<dyn Runtime>, image: &str, cgroup_parent: &str) 
         }),
         ..Default::default()
     };
-    let sandbox = runtime.run_sandbox(sandbox_config.clone()).await.unwrap();
-    assert!(runtime.run_sandbox(sandbox_config.clone()).await.is_err(), "a name is taken once");
+    let unknown = runtime.run_sandbox(sandbox_config.clone(), "absent").await.unwrap_err();
+    assert!(unknown.message.contains("no runtime for \"absent\" is configured"), "{unknown}");
+    let sandbox = runtime.run_sandbox(sandbox_config.clone(), "").await.unwrap();
+    assert!(runtime.run_sandbox(sandbox_config.clone(), "").await.is_err(), "a name is taken once");
     let status = runtime.sandbox_status(&sandbox).await.unwrap();
     assert!(!status.network.unwrap().ip.is_empty());
     assert!(runtime.image(image).await.unwrap().is_some());

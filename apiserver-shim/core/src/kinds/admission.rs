@@ -90,16 +90,6 @@ pub fn not_ready_yet(node: &mut Value) {
     }
 }
 
-/// Refuses a Pod with a RuntimeClass, since there are none, and one with the overhead of a RuntimeClass.
-pub fn runtime_class(pod: &Value) -> Result<(), Status> {
-    let why = match access::text(pod, &["spec", "runtimeClassName"]) {
-        "" if access::get(pod, &["spec", "overhead"]).is_none() => return Ok(()),
-        "" => "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead".to_owned(),
-        class => format!("pod rejected: RuntimeClass \"{class}\" not found"),
-    };
-    Err(forbidden("", "pods", access::text(pod, &["metadata", "name"]), why))
-}
-
 fn mount_token(spec: &mut Map<String, Value>, suffix: impl FnOnce() -> String) {
     let existing = spec.get("volumes").and_then(Value::as_array).into_iter().flatten();
     let existing = existing

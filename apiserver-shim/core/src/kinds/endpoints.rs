@@ -57,8 +57,8 @@ impl Strategy for Endpoints {
         true
     }
 
-    fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {
-        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
+    fn deprecation(&self) -> Option<&'static str> {
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

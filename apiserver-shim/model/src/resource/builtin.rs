@@ -33,6 +33,7 @@ const FULL: &[Verb] = &Verb::ALL;
 const NO_COLLECTION_DELETE: &[Verb] = &[Create, Delete, Get, List, Patch, Update, Watch];
 const CREATE: &[Verb] = &[Create];
 const GET: &[Verb] = &[Get];
+const READ: &[Verb] = &[Get, List];
 const STREAM: &[Verb] = &[Create, Get];
 const PROXY: &[Verb] = &[Create, Delete, Get, Patch, Update];
 const WRITE: &[Verb] = &[Get, Patch, Update];
@@ -150,6 +151,9 @@ impl Row {
 
 static TABLE: &[Row] = &[
     namespaced(root::<core::Binding>("", "v1", "Binding"), "bindings").verbs(CREATE),
+    cluster(root::<core::ComponentStatus>("", "v1", "ComponentStatus"), "componentstatuses")
+        .short(&["cs"])
+        .verbs(READ),
     namespaced(root::<core::ConfigMap>("", "v1", "ConfigMap"), "configmaps").short(&["cm"]),
     namespaced(root::<core::Endpoints>("", "v1", "Endpoints"), "endpoints").short(&["ep"]),
     namespaced(root::<core::Event>("", "v1", "Event"), "events").short(&["ev"]),

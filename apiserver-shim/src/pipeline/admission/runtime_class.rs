@@ -1,13 +1,45 @@
-//! RuntimeClass: refuses Pods that name a RuntimeClass.
+//! RuntimeClass: gives new Pods the overhead, node selector and tolerations of the RuntimeClass that they name.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use shim_core::kinds::admission as rules;
-use shim_model::status::Status;
+use serde_json::Value;
+use shim_core::controllers::served;
+use shim_core::runtime_class as rules;
+use shim_model::status::{self, Status};
 
 use super::{AdmissionPlugin, Attributes, Operation, Preconditions, RequestContext};
+use crate::storage::catalog::ServedResource;
+use crate::storage::registry::Registry;
 
-/// RuntimeClasses are stored, but nodes do not use them yet; so a Pod that names one is refused as if it did not exist.
-pub(super) struct RuntimeClass;
+pub(super) struct RuntimeClass {
+    registry: Registry,
+    classes: Arc<ServedResource>,
+}
+
+impl RuntimeClass {
+    pub(super) fn new(registry: Registry) -> RuntimeClass {
+        let classes = registry.builtin(&served("node.k8s.io", "runtimeclasses"));
+        RuntimeClass { registry, classes }
+    }
+
+    /// The class that a Pod names. The cache may be older than the class, so one that it lacks is looked up again.
+    async fn class_of(&self, attributes: &Attributes<'_>) -> Result<Option<Value>, Status> {
+        let Some(name) = attributes.object.as_ref().and_then(rules::name_of) else { return Ok(None) };
+        if name.is_empty() {
+            // What upstream's client says.
+            return Err(status::unclassified("resource name may not be empty"));
+        }
+        if let Some(class) = self.registry.peek(&self.classes, "", name) {
+            return Ok(Some(class.value()));
+        }
+        match self.registry.get(&self.classes, "", name).await {
+            Ok(class) => Ok(Some(class.value())),
+            Err(missing) if missing.code == 404 => Err(attributes.forbidden(rules::not_found(name))),
+            Err(error) => Err(error),
+        }
+    }
+}
 
 #[async_trait]
 impl AdmissionPlugin for RuntimeClass {
@@ -25,6 +57,20 @@ impl AdmissionPlugin for RuntimeClass {
         attributes: &mut Attributes<'_>,
         _preconditions: &mut Preconditions,
     ) -> Result<(), Status> {
-        attributes.object.as_ref().map_or(Ok(()), rules::runtime_class)
+        let Some(class) = self.class_of(attributes).await? else { return Ok(()) };
+        let applied = attributes.object.as_mut().map_or(Ok(()), |pod| rules::apply(pod, &class));
+        applied.map_err(|why| attributes.forbidden(why))
+    }
+
+    async fn validate(
+        &self,
+        _context: &RequestContext,
+        attributes: &Attributes<'_>,
+        _preconditions: &mut Preconditions,
+    ) -> Result<(), Status> {
+        let class = self.class_of(attributes).await?;
+        let checked =
+            attributes.object.as_ref().map_or(Ok(()), |pod| rules::check_overhead(pod, class.as_ref()));
+        checked.map_err(|why| attributes.forbidden(why))
     }
 }

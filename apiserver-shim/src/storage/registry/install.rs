@@ -70,7 +70,7 @@ impl Routes {
 
 /// Whether objects of the resource are stored. Virtual resources, such as reviews and bindings, are not.
 pub(super) fn is_stored(resource: &Resource) -> bool {
-    resource.allows(Verb::Get) && resource.allows(Verb::List)
+    resource.allows(Verb::Get) && resource.allows(Verb::List) && resource.allows(Verb::Watch)
 }
 
 /// The catalog rows of definitions whose stores are open.

@@ -129,8 +129,6 @@ fn user_namespaces_and_unmasked_proc() {
             r#"Pod "p" is invalid: [spec.hostNetwork: Forbidden: when `pod.Spec.HostUsers` is false, spec.HostPID: Forbidden: when `pod.Spec.HostUsers` is false, spec.HostIPC: Forbidden: when `pod.Spec.HostUsers` is false]"#
         ]],
     );
-    let overhead = pod(json!({"containers": plain, "overhead": {"cpu": "1"}}));
-    expect![[r#"pods "p" is forbidden: pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"#]].assert_eq(&admission::runtime_class(&overhead).unwrap_err().message);
 }
 
 /// What a node would have to refuse is refused before it is stored.
