@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 
 use crate::{
-    action::{Action, Effects, Event, EventRecord, FinalStatus, PodOutcome, ResizeRefusal},
+    action::{Action, Effects, Event, EventRecord, FinalStatus, PodOutcome},
     backoff::Backoff,
     observed::{ObservedContainer, ObservedSandbox},
     probe::{ProbeFailure, ProbeKind, ProbeVerdict},
@@ -34,6 +34,7 @@ use crate::{
 use container::{ContainerState, Operation, Waiting};
 use ending::Ending;
 use resize::PodResize;
+pub use resize::{InProgress, UnfinishedResize};
 
 /// The state machine of one Pod.
 #[derive(Debug, Clone)]
@@ -125,17 +126,6 @@ impl PodMachine {
     /// The newest version of the Pod whose resources are not allocated yet.
     pub fn desired(&self) -> Option<&Arc<Pod>> {
         self.resize.desired.as_ref()
-    }
-
-    /// Why the resources of that version are not allocated, since when.
-    pub fn pending_resize(&self) -> Option<&(ResizeRefusal, Timestamp)> {
-        self.resize.pending.as_ref()
-    }
-
-    /// Continues with what [`Self::pending_resize`] was before a restart. The update to the desired version, which leads to
-    /// another check, must follow.
-    pub fn resume_pending_resize(&mut self, pending: (ResizeRefusal, Timestamp)) {
-        self.resize.pending = Some(pending);
     }
 
     /// The status to report.

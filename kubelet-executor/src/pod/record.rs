@@ -8,6 +8,7 @@ use std::{io, path::Path, sync::Arc};
 use executor_core::{
     PodOutcome,
     action::{FinalStatus, ResizeRefusal},
+    machine::{InProgress, UnfinishedResize},
     observed::{Exit, ObservedContainer, ObservedSandbox, RunState},
 };
 use jiff::Timestamp;
@@ -139,10 +140,15 @@ fn interrupted(value: &Value) -> Option<Interrupted> {
 /// Writes the newest version of a running Pod. After a restart of the executor, the agent has only the version that was
 /// launched.
 pub(crate) fn write_pod(path: &Path, newest: &NewestPod) -> io::Result<()> {
-    let pending = newest.pending.as_ref().map(|(refusal, since)| {
+    let pending = newest.unfinished.pending.as_ref().map(|(refusal, since)| {
         json!({ "reason": refusal.reason(), "message": refusal.message(), "since": since.to_string() })
     });
-    let record = json!({ "allocated": *newest.allocated, "desired": *newest.desired, "pending": pending });
+    let in_progress = newest.unfinished.in_progress.as_ref().map(|resize| {
+        json!({ "generation": resize.generation, "since": resize.since.to_string(), "error": resize.error })
+    });
+    let record = json!({
+        "allocated": *newest.allocated, "desired": *newest.desired, "pending": pending, "inProgress": in_progress,
+    });
     put(path, &record.to_string())
 }
 
@@ -151,8 +157,8 @@ pub(crate) fn write_pod(path: &Path, newest: &NewestPod) -> io::Result<()> {
 pub(crate) struct NewestPod {
     pub allocated: Arc<Pod>,
     pub desired: Arc<Pod>,
-    /// Why it does not have them, since when.
-    pub pending: Option<(ResizeRefusal, Timestamp)>,
+    /// Why it does not have them, and since when its containers are being updated.
+    pub unfinished: UnfinishedResize,
 }
 
 /// The reason of a resize that is pending; `None` also for a record of a version without one.
@@ -166,6 +172,15 @@ fn pending(value: &Value) -> Option<(ResizeRefusal, Timestamp)> {
     Some((refusal, value["since"].as_str()?.parse().ok()?))
 }
 
+/// The resize that is being carried out; `None` also for a record of a version without one.
+fn in_progress(value: &Value) -> Option<InProgress> {
+    Some(InProgress {
+        generation: value["generation"].as_i64(),
+        since: value["since"].as_str()?.parse().ok()?,
+        error: value["error"].as_str().map(str::to_owned),
+    })
+}
+
 /// Reads the newest version of a Pod, if it is newer than the one that was launched.
 pub(crate) fn read_pod(path: &Path, launched: &Pod) -> io::Result<Option<NewestPod>> {
     let Some(mut value) = content(path)? else { return Ok(None) };
@@ -173,11 +188,14 @@ pub(crate) fn read_pod(path: &Path, launched: &Pod) -> io::Result<Option<NewestP
     let desired: Pod = serde_json::from_value(value["desired"].take())?;
     let same = allocated.metadata.uid == launched.metadata.uid;
     let newer = desired.metadata.generation >= launched.metadata.generation;
-    let pending = pending(&value["pending"]);
+    let unfinished = UnfinishedResize {
+        pending: pending(&value["pending"]),
+        in_progress: in_progress(&value["inProgress"]),
+    };
     Ok((same && newer).then(|| NewestPod {
         allocated: Arc::new(allocated),
         desired: Arc::new(desired),
-        pending,
+        unfinished,
     }))
 }
 
@@ -222,8 +240,10 @@ mod tests {
             serde_json::from_value(json!({ "metadata": { "uid": uid, "generation": generation } })).unwrap()
         };
         let refusal = ResizeRefusal::Deferred("why".to_owned());
-        let pending = Some((refusal, Timestamp::from_second(1_000_000).unwrap()));
-        let newest = NewestPod { allocated: pod("u", 3), desired: pod("u", 3), pending };
+        let since = Timestamp::from_second(1_000_000).unwrap();
+        let in_progress = InProgress { generation: Some(3), since, error: Some("busy".to_owned()) };
+        let unfinished = UnfinishedResize { pending: Some((refusal, since)), in_progress: Some(in_progress) };
+        let newest = NewestPod { allocated: pod("u", 3), desired: pod("u", 3), unfinished };
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pod.json");
         assert_eq!(read_pod(&path, &pod("u", 1)).unwrap(), None);

@@ -16,6 +16,7 @@ use executor_core::{
     Event, PodMachine, PodOutcome,
     action::{EventRecord, FinalStatus},
     admission,
+    machine::UnfinishedResize,
     observed::{ObservedPod, ObservedSandbox},
     spec,
 };
@@ -92,23 +93,21 @@ impl PodHandle {
 pub(crate) fn start(context: Arc<NodeContext>, pod: Arc<Pod>, reports: mpsc::Sender<PodReport>) -> PodHandle {
     let (events, inbox) = mpsc::channel(QUEUE_MAX);
     let paths = PodPaths::of(&context.config, &pod);
-    let (pod, pending_resize) = match record::read_pod(&paths.newest(), &pod) {
-        Ok(None) => (pod, None),
+    let (pod, unfinished_resize) = match record::read_pod(&paths.newest(), &pod) {
+        Ok(None) => (pod, UnfinishedResize::default()),
         Ok(Some(newest)) => {
             // Its resources are compared with the allocated ones again.
             let _ = events.try_send(Event::Update(newest.desired));
-            (newest.allocated, newest.pending)
+            (newest.allocated, newest.unfinished)
         }
         Err(error) => {
             tracing::warn!(%error, "cannot read the newest version of a pod; starting with the launched one");
-            (pod, None)
+            (pod, UnfinishedResize::default())
         }
     };
     context.ledger.set(pod.metadata.uid.as_deref().unwrap_or_default(), &pod);
     let mut machine = PodMachine::new(pod.clone(), &context.config.node_ip, Timestamp::now());
-    if let Some(pending) = pending_resize {
-        machine.resume_pending_resize(pending);
-    }
+    machine.resume_resize(unfinished_resize);
     let view = PodView {
         pod: pod.clone(),
         status: machine.status(),
@@ -252,7 +251,7 @@ impl Worker {
     fn newest(&self) -> record::NewestPod {
         let allocated = self.machine.pod().clone();
         let desired = self.machine.desired().unwrap_or(&allocated).clone();
-        record::NewestPod { allocated, desired, pending: self.machine.pending_resize().cloned() }
+        record::NewestPod { allocated, desired, unfinished: self.machine.unfinished_resize() }
     }
 
     /// Records a changed version of the Pod, for a restarted executor.
@@ -260,7 +259,7 @@ impl Worker {
         let now = self.newest();
         let same = Arc::ptr_eq(&now.allocated, &before.allocated)
             && Arc::ptr_eq(&now.desired, &before.desired)
-            && now.pending == before.pending;
+            && now.unfinished == before.unfinished;
         if same {
             return;
         }

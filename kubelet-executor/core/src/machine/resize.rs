@@ -33,12 +33,24 @@ pub(crate) struct PodResize {
 }
 
 /// A resize that is being carried out.
-#[derive(Debug, Clone)]
-pub(crate) struct InProgress {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InProgress {
     /// The generation of the Pod that asked for it.
     pub generation: Option<i64>,
+    /// When its resources were allocated.
     pub since: Timestamp,
+    /// Why the latest update of a container failed.
     pub error: Option<String>,
+}
+
+/// What a restarted executor must know of a resize that was not complete: the cgroups tell what is left to do, but not since
+/// when, nor why it waits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnfinishedResize {
+    /// Why the resources of the desired version are not allocated, since when.
+    pub pending: Option<(ResizeRefusal, Timestamp)>,
+    /// The resize to the allocated version.
+    pub in_progress: Option<InProgress>,
 }
 
 /// The resize of one container.
@@ -49,6 +61,19 @@ pub(crate) struct ContainerResize {
 }
 
 impl PodMachine {
+    /// The part of a resize that is recorded for a restarted executor.
+    pub fn unfinished_resize(&self) -> UnfinishedResize {
+        let PodResize { pending, in_progress, .. } = self.resize.clone();
+        UnfinishedResize { pending, in_progress }
+    }
+
+    /// Continues with what [`Self::unfinished_resize`] was before a restart. If it was pending, the update to the desired
+    /// version must follow, which leads to another check.
+    pub fn resume_resize(&mut self, unfinished: UnfinishedResize) {
+        let UnfinishedResize { pending, in_progress } = unfinished;
+        self.resize = PodResize { pending, in_progress, ..PodResize::default() };
+    }
+
     /// Takes a new version of the Pod. Its resources stay the allocated ones until they are checked.
     pub(super) fn take_pod(&mut self, pod: Arc<Pod>, actions: &mut Vec<Action>) {
         let mut allocated = (*pod).clone();

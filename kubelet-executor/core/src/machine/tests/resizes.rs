@@ -135,6 +135,42 @@ fn a_restarted_executor_goes_on_from_the_cgroup() {
     assert_eq!(harness.updates, ["web-0"]);
 }
 
+/// When a condition became true.
+fn since(
+    status: &PodStatus,
+    condition: &str,
+) -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.find(|c| c.type_ == condition).and_then(|c| c.last_transition_time.clone())
+}
+
+#[test]
+fn a_resize_in_progress_is_in_progress_after_a_restart_of_the_executor() {
+    let mut harness = resizable(json!([]));
+    harness.fail_updates = Some("busy".to_owned());
+    harness.send(Event::Update(resized(&harness, more())));
+    harness.settle();
+    let (before, unfinished) = (harness.machine.status(), harness.machine.unfinished_resize());
+    harness.pod = harness.machine.pod().clone();
+    harness.events.clear();
+    harness.advance_clock(60);
+    harness.restart_executor();
+    harness.machine.resume_resize(unfinished);
+    let fails = "PodResizeInProgress Error: busy\nlimit 500m, allocated 200m, restarts 0";
+    harness.settle();
+    assert_eq!(shown(&harness), fails);
+    let name = "PodResizeInProgress";
+    assert_eq!(since(&harness.machine.status(), name), since(&before, name));
+    assert_eq!(harness.events, [""; 0], "the failure is known");
+    harness.fail_updates = None;
+    harness.advance_clock(10);
+    harness.send(Event::Tick);
+    harness.settle();
+    assert_eq!(shown(&harness), "limit 600m, allocated 200m, restarts 0");
+    assert_eq!(harness.events.len(), 1);
+    assert!(harness.events[0].starts_with("ResizeCompleted Pod resize completed: "), "{:?}", harness.events);
+}
+
 /// The refusal is recorded beside the allocated version. It is shown from the first status on, with its time and without
 /// another Event.
 #[test]
@@ -144,23 +180,19 @@ fn a_pending_resize_is_pending_after_a_restart_of_the_executor() {
     let desired = resized(&harness, more());
     harness.send(Event::Update(desired.clone()));
     harness.settle();
-    let (before, pending) = (harness.machine.status(), harness.machine.pending_resize().cloned());
+    let (before, unfinished) = (harness.machine.status(), harness.machine.unfinished_resize());
     harness.pod = harness.machine.pod().clone();
     harness.events.clear();
     harness.advance_clock(60);
     harness.restart_executor();
-    harness.machine.resume_pending_resize(pending.unwrap());
+    harness.machine.resume_resize(unfinished);
     harness.send(Event::Update(desired));
     harness.list();
     let waits = "PodResizePending Infeasible: too much\nlimit 500m, allocated 100m, restarts 0";
     assert_eq!(shown(&harness), waits, "before the check is answered");
     harness.settle();
     assert_eq!(shown(&harness), waits);
-    let since = |status: &PodStatus| {
-        let mut conditions = status.conditions.iter().flatten();
-        conditions.find(|c| c.type_ == "PodResizePending").and_then(|c| c.last_transition_time.clone())
-    };
-    assert_eq!(since(&harness.machine.status()), since(&before));
+    assert_eq!(since(&harness.machine.status(), "PodResizePending"), since(&before, "PodResizePending"));
     assert_eq!(harness.events, [""; 0]);
     assert_eq!(harness.updates, [""; 0], "the cgroup stays");
 }
