@@ -98,19 +98,12 @@ async fn parts(process: &RunningProcess, data: &Path) -> Vec<Part> {
             let socket =
                 checked.as_ref().map(|store| store.socket().display().to_string()).unwrap_or_default();
             // It starts with the first Pod of the machine.
-            let idle = checked.is_err() && !kubelet_executor_runs(&config);
+            let idle = checked.is_err() && !kubelet_executor::executor_runs(&config);
             let checked = if idle { Ok(()) } else { checked.map(drop) };
             add("container runtime", if idle { "(starts with the first Pod)" } else { &socket }, checked);
         }
     }
     parts
-}
-
-/// Whether the node has ever started its runtime in this run: its lock names a process that lives.
-fn kubelet_executor_runs(config: &kubelet_executor::Config) -> bool {
-    let pid = std::fs::read_to_string(config.root_dir.join("executor.lock")).unwrap_or_default();
-    let command = std::fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
-    command.split(|byte| *byte == 0).any(|argument| argument == b"executor")
 }
 
 async fn bounded<T>(check: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

@@ -85,12 +85,34 @@ fn renamed(archive: &Path, name: &str, to: &Path) -> anyhow::Result<()> {
     Ok(fs::write(to, bytes)?)
 }
 
+/// The runtime starts with the first Pod; until then archives wait for it.
+#[test]
+fn images_are_imported_before_the_first_pod() -> anyhow::Result<()> {
+    let cluster = Cluster::up(&["--example-images"])?;
+    let data = cluster.data();
+    let (name, file) = ("docker.io/library/early-image-9:1", cluster.directory().join("early.tar"));
+    renamed(&data.join(EXAMPLE), name, &file)?;
+    let import = verb(&data, &["images", "import"], &[&file.to_string_lossy()]).output()?;
+    let waits = format!("waiting {name} (imported when the machine's first Pod starts)\n");
+    ensure!(String::from_utf8_lossy(&import.stdout) == waits, "{import:?}");
+    fs::write(&file, "no archive")?;
+    let refused = verb(&data, &["images", "import"], &[&file.to_string_lossy()]).output()?;
+    ensure!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("cannot import"));
+    let list = program::run(&mut verb(&data, &["images", "list"], &[]), DEADLINE)?.ok()?;
+    let rows: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().collect()).collect();
+    ensure!(rows.contains(&vec![name, "<waiting>"]), "{list}");
+    cluster.kubectl(&["run", "early", "--image", name, "--image-pull-policy=Never"])?;
+    cluster.kubectl(&["wait", "pod/early", "--for=condition=Ready", "--timeout=60s"])?;
+    ensure!(images(&data)?.iter().any(|tag| tag == name));
+    cluster.stop_and_assert_clean()
+}
+
 #[test]
 fn images_are_imported_by_hand_and_from_the_folder_also_after_a_crash() -> anyhow::Result<()> {
     let mut cluster = Cluster::up(&[])?;
     let data = cluster.data();
     cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
-    wait_for("the container runtime", DEADLINE, || Ok(images(&data).ok()))?;
+    wait_for("the container runtime", DEADLINE, || Ok(images(&data)?.first().cloned()))?;
     ensure!(!images(&data)?.iter().any(|name| name.contains("example-web")), "without --example-images");
     // The executor and the runtime outlive the kill, and the next start brings the images.
     cluster.kill("up")?;

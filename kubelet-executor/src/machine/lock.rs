@@ -13,6 +13,8 @@ use rustix::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Config;
+
 /// Polling interval.
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -79,6 +81,11 @@ pub(crate) async fn take_over(
         }
     }
     Ok(None)
+}
+
+/// Whether the node's executor runs, and with it the container runtime, unless that is one of others.
+pub fn executor_runs(config: &Config) -> bool {
+    holder(&config.root_dir).is_some()
 }
 
 /// The pid in the lock file, if it still is an executor: pids are reused.

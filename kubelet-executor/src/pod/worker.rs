@@ -199,13 +199,14 @@ impl Worker {
                     continue;
                 }
             };
-            if matches!(event, Event::Update(_)) {
-                self.refresh_volumes();
-            }
+            let updated = matches!(event, Event::Update(_));
             let event = self.complete_first(event);
             let before = self.newest();
             let effects = self.machine.step(Timestamp::now(), event);
             self.record_newest(&before);
+            if updated {
+                self.refresh_volumes();
+            }
             if let Some(final_status) = effects.persist {
                 self.persist(final_status).await;
             }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::Metadata,
+    fs::{Metadata, ReadDir},
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -70,11 +70,8 @@ impl Archives {
         let Ok(entries) = std::fs::read_dir(&self.dir) else { return Vec::new() };
         let mut present = BTreeSet::new();
         let mut found = Vec::new();
-        for path in entries.flatten().map(|entry| entry.path()).filter(|path| is_archive(path)) {
+        for path in archives(entries) {
             let Ok(metadata) = std::fs::metadata(&path) else { continue };
-            if !metadata.is_file() {
-                continue;
-            }
             let version = version(&path, &metadata);
             let is_new = !self.imported.contains(&version) && !self.broken.contains(&version);
             if is_new && is_settled(&metadata, settled_before) {
@@ -88,7 +85,6 @@ impl Archives {
         if self.imported.len() < before {
             self.write_record();
         }
-        found.sort();
         found
     }
 
@@ -100,9 +96,23 @@ impl Archives {
     }
 }
 
+/// The archives of a directory, ordered by path; none if it cannot be read.
+pub(super) fn of_directory(dir: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(dir).map(archives).unwrap_or_default()
+}
+
+fn archives(entries: ReadDir) -> Vec<PathBuf> {
+    let mut paths: Vec<_> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| is_archive(path)).collect();
+    paths.sort();
+    paths
+}
+
 fn is_archive(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    !name.starts_with('.') && [".tar", ".tar.gz", ".tgz"].iter().any(|suffix| name.ends_with(suffix))
+    let named =
+        !name.starts_with('.') && [".tar", ".tar.gz", ".tgz"].iter().any(|suffix| name.ends_with(suffix));
+    named && path.is_file()
 }
 
 fn version(path: &Path, metadata: &Metadata) -> String {

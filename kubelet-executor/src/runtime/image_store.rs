@@ -1,6 +1,7 @@
 //! The images of a node, for its operator: imported from a file into the runtime of a running node, and listed.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read},
     path::{Path, PathBuf},
     time::Duration,
@@ -8,13 +9,15 @@ use std::{
 
 use cri::v1;
 
-use super::{containerd, images};
+use super::{archives, containerd, images};
 use crate::config::Config;
 
 /// How long the runtime may take to show an imported image: it learns of it by an event.
 const SHOWN_AFTER: Duration = Duration::from_secs(10);
 /// Polling interval.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The longest name of a file that waits, without its suffix, in characters.
+const FILE_NAME_MAX: usize = 200;
 
 /// Why the images of a node cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,41 @@ pub struct StoredImage {
     pub tags: Vec<String>,
     pub digests: Vec<String>,
     pub bytes: u64,
+}
+
+/// The archives that a node imports when its runtime starts, which is with its first Pod.
+pub struct WaitingArchives {
+    dir: PathBuf,
+}
+
+impl WaitingArchives {
+    /// The archives of a node with a runtime of its own; `None` if it uses one that others start.
+    pub fn of(config: &Config) -> Option<Self> {
+        config.cri_endpoint.is_none().then(|| Self { dir: config.images_dir() })
+    }
+
+    /// Adds an archive, and returns the names of its images. One with the same names is replaced.
+    pub async fn add(&self, archive: &mut dyn Read) -> Result<Vec<String>, ImageStoreError> {
+        let (copy, mut file) = tempfile_in(&self.dir).map_err(ImageStoreError::Read)?;
+        io::copy(archive, &mut file).and_then(|_| file.sync_all()).map_err(ImageStoreError::Read)?;
+        let names = images::names_of(&copy.0).await.map_err(|error| without_copy(error, &copy.0))?;
+        if names.is_empty() {
+            return Err(ImageStoreError::Unnamed);
+        }
+        let file_name = names.join("+").replace(|char: char| !char.is_ascii_alphanumeric(), "-");
+        let file_name: String = file_name.chars().take(FILE_NAME_MAX).collect();
+        std::fs::rename(&copy.0, self.dir.join(format!("{file_name}.tar"))).map_err(ImageStoreError::Read)?;
+        Ok(names)
+    }
+
+    /// The names of the images of all archives, sorted. Files that are no archives have none.
+    pub async fn names(&self) -> Vec<String> {
+        let mut names = BTreeSet::new();
+        for path in archives::of_directory(&self.dir) {
+            names.extend(images::names_of(&path).await.unwrap_or_default());
+        }
+        names.into_iter().collect()
+    }
 }
 
 /// The image store of a node.

@@ -246,6 +246,15 @@ pub async fn import(socket: &Path, tar: &Path) -> Result<Vec<String>, ImageError
     Err(ImageError::Import(tar.to_owned(), text))
 }
 
+/// The names of an archive's images.
+pub async fn names_of(tar: &Path) -> Result<Vec<String>, ImageError> {
+    let path = tar.to_owned();
+    let read = move || names::of_archive(names::open(&path)?.0);
+    let names = tokio::task::spawn_blocking(read).await;
+    let names = names.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+    names.map_err(|error| ImageError::Archive(tar.to_owned(), error))
+}
+
 /// A decompressed copy of an archive, which is removed when it is dropped.
 struct Plain(PathBuf);
 

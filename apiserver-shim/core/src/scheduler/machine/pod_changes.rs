@@ -7,7 +7,8 @@ use kernel_model::{
     scheduler::Call,
 };
 use memchr::memmem;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 use shim_model::access;
 
 use super::SchedulerMachine;
@@ -29,6 +30,24 @@ fn readiness_gates_changed(before: &Pod, row: &Pod) -> bool {
         let status = |of: &Value| condition(of, kind).map(|c| access::text(c, &["status"]).to_owned());
         status(&old) != status(&new)
     })
+}
+
+/// Whether the annotations are others: the node shows them to the containers, in volumes and variables.
+fn annotations_changed(before: &Pod, row: &Pod) -> bool {
+    #[derive(Deserialize)]
+    struct Metadata<'a> {
+        #[serde(borrow)]
+        annotations: Option<&'a RawValue>,
+    }
+    let has_some = |pod: &Pod| memmem::find(pod.object.metadata(), b"\"annotations\"").is_some();
+    if !has_some(before) && !has_some(row) {
+        return false;
+    }
+    let read = |pod: &Pod| {
+        let metadata: Option<Metadata<'_>> = serde_json::from_slice(pod.object.metadata()).ok();
+        metadata?.annotations.map(|raw| raw.get().to_owned())
+    };
+    read(before) != read(row)
 }
 
 impl SchedulerMachine {
@@ -65,6 +84,7 @@ impl SchedulerMachine {
         }
         let changed = before.header().generation != row.header().generation
             || before.header().labels != row.header().labels
+            || annotations_changed(&before, &row)
             || readiness_gates_changed(&before, &row);
         if changed && row.node.is_some() && row.deletion.is_none() {
             self.send_to_executor(&uid, &row);

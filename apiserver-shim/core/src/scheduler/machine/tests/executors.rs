@@ -57,6 +57,29 @@ fn a_condition_of_a_readiness_gate_is_sent_to_the_executor() {
     assert_eq!(messages("ex.test/g", "True"), 1);
 }
 
+/// Volumes and variables of the containers show them.
+#[test]
+fn changed_annotations_are_sent_to_the_executor() {
+    let mut f = Fixture::new();
+    f.show_pod();
+    f.launch();
+    f.answer(CallOutcome::Accepted);
+    f.finish_write();
+    f.show_pod();
+    let mut messages = |annotations: Value| {
+        f.pod["metadata"]["annotations"] = annotations;
+        f.revision += 1;
+        f.calls.clear();
+        f.show_pod();
+        f.calls.iter().filter(|call| matches!(call, Call::Message { .. })).count()
+    };
+    assert_eq!(messages(json!({"builder": "bar"})), 1);
+    assert_eq!(messages(json!({"builder": "bar"})), 0, "nothing changed");
+    assert_eq!(messages(json!({"builder": "foo"})), 1);
+    assert_eq!(messages(Value::Null), 1);
+    assert_eq!(messages(Value::Null), 0);
+}
+
 /// A Node that validation refuses must not be written each second for ever.
 #[test]
 fn a_node_whose_writes_fail_is_written_ever_less_often() {
