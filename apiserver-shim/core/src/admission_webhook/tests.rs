@@ -339,7 +339,8 @@ fn a_patched_object_is_decoded_as_a_body() {
         .assert_eq(&add("/unknown", json!(1)));
     expect![[r#"json: cannot unmarshal number into Go struct field ConfigMap.data of type string"#]]
         .assert_eq(&add("/data/b", json!(1)));
-    expect!["json patch does not apply"].assert_eq(&add("/metadata/labels/l", json!("1")));
+    expect![r#"add operation does not apply: doc is missing path: "/metadata/labels/l": missing value"#]
+        .assert_eq(&add("/metadata/labels/l", json!("1")));
     expect!["the patch of a webhook must not change kind"].assert_eq(&add("/kind", json!("Secret")));
 }
 
