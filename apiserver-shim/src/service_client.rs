@@ -72,6 +72,7 @@ impl ServiceClients {
         let client = Client::new(ClientOptions {
             response_timeout: server.response_timeout,
             address: server.service.clone().map(|service| self.address_source(service)),
+            server_name: server.service.as_ref().map(|(namespace, name)| service_host(namespace, name)),
             ..ClientOptions::with_tls(config)
         });
         if clients.len() >= CLIENTS_MAX {
@@ -81,10 +82,14 @@ impl ServiceClients {
         Ok(client)
     }
 
-    /// The endpoints of a Service, one after the other.
+    /// The endpoints of a Service, one after the other. A redirect may lead to another host.
     fn address_source(&self, (namespace, name): (String, String)) -> AddressSource {
         let (registry, turn) = (self.registry.clone(), AtomicUsize::new(0));
-        Arc::new(move |_, port| {
+        let own = service_host(&namespace, &name);
+        Arc::new(move |host, port| {
+            if host != own {
+                return Ok((host.to_owned(), port));
+            }
             let turn = turn.fetch_add(1, Ordering::Relaxed);
             resolve(&registry, (&namespace, &name), port, turn)
         })
@@ -93,7 +98,11 @@ impl ServiceClients {
 
 /// `host:port` of a Service in the URIs of requests to it.
 pub fn service_authority(namespace: &str, name: &str, port: u16) -> String {
-    format!("{name}.{namespace}.svc:{port}")
+    format!("{}:{port}", service_host(namespace, name))
+}
+
+fn service_host(namespace: &str, name: &str) -> String {
+    format!("{name}.{namespace}.svc")
 }
 
 /// A ready endpoint of a Service's port; `turn` chooses among them.

@@ -3,17 +3,23 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use serde_json::Value;
 use shim_model::access;
-use transport::client::ClientError;
+use transport::client::{Client, ClientError};
+use transport::redirect;
 
 use crate::service_client::{ServerRef, ServiceClients, service_authority};
 
 /// Size of an answer: as many objects as a request may have, converted.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Redirects that are followed, as by Go's client.
+const REDIRECTS_MAX: usize = 10;
+/// How often a request is repeated because its answer says so, as by client-go.
+const RETRIES_MAX: usize = 10;
+
 /// Why a webhook gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
@@ -99,26 +105,83 @@ impl WebhookClient {
         let url = format!("{}?timeout={:.0}s", self.url, timeout.as_secs_f64().ceil());
         let client = self.clients.client(&self.server);
         let client = client.map_err(|error| WebhookError::Certificates(error.to_string()))?;
-        let failed = |reason: String| WebhookError::Request { url: url.clone(), reason };
-        let request = http::Request::post(&url)
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json, */*")
-            .body(Full::new(Bytes::from(body.to_string())))
-            .map_err(|error| failed(error.to_string()))?;
-        let exchange = async {
-            let answer = client.send(request).await.map_err(|error| failed(reason(&error)))?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
-            Ok((status, body))
-        };
-        let late = || failed("context deadline exceeded".to_owned());
-        let (status, body) = tokio::time::timeout(timeout, exchange).await.map_err(|_| late())??;
+        let body = Bytes::from(body.to_string());
+        let late = || failed(&url, "context deadline exceeded".to_owned());
+        let answer =
+            tokio::time::timeout(timeout, repeat(&client, &url, &body)).await.map_err(|_| late())??;
         // As client-go.
-        if !(200..=206).contains(&status.as_u16()) {
-            return Err(WebhookError::Refused { code: status.as_u16(), message: refusal(status, &body) });
+        if !(200..=206).contains(&answer.status.as_u16()) {
+            let message = refusal(answer.status, &answer.body);
+            return Err(WebhookError::Refused { code: answer.status.as_u16(), message });
         }
-        serde_json::from_slice(&body).map_err(|error| WebhookError::Answer(error.to_string()))
+        serde_json::from_slice(&answer.body).map_err(|error| WebhookError::Answer(error.to_string()))
+    }
+}
+
+fn failed(url: &str, reason: String) -> WebhookError {
+    WebhookError::Request { url: url.to_owned(), reason }
+}
+
+/// The answer to a request.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    /// How long to wait before the request is repeated, if the answer asks for that.
+    fn retry_after(&self) -> Option<Duration> {
+        let asks = self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error();
+        let seconds = self.headers.get(RETRY_AFTER).filter(|_| asks)?.to_str().ok()?;
+        Some(Duration::from_secs(seconds.parse().ok()?))
+    }
+}
+
+/// Posts, and repeats that as long as the answers ask for it.
+async fn repeat(client: &Client, url: &str, body: &Bytes) -> Result<Answer, WebhookError> {
+    let mut answer = follow(client, url, body).await?;
+    for _ in 0..RETRIES_MAX {
+        let Some(wait) = answer.retry_after() else { break };
+        tokio::time::sleep(wait).await;
+        answer = follow(client, url, body).await?;
+    }
+    Ok(answer)
+}
+
+/// Posts, and follows redirects as Go's client: 301, 302 and 303 lead to a GET, 307 and 308 to the same request.
+async fn follow(client: &Client, url: &str, body: &Bytes) -> Result<Answer, WebhookError> {
+    let mut uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| failed(url, error.to_string()))?;
+    let mut post = true;
+    for _ in 0..=REDIRECTS_MAX {
+        let failed = |reason: String| failed(&uri.to_string(), reason);
+        let request = request(&uri, post.then_some(body)).map_err(|error| failed(error.to_string()))?;
+        let answer = client.send(request).await.map_err(|error| failed(reason(&error)))?;
+        let (head, stream) = answer.into_parts();
+        let target =
+            head.headers.get(LOCATION).filter(|_| matches!(head.status.as_u16(), 301..=303 | 307 | 308));
+        let Some(target) = target else {
+            let body = Limited::new(stream, ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
+            return Ok(Answer { status: head.status, headers: head.headers, body });
+        };
+        let target = String::from_utf8_lossy(target.as_bytes());
+        post &= matches!(head.status.as_u16(), 307 | 308);
+        let next = redirect::resolve(&uri, &target);
+        uri =
+            next.ok_or_else(|| failed(format!("failed to parse Location header {}", Value::from(&*target))))?;
+    }
+    Err(failed(&uri.to_string(), format!("stopped after {REDIRECTS_MAX} redirects")))
+}
+
+fn request(uri: &Uri, body: Option<&Bytes>) -> Result<Request<Full<Bytes>>, http::Error> {
+    let request = Request::builder().uri(uri).header(ACCEPT, "application/json, */*");
+    match body {
+        Some(body) => {
+            let request = request.method(Method::POST).header(CONTENT_TYPE, "application/json");
+            request.body(Full::new(body.clone()))
+        }
+        None => request.body(Full::default()),
     }
 }
 
@@ -135,22 +198,41 @@ fn reason(error: &ClientError) -> String {
     }
 }
 
-/// What an answer says that is no success: the message of a Status, or the words of its code.
+/// What an answer says that is no success: the message of a Status, or client-go's words for the code.
 fn refusal(status: StatusCode, body: &[u8]) -> String {
-    let message = serde_json::from_slice::<Value>(body).ok();
-    let message = message.as_ref().map(|status| access::text(status, &["message"])).unwrap_or("");
-    match (message.is_empty(), status) {
-        (false, _) => message.to_owned(),
-        (true, StatusCode::NOT_FOUND) => "the server could not find the requested resource".to_owned(),
-        (true, StatusCode::INTERNAL_SERVER_ERROR) => {
-            let text = String::from_utf8_lossy(body);
-            let why = if text.trim().is_empty() {
-                "unknown".to_owned()
-            } else {
-                Value::from(text.trim()).to_string()
-            };
-            format!("an error on the server ({why}) has prevented the request from succeeding")
-        }
-        (true, code) => format!("the server responded with the status code {}", code.as_u16()),
+    let said = serde_json::from_slice::<Value>(body).ok();
+    let said = said.as_ref().map(|status| access::text(status, &["message"])).unwrap_or("");
+    if !said.is_empty() {
+        return said.to_owned();
     }
+    let text = String::from_utf8_lossy(body);
+    let text = if text.trim().is_empty() { "unknown" } else { text.trim() };
+    let words = match status.as_u16() {
+        400 => "the server rejected our request for an unknown reason",
+        401 => "the server has asked for the client to provide credentials",
+        403 | 415 => text,
+        404 => "the server could not find the requested resource",
+        405 => "the server does not allow this method on the requested resource",
+        406 if text == "unknown" => {
+            "the server was unable to respond with a content type that the client supports"
+        }
+        406 => text,
+        409 => "the server reported a conflict",
+        422 => "the server rejected our request due to an error in our request",
+        429 => "the server has received too many requests and has asked us to try again later",
+        503 => "the server is currently unable to handle the request",
+        504 => {
+            "the server was unable to return a response in the time allotted, but may still be processing the request"
+        }
+        500.. => {
+            let text = Value::from(text);
+            return format!("an error on the server ({text}) has prevented the request from succeeding");
+        }
+        code => {
+            return format!(
+                "the server responded with the status code {code} but did not return more information"
+            );
+        }
+    };
+    words.to_owned()
 }

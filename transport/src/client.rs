@@ -42,6 +42,8 @@ pub struct ClientOptions {
     pub unacknowledged_max: Option<Duration>,
     /// Where to connect to; `None` connects to the URI's host.
     pub address: Option<AddressSource>,
+    /// The name that certificates must be for; `None` means the URI's host.
+    pub server_name: Option<String>,
 }
 
 impl Default for ClientOptions {
@@ -54,6 +56,7 @@ impl Default for ClientOptions {
             idle_max: 8,
             unacknowledged_max: None,
             address: None,
+            server_name: None,
         }
     }
 }

@@ -2,10 +2,12 @@
 //! client with which they call each other.
 //!
 //! [`tls`] builds rustls configurations and names the cryptography provider; [`server`] accepts connections and bounds
-//! them; [`client`] sends requests over pooled connections; [`relay`] connects a client and a server. This crate knows no
+//! them; [`client`] sends requests over pooled connections; [`relay`] connects a client and a server,
+//! and [`redirect`] says where a redirect leads. This crate knows no
 //! protocol above HTTP: paths, bodies and authentication belong to its users.
 
 pub mod client;
+pub mod redirect;
 pub mod relay;
 pub mod server;
 pub mod tls;

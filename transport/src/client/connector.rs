@@ -92,6 +92,7 @@ pub(super) struct Connector {
     timeout: Duration,
     unacknowledged_max: Option<Duration>,
     address: Option<AddressSource>,
+    server_name: Option<String>,
 }
 
 impl Connector {
@@ -101,6 +102,7 @@ impl Connector {
             timeout: options.connect_timeout,
             unacknowledged_max: options.unacknowledged_max,
             address: options.address.clone(),
+            server_name: options.server_name.clone(),
         }
     }
 
@@ -145,7 +147,8 @@ impl Connector {
         let failed = |message: String| ConnectError::Tls { address: authority(host, port), message };
         let source = self.tls.as_ref().ok_or_else(|| failed("this client has no TLS".to_owned()))?;
         let config: Arc<ClientConfig> = source().map_err(|error| failed(error.to_string()))?;
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
+        let name = self.server_name.as_deref().unwrap_or(host).to_owned();
+        let name = ServerName::try_from(name).map_err(|error| failed(error.to_string()))?;
         let stream = TlsConnector::from(config).connect(name, tcp).await;
         Ok(Stream::Tls(Box::new(stream.map_err(|error| failed(error.to_string()))?)))
     }

@@ -119,26 +119,14 @@ async fn open(client: &Client, mut uri: Uri) -> Result<Response<Incoming>, Downl
         match (response.status(), location) {
             (status, _) if status.is_success() => return Ok(response),
             (status, Some(location)) if status.is_redirection() => {
-                uri = redirect(&uri, location.to_str().unwrap_or_default())?;
+                let location = location.to_str().unwrap_or_default();
+                let next = transport::redirect::resolve(&uri, location);
+                uri = next.ok_or_else(|| DownloadError::Url(location.to_owned()))?;
             }
             (status, _) => return Err(DownloadError::Status(status)),
         }
     }
     Err(DownloadError::Redirects)
-}
-
-/// Resolves a `Location` against the URI that it came from (RFC 9110, section 10.2.2). Only HTTP and HTTPS are followed.
-fn redirect(from: &Uri, location: &str) -> Result<Uri, DownloadError> {
-    let invalid = || DownloadError::Url(location.to_owned());
-    let location: Uri = location.parse().map_err(|_| invalid())?;
-    let parts = location.clone().into_parts();
-    let path = parts.path_and_query.ok_or_else(invalid)?;
-    let scheme = parts.scheme.or_else(|| from.scheme().cloned()).ok_or_else(invalid)?;
-    if !matches!(scheme.as_str(), "http" | "https") || !path.as_str().starts_with('/') {
-        return Err(invalid());
-    }
-    let authority = parts.authority.or_else(|| from.authority().cloned()).ok_or_else(invalid)?;
-    Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build().map_err(|_| invalid())
 }
 
 /// A server of FTP, the login and the path, from a URL.
