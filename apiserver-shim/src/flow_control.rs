@@ -32,8 +32,6 @@ use metrics::{FlowMetrics, SchemaMetrics};
 
 /// Seats of all levels together: upstream's `--max-requests-inflight` and `--max-mutating-requests-inflight`.
 pub const SEATS: u64 = 400 + 200;
-/// How long a request waits for its seats: a quarter of the time that a request may take, as upstream.
-const WAIT_MAX: Duration = Duration::from_secs(15);
 /// How often unused seats are lent anew (upstream's).
 const BORROWING_PERIOD: Duration = Duration::from_secs(10);
 /// Seats of the longest list (upstream's limit without estimates of sizes).
@@ -139,12 +137,13 @@ impl FlowControl {
         found.or(configuration.schemas.last()).cloned().map(Classification)
     }
 
-    /// Waits for the seats of a classified request.
+    /// Waits for the seats of a classified request, at most until a time.
     pub async fn enter(
         &self,
         Classification(schema): &Classification,
         (subject, request): (&Subject<'_>, &AccessRequest<'_>),
         cost: Cost,
+        until: Instant,
     ) -> Result<Seats, Refused> {
         let work = Work { seats: seats(cost, schema.level.seats_per_request()) };
         schema.metrics.estimated(work.seats);
@@ -159,7 +158,7 @@ impl FlowControl {
             Arrival::Reject(why) => Err(refused(why)),
             Arrival::Wait { number, length } => {
                 let waiting = schema.metrics.wait(work.seats, length);
-                let started = Box::pin(schema.level.wait(number, ticket, WAIT_MAX)).await;
+                let started = Box::pin(schema.level.wait(number, ticket, until)).await;
                 waiting.end(started.is_some());
                 let key = started.ok_or_else(|| refused(Rejection::TimeOut))?;
                 Ok(Seats::new(schema.clone(), key))

@@ -8,6 +8,7 @@ mod audit;
 pub mod body;
 pub mod component_statuses;
 mod connection_guards;
+mod deadline;
 pub mod discovery;
 mod flow_control;
 pub mod forward;

@@ -128,9 +128,9 @@ impl Level {
     }
 
     /// Waits until a request may start; `None` if it takes too long.
-    pub async fn wait(&self, number: u64, ticket: Option<Ticket>, longest: Duration) -> Option<RequestKey> {
+    pub async fn wait(&self, number: u64, ticket: Option<Ticket>, until: Instant) -> Option<RequestKey> {
         let mut waiting = Waiting { level: self, number, ticket: ticket?, served: false };
-        let started = tokio::time::timeout(longest, &mut waiting.ticket).await;
+        let started = tokio::time::timeout_at(until.into(), &mut waiting.ticket).await;
         let key = started.ok()?.ok()?;
         waiting.served = true;
         Some(key)

@@ -40,7 +40,8 @@ fn pods() -> AccessRequest<'static> {
 async fn enter(flow: &FlowControl, name: &str) -> Result<Seats, Refused> {
     let (subject, request) = (Subject { name, groups: &[] }, pods());
     let class = flow.classify(&subject, &request).unwrap();
-    flow.enter(&class, (&subject, &request), Cost::Single).await
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(15);
+    flow.enter(&class, (&subject, &request), Cost::Single, until).await
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use shim_core::authorization::{AccessRequest, Subject};
 
 use super::body::{self, Body, BoxError, Response};
+use super::deadline::Deadline;
 use super::reply;
 use crate::auth::authentication::User;
 use crate::flow_control::{Classification, Cost, FlowControl, Refused, Seats};
@@ -38,7 +39,7 @@ pub async fn enter(
     flow: &FlowControl,
     user: &User,
     asks: &AccessRequest<'_>,
-    (info, resource): (&RequestInfo, Option<&Arc<ServedResource>>),
+    (info, resource, deadline): (&RequestInfo, Option<&Arc<ServedResource>>, Deadline),
     admitted: &mut Option<Admitted>,
 ) -> Result<(), Response> {
     let is_watch = info.verb == "watch";
@@ -47,7 +48,7 @@ pub async fn enter(
     }
     let subject = Subject { name: &user.name, groups: &user.groups };
     let Some(class) = flow.classify(&subject, asks) else { return Ok(()) };
-    let entered = flow.enter(&class, (&subject, asks), cost(info, resource)).await;
+    let entered = flow.enter(&class, (&subject, asks), cost(info, resource), deadline.of_wait()).await;
     let (seats, refused) = match entered {
         Ok(seats) => (Some(seats), Ok(())),
         Err(refused) => (None, Err(too_many(refused))),

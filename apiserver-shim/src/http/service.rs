@@ -9,13 +9,12 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
-use shim_core::cel::go_duration;
 use shim_core::kinds::VirtualResource;
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
@@ -34,6 +33,7 @@ use crate::flow_control::FlowControl;
 use crate::http::audit::{self, AuditLayer, Audited, AuditedRequest, AuditedResponse};
 use crate::http::body::{BoxError, Request, Response, empty};
 use crate::http::component_statuses::{self, ComponentTasks};
+use crate::http::deadline::Deadline;
 use crate::http::flow_control::{self, Admitted};
 use crate::http::forward::Forwarded;
 use crate::http::impersonation::impersonate;
@@ -45,9 +45,8 @@ use crate::http::version::BuildInfo;
 use crate::http::{aggregated, discovery, negotiation, paths, pretty, reply, websocket};
 use crate::metrics::{self, requests::RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
-use crate::pipeline::{Pipeline, REQUEST_TIMEOUT, RequestContext, Warnings};
+use crate::pipeline::{Pipeline, RequestContext, Warnings};
 use crate::request::info::{RequestInfo, Target};
-use crate::request::query::quote;
 use crate::storage::catalog::{Catalog, ServedResource};
 use crate::storage::registry::Registry;
 
@@ -265,7 +264,7 @@ impl Handlers {
         let arrived = Arrived { info: &info, catalog: &catalog, resource, headers: &headers };
         let (warnings, mut admitted) = (Warnings::default(), None);
         let audited = (audit_id, audit.as_deref());
-        let answering = answer(&self.0, arrived, request, audited, (&warnings, &mut admitted));
+        let answering = answer_in_time(&self.0, arrived, request, audited, (&warnings, &mut admitted));
         let answered = AssertUnwindSafe(answering.instrument(span)).catch_unwind().await;
         let refused = |status: Status| {
             let mut response = reply::status(&status, negotiation::accept_for_errors(&headers));
@@ -315,9 +314,35 @@ struct Arrived<'a> {
     headers: &'a HeaderMap,
 }
 
-async fn answer(
+/// Answers within the request's time.
+async fn answer_in_time(
     connection: &Connection,
     arrived: Arrived<'_>,
+    request: Request,
+    audited: (AuditId, Option<&AuditRequest>),
+    left: (&Warnings, &mut Option<Admitted>),
+) -> Result<Response, Status> {
+    let deadline = match Deadline::new(arrived.info, Instant::now()) {
+        Ok(deadline) => deadline,
+        Err(invalid) => {
+            if let (_, Some(audit)) = audited {
+                Box::pin(audit.unauthenticated(arrived.info, &invalid)).await;
+            }
+            return Err(invalid);
+        }
+    };
+    // One way for all: a future has room for each of its branches.
+    let answering = answer(connection, (arrived, deadline), request, audited, left);
+    match tokio::time::timeout_at(deadline.end().into(), answering).await {
+        // An error after the end is a consequence of it.
+        Ok(answered) if answered.is_ok() || Instant::now() < deadline.end() => answered,
+        Ok(_) | Err(_) => Err(status::timeout("request did not complete within the allotted timeout", 0)),
+    }
+}
+
+async fn answer(
+    connection: &Connection,
+    (arrived, deadline): (Arrived<'_>, Deadline),
     mut request: Request,
     (audit_id, audit): (AuditId, Option<&AuditRequest>),
     (warnings, admitted): (&Warnings, &mut Option<Admitted>),
@@ -347,7 +372,7 @@ async fn answer(
         record.impersonate(&user);
     }
     let asks = request_of(info);
-    let about = (info, arrived.resource);
+    let about = (info, arrived.resource, deadline);
     if let Err(refusal) = flow_control::enter(&api.flow, &user, &asks, about, admitted).await {
         return Ok(refusal);
     }
@@ -373,7 +398,7 @@ async fn answer(
     }
     let mut context = RequestContext::new(user, info.verb, audit_id).with_warnings(warnings);
     (context.impersonator, context.audit) = (impersonator, record);
-    context.deadline = Some(Instant::now() + time_limit(info)?);
+    context.deadline = Some(deadline.of_admission());
     match &info.target {
         Some(target) => {
             context.subresource.clone_from(&target.subresource);
@@ -381,29 +406,6 @@ async fn answer(
             to_resource(api, asked, request).await
         }
         None => Box::pin(paths::serve(api, info, request.method(), headers)).await,
-    }
-}
-
-/// The time that the client waits for the answer: its `timeout`, if that is less than the server's limit.
-fn time_limit(info: &RequestInfo) -> Result<Duration, Status> {
-    let Some(text) = info.query.get("timeout").filter(|text| !text.is_empty() && !info.is_long_running())
-    else {
-        return Ok(REQUEST_TIMEOUT);
-    };
-    let nanoseconds = go_duration(text).ok_or_else(|| {
-        let why = if text.ends_with(|c: char| c.is_ascii_digit()) && text.parse::<f64>().is_ok() {
-            "missing unit in duration"
-        } else {
-            "invalid duration"
-        };
-        status::bad_request(format!(
-            "invalid timeout specified in the request URL - time: {why} {}",
-            quote(text)
-        ))
-    })?;
-    match u64::try_from(nanoseconds) {
-        Ok(wanted @ 1..) => Ok(Duration::from_nanos(wanted).min(REQUEST_TIMEOUT)),
-        _ => Ok(REQUEST_TIMEOUT),
     }
 }
 
