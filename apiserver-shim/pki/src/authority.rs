@@ -116,35 +116,32 @@ impl CertificateAuthority {
         self.issue(params, LEAF_DAYS, now)
     }
 
-    /// Issues a client certificate for user `common_name` in `groups`.
-    pub fn issue_client(
+    /// Issues a client certificate for user `common_name` in at most one group.
+    fn issue_client(
         &self,
         common_name: &str,
-        groups: &[&str],
+        group: Option<&str>,
         now: SystemTime,
     ) -> Result<Issued, PkiError> {
         let mut params = CertificateParams::default();
-        params.distinguished_name = name(common_name, groups.first().copied());
-        for group in groups.iter().skip(1) {
-            params.distinguished_name.push(DnType::OrganizationName, *group);
-        }
+        params.distinguished_name = name(common_name, group);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(params, LEAF_DAYS, now)
     }
 
     /// Issues the administrator's client certificate, in group `system:masters`.
     pub fn issue_admin(&self, now: SystemTime) -> Result<Issued, PkiError> {
-        self.issue_client("kubernetes-admin", &["system:masters"], now)
+        self.issue_client("kubernetes-admin", Some("system:masters"), now)
     }
 
     /// Issues the certificate with which the API server forwards requests of its users to aggregated API servers.
     pub fn issue_front_proxy_client(&self, now: SystemTime) -> Result<Issued, PkiError> {
-        self.issue_client(FRONT_PROXY_CLIENT, &[], now)
+        self.issue_client(FRONT_PROXY_CLIENT, None, now)
     }
 
     /// Issues the certificate with which the API server calls the executors for logs, exec and port-forward.
     pub fn issue_kubelet_client(&self, now: SystemTime) -> Result<Issued, PkiError> {
-        self.issue_client("kube-apiserver-kubelet-client", &["system:masters"], now)
+        self.issue_client("kube-apiserver-kubelet-client", Some("system:masters"), now)
     }
 
     /// Signs a node's request. Only its public key is used; the subject is set here, or else a joining machine could

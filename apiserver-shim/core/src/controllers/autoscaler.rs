@@ -68,6 +68,8 @@ impl Controller for AutoscalerController {
 struct Workload {
     target: Target,
     replicas: i64,
+    /// Its version when the replicas were read.
+    revision: u64,
 }
 
 /// The target of a HorizontalPodAutoscaler, or why its scale cannot be read.
@@ -83,7 +85,7 @@ fn find(scaler: &HorizontalPodAutoscaler, view: &View<'_>) -> Result<Workload, S
         return Err(format!("{resource} \"{}\" not found", text("name")));
     };
     let replicas = access::int(&found.value(), &["spec", "replicas"]).unwrap_or(1);
-    Ok(Workload { target: Target::of(resource, found.header()), replicas })
+    Ok(Workload { target: Target::of(resource, found.header()), replicas, revision: found.revision })
 }
 
 /// What one reconcile reads.
@@ -146,7 +148,11 @@ fn scale(work: &mut Work, snapshot: &Snapshot<'_>, workload: &Workload) {
     work.plan.actions.push(Action::Change {
         target: workload.target.clone(),
         subresource: None,
-        changes: vec![Change::Merge(json!({"spec": {"replicas": wanted}}))],
+        // What somebody else has written meanwhile stands: the write is refused and the plan made anew.
+        changes: vec![Change::Merge(json!({
+            "metadata": {"resourceVersion": workload.revision.to_string()},
+            "spec": {"replicas": wanted},
+        }))],
     });
     let message = format!("the HPA controller was able to update the target scale to {wanted}");
     work.set("AbleToScale", true, "SucceededRescale", &message);

@@ -77,8 +77,8 @@ impl Controller for DaemonSetController {
     }
 }
 
-/// The DaemonSets that a change of a node concerns: those whose Pods must start or end there, and those that count a
-/// misplaced Pod.
+/// The DaemonSets that a change of a node concerns: those whose Pods must start or end there, and those that count the node or
+/// its Pod differently.
 fn keys_of_node(change: &ObjectChange, view: &View<'_>, keys: &mut Keys) {
     let node = change.object.view::<Node>();
     let before = change.previous.as_ref().and_then(|previous| previous.view::<Node>());
@@ -89,6 +89,7 @@ fn keys_of_node(change: &ObjectChange, view: &View<'_>, keys: &mut Keys) {
         return;
     }
     let name = &change.header().name;
+    let was = |set: &DaemonSet| before.map(|before| eligibility::of(set, before));
     let owners: Vec<&str> = view.on_node::<Pod>(name).filter_map(Pod::controller_uid).collect();
     for set in view.all::<DaemonSet>() {
         let fit = node.filter(|_| !change.is_deletion()).map(|node| eligibility::of(set, node));
@@ -98,7 +99,10 @@ fn keys_of_node(change: &ObjectChange, view: &View<'_>, keys: &mut Keys) {
             Some(fit) => {
                 let misplaced =
                     shim_model::access::int(&set.status, &["numberMisscheduled"]).unwrap_or(0) > 0;
-                (fit.should_run && !has_pod) || (has_pod && (!fit.should_stay || misplaced))
+                let counts_differently = was(set).map_or(fit.should_run, |was| was != fit);
+                counts_differently
+                    || (fit.should_run && !has_pod)
+                    || (has_pod && (!fit.should_stay || misplaced))
             }
         };
         if concerned {

@@ -109,6 +109,8 @@ pub struct QueueSet<W> {
     /// The queue that was served last.
     last_served: usize,
     next_number: u64,
+    /// How often a queue was chosen.
+    choices: usize,
     executing: u64,
     seats_in_use: u64,
     waiting: usize,
@@ -153,10 +155,6 @@ impl<W> Queue<W> {
             self.next_start = self.next_start.max(oldest.arrived);
         }
     }
-
-    fn load(&self) -> i128 {
-        work(self.seats_waiting + self.seats_in_use, SERVICE_ESTIMATE)
-    }
 }
 
 fn work(seats: u64, time: Duration) -> i128 {
@@ -177,6 +175,7 @@ impl<W> QueueSet<W> {
             progress: 0,
             last_served: 0,
             next_number: 0,
+            choices: 0,
             executing: 0,
             seats_in_use: 0,
             waiting: 0,
@@ -348,10 +347,11 @@ impl<W> QueueSet<W> {
         }
     }
 
-    /// The least busy queue of the flow's hand, which is dealt from the deck of queues by the flow's hash.
-    fn choose(&self, mut flow: u64, queues: usize, hand_size: usize) -> usize {
-        let hand_size = hand_size.min(HAND_MAX).min(queues);
-        let (mut remainders, mut best) = ([0usize; HAND_MAX], None);
+    /// The queue of the flow's hand in which the fewest seats are waited for; of equal ones another one each time. The hand is
+    /// dealt from the deck of queues by the flow's hash.
+    fn choose(&mut self, mut flow: u64, queues: usize, hand_size: usize) -> usize {
+        let hand_size = hand_size.clamp(1, HAND_MAX).min(queues);
+        let (mut remainders, mut hand) = ([0usize; HAND_MAX], [0usize; HAND_MAX]);
         for (at, deck) in (0..hand_size).map(|at| (at, (queues - at) as u64)) {
             remainders[at] = (flow % deck) as usize;
             flow /= deck;
@@ -359,12 +359,12 @@ impl<W> QueueSet<W> {
             for earlier in remainders[..at].iter().rev() {
                 card += usize::from(card >= *earlier);
             }
-            let load = self.queues[card].load();
-            if best.is_none_or(|(least, _)| load < least) {
-                best = Some((load, card));
-            }
+            hand[at] = card;
         }
-        best.map_or(0, |(_, card)| card)
+        let offset = self.choices % hand_size;
+        self.choices = self.choices.wrapping_add(1);
+        let order = (0..hand_size).map(|at| hand[(offset + at) % hand_size]);
+        order.min_by_key(|card| self.queues[*card].seats_waiting).unwrap_or(0)
     }
 
     fn start(&mut self, now: Duration, at: usize, seats: u64) -> RequestKey {

@@ -92,6 +92,12 @@ fn the_bounds_hold_without_metrics() {
         let mut cluster = cluster(before, "web");
         let plan = next(&mut cluster);
         assert_eq!(cluster.get("deployments", "web")["spec"]["replicas"], after);
+        let Action::Change { changes, .. } = &plan.actions[0] else { panic!("{:#?}", plan.actions) };
+        let Change::Merge(patch) = &changes[0] else { panic!("{changes:#?}") };
+        assert!(
+            patch["metadata"]["resourceVersion"].is_string(),
+            "only the version that was read is changed"
+        );
         assert_eq!(plan.events[0].message, format!("New size: {after}; reason: {why}"));
         next(&mut cluster);
         assert!(next(&mut cluster).is_empty());

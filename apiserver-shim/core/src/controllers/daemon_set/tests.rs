@@ -424,3 +424,38 @@ fn failed_pods_are_deleted_with_back_off() {
     put(&mut cache, "pods", "", &failed);
     assert_eq!(deletions(&cache, now + 1801).0, 1, "forgotten after half an hour");
 }
+
+#[test]
+fn a_node_that_comes_back_concerns_the_set_that_has_a_pod_there() {
+    let mut cluster = cluster(2, daemon_set(json!(1), json!(0)));
+    settle(&mut cluster);
+    ready_all(&mut cluster);
+    let nodes = served("", "nodes");
+    let mut cache = cluster.cache();
+    let put = |cache: &mut ControllerCache, value: Value| {
+        let object = stored(&value);
+        let view = cache.decoder().decode(&nodes, &object, 90).unwrap();
+        cache.put(&nodes, NewObject { object, revision: 90, view }, NOW)
+    };
+    let keys = |cache: &ControllerCache, change: &ObjectChange| {
+        let mut keys = Keys::new();
+        DaemonSetController.keys(change, &View::new(cache, NOW, None), &mut keys);
+        keys.len()
+    };
+    let mut tainted = node("n1");
+    tainted["spec"]["taints"] = json!([{"key": "k", "effect": "NoSchedule"}]);
+    let change = put(&mut cache, tainted);
+    assert_eq!(keys(&cache, &change), 1, "the Pod stays, and the node does not count any more");
+    let mut back = put(&mut cache, node("n1"));
+    assert_eq!(keys(&cache, &back), 1);
+    back.previous = None;
+    assert_eq!(
+        keys(&cache, &back),
+        1,
+        "the Pod is there already, but was not counted while the Node was gone"
+    );
+    let mut labelled = node("n1");
+    labelled["metadata"]["labels"]["zone"] = json!("a");
+    let change = put(&mut cache, labelled);
+    assert_eq!(keys(&cache, &change), 0, "nothing changes for the set");
+}

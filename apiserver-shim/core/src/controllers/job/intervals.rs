@@ -60,11 +60,17 @@ impl Intervals {
 
     /// How many indexes both contain.
     pub fn shared(&self, other: &Intervals) -> i64 {
-        let overlap = |(a, b): &(i64, i64)| {
-            let parts = other.0.iter().map(|(c, d)| (b.min(d) - a.max(c) + 1).max(0));
-            parts.sum::<i64>()
-        };
-        self.0.iter().map(overlap).sum()
+        let (mut left, mut right) = (self.0.as_slice(), other.0.as_slice());
+        let mut total = 0;
+        while let ([(a, b), others @ ..], [(c, d), further @ ..]) = (left, right) {
+            total += (b.min(d) - a.max(c) + 1).max(0);
+            // The one that ends first overlaps nothing else.
+            match b < d {
+                true => left = others,
+                false => right = further,
+            }
+        }
+        total
     }
 
     /// The first `count` indexes below `completions` that it does not contain.

@@ -2,62 +2,80 @@
 
 use super::{Node, PersistentVolume, PersistentVolumeClaim, Pod, View};
 
+/// What is wrong with a volume for a claim, in the order in which it is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mismatch {
+    Deleted,
+    Small,
+    Class,
+    Attributes,
+    Mode,
+    Access,
+}
+
+fn mismatches(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> impl Iterator<Item = Mismatch> {
+    let (has, wants) = (&volume.terms, &claim.terms);
+    let access = wants.access_modes.iter().all(|mode| has.access_modes.contains(mode));
+    let found = [
+        (volume.header().deletion_timestamp.is_some(), Mismatch::Deleted),
+        (has.size < wants.size, Mismatch::Small),
+        (has.class != wants.class, Mismatch::Class),
+        (has.attributes != wants.attributes, Mismatch::Attributes),
+        (has.block != wants.block, Mismatch::Mode),
+        (!access, Mismatch::Access),
+    ];
+    found.into_iter().filter_map(|(is_wrong, what)| is_wrong.then_some(what))
+}
+
 /// Why a volume that a claim asks for by name does not suit it.
 pub fn mismatch(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Option<String> {
-    let (has, wants) = (&volume.terms, &claim.terms);
-    if volume.header().deletion_timestamp.is_some() {
-        return Some(format!("the volume is marked for deletion \"{}\"", volume.name()));
-    }
-    let why = if has.size < wants.size {
-        "requested PV is too small"
-    } else if has.class != wants.class {
-        "storageClassName does not match"
-    } else if has.attributes != wants.attributes {
-        "volumeAttributesClassName does not match"
-    } else if has.block != wants.block {
-        "incompatible volumeMode"
-    } else if !wants.access_modes.iter().all(|mode| has.access_modes.contains(mode)) {
-        "incompatible accessMode"
-    } else {
-        return None;
+    let why = match mismatches(volume, claim).next()? {
+        Mismatch::Deleted => return Some(format!("the volume is marked for deletion \"{}\"", volume.name())),
+        Mismatch::Small => "requested PV is too small",
+        Mismatch::Class => "storageClassName does not match",
+        Mismatch::Attributes => "volumeAttributesClassName does not match",
+        Mismatch::Mode => "incompatible volumeMode",
+        Mismatch::Access => "incompatible accessMode",
     };
     Some(why.to_owned())
 }
 
-/// The volume for a claim: one that is reserved for it, or else the smallest available one that suits. Of claims that wait
-/// for a Pod, only reserved volumes are found without `consumers`.
+/// The volume for a claim: with as few access modes as possible, one that is reserved for the claim rather than a free one, and
+/// then the smallest. A reserved volume may have another class. Of claims that wait for a Pod, only reserved volumes are found
+/// without `consumers`.
 pub fn best<'a>(
     claim: &PersistentVolumeClaim,
     consumers: Option<&[&Pod]>,
     view: &View<'a>,
 ) -> Option<&'a PersistentVolume> {
-    let fits = |volume: &&PersistentVolume| {
-        let mut reserved_volume = mismatch(volume, claim);
-        // A reserved volume may have another class.
-        if volume.claim.is_some() && reserved_volume.as_deref() == Some("storageClassName does not match") {
-            reserved_volume = None;
-        }
-        reserved_volume.is_none()
+    let rank = |volume: &'a PersistentVolume| {
+        let is_free = volume.claim.is_none();
+        (volume.terms.access_modes.len(), is_free, volume.terms.size, volume.name())
     };
-    let mut candidates: Vec<&PersistentVolume> = view
-        .all::<PersistentVolume>()
-        .filter(|volume| volume.claim.is_none() || volume.is_of(claim.header()))
-        .collect();
-    candidates.sort_by(|a, b| {
-        // Fewer access modes first, then the smaller one, then by name.
-        let modes = |volume: &PersistentVolume| volume.terms.access_modes.len();
-        (modes(a), a.terms.size, a.name()).cmp(&(modes(b), b.terms.size, b.name()))
-    });
-    if let Some(reserved) = candidates.iter().copied().filter(fits).find(|volume| volume.claim.is_some()) {
-        return Some(reserved);
-    }
-    let consumers = consumers?;
-    let selected = |volume: &&PersistentVolume| {
+    let is_selected = |volume: &PersistentVolume| {
         claim.selector.as_ref().is_none_or(|selector| selector.matches(&volume.header().labels))
     };
-    let mut free =
-        candidates.into_iter().filter(|volume| volume.claim.is_none() && volume.phase == "Available");
-    free.find(|volume| fits(volume) && selected(volume) && is_reachable(volume, consumers, view))
+    let suits = |volume: &PersistentVolume| match (&volume.claim, consumers) {
+        (Some(_), _) => {
+            volume.is_of(claim.header())
+                && mismatches(volume, claim).all(|mismatch| mismatch == Mismatch::Class)
+        }
+        (None, None) => false,
+        (None, Some(consumers)) => {
+            volume.phase == "Available"
+                && mismatches(volume, claim).next().is_none()
+                && is_selected(volume)
+                && is_reachable(volume, consumers, view)
+        }
+    };
+    let mut best: Option<&PersistentVolume> = None;
+    for volume in view.all::<PersistentVolume>() {
+        // Whether nodes reach it is the most expensive question, so only a better one is looked at.
+        if best.is_none_or(|best| rank(volume) < rank(best)) && suits(volume) {
+            best = Some(volume);
+        }
+    }
+    best
 }
 
 /// Whether a node that the Pods select can use the volume.

@@ -123,6 +123,29 @@ fn what_does_not_suit_is_not_bound() {
     assert_eq!(state(&cluster)[0], "data Bound right");
 }
 
+/// Another class is the only thing that a reserved volume may have.
+#[test]
+fn a_reserved_volume_must_suit_but_for_its_class() {
+    let reserved = |mut volume: Value| {
+        volume["spec"]["claimRef"] = json!({"namespace": "ns", "name": "data"});
+        of_class(volume, "fast")
+    };
+    let mut block = reserved(volume("a-block", "5Gi"));
+    block["spec"]["volumeMode"] = json!("Block");
+    let mut once = reserved(volume("b-mode", "5Gi"));
+    once["spec"]["accessModes"] = json!(["ReadOnlyMany"]);
+    let mut cluster = cluster();
+    for volume in [block, once] {
+        cluster.add(VOLUMES, volume);
+    }
+    cluster.add(CLAIMS, claim("data", "2Gi"));
+    cluster.run(&controllers());
+    assert_eq!(state(&cluster)[0], "data Pending");
+    cluster.add(VOLUMES, reserved(volume("right", "3Gi")));
+    cluster.run(&controllers());
+    assert_eq!(state(&cluster)[0], "data Bound right");
+}
+
 #[test]
 fn a_volume_is_taken_once() {
     let mut taken = volume("v", "1Gi");

@@ -255,3 +255,19 @@ proptest! {
         prop_assert!(most - least <= 8, "{:?}", served);
     }
 }
+
+/// As upstream: a level with free seats takes what comes, however long the queue is; only waiting seats count in the choice.
+#[test]
+fn the_length_of_a_queue_counts_when_all_seats_are_taken() {
+    let config = QueueSetConfig::Queue { queues: 1, hand_size: 1, length_max: 1 };
+    let mut level = Level::new(config, 4);
+    assert!(matches!(level.arrive(at(0), 1, 3), Arrival::Execute(_)));
+    for _ in 0..2 {
+        assert!(matches!(level.arrive(at(0), 1, 2), Arrival::Wait { .. }), "one seat is free");
+    }
+    assert_eq!((level.set.seats_in_use(), level.set.waiting()), (3, 2));
+    assert!(matches!(level.arrive(at(0), 1, 1), Arrival::Wait { .. }));
+    level.finish(at(1), 0);
+    assert_eq!(level.set.seats_in_use(), 4);
+    assert_eq!(level.arrive(at(1), 1, 1), Arrival::Reject(Rejection::QueueFull));
+}

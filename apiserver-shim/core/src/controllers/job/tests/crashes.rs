@@ -86,6 +86,48 @@ fn counts(cluster: &TestCluster) -> (i64, i64) {
     (count("succeeded"), count("failed"))
 }
 
+/// The two ends of the protocol that counts a Pod, each lost once: the Pod has lost its finalizer and the counter is not
+/// written; the UID is in the status and the Pod has its finalizer still.
+#[test]
+fn a_pod_in_between_is_counted_once() {
+    for lost in ["the count", "the finalizer"] {
+        let mut cluster = cluster(json!({"completions": 2, "parallelism": 1}));
+        settle(&mut cluster);
+        let name = active(&cluster)[0].clone();
+        finish_pod(&mut cluster, &name, 0);
+        let mut uncounted = false;
+        for _ in 0..10 {
+            for action in reconcile(&cluster).actions {
+                write(&mut cluster, &action);
+                let listed = access::list(
+                    cluster.get("jobs", "j"),
+                    &["status", "uncountedTerminatedPods", "succeeded"],
+                );
+                uncounted |= !listed.is_empty();
+                let finalizers = access::list(cluster.get("pods", &name), &["metadata", "finalizers"]).len();
+                let reached = match lost {
+                    "the count" => uncounted && finalizers == 0,
+                    _ => uncounted,
+                };
+                if reached {
+                    break;
+                }
+            }
+            if uncounted {
+                break;
+            }
+        }
+        assert!(uncounted, "{lost}: the UID is in the status first");
+        let (counted, _) = counts(&cluster);
+        assert_eq!(counted, 0, "{lost}");
+        settle(&mut cluster);
+        assert_eq!(counts(&cluster), (1, 0), "{lost}");
+        cluster.objects.retain(|(plural, key), _| plural != "pods" || *key.name != *name);
+        settle(&mut cluster);
+        assert_eq!(counts(&cluster), (1, 0), "{lost}: the Pod is gone");
+    }
+}
+
 proptest! {
     #[test]
     fn each_ended_pod_is_counted_once(steps in proptest::collection::vec(step(), 0..60), indexed in any::<bool>()) {
