@@ -44,12 +44,6 @@ where
     StreamBody::new(parts.map(|part| part.map(Frame::data))).boxed_unsync()
 }
 
-/// A body of parts that are sent one after the other. Its length is known.
-pub fn in_parts(parts: Vec<Bytes>) -> Body {
-    let left = parts.iter().map(Bytes::len).sum();
-    InParts { parts: parts.into_iter(), left }.boxed_unsync()
-}
-
 /// A body that drops `guard` when it ends or is dropped.
 pub fn guarded(body: Body, guard: impl Send + Unpin + 'static) -> Body {
     Guarded { body, guard: Some(guard) }.boxed_unsync()
@@ -83,33 +77,6 @@ pub async fn read(mut body: Body) -> Result<Bytes, Status> {
     match tokio::time::timeout(BODY_WAIT_MAX, reading).await {
         Ok(read) => read,
         Err(_) => Err(status::timeout("request body did not arrive within the allotted time", 0)),
-    }
-}
-
-struct InParts {
-    parts: std::vec::IntoIter<Bytes>,
-    left: usize,
-}
-
-impl http_body::Body for InParts {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let part = self.parts.next();
-        self.left -= part.as_ref().map_or(0, Bytes::len);
-        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left as u64)
     }
 }
 

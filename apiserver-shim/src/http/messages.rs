@@ -1,14 +1,18 @@
 //! Protobuf responses: objects, lists and watch events are written from the cached JSON.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
 use serde_json::json;
 use shim_model::protobuf::{self, ENVELOPE_TAIL, Encoder, MEDIA_TYPE, MessageId, envelope_head};
 use shim_model::resource::KindRef;
 use shim_model::status::{self, Status};
 
-use super::body::{Response, in_parts};
+use super::body::{BoxError, Response};
 use super::reply;
 use super::shapes::ListMeta;
 use crate::storage::catalog::ServedResource;
@@ -34,40 +38,125 @@ fn malformed<E: std::fmt::Display>(error: E) -> Status {
 pub fn one(code: u16, resource: &ServedResource, object: &Object) -> Result<Response, Status> {
     let id = resource.object_type.message().ok_or_else(|| status::no_protobuf(&resource.kind))?;
     let mut encoder = Encoder::default();
-    encoder.object(id, object.bytes(), Some(object.revision)).map_err(malformed)?;
-    let message = encoder.bytes();
+    let message = match object.message() {
+        Some(kept) => kept,
+        None => {
+            encoder.object(id, object.bytes(), Some(object.revision)).map_err(malformed)?;
+            encoder.bytes()
+        }
+    };
     let mut out = envelope_head(&resource.api_version(), &resource.kind, message.len() as u64);
     out.extend_from_slice(message);
     out.extend_from_slice(&ENVELOPE_TAIL);
     Ok(reply::typed(code, MEDIA_TYPE, out))
 }
 
-/// Responds with a list of objects of the stored version. The list's length comes before its items, so that these are
-/// encoded before the first is sent.
-pub fn many(resource: &ServedResource, items: &[Arc<Object>], meta: &ListMeta) -> Result<Response, Status> {
+/// Responds with a list of objects of the stored version. The list's length comes before its items, so that all of them are
+/// encoded, or kept from an earlier list, before the first is sent.
+pub fn many(resource: &ServedResource, items: Vec<Arc<Object>>, meta: &ListMeta) -> Result<Response, Status> {
     let id = resource.object_type.message().ok_or_else(|| status::no_protobuf(&resource.kind))?;
     let kind = resource.list_kind.as_str();
     let list = KindRef { group: &resource.group, version: &resource.version, kind };
     let list_meta = json!({"metadata": meta.to_value()});
     let mut encoder = Encoder::default();
     encoder.object(message_of(list)?, list_meta.to_string().as_bytes(), None).map_err(malformed)?;
-    let mut parts = vec![Bytes::new()];
-    let mut length = 0;
+    let list_meta = encoder.take();
+    let kept = resource.store().map(|store| store.messages());
+    let mut length = list_meta.len();
+    let mut parts = Vec::with_capacity(items.len());
     for object in items {
-        encoder.item(ITEMS, id, object.bytes(), Some(object.revision)).map_err(malformed)?;
-        if encoder.bytes().len() >= PART_BYTES {
-            length += encoder.bytes().len();
-            parts.push(encoder.take().into());
+        let item = match object.message() {
+            Some(_) => Item::Shared(object),
+            None => {
+                encoder.clear();
+                encoder.object(id, object.bytes(), Some(object.revision)).map_err(malformed)?;
+                if let Some(kept) = kept {
+                    object.keep_message(encoder.bytes(), kept);
+                }
+                match object.message() {
+                    Some(_) => Item::Shared(object),
+                    None => Item::Encoded(encoder.bytes().into()),
+                }
+            }
+        };
+        length += item.length();
+        parts.push(item);
+    }
+    let mut head = envelope_head(&resource.api_version(), kind, length as u64);
+    head.extend_from_slice(&list_meta);
+    let left = head.len() - list_meta.len() + length + ENVELOPE_TAIL.len();
+    let mut response = reply::typed(200, MEDIA_TYPE, Bytes::new());
+    *response.body_mut() = MessageList { head, items: parts.into_iter(), left }.boxed_unsync();
+    Ok(response)
+}
+
+/// An item of a list.
+enum Item {
+    /// Its object has the message.
+    Shared(Arc<Object>),
+    Encoded(Box<[u8]>),
+}
+
+impl Item {
+    fn message(&self) -> &[u8] {
+        match self {
+            Item::Shared(object) => object.message().unwrap_or_default(),
+            Item::Encoded(message) => message,
         }
     }
-    length += encoder.bytes().len();
-    let mut tail = encoder.take();
-    tail.extend_from_slice(&ENVELOPE_TAIL);
-    parts.push(tail.into());
-    parts[0] = envelope_head(&resource.api_version(), kind, length as u64).into();
-    let mut response = reply::typed(200, MEDIA_TYPE, Bytes::new());
-    *response.body_mut() = in_parts(parts);
-    Ok(response)
+
+    /// The length of the item as a field of the list.
+    fn length(&self) -> usize {
+        let message = self.message().len();
+        protobuf::bytes_length(ITEMS, message)
+    }
+}
+
+/// A list that is copied from kept messages while it is sent, in parts that are still in the CPU's cache then.
+struct MessageList {
+    /// What comes before the items; emptied when written.
+    head: Vec<u8>,
+    items: std::vec::IntoIter<Item>,
+    left: usize,
+}
+
+impl MessageList {
+    fn part(&mut self) -> Bytes {
+        let mut out = Vec::with_capacity(self.left.min(PART_BYTES + PART_BYTES / 8));
+        out.append(&mut self.head);
+        while out.len() < PART_BYTES {
+            let Some(item) = self.items.next() else {
+                out.extend_from_slice(&ENVELOPE_TAIL);
+                break;
+            };
+            protobuf::write_bytes(&mut out, ITEMS, item.message());
+        }
+        self.left = self.left.saturating_sub(out.len());
+        out.into()
+    }
+}
+
+impl http_body::Body for MessageList {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.left {
+            0 => Poll::Ready(None),
+            _ => Poll::Ready(Some(Ok(Frame::data(self.part())))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left as u64)
+    }
 }
 
 /// Writes the events of a watch: frames of a length of four bytes and a `WatchEvent`.
@@ -87,10 +176,14 @@ impl EventWriter {
     ) -> Result<(), Status> {
         self.encoder.clear();
         self.encoder.object(id, json, revision).map_err(malformed)?;
-        let message = self.encoder.bytes();
+        EventWriter::message(event, (api_version, kind), self.encoder.bytes(), out);
+        Ok(())
+    }
+
+    /// Appends an event with an encoded object.
+    pub fn message(event: &str, (api_version, kind): (&str, &str), message: &[u8], out: &mut BytesMut) {
         let head = envelope_head(api_version, kind, message.len() as u64);
         frame(event, [&head, message, &ENVELOPE_TAIL], out);
-        Ok(())
     }
 
     /// The frame of an event with a `Status`.

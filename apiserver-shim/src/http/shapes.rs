@@ -114,7 +114,7 @@ pub async fn many(
 ) -> Result<Response, Status> {
     let list = match accepted.shape {
         Shape::Object if resource.is_stored_version() && accepted.media == Media::Protobuf => {
-            return messages::many(resource, &items, meta);
+            return messages::many(resource, items, meta);
         }
         Shape::Object if resource.is_stored_version() => {
             let list = list_body(resource, items, meta);

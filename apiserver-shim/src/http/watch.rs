@@ -305,6 +305,13 @@ impl Codec {
         out: &mut BytesMut,
     ) {
         let object = &delivery.object;
+        // Initial events show objects that lists have encoded.
+        if let (Shape::Object, None, Some(message)) = (self.shape, &converted, object.message())
+            && object.revision == delivery.revision
+        {
+            let (api_version, kind) = self.kind();
+            return EventWriter::message(delivery.kind.as_str(), (&api_version, kind), message, out);
+        }
         let json = match (self.shape, converted) {
             (Shape::Object, None) => (object.bytes().clone(), Some(delivery.revision)),
             (Shape::Object, Some(value)) => (value.to_string().into(), None),

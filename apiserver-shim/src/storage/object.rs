@@ -1,6 +1,8 @@
 //! A cached object. It is encoded once when it is written and its header is parsed once when it is read from the
 //! store. Responses are assembled by copying slices of the encoding; nothing is decoded or encoded again.
 
+mod message;
+
 use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -9,6 +11,10 @@ use serde_json::Value;
 use shim_core::definition::ResourceDefinition;
 use shim_core::kinds::{self, FieldName};
 use shim_model::object::{Header, Parts, StoredObject};
+
+pub use message::KeptMessages;
+
+use message::KeptMessage;
 
 /// Initial capacity of the encoding buffer; enough for most objects.
 const SCRATCH_BYTES: usize = 4096;
@@ -22,6 +28,8 @@ pub struct Object {
     definition: Arc<ResourceDefinition>,
     /// Values of the selectable fields, extracted on first use.
     fields: OnceLock<Vec<(FieldName, String)>>,
+    /// The message in protobuf, with its resourceVersion.
+    message: OnceLock<KeptMessage>,
     /// Offset of the members after `apiVersion` and `kind`; list items are served from here.
     body: usize,
     /// Whether the bytes are not those in the store: a write that changes nothing still writes them.
@@ -70,8 +78,8 @@ impl Object {
             }
         };
         let definition = definition.clone();
-        let fields = OnceLock::new();
-        Some(Arc::new(Object { revision, stored, definition, fields, body, is_restored }))
+        let (fields, message) = (OnceLock::new(), OnceLock::new());
+        Some(Arc::new(Object { revision, stored, definition, fields, message, body, is_restored }))
     }
 
     /// The header.
@@ -112,6 +120,19 @@ impl Object {
     /// The header and the bytes together.
     pub fn stored(&self) -> &Arc<StoredObject> {
         &self.stored
+    }
+
+    /// The message in protobuf with the object's resourceVersion, if it is kept.
+    pub fn message(&self) -> Option<&[u8]> {
+        self.message.get().map(|kept| &*kept.message)
+    }
+
+    /// Keeps the message, unless too much is kept already.
+    pub fn keep_message(&self, message: &[u8], kept: &Arc<KeptMessages>) {
+        if let Some(message) = kept.keep(message) {
+            // Somebody else may have been faster, with the same bytes.
+            let _ = self.message.set(message);
+        }
     }
 
     /// The members after `metadata`, including the closing brace.

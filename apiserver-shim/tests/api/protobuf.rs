@@ -253,3 +253,41 @@ async fn custom_resources_and_tables_have_no_protobuf() {
         status: Failure
     "#]].assert_eq(&out);
 }
+
+/// Lists copy the messages that the first one has encoded; a change replaces its object's.
+#[tokio::test]
+async fn lists_show_each_change_and_have_the_announced_length() {
+    let server = Server::start().await;
+    for number in 0..40 {
+        let data = json!({"k": "x".repeat(number * 97)});
+        let body = json!({"metadata": {"name": format!("m{number}")}, "data": data});
+        server.json(&format!("POST {NAMESPACED}/configmaps"), &body.to_string()).await;
+    }
+    let list = async || {
+        let line = format!("GET {NAMESPACED}/configmaps | Accept: {MESSAGE}");
+        let response = server.service().respond(request(&line, "")).await;
+        let announced =
+            response.headers().get("content-length").map(|length| length.to_str().unwrap().to_owned());
+        let hint = http_body::Body::size_hint(response.body()).exact();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(announced.is_none_or(|length| length == bytes.len().to_string()));
+        assert!(hint.is_none_or(|length| length == bytes.len() as u64));
+        protobuf::decode_value(&bytes).unwrap()
+    };
+    let json = async || server.json(&format!("GET {NAMESPACED}/configmaps"), "").await;
+    let first = list().await;
+    assert_eq!((first["items"].as_array().unwrap().len(), &first), (40, &list().await));
+    assert_eq!(first["items"], json().await["items"]);
+    let change = r#"{"data":{"k":"changed"}}"#;
+    let line = format!("PATCH {NAMESPACED}/configmaps/m7 | Content-Type: application/merge-patch+json");
+    server.json(&line, change).await;
+    let changed = list().await;
+    assert_ne!(changed["items"], first["items"]);
+    assert_eq!(changed["items"], json().await["items"]);
+    let one = server
+        .service()
+        .respond(request(&format!("GET {NAMESPACED}/configmaps/m7 | Accept: {MESSAGE}"), ""))
+        .await;
+    let one = protobuf::decode_value(&one.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!(one["data"]["k"], "changed");
+}

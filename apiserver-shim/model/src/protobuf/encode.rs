@@ -72,20 +72,6 @@ impl Encoder {
         self.message(&mut Cursor::new(json), id)
     }
 
-    /// Appends the object as an element of a list: a field of the list's message.
-    pub fn item(
-        &mut self,
-        number: u32,
-        id: MessageId,
-        json: &[u8],
-        version: Option<u64>,
-    ) -> Result<(), Malformed> {
-        let mark = self.open(number);
-        self.object(id, json, version)?;
-        self.close(mark);
-        Ok(())
-    }
-
     fn message(&mut self, cursor: &mut Cursor<'_>, id: MessageId) -> Result<(), Malformed> {
         let table = Table::builtin();
         let message = table.at(id);

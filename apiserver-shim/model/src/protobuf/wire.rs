@@ -27,6 +27,11 @@ pub(super) fn varint_length(number: u64) -> usize {
     (70 - (number | 1).leading_zeros() as usize) / 7
 }
 
+/// The length of a length-delimited field with so many bytes.
+pub fn bytes_length(number: u32, bytes: usize) -> usize {
+    varint_length(u64::from(number) << 3) + varint_length(bytes as u64) + bytes
+}
+
 /// Appends the tag of a field.
 pub fn write_tag(out: &mut Vec<u8>, number: u32, wire: Wire) {
     write_varint(out, u64::from(number) << 3 | wire as u64);

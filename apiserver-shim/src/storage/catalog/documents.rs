@@ -44,12 +44,27 @@ type Slot = Arc<OnceLock<Document>>;
 #[derive(Debug, Default)]
 pub struct Documents {
     slots: Mutex<HashMap<DocumentKey, Slot>>,
+    /// The OpenAPI v2 documents merged with those of aggregated servers, of one generation of the latter.
+    merged: Mutex<(u64, HashMap<DocumentKey, Slot>)>,
 }
 
 impl Documents {
     /// Returns a document; the first caller builds it with `make`, and concurrent callers wait for the result.
     pub fn get(&self, key: DocumentKey, make: impl FnOnce() -> Document) -> Document {
         let slot = self.lock().entry(key).or_default().clone();
+        slot.get_or_init(make).clone()
+    }
+
+    /// Returns a document that depends on the documents of aggregated servers, which have a generation of their own. Those of an
+    /// earlier one are dropped.
+    pub fn merged(&self, generation: u64, key: DocumentKey, make: impl FnOnce() -> Document) -> Document {
+        let slot = {
+            let mut merged = self.merged.lock().expect("invariant: no holder of the lock panics");
+            if merged.0 != generation {
+                *merged = (generation, HashMap::new());
+            }
+            merged.1.entry(key).or_default().clone()
+        };
         slot.get_or_init(make).clone()
     }
 
@@ -62,7 +77,7 @@ impl Documents {
         };
         let slots =
             self.lock().iter().filter(|(key, _)| kept(key)).map(|(k, s)| (k.clone(), s.clone())).collect();
-        Documents { slots: Mutex::new(slots) }
+        Documents { slots: Mutex::new(slots), merged: Mutex::default() }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<DocumentKey, Slot>> {

@@ -9,7 +9,7 @@ use shim_core::definition::ResourceDefinition;
 use store::{Event, Key};
 
 use crate::metrics::store_requests::{StoreMetrics, StoreRequests};
-use crate::storage::object::Object;
+use crate::storage::object::{KeptMessages, Object};
 use crate::storage::registry::parse;
 use crate::storage::watch_cache::{WatchCache, Written, push_key};
 
@@ -28,6 +28,7 @@ pub struct ResourceStore {
     is_opening: AtomicBool,
     opening: Mutex<Buffer>,
     requests: OnceLock<StoreRequests>,
+    messages: Arc<KeptMessages>,
 }
 
 /// Events that arrive before the initial listing is loaded.
@@ -54,6 +55,7 @@ impl ResourceStore {
             is_opening: AtomicBool::new(false),
             opening: Mutex::default(),
             requests: OnceLock::new(),
+            messages: Arc::default(),
         }
     }
 
@@ -76,6 +78,11 @@ impl ResourceStore {
     /// The watch cache over the objects.
     pub fn cache(&self) -> &Arc<WatchCache> {
         &self.cache
+    }
+
+    /// The messages that are kept with its objects.
+    pub fn messages(&self) -> &Arc<KeptMessages> {
+        &self.messages
     }
 
     /// The metrics of the store requests for its objects.
