@@ -18,6 +18,8 @@ mod rules;
 mod scheme;
 mod strict_fields;
 mod strict_json;
+mod yaml_document;
+mod yaml_scalar;
 
 pub use applied_body::{AppliedBody, decode_applied};
 pub use build::SchemaError;

@@ -79,7 +79,7 @@ async fn dry_runs_write_nothing_and_warnings_are_sent() {
         POST {CM} <- {{"kind":"Secret","apiVersion":"v1","metadata":{{"name":"s"}}}}
         POST {CM} <- {{broken
         POST {CM} | Content-Type: application/vnd.kubernetes.protobuf <- k8s
-        POST {CM} | Content-Type: application/yaml <- metadata: {{name: y}}
+        POST {CM} | Content-Type: application/yaml <- metadata: {{name: yaml}}
         POST /api/v1/namespaces/none/configmaps <- {{"metadata":{{"name":"c"}}}}
         POST /api/v1/namespaces/default/wombats <- {{}}
         PUT {CM} <- {{}}
@@ -105,8 +105,8 @@ async fn dry_runs_write_nothing_and_warnings_are_sent() {
           400 {"apiVersion":"v1","code":400,"kind":"Status","message":"the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: invalid character 'b' looking for beginning of object key string ({broken)","metadata":{},"reason":"BadRequest","status":"Failure"}
         POST /api/v1/namespaces/default/configmaps | Content-Type: application/vnd.kubernetes.protobuf <- k8s
           400 {"apiVersion":"v1","code":400,"kind":"Status","message":"the object provided is unrecognized (must be of type ConfigMap): provided data does not appear to be a protobuf message, expected prefix [107 56 115 0] (6b3873)","metadata":{},"reason":"BadRequest","status":"Failure"}
-        POST /api/v1/namespaces/default/configmaps | Content-Type: application/yaml <- metadata: {name: y}
-          201 {"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"y","namespace":"default"}}
+        POST /api/v1/namespaces/default/configmaps | Content-Type: application/yaml <- metadata: {name: yaml}
+          201 {"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"yaml","namespace":"default"}}
         POST /api/v1/namespaces/none/configmaps <- {"metadata":{"name":"c"}}
           404 {"apiVersion":"v1","code":404,"details":{"kind":"namespaces","name":"none"},"kind":"Status","message":"namespaces \"none\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
         POST /api/v1/namespaces/default/wombats <- {}

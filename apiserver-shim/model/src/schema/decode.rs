@@ -1,6 +1,7 @@
 //! Decodes a request body to a checked value: syntax, kind, types, unknown and duplicate members. Errors and warnings
 //! have upstream's wording.
 
+use super::yaml_document::{self, YamlError};
 use super::{Coercion, Issues, ObjectType, Schema, check, check_metadata, go_json, go_text, scheme};
 use super::{nesting_limit, strict_fields, strict_json};
 use crate::protobuf;
@@ -233,7 +234,11 @@ pub(super) fn yaml(body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, S
     if nesting_limit::is_exceeded(body) {
         return Err("yaml: too many brackets for a body of this length; send it as JSON".to_owned());
     }
-    strict_json::from_yaml(body, duplicates).map_err(|e| {
+    yaml_document::parse(body, duplicates).map_err(|e| {
+        let e = match e {
+            YamlError::Content(why) => return why,
+            YamlError::Syntax(error) => error,
+        };
         let text = e.to_string();
         let why = text.split_once(" at line ").map_or(text.as_str(), |(why, _)| why);
         // Upstream omits the line number for the first line.

@@ -1,7 +1,7 @@
-//! Parses JSON or YAML into a `Value` and records duplicate members: serde silently keeps the last one, but strict
+//! Parses JSON into a `Value` and records duplicate members: serde silently keeps the last one, but strict
 //! field validation must name them.
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -82,14 +82,6 @@ fn whole<'de, R: serde_json::de::Read<'de>>(
     Ok(value)
 }
 
-/// Parses the first document of a YAML text in the same way.
-pub(crate) fn from_yaml(bytes: &[u8], duplicates: &mut Vec<String>) -> Result<Value, serde_yaml_ng::Error> {
-    match serde_yaml_ng::Deserializer::from_slice(bytes).next() {
-        Some(document) => Seed { path: &Path::ROOT, duplicates }.deserialize(document),
-        None => Ok(Value::Null),
-    }
-}
-
 struct Seed<'p, 'd> {
     path: &'p Path<'p>,
     duplicates: &'d mut Vec<String>,
@@ -159,7 +151,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut out = Map::new();
-        while let Some(Key(key)) = map.next_key()? {
+        while let Some(key) = map.next_key::<String>()? {
             let path = self.path.key(&key);
             let value = map.next_value_seed(Seed { path: &path, duplicates: self.duplicates })?;
             match out.entry(key) {
@@ -173,46 +165,5 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
             }
         }
         Ok(Value::Object(out))
-    }
-}
-
-/// A member's name, which in YAML may be a number or a boolean.
-struct Key(String);
-
-impl<'de> serde::Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Key, D::Error> {
-        struct KeyVisitor;
-        impl Visitor<'_> for KeyVisitor {
-            type Value = Key;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a member's name")
-            }
-
-            fn visit_str<E: Error>(self, s: &str) -> Result<Key, E> {
-                Ok(Key(s.to_owned()))
-            }
-
-            fn visit_string<E: Error>(self, s: String) -> Result<Key, E> {
-                Ok(Key(s))
-            }
-
-            fn visit_bool<E: Error>(self, b: bool) -> Result<Key, E> {
-                Ok(Key(b.to_string()))
-            }
-
-            fn visit_i64<E: Error>(self, n: i64) -> Result<Key, E> {
-                Ok(Key(n.to_string()))
-            }
-
-            fn visit_u64<E: Error>(self, n: u64) -> Result<Key, E> {
-                Ok(Key(n.to_string()))
-            }
-
-            fn visit_f64<E: Error>(self, n: f64) -> Result<Key, E> {
-                Ok(Key(n.to_string()))
-            }
-        }
-        deserializer.deserialize_any(KeyVisitor)
     }
 }
