@@ -29,7 +29,7 @@ use crate::storage::followed_index::{FollowedIndex, Index};
 use crate::storage::registry::Registry;
 use crate::storage::watch_cache::{ChangeKind, Delivery};
 
-pub use discovery::{RemoteDiscovery, RemoteVersion};
+pub use discovery::{RemoteDiscovery, RemoteDocument, RemoteVersion};
 
 /// The resource.
 pub const API_SERVICES: GroupResource = served("apiregistration.k8s.io", "apiservices");

@@ -2,10 +2,11 @@
 //! the paths with what kubectl needs. They are built on request; the caller caches the bytes.
 
 mod custom;
+pub mod merge;
 mod paths;
 pub mod version_2;
 
-pub use version_2::{document_2, document_2_protobuf};
+pub use version_2::{document_2, encode_2};
 
 use crate::resource::{KindRef, Resource};
 use crate::schema::{ListKind, ObjectType, Schema, Struct};

@@ -7,17 +7,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{join_all, select_ok};
-use http::header::{ACCEPT, HOST};
+use http::StatusCode;
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, HeaderMap, IF_NONE_MATCH};
 use http_body_util::{BodyExt, Full, Limited};
 use serde_json::{Value, json};
 use shim_core::controllers::{condition, remove_condition, served};
 use shim_core::kinds::api_service::{AVAILABLE, local_condition};
 use shim_model::access;
+use shim_model::openapi::merge::filter;
 use shim_model::status::Status;
 use tokio::time::Instant;
 
 use super::discovery::{of_aggregated, of_legacy};
-use super::{API_SERVICES, Aggregator, RemoteDiscovery, RemoteServer, RemoteVersion, set_user};
+use super::{
+    API_SERVICES, Aggregator, RemoteDiscovery, RemoteDocument, RemoteServer, RemoteVersion, set_user,
+};
 use crate::auth::authentication::User;
 use crate::pipeline::{Identity, ObjectRef, Pipeline};
 use crate::storage::registry;
@@ -172,34 +176,50 @@ async fn get(
     path: &str,
     accept: Option<&str>,
 ) -> Result<(String, Bytes), String> {
+    let (status, headers, body) = send(aggregator, server, path, (accept, None)).await?;
+    if !status.is_success() && !status.is_redirection() {
+        let url = format!("https://{}{path}", server.authority());
+        return Err(format!("bad status from {url}: {}", status.as_u16()));
+    }
+    let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
+    Ok((media, body))
+}
+
+/// The answer to a GET.
+async fn send(
+    aggregator: &Aggregator,
+    server: &RemoteServer,
+    path: &str,
+    (accept, known): (Option<&str>, Option<&str>),
+) -> Result<(StatusCode, HeaderMap, Bytes), String> {
     let client = aggregator.client(server, false).map_err(|error| error.to_string())?;
     let url = format!("https://{}{path}", server.authority());
     let mut request = http::Request::get(&url).body(Full::<Bytes>::default()).map_err(|e| e.to_string())?;
     let headers = request.headers_mut();
     // The identity has access whatever the server's rules are.
     set_user(headers, &User::system("system:kube-aggregator"));
-    for (name, value) in [(HOST, Some(server.authority())), (ACCEPT, accept.map(str::to_owned))] {
+    let optional = [(ACCEPT, accept.map(str::to_owned)), (IF_NONE_MATCH, known.map(str::to_owned))];
+    for (name, value) in [(HOST, Some(server.authority()))].into_iter().chain(optional) {
         if let Some(value) = value.and_then(|value| value.parse().ok()) {
             headers.insert(name, value);
         }
     }
     let answered = async {
         let response = client.send(request).await.map_err(|error| error.to_string())?;
-        if !response.status().is_success() && !response.status().is_redirection() {
-            return Err(format!("bad status from {url}: {}", response.status().as_u16()));
-        }
-        let media = response.headers().get(http::header::CONTENT_TYPE);
-        let media = media.and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
-        let body = Limited::new(response.into_body(), DOCUMENT_BYTES_MAX).collect().await;
-        Ok((media, body.map_err(|error| error.to_string())?.to_bytes()))
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, DOCUMENT_BYTES_MAX).collect().await;
+        Ok((head.status, head.headers, body.map_err(|error| error.to_string())?.to_bytes()))
     };
     tokio::time::timeout(ANSWER_MAX, answered)
         .await
         .unwrap_or_else(|_| Err(format!("timed out waiting for {url}")))
 }
 
-/// The resources of the server's group-version, and the hash of its OpenAPI v3 document.
-async fn fetch(aggregator: &Aggregator, server: &RemoteServer) -> Option<(Value, Option<String>)> {
+/// What a server says of its group-version: its resources, the hash of its OpenAPI v3 document, and its part of the OpenAPI v2
+/// document.
+type Fetched = (Value, Option<String>, Option<Arc<RemoteDocument>>);
+
+async fn fetch(aggregator: &Aggregator, server: &RemoteServer) -> Option<Fetched> {
     let parse = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok();
     let key = (server.group.clone(), server.version.clone());
     let whole = get(aggregator, server, "/apis", Some(AGGREGATED)).await.ok();
@@ -220,23 +240,50 @@ async fn fetch(aggregator: &Aggregator, server: &RemoteServer) -> Option<(Value,
                 .to_owned();
         Some(url.split_once("hash=").map(|(_, hash)| hash.to_owned()).unwrap_or_default())
     });
-    Some((resources, hash))
+    Some((resources, hash, fetch_openapi_2(aggregator, server).await))
+}
+
+/// The part of a server's OpenAPI v2 document that belongs to the group-version. That of the last time stays if it has not
+/// changed, or cannot be fetched.
+async fn fetch_openapi_2(aggregator: &Aggregator, server: &RemoteServer) -> Option<Arc<RemoteDocument>> {
+    let key = (server.group.clone(), server.version.clone());
+    let known = aggregator.discovery().versions.get(&key).and_then(|known| known.openapi_2.clone());
+    let etag = known.as_ref().map(|known| known.etag.as_str()).filter(|etag| !etag.is_empty());
+    let asked = (Some("application/json"), etag);
+    let (status, headers, body) = match send(aggregator, server, "/openapi/v2", asked).await {
+        Ok(answer) => answer,
+        Err(_) => return known,
+    };
+    match status {
+        StatusCode::OK => {}
+        StatusCode::NOT_FOUND => return None,
+        _ => return known,
+    }
+    let Ok(document) = serde_json::from_slice::<Value>(&body) else { return known };
+    let prefix = format!("{}/", group_version_path(server));
+    let etag = headers.get(ETAG).and_then(|etag| etag.to_str().ok()).unwrap_or("").to_owned();
+    let document = filter(&document, |path| path.starts_with(&prefix));
+    Some(Arc::new(RemoteDocument { etag, document }))
 }
 
 /// Replaces a server's documents. What was fetched earlier stays if it cannot be fetched now, and is marked stale.
-fn update(aggregator: &Aggregator, server: &RemoteServer, fetched: Option<(Value, Option<String>)>) {
+fn update(aggregator: &Aggregator, server: &RemoteServer, fetched: Option<Fetched>) {
     change(aggregator, |discovery| {
         let key = (server.group.clone(), server.version.clone());
         let known = discovery.versions.remove(&key);
         let is_fresh = fetched.is_some();
-        let kept = || known.map(|known| (known.resources, known.openapi)).unwrap_or((Value::Null, None));
-        let (resources, openapi) = fetched.clone().unwrap_or_else(kept);
+        let kept = || {
+            let kept = known.map(|known| (known.resources, known.openapi, known.openapi_2));
+            kept.unwrap_or((Value::Null, None, None))
+        };
+        let (resources, openapi, openapi_2) = fetched.clone().unwrap_or_else(kept);
         let version = RemoteVersion {
             group_priority: server.group_priority,
             version_priority: server.version_priority,
             resources,
             is_fresh,
             openapi,
+            openapi_2,
         };
         discovery.versions.insert(key, version);
     });

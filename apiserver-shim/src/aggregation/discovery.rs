@@ -3,6 +3,7 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use shim_model::access;
@@ -23,6 +24,17 @@ pub struct RemoteVersion {
     pub is_fresh: bool,
     /// The hash of the OpenAPI v3 document, if the server has one.
     pub openapi: Option<String>,
+    /// The part of the OpenAPI v2 document with the paths of the group-version, if the server has one.
+    pub openapi_2: Option<Arc<RemoteDocument>>,
+}
+
+/// A document with its ETag.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteDocument {
+    /// Empty if the server has given none.
+    pub etag: String,
+    /// The document.
+    pub document: Value,
 }
 
 /// The documents of all aggregated servers.
@@ -66,6 +78,20 @@ impl RemoteDiscovery {
         }
         groups.sort_by_key(|(priority, _)| Reverse(*priority));
         groups.into_iter().map(|(_, group)| group).collect()
+    }
+
+    /// The OpenAPI v2 documents in the order in which they are merged: by the priorities of the groups, then by name.
+    pub fn openapi_2(&self) -> Vec<&Value> {
+        let mut groups: BTreeMap<&str, i64> = BTreeMap::new();
+        for ((group, _), remote) in &self.versions {
+            let priority = groups.entry(group).or_insert(remote.group_priority);
+            *priority = (*priority).max(remote.group_priority);
+        }
+        let mut all: Vec<_> = self.versions.iter().collect();
+        all.sort_by_cached_key(|((group, version), _)| {
+            (Reverse(groups[group.as_str()]), format!("{version}.{group}"))
+        });
+        all.iter().filter_map(|(_, remote)| remote.openapi_2.as_ref().map(|found| &found.document)).collect()
     }
 
     fn compare(&self, group: &str, a: &(String, bool), b: &(String, bool)) -> Ordering {
@@ -150,7 +176,14 @@ mod tests {
 
     fn remote(group_priority: i64, version_priority: i64) -> RemoteVersion {
         let resources = json!([{"resource": "pods"}]);
-        RemoteVersion { group_priority, version_priority, resources, is_fresh: true, openapi: None }
+        RemoteVersion {
+            group_priority,
+            version_priority,
+            resources,
+            is_fresh: true,
+            openapi: None,
+            openapi_2: None,
+        }
     }
 
     fn local(name: &str, versions: &[&str]) -> Group {

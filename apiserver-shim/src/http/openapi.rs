@@ -48,7 +48,7 @@ pub async fn serve(
     hash: &str,
 ) -> Option<Result<Response, Status>> {
     if path == "/openapi/v2" {
-        return Some(version_2(catalog, headers).await);
+        return Some(version_2(catalog, remote, headers).await);
     }
     let below = path.strip_prefix("/openapi/v3")?;
     let wanted = below.trim_matches('/').to_owned();
@@ -105,7 +105,11 @@ fn tagged(headers: &HeaderMap, bytes: Bytes, hash: &str) -> Response {
 }
 
 /// The v2 document, in JSON or protobuf.
-async fn version_2(catalog: &Arc<Catalog>, headers: &HeaderMap) -> Result<Response, Status> {
+async fn version_2(
+    catalog: &Arc<Catalog>,
+    remote: Arc<RemoteDiscovery>,
+    headers: &HeaderMap,
+) -> Result<Response, Status> {
     // As upstream: requests name protobuf with an `@`, responses with a dot.
     const ASKED: [&str; 2] = [
         "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
@@ -122,14 +126,21 @@ async fn version_2(catalog: &Arc<Catalog>, headers: &HeaderMap) -> Result<Respon
     let catalog = catalog.clone();
     let made = tokio::task::spawn_blocking(move || {
         let key = if protobuf { DocumentKey::OpenApi2Protobuf } else { DocumentKey::OpenApi2 };
-        catalog.documents().get(key, || {
+        let others = remote.openapi_2();
+        let make = || {
             let version = super::version::git_version();
             let resources: Vec<_> = catalog.resources().collect();
+            let mut document = openapi::document_2(&resources, &version);
+            others.iter().for_each(|other| openapi::merge::merge(&mut document, other));
             hashed(match protobuf {
-                true => Bytes::from(openapi::document_2_protobuf(&resources, &version)),
-                false => Bytes::from(openapi::document_2(&resources, &version).to_string()),
+                true => Bytes::from(openapi::encode_2(&document)),
+                false => Bytes::from(document.to_string()),
             })
-        })
+        };
+        match others.is_empty() {
+            true => catalog.documents().get(key, make),
+            false => catalog.documents().merged(remote.generation, key, make),
+        }
     });
     let Document { bytes, hash } = made.await.map_err(status::internal)?;
     let mut response = tagged(headers, bytes, &hash);

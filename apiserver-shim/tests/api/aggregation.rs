@@ -50,6 +50,11 @@ async fn answer(request: http::Request<Incoming>) -> Result<Response, Infallible
             let url = format!("/openapi/v3{GROUP_VERSION}?hash=ABC");
             json!({"paths": {"apis/metrics.example.com/v1beta1": {"serverRelativeURL": url}}})
         }
+        "/openapi/v2" => json!({"swagger": "2.0", "info": {"title": "ext", "version": "1"},
+            "paths": {format!("{GROUP_VERSION}/loads"): {"get": {"responses": {"200": {"description": "OK",
+                "schema": {"$ref": "#/definitions/com.example.Load"}}}}}, "/version": {}},
+            "definitions": {"com.example.Load": {"type": "object", "x-kubernetes-group-version-kind": [
+                {"group": "metrics.example.com", "kind": "Load", "version": "v1beta1"}]}}}),
         GROUP_VERSION => json!({"kind": "APIResourceList", "apiVersion": "v1",
             "groupVersion": "metrics.example.com/v1beta1", "resources": [
                 {"name": "loads", "singularName": "load", "namespaced": true, "kind": "Load", "verbs": ["get"]}]}),
@@ -150,6 +155,10 @@ async fn documents(server: &Server) {
     let index = server.json("GET /openapi/v3", "").await;
     let url = &index["paths"]["apis/metrics.example.com/v1beta1"]["serverRelativeURL"];
     assert_eq!(url, "/openapi/v3/apis/metrics.example.com/v1beta1?hash=ABC");
+    let merged = server.json("GET /openapi/v2", "").await;
+    assert!(merged["paths"][format!("{GROUP_VERSION}/loads")]["get"].is_object());
+    assert_eq!(merged["definitions"]["com.example.Load"]["type"], "object");
+    assert!(merged["definitions"]["io.k8s.api.core.v1.Pod"].is_object());
     let document = server.json("GET /openapi/v3/apis/metrics.example.com/v1beta1", "").await;
     assert_eq!(document["path"], "/openapi/v3/apis/metrics.example.com/v1beta1");
 }

@@ -37,9 +37,9 @@ pub fn document_2(resources: &[&Resource], server_version: &str) -> Value {
     })
 }
 
-/// The OpenAPI v2 document in protobuf.
-pub fn document_2_protobuf(resources: &[&Resource], server_version: &str) -> Vec<u8> {
-    protobuf::encode(&document_2(resources, server_version))
+/// An OpenAPI v2 document in protobuf.
+pub fn encode_2(document: &Value) -> Vec<u8> {
+    protobuf::encode(document)
 }
 
 /// Keywords whose members are schemas by name.

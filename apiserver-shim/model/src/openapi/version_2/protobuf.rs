@@ -73,6 +73,9 @@ pub(super) fn encode(document: &Value) -> Vec<u8> {
     if let Some(definitions) = document["definitions"].as_object() {
         out.message(9, |all| all.named(1, definitions, schema));
     }
+    if let Some(all) = document["parameters"].as_object() {
+        out.message(10, |inner| inner.named(1, all, write_parameter));
+    }
     out.0
 }
 
@@ -129,7 +132,10 @@ fn operation(out: &mut Message, value: &Value) {
 
 fn parameters(out: &mut Message, field: u32, list: &Value) {
     for parameter in list.as_array().into_iter().flatten() {
-        out.message(field, |item| item.message(1, |inner| write_parameter(inner, parameter)));
+        out.message(field, |item| match parameter.get("$ref") {
+            Some(reference) => item.message(2, |inner| inner.text(1, reference)),
+            None => item.message(1, |inner| write_parameter(inner, parameter)),
+        });
     }
 }
 
