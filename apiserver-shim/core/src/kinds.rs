@@ -67,7 +67,7 @@ use shim_model::status::{self, Status};
 use shim_model::time::Instant;
 
 pub use around_admission::{begin_admission, deduplicate_owners, restore_managed_fields};
-pub use preparation::{begin_create, begin_update, check_field_selector, check_identity};
+pub use preparation::{Effect, begin_create, begin_update, check_field_selector, check_identity};
 
 use crate::custom_resources::ScalePaths;
 

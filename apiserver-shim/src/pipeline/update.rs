@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use shim_core::kinds::{self, Subresource};
+use shim_core::kinds::{self, Effect, Subresource};
 use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::managed_fields;
@@ -162,12 +162,12 @@ impl Pipeline {
         for _ in 0..CONFLICT_RETRIES_MAX {
             let old = resource.decode(&current).await?;
             let wanted = change(&old)?;
-            check_versions(resource, &old, &wanted, current.revision)?;
+            check_uid(resource, &old, &wanted)?;
             let mut preconditions = Preconditions::default();
             let new =
                 self.prepare_update(context, &scope, &old, wanted, (&mut preconditions, broken.as_ref()));
-            let new = new.await?;
-            if new == old && !current.is_restored() {
+            let (new, effect) = new.await?;
+            if (effect == Effect::None || new == old) && !current.is_restored() {
                 return Ok(WriteOutcome { stored: Some(current), ..WriteOutcome::default() });
             }
             if context.dry_run {
@@ -198,22 +198,23 @@ impl Pipeline {
         old: &Value,
         wanted: Value,
         (preconditions, broken): (&mut Preconditions, Option<&Key>),
-    ) -> Result<Value, Status> {
+    ) -> Result<(Value, Effect), Status> {
         let mut result: Option<Value> = None;
         let (last, before) =
             scope.parts.split_last().expect("invariant: an update has a part that it writes");
         for part in before {
             let base = result.as_ref().unwrap_or(old);
             let pass = Pass { target: &scope.target, part: *part, view: scope.view, old: base, broken };
-            result = Some(self.pass(context, pass, wanted.clone(), preconditions).await?);
+            result = Some(self.pass(context, pass, wanted.clone(), preconditions).await?.0);
         }
         let base = result.as_ref().unwrap_or(old);
         let pass = Pass { target: &scope.target, part: *last, view: scope.view, old: base, broken };
-        let mut new = self.pass(context, pass, wanted, preconditions).await?;
-        let version = old["metadata"]["resourceVersion"].clone();
-        access::object_mut(&mut new, &["metadata"]).insert("resourceVersion".into(), version);
-        managed_fields::keep_times(old, &mut new);
-        Ok(new)
+        let (mut new, effect) = self.pass(context, pass, wanted, preconditions).await?;
+        if effect == Effect::Change || !before.is_empty() {
+            managed_fields::keep_times(old, &mut new);
+            return Ok((new, Effect::Change));
+        }
+        Ok((new, effect))
     }
 
     /// Defaults, admission, preparation and validation of one part.
@@ -223,10 +224,12 @@ impl Pipeline {
         pass: Pass<'_>,
         mut new: Value,
         preconditions: &mut Preconditions,
-    ) -> Result<Value, Status> {
+    ) -> Result<(Value, Effect), Status> {
         let Pass { target, part, view, old, broken } = pass;
         if part == BINDING {
-            return self.binding_pass(context, target, old, (new, preconditions)).await;
+            check_version(target.resource, old, &mut new)?;
+            let bound = self.binding_pass(context, target, old, (new, preconditions)).await?;
+            return Ok((bound, Effect::Change));
         }
         let ObjectRef { resource, namespace, name, .. } = *target;
         let strategy = resource.strategy();
@@ -249,17 +252,24 @@ impl Pipeline {
                 attributes.object = Some((view.read)(&new));
                 self.admission.admit(context, &mut attributes, preconditions).await?;
                 let admitted = attributes.object.take().unwrap_or_default();
+                check_uid(resource, old, &admitted)?;
                 (view.write)(&mut new, &admitted)?;
+                access::copy(&admitted, &mut new, &["metadata", "resourceVersion"]);
             }
         }
         self.deduplicate_owners(context, &mut new, true);
+        // As upstream, what admission has made of the resourceVersion counts.
+        check_version(resource, old, &mut new)?;
         if part == Subresource::Main {
             // The object keeps its allocated addresses; the update may need more.
             let addresses =
                 service_addresses::allocate(&self.registry, resource, &mut new, Some(old), broken)?;
             preconditions.extend(addresses);
         }
-        context.judge(kinds::begin_update(resource, part, &mut new, old))?;
+        let effect = match kinds::begin_update(resource, part, &mut new, old) {
+            Ok(effect) => effect,
+            Err(refusal) => context.judge(Err(refusal)).map(|()| Effect::Change)?,
+        };
         strategy.warnings(&new, Some(old)).into_iter().for_each(|warning| context.warn(warning));
         let (seen, kept) = match view {
             None => (new, None),
@@ -267,7 +277,7 @@ impl Pipeline {
         };
         attributes.object = Some(seen);
         self.admission.validate(context, &attributes, preconditions).await?;
-        Ok(kept.or_else(|| attributes.object.take()).unwrap_or_default())
+        Ok((kept.or_else(|| attributes.object.take()).unwrap_or_default(), effect))
     }
 
     async fn put(
@@ -317,31 +327,42 @@ pub(super) fn check_uid_kept(resource: &Resource, old: &Value, new: &Value) -> R
     Err(status::invalid(&resource.group, &resource.kind, name, &[error.clone(), error]))
 }
 
-/// The UID and resourceVersion of a request body are preconditions.
-fn check_versions(resource: &ServedResource, old: &Value, new: &Value, revision: u64) -> Result<(), Status> {
-    let name = access::text(old, &["metadata", "name"]);
+/// The UID of a request body is a precondition.
+fn check_uid(resource: &ServedResource, old: &Value, new: &Value) -> Result<(), Status> {
     let (uid, found) = (access::text(new, &["metadata", "uid"]), access::text(old, &["metadata", "uid"]));
-    if !uid.is_empty() && uid != found {
-        let namespace = access::text(old, &["metadata", "namespace"]);
-        let key = crate::storage::watch_cache::key_of(namespace, name);
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: /registry/{}/{key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {found}",
-            resource.plural
-        );
-        return Err(status::conflict(resource, name, why));
+    if uid.is_empty() || uid == found {
+        return Ok(());
     }
+    let text = |member: &str| access::text(old, &["metadata", member]);
+    let (namespace, name) = (text("namespace"), text("name"));
+    let key = crate::storage::watch_cache::key_of(namespace, name);
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{}/{key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {found}",
+        resource.plural
+    );
+    Err(status::conflict(resource, name, why))
+}
+
+/// The resourceVersion of an object that is to be written is a precondition. One that comes without gets that of `old`.
+fn check_version(resource: &ServedResource, old: &Value, new: &mut Value) -> Result<(), Status> {
+    let name = access::text(old, &["metadata", "name"]);
+    let found = access::text(old, &["metadata", "resourceVersion"]);
     let version = access::text(new, &["metadata", "resourceVersion"]);
-    if version.is_empty() {
-        if resource.strategy().unconditional_update() {
-            return Ok(());
-        }
-        let error =
-            FieldError::invalid_shown("metadata.resourceVersion", "0x0", "must be specified for an update");
-        return Err(status::invalid(&resource.group, &resource.kind, name, &[error]));
+    let unconditional = resource.strategy().unconditional_update();
+    if version == found {
+        return Ok(());
     }
-    match version.parse::<u64>() {
-        Ok(0) if resource.strategy().unconditional_update() => Ok(()),
-        Ok(version) if version == revision => Ok(()),
+    match if version.is_empty() { Ok(0) } else { version.parse::<u64>() } {
+        Ok(0) if unconditional => {
+            let version = Value::from(found);
+            access::object_mut(new, &["metadata"]).insert("resourceVersion".into(), version);
+            Ok(())
+        }
+        Ok(0) => {
+            let why = "must be specified for an update";
+            let error = FieldError::invalid_shown("metadata.resourceVersion", "0x0", why);
+            Err(status::invalid(&resource.group, &resource.kind, name, &[error]))
+        }
         Ok(_) => Err(status::modified(resource, name)),
         Err(_) => Err(status::unclassified(format!(
             "strconv.ParseUint: parsing {}: invalid syntax",

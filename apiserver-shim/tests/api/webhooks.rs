@@ -18,6 +18,12 @@ fn answers(path: &str, review: &Value) -> Option<Value> {
     let object = &review["request"]["object"];
     match path {
         "hang" => None,
+        "undo" => Some(patch(review, json!([{"op": "remove", "path": "/metadata/nothing"}]))),
+        set if set.starts_with("set/") => {
+            let (member, value) = set["set/".len()..].split_once('/').unwrap();
+            let path = format!("/metadata/{member}");
+            Some(patch(review, json!([{"op": "replace", "path": path, "value": value}])))
+        }
         "deny" => Some(deny(review, "not today")),
         "warn" => Some(response(
             review,
@@ -177,13 +183,8 @@ async fn a_webhook_that_hangs_holds_only_its_own_request() {
     configure(&server, "mutating", "m", &[webhook("m", hooks.url("hang"), MAPS_RULE, json!({}))]).await;
     // The client's limit is shorter than the webhook's.
     let refused = server.json(&format!("POST {MAPS}?timeout=200ms"), r#"{"metadata":{"name":"b"}}"#).await;
-    let url = format!("https://127.0.0.1:{}/hang?timeout=1s", hooks.port);
-    let why = format!(
-        "failed calling webhook \"m.example.com\": failed to call webhook: Post \"{url}\": context deadline exceeded"
-    );
-    assert_eq!(refused["message"], format!("Internal error occurred: {why}"));
-    assert_eq!((&refused["code"], &refused["reason"]), (&json!(500), &json!("InternalError")));
-    assert_eq!(refused["details"]["causes"][0]["message"], why);
+    assert_eq!(refused["message"], "Timeout: request did not complete within the allotted timeout");
+    assert_eq!((&refused["code"], &refused["reason"]), (&json!(504), &json!("Timeout")));
     let refused = server.ask(&format!("POST {MAPS}?timeout=soon"), r#"{"metadata":{"name":"b"}}"#).await;
     assert!(
         refused
@@ -290,14 +291,14 @@ async fn match_conditions_that_fail_follow_the_failure_policy() {
         hooks.url("warn"),
         MAPS_RULE,
         json!({"matchConditions": [
-        {"name": "c", "expression": "authorizer.requestResource.check('get').allowed()"}]}),
+        {"name": "c", "expression": "params.x == 'y'"}]}),
     );
     let body = json!({"metadata": {"name": "w"}, "webhooks": [wrong]}).to_string();
     let refused =
         server.json("POST /apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", &body).await;
     let message = refused["message"].as_str().unwrap();
     assert!(message.contains("webhooks[0].matchConditions[0].expression: Invalid value"), "{message}");
-    assert!(message.contains("undeclared reference to 'authorizer'"), "{message}");
+    assert!(message.contains("undeclared reference to 'params'"), "{message}");
 }
 
 #[tokio::test]
@@ -326,4 +327,83 @@ async fn calls_are_counted() {
         apiserver_admission_webhook_rejection_count{error_type="no_error",name="v.example.com",operation="CREATE",rejection_code="403",type="validating"} 1
         apiserver_admission_webhook_request_total{code="403",name="v.example.com",operation="CREATE",rejected="true",type="validating"} 1
         apiserver_admission_webhook_request_total{code="503",name="m.example.com",operation="CREATE",rejected="false",type="admit"} 1"#]].assert_eq(&counted.join("\n"));
+}
+
+#[tokio::test]
+async fn what_a_webhook_makes_of_the_identity_counts() {
+    let (server, hooks) = start().await;
+    map(&server, "a").await;
+    let rule = ["UPDATE", "", "configmaps"];
+    let mut answers = Vec::new();
+    for path in [
+        "set/resourceVersion/1",
+        "set/namespace/other",
+        "set/name/b",
+        "set/uid/x",
+        "set/resourceVersion/",
+        "undo",
+    ] {
+        configure(&server, "mutating", "m", &[webhook("m", hooks.url(path), rule, json!({}))]).await;
+        let patched = server.ask(&format!("PATCH {MAPS}/a | {MERGE}"), r#"{"data":{"k":"v"}}"#).await;
+        let body: Value = serde_json::from_str(patched.split_once(' ').unwrap().1).unwrap();
+        answers.push(format!("{path}: {} {}", &patched[..3], body["message"].as_str().unwrap_or("")));
+        unconfigure(&server, "mutating", "m").await;
+    }
+    expect![[r#"
+        set/resourceVersion/1: 409 Operation cannot be fulfilled on configmaps "a": the object has been modified; please apply your changes to the latest version and try again
+        set/namespace/other: 400 the namespace of the provided object does not match the namespace sent on the request
+        set/name/b: 422 ConfigMap "b" is invalid: metadata.name: Invalid value: "b": field is immutable
+        set/uid/x: 422 ConfigMap "a" is invalid: metadata.uid: Invalid value: "x": field is immutable
+        set/resourceVersion/: 200 
+        undo: 500 Internal error occurred: error in remove for path: '/metadata/nothing': Unable to remove nonexistent key: nothing: missing value"#]]
+    .assert_eq(&answers.join("\n"));
+}
+
+#[tokio::test]
+async fn redirects_are_followed() {
+    let (server, hooks) = start().await;
+    let mut answers = Vec::new();
+    for path in ["moved/307/moved/308/label/x", "moved/302/label/x", "moved/307/round", "moved/304/label/x"] {
+        configure(&server, "mutating", "m", &[webhook("m", hooks.url(path), MAPS_RULE, json!({}))]).await;
+        let made = map(&server, &format!("m-{}", answers.len())).await;
+        unconfigure(&server, "mutating", "m").await;
+        let mut text = made["message"].as_str().unwrap_or("").replace(&hooks.port.to_string(), "PORT");
+        if let Some((before, uid)) = text.clone().split_once("response.uid=\"") {
+            text = format!("{before}response.uid=\"UID{}", &uid[36..]);
+        }
+        answers.push(format!("{path}: {} {text}", made["metadata"]["labels"]));
+    }
+    expect![[r#"
+        moved/307/moved/308/label/x: {"x":""} 
+        moved/302/label/x: null Internal error occurred: failed calling webhook "m.example.com": received invalid webhook response: expected response.uid="UID", got ""
+        moved/307/round: null Internal error occurred: failed calling webhook "m.example.com": failed to call webhook: Post "https://127.0.0.1:PORT/moved/307/round": stopped after 10 redirects
+        moved/304/label/x: null Internal error occurred: failed calling webhook "m.example.com": failed to call webhook: the server responded with the status code 304 but did not return more information"#]]
+    .assert_eq(&answers.join("\n"));
+}
+
+#[tokio::test]
+async fn match_conditions_ask_what_users_may_do() {
+    let (server, hooks) = start().await;
+    let conditioned = |name: &str, expression: &str| {
+        let condition = json!([{"name": "c", "expression": expression}]);
+        webhook(name, hooks.url(&format!("label/{name}")), MAPS_RULE, json!({"matchConditions": condition}))
+    };
+    let account =
+        "authorizer.serviceAccount('default', 'sa').group('').resource('configmaps').namespace('default')";
+    let hooks_of = [
+        conditioned("a", "authorizer.requestResource.check('create').allowed()"),
+        conditioned("b", &format!("{account}.check('create').allowed()")),
+    ];
+    configure(&server, "mutating", "m", &hooks_of).await;
+    assert_eq!(map(&server, "one").await["metadata"]["labels"], json!({"a": ""}));
+    let role = json!({"metadata": {"name": "r"}, "rules": [
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]}]});
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    server.ask(&format!("POST {rbac}/roles"), &role.to_string()).await;
+    let binding = json!({"metadata": {"name": "r"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
+        "subjects": [{"kind": "ServiceAccount", "name": "sa", "namespace": "default"}]});
+    server.ask(&format!("POST {rbac}/rolebindings"), &binding.to_string()).await;
+    // The role counts at once.
+    assert_eq!(map(&server, "two").await["metadata"]["labels"], json!({"a": "", "b": "a"}));
 }

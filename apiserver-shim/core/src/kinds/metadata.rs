@@ -151,6 +151,13 @@ pub(super) fn validate_update(
     // Upstream validates the metadata twice on create and on update. The message lists each error once,
     // `details.causes` lists all of them, so the causes repeat here too.
     let finalizers = Finalizers::of(resource);
+    match text(new, "name") {
+        "" => errors.push(FieldError::required("metadata.name", "name or generateName is required")),
+        name => {
+            let wrong = names::path_segment(name).into_iter();
+            errors.extend(wrong.map(|why| FieldError::invalid("metadata.name", name, why)));
+        }
+    }
     validate_common(&new["metadata"], finalizers, &mut errors);
     validate_change(resource, new, old, &mut errors);
     if strategy.validates_metadata_again() {

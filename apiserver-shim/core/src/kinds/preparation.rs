@@ -33,15 +33,25 @@ pub fn begin_create(
     refuse(resource, object, errors)
 }
 
-/// Prepares and validates a decoded, defaulted and admitted update of `old`. The caller has checked name, namespace,
-/// UID precondition and resourceVersion (see [`check_identity`]).
+/// What an update does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It may change the object.
+    Change,
+    /// The new object is equal to the stored one.
+    None,
+}
+
+/// Prepares and validates a decoded, defaulted and admitted update of `old`. The caller has checked the resourceVersion, and
+/// what the request says of name, namespace and UID (see [`check_identity`]), which admission may have changed.
 pub fn begin_update(
     resource: &ResourceDefinition,
     subresource: Subresource<'_>,
     new: &mut Value,
     old: &Value,
-) -> Result<(), Status> {
+) -> Result<Effect, Status> {
     let kind = resource.strategy();
+    metadata::check_namespace(resource, access::text(old, &["metadata", "namespace"]), new)?;
     metadata::prepare_update(new, old);
     match subresource {
         Subresource::Main => {
@@ -52,6 +62,10 @@ pub fn begin_update(
         }
         Subresource::Status => kind.prepare_status_update(new, old),
         Subresource::Other(name) => of_subresource(kind, name)?.prepare_update(new, old),
+    }
+    // What the stored object has is not refused, so an update that changes nothing has no errors.
+    if !kind.ratchets_itself() && new == old {
+        return Ok(Effect::None);
     }
     // A status update never changes the generation, not even when it sets the revision annotation of a Deployment.
     if subresource != Subresource::Status && kind.has_generation() && kind.changes_generation(new, old) {
@@ -67,7 +81,7 @@ pub fn begin_update(
     if !kind.ratchets_itself() {
         ratchet::drop_unchanged(&mut errors, new, old, || stored_errors(kind, subresource, old));
     }
-    refuse(resource, new, errors)
+    refuse(resource, new, errors).map(|()| Effect::Change)
 }
 
 /// The errors of a stored object by the rules of today: an update of the same part does not cause them.

@@ -60,7 +60,7 @@ fn check_update(
     change(&mut new);
     resource(plural).strategy().default(&mut new);
     let text = match begin_update(resource(plural), subresource, &mut new, old) {
-        Ok(()) => format!("generation {} {} {}", new["metadata"]["generation"], new["spec"], new["status"]),
+        Ok(_) => format!("generation {} {} {}", new["metadata"]["generation"], new["spec"], new["status"]),
         Err(status) => status.message,
     };
     expect.assert_eq(&text);

@@ -106,7 +106,7 @@ impl Run<'_> {
         let mut fields = to_field_set(ty, config);
         reset.filter(&mut fields);
         disown_system_fields(&mut fields);
-        mine.get("fieldsV1") == Some(&fields.to_value())
+        mine.get("fieldsV1").is_some_and(|known| fields.is_encoded_as(known))
     }
 
     fn apply(&self, live: Option<&Value>, config: &Value, mut known: Vec<Entry>) -> Result<Value, Status> {

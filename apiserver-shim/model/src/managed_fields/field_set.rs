@@ -85,6 +85,38 @@ impl FieldSet {
         Some(out)
     }
 
+    /// Whether `fieldsV1` encodes this set.
+    pub fn is_encoded_as(&self, fields: &Value) -> bool {
+        self.is_below(false, fields, &mut String::new())
+    }
+
+    /// Whether an object encodes what is below a place, which may itself be in the set. `name` is a buffer.
+    fn is_below(&self, own: bool, fields: &Value, name: &mut String) -> bool {
+        let Some(members) = fields.as_object() else { return false };
+        let mut count = 0;
+        for node in self.nodes.iter().filter(|node| node.member || !node.below.is_empty()) {
+            count += 1;
+            name.clear();
+            match &node.element {
+                PathElement::Field(field) => {
+                    name.push_str("f:");
+                    name.push_str(field);
+                }
+                other => name.push_str(&other.encode()),
+            }
+            let below = members.get(name.as_str());
+            if !below.is_some_and(|below| node.below.is_below(node.member, below, name)) {
+                return false;
+            }
+        }
+        // A place with further paths below it has a mark of its own.
+        let is_marked = members.get(".").is_some_and(|mark| *mark == Value::Object(Map::new()));
+        match own && count > 0 {
+            true => is_marked && members.len() == count + 1,
+            false => members.len() == count,
+        }
+    }
+
     /// Encodes as `fieldsV1`.
     pub fn to_value(&self) -> Value {
         Value::Object(self.members())

@@ -5,6 +5,7 @@ use super::path::PathElement;
 use crate::patch::go_print;
 use crate::schema::{ItemId, ObjectType, Type};
 use serde_json::Value;
+use std::fmt;
 
 /// The error of a configuration, with its path.
 struct Problem {
@@ -15,7 +16,7 @@ struct Problem {
 /// Checks a configuration of type `ty`. The error lists everything that is wrong.
 pub fn validate(ty: &ObjectType, config: &Value) -> Result<(), String> {
     let mut problems = Vec::new();
-    check(Place::root(ty), config, "", &mut problems);
+    check(Place::root(ty), config, At { parent: None, step: Step::Root }, &mut problems);
     let show = |problem: &Problem| match problem.path.as_str() {
         "" => problem.message.clone(),
         path => format!("{path}: {}", problem.message),
@@ -55,19 +56,55 @@ fn find_fraction(place: Place<'_>, value: &Value) -> Option<String> {
     }
 }
 
-fn check(place: Place<'_>, value: &Value, path: &str, problems: &mut Vec<Problem>) {
-    let mut report = |message: String| problems.push(Problem { path: path.to_owned(), message });
+/// Where a value is. It is printed for what is wrong only.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    parent: Option<&'a At<'a>>,
+    step: Step<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Root,
+    Member(&'a str),
+    Index(usize),
+    Element(&'a PathElement),
+}
+
+impl<'a> At<'a> {
+    fn below(&'a self, step: Step<'a>) -> At<'a> {
+        At { parent: Some(self), step }
+    }
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.fmt(f)?;
+        }
+        match self.step {
+            Step::Root => Ok(()),
+            Step::Member(name) => write!(f, ".{name}"),
+            Step::Index(at) => write!(f, "[{at}]"),
+            Step::Element(element) => element.fmt(f),
+        }
+    }
+}
+
+fn check(place: Place<'_>, value: &Value, at: At<'_>, problems: &mut Vec<Problem>) {
+    let mut report = |message: String| problems.push(Problem { path: at.to_string(), message });
     if value.is_null() {
         return;
     }
     match (place.ty, value) {
         (Type::Struct(_) | Type::Map(_), Value::Object(members)) => {
             for (name, inner) in members {
-                let path = format!("{path}.{name}");
+                let path = at.below(Step::Member(name));
                 match place.member(name) {
-                    Some(below) => check(below, inner, &path, problems),
+                    Some(below) => check(below, inner, path, problems),
                     None => {
-                        problems.push(Problem { path, message: "field not declared in schema".to_owned() });
+                        let message = "field not declared in schema".to_owned();
+                        problems.push(Problem { path: path.to_string(), message });
                         // Upstream stops at the first unknown member of an object.
                         break;
                     }
@@ -76,10 +113,10 @@ fn check(place: Place<'_>, value: &Value, path: &str, problems: &mut Vec<Problem
         }
         (Type::Struct(_) | Type::Map(_), other) => report(format!("expected map, got {}", pointer(other))),
         (Type::List(item), Value::Array(elements)) => match place.shape(None) {
-            Shape::Elements(item, keys) => list(place, (item, keys), elements, path, problems),
+            Shape::Elements(item, keys) => list(place, (item, keys), elements, at, problems),
             _ => {
-                for (at, inner) in elements.iter().enumerate() {
-                    check(place.item(item), inner, &format!("{path}[{at}]"), problems);
+                for (index, inner) in elements.iter().enumerate() {
+                    check(place.item(item), inner, at.below(Step::Index(index)), problems);
                 }
             }
         },
@@ -104,24 +141,24 @@ fn list(
     place: Place<'_>,
     (item, keys): (ItemId, Keys<'_>),
     elements: &[Value],
-    path: &str,
+    at: At<'_>,
     problems: &mut Vec<Problem>,
 ) {
     let mut seen: Vec<PathElement> = Vec::new();
-    for (at, inner) in elements.iter().enumerate() {
+    for (index, inner) in elements.iter().enumerate() {
         let element: Result<PathElement, ElementError> = place.element(item, keys, inner);
         let element = match element {
             Ok(element) => element,
             Err(why) => {
-                let message = format!("element {at}: {why}");
-                return problems.push(Problem { path: path.to_owned(), message });
+                let message = format!("element {index}: {why}");
+                return problems.push(Problem { path: at.to_string(), message });
             }
         };
         if seen.contains(&element) {
             let message = format!("duplicate entries for key {element}");
-            problems.push(Problem { path: path.to_owned(), message });
+            problems.push(Problem { path: at.to_string(), message });
         }
-        check(place.item(item), inner, &format!("{path}{element}"), problems);
+        check(place.item(item), inner, at.below(Step::Element(&element)), problems);
         seen.push(element);
     }
 }
