@@ -5,14 +5,18 @@ mod conditions;
 pub mod matching;
 mod mutate;
 mod request;
+pub mod type_check;
 mod validate;
+
+use std::sync::Arc;
 
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
 
 use crate::cel::{
-    Activation, CompileError, Environment, EvalError, ObjectTypes, Program, TOTAL_COST_MAX, Type, Val,
+    Access, Activation, Authorize, CompileError, Environment, EvalError, ObjectTypes, Program,
+    TOTAL_COST_MAX, Type, Val,
 };
 pub use conditions::{Condition, MatchConditions};
 use matching::MatchResources;
@@ -21,7 +25,7 @@ pub use request::{RequestFacts, request};
 pub use validate::{Decision, Validated};
 
 /// What a policy's expressions see.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct PolicyInput<'v> {
     /// The object; null for deletions.
     pub object: &'v Value,
@@ -33,6 +37,8 @@ pub struct PolicyInput<'v> {
     pub namespace: &'v Value,
     /// The parameters; null if there are none.
     pub params: &'v Value,
+    /// Who decides about the user's access.
+    pub authorizer: &'v Arc<dyn Authorize>,
 }
 
 /// An expression with its source.
@@ -64,9 +70,32 @@ pub struct Policy {
 
 /// The index of the namespace's object among the variables.
 const NAMESPACE: usize = 3;
+/// The indexes of `authorizer` and `authorizer.requestResource`.
+const AUTHORIZER: [usize; 2] = [5, 6];
 
-/// The environment of a policy's expressions: variables by index are object, oldObject, request, namespaceObject, params.
+/// The environment of a policy's expressions: variables by index are object, oldObject, request, namespaceObject, params, and
+/// `authorizer` with the objects of the request, which messages do not have.
 fn environment(has_params: bool) -> Environment {
+    let declared = environment_of_messages(has_params);
+    // An index is that of the same variable in all environments; no expression has an empty name.
+    let declared = if has_params { declared } else { declared.variable("", Type::Dyn) };
+    declared
+        .variable("authorizer", Access::authorizer_type())
+        .variable("authorizer.requestResource", Access::resource_type())
+}
+
+/// The environment for objects and parameters of known types.
+fn environment_with(object: Type, params: Option<Type>) -> Environment {
+    let has_params = params.is_some();
+    let typed = [("object", object.clone()), ("oldObject", object)];
+    let params = params.map(|params| ("params", params));
+    typed
+        .into_iter()
+        .chain(params)
+        .fold(environment(has_params), |environment, (name, ty)| environment.retyped(name, ty))
+}
+
+fn environment_of_messages(has_params: bool) -> Environment {
     let gvk = |resource: &str| {
         Type::object(
             "kubernetes.Group",
@@ -164,6 +193,11 @@ impl Expression {
         Some(FieldError::invalid(field, self.source.as_str(), error.detail()))
     }
 
+    fn uses(&self, variables: &[usize]) -> bool {
+        let Ok(program) = &self.program else { return false };
+        variables.iter().any(|variable| program.uses(*variable))
+    }
+
     fn evaluate<'v>(&self, activation: &Activation<'v>) -> Result<Val<'v>, EvalError> {
         match &self.program {
             Ok(program) => program.evaluate(activation),
@@ -202,6 +236,7 @@ impl Policy {
         let text = |value: &Value, member: &str| access::text(value, &[member]).to_owned();
         let base = environment(param_kind.is_some());
         let conditions = MatchConditions::with_environment(spec, &base);
+        let mut of_messages = environment_of_messages(param_kind.is_some());
         let mut composed = base.clone();
         if spec.get("mutations").is_some() {
             composed = composed.with_objects(ObjectTypes::Patches);
@@ -210,6 +245,7 @@ impl Policy {
         for variable in access::list(spec, &["variables"]) {
             let expression = Expression::compile(&text(variable, "expression"), &composed, &[]);
             let ty = expression.program.as_ref().map_or(Type::Dyn, |program| program.result_type().clone());
+            of_messages = of_messages.composed(&text(variable, "name"), ty.clone());
             composed = composed.composed(&text(variable, "name"), ty);
             variables.push(expression);
         }
@@ -225,7 +261,7 @@ impl Policy {
             reinvoked: spec["reinvocationPolicy"] == "IfNeeded",
             conditions,
             variables,
-            validations: validate::compile(spec, &composed),
+            validations: validate::compile(spec, (&composed, &of_messages)),
             annotations: access::list(spec, &["auditAnnotations"]).iter().map(annotation).collect(),
             mutations: mutate::compile(spec, &composed),
         }
@@ -256,19 +292,25 @@ impl Policy {
 
     /// Whether an expression uses the namespace's object, which has to be found for it.
     pub fn uses_namespace(&self) -> bool {
+        self.uses(&[NAMESPACE])
+    }
+
+    /// Whether an expression asks what the user may do.
+    pub fn uses_authorizer(&self) -> bool {
+        self.uses(&AUTHORIZER)
+    }
+
+    fn uses(&self, variables: &[usize]) -> bool {
         let validations =
             self.validations.iter().flat_map(|v| [Some(&v.expression), v.message_expression.as_ref()]);
         let named = self.conditions.expressions().chain(self.annotations.iter().map(|(_, value)| value));
         let mutations = self.mutations.iter().map(|mutation| &mutation.expression);
         let mut all = named.chain(&self.variables).chain(mutations).chain(validations.flatten());
-        all.any(|expression| expression.program.as_ref().is_ok_and(|program| program.uses(NAMESPACE)))
+        all.any(|expression| expression.uses(variables))
     }
 
     fn activation<'v>(&'v self, input: &PolicyInput<'v>) -> Activation<'v> {
-        let mut values = conditions::values(input);
-        if self.param_kind.is_some() {
-            values.push(Val::of_json(input.params, &Type::Dyn));
-        }
+        let values = conditions::values(input);
         let programs = self.variables.iter().filter_map(|variable| variable.program.as_ref().ok());
         match self.variables.iter().all(|variable| variable.program.is_ok()) {
             true => Activation::new(values).with_composed(programs),

@@ -7,6 +7,7 @@
 //! the caller's ([`Environment`]).
 
 mod check;
+pub mod cost;
 mod declare;
 mod depth;
 mod eval;
@@ -20,10 +21,11 @@ mod value;
 
 pub use declare::declare;
 pub use eval::{Activation, EvalError};
+pub use functions::authorization::{Access, Authorize, CheckedAccess};
 pub use numbers::go_duration;
 pub(crate) use numbers::go_float;
 pub use types::{Field, Object, Type, escape, is_escapable};
-pub use value::{List, Map, Val, equal};
+pub use value::{List, Map, Opaque, Val, equal};
 
 use node::Node;
 
@@ -90,6 +92,15 @@ impl Environment {
     #[must_use]
     pub fn variable(mut self, name: &str, ty: Type) -> Environment {
         self.variables.push((name.to_owned(), ty));
+        self
+    }
+
+    /// Gives a variable another type.
+    #[must_use]
+    pub fn retyped(mut self, name: &str, ty: Type) -> Environment {
+        if let Some(variable) = self.variables.iter_mut().find(|(known, _)| known == name) {
+            variable.1 = ty;
+        }
         self
     }
 

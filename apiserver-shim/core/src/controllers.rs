@@ -35,6 +35,7 @@ pub mod namespace;
 pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod pod_status;
+pub mod policy_status;
 pub mod replica_set;
 pub mod replication_controller;
 pub mod resource_quota;
@@ -112,6 +113,7 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(flow_control::ConfigConsumer),
         Registration::new(bootstrap_tokens::TokenCleaner),
         Registration::new(bootstrap_tokens::BootstrapSigner),
+        Registration::new(policy_status::PolicyStatusController),
     ];
     if let Some(signer) = &config.signer {
         all.push(Registration::new(certificates::CertificateApprover { signer: signer.clone() }));

@@ -18,6 +18,7 @@ mod path;
 mod props;
 mod prune;
 mod published;
+mod rule_costs;
 mod rules;
 mod selectable;
 mod structure;

@@ -66,6 +66,13 @@ impl User {
         User { name: format!("{SERVICE_ACCOUNT}{namespace}:{name}"), groups, ..User::default() }
     }
 
+    /// A service account that a check names. It has not been authenticated, and lacks that group as upstream.
+    pub fn named_service_account(namespace: &str, name: &str) -> User {
+        let mut user = User::service_account(namespace, name);
+        user.groups.retain(|group| group != AUTHENTICATED);
+        user
+    }
+
     /// The user that a verified client certificate names.
     pub fn certified(identity: Identity) -> User {
         let mut groups = identity.groups;

@@ -106,6 +106,11 @@ impl AccessControl {
         }
     }
 
+    /// Waits until the caches contain the writes that are acknowledged. If the store cannot be asked, they stay as they are.
+    pub async fn catch_up(&self) {
+        let _ = self.registry.fresh().await;
+    }
+
     /// Decides a request from what is cached.
     pub fn authorize(&self, user: &User, request: &AccessRequest<'_>) -> Decision {
         if user.is_in(MASTERS) {

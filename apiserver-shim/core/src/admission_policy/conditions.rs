@@ -6,8 +6,9 @@ use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
 
-use super::{Budget, Expression, PolicyInput, environment};
-use crate::cel::{Activation, Environment, MATCH_CONDITIONS_COST_MAX, Type, Val};
+use super::{AUTHORIZER, Budget, Expression, PolicyInput, environment};
+use crate::authorization::RequestedResource;
+use crate::cel::{Access, Activation, Environment, MATCH_CONDITIONS_COST_MAX, Opaque, Type, Val};
 
 /// Compiled conditions.
 #[derive(Debug)]
@@ -30,11 +31,24 @@ pub(super) fn values<'v>(input: &PolicyInput<'v>) -> Vec<Val<'v>> {
         let environment = environment(false);
         (environment.type_of(2), environment.type_of(super::NAMESPACE))
     });
+    let text = |path: &[&str]| access::text(input.request, path);
+    let requested = RequestedResource {
+        group: text(&["requestResource", "group"]),
+        resource: text(&["requestResource", "resource"]),
+        subresource: text(&["requestSubResource"]),
+        namespace: text(&["namespace"]),
+        name: text(&["name"]),
+        fields: &[],
+    };
+    let opaque = |access: Access| Val::Opaque(Opaque::Access(access));
     vec![
         Val::of_json(input.object, &Type::Dyn),
         Val::of_json(input.old_object, &Type::Dyn),
         Val::of_json(input.request, &TYPES.0),
         Val::of_json(input.namespace, &TYPES.1),
+        Val::of_json(input.params, &Type::Dyn),
+        opaque(Access::authorizer(input.authorizer)),
+        opaque(Access::of_request(input.authorizer, &requested)),
     ]
 }
 
@@ -70,6 +84,11 @@ impl MatchConditions {
             condition.error(format!("{prefix}matchConditions[{at}].expression"))
         });
         errors.filter(|error| error.shown != "\"\"").collect()
+    }
+
+    /// Whether a condition asks what the user may do.
+    pub fn uses_authorizer(&self) -> bool {
+        self.0.iter().any(|condition| condition.uses(&AUTHORIZER))
     }
 
     /// Evaluates the conditions of a webhook.

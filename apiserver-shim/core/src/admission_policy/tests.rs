@@ -1,15 +1,52 @@
 //! Policies on objects.
 
+use std::sync::LazyLock;
+
 use serde_json::json;
 
 use super::*;
+use crate::authorization::{AccessRequest, Requested};
+use crate::cel::CheckedAccess;
 
 fn policy(spec: Value) -> Policy {
     Policy::compile(&json!({"kind": "ValidatingAdmissionPolicy", "metadata": {"name": "p"}, "spec": spec}))
 }
 
+/// Allows the service account `ns/sa` everything, and others to get Pods.
+struct OnlyPods;
+
+impl Authorize for OnlyPods {
+    fn authorize(&self, account: Option<(&str, &str)>, request: &AccessRequest<'_>) -> CheckedAccess {
+        let shown = match request.object {
+            Requested::Resource(r) => {
+                let fields: Vec<&str> = r.fields.iter().map(|term| term.field.as_str()).collect();
+                format!(
+                    "{} {}/{} {}/{} {fields:?}",
+                    request.verb,
+                    r.group,
+                    r.qualified(),
+                    r.namespace,
+                    r.name
+                )
+            }
+            Requested::Path(path) => format!("{} {path}", request.verb),
+        };
+        let allowed = account == Some(("ns", "sa")) || shown.starts_with("get /pods ");
+        CheckedAccess { allowed, reason: shown }
+    }
+}
+
 fn input<'v>(object: &'v Value, request: &'v Value) -> PolicyInput<'v> {
-    PolicyInput { object, old_object: &Value::Null, request, namespace: &Value::Null, params: &Value::Null }
+    static NULL: Value = Value::Null;
+    static AUTHORIZER: LazyLock<Arc<dyn Authorize>> = LazyLock::new(|| Arc::new(OnlyPods));
+    PolicyInput {
+        object,
+        old_object: &NULL,
+        request,
+        namespace: &NULL,
+        params: &NULL,
+        authorizer: &AUTHORIZER,
+    }
 }
 
 fn validate(spec: Value, object: &Value) -> Validated {
@@ -139,4 +176,76 @@ fn mutations_are_configurations_and_patches() {
     assert_eq!(change(0), Mutated::Change(Mutation::Configuration(configuration)));
     let patch = vec![json!({"op": "add", "path": "/metadata/labels/a~1b", "value": "c"})];
     assert_eq!(change(1), Mutated::Change(Mutation::Patch(patch)));
+}
+
+#[test]
+fn expressions_ask_what_the_user_may_do() {
+    let reason = |check: &str| {
+        let spec = json!({"validations": [{"expression": "false", "message": "m"}],
+            "auditAnnotations": [{"key": "k", "valueExpression": check}]});
+        let found = validate(spec, &json!({}));
+        found
+            .annotations
+            .into_iter()
+            .map(|(_, value)| value)
+            .chain(found.failed_annotations)
+            .collect::<String>()
+    };
+    let cases = [
+        ("authorizer.group('').resource('pods').check('get').allowed() ? 'yes' : 'no'", "yes"),
+        ("authorizer.group('').resource('pods').check('list').allowed() ? 'yes' : 'no'", "no"),
+        (
+            "authorizer.group('apps').resource('deployments').subresource('scale').namespace('a').name('b').check('update').reason()",
+            "update apps/deployments/scale a/b []",
+        ),
+        ("authorizer.path('/healthz').check('get').reason()", "get /healthz"),
+        ("authorizer.requestResource.check('custom').reason()", "custom apps/deployments ns/d []"),
+        (
+            "authorizer.requestResource.name('x').subresource('status').check('get').reason()",
+            "get apps/deployments/status ns/x []",
+        ),
+        ("authorizer.serviceAccount('ns', 'sa').path('/x').check('put').allowed() ? 'yes' : 'no'", "yes"),
+        (
+            "authorizer.group('').resource('pods').fieldSelector('spec.nodeName=n').labelSelector('a=b').check('list').reason()",
+            "list /pods / [\"spec.nodeName\"]",
+        ),
+        (
+            "string(authorizer.path('/x').check('get').errored()) + authorizer.path('/x').check('get').error()",
+            "false",
+        ),
+        (
+            "authorizer.path(' ').check('get').reason()",
+            "expression 'authorizer.path(' ').check('get').reason()' resulted in error: path must not be empty",
+        ),
+        (
+            "authorizer.serviceAccount('a.b', 'c').path('/').check('x').reason()",
+            "expression 'authorizer.serviceAccount('a.b', 'c').path('/').check('x').reason()' resulted in error: Invalid service account namespace",
+        ),
+    ];
+    for (check, expected) in cases {
+        assert_eq!(reason(check), expected, "{check}");
+    }
+    let checks = "authorizer.path('/x').check('get').allowed() || ".repeat(3) + "true";
+    let spec = json!({"validations": [{"expression": checks}]});
+    let message = &validate(spec, &json!({})).denied[0].message;
+    assert!(
+        message.ends_with("resulted in error: operation cancelled: actual cost limit exceeded"),
+        "{message}"
+    );
+}
+
+#[test]
+fn messages_have_no_authorizer() {
+    let of = |member: &str| {
+        let mut validation = json!({"expression": "true"});
+        validation[member] = json!("authorizer.path('/x').check('get').reason() == '' ? 'a' : 'b'");
+        policy(json!({"validations": [validation], "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}}))
+    };
+    let errors = of("messageExpression").errors();
+    assert!(errors[0].to_string().contains("undeclared reference to 'authorizer'"), "{errors:?}");
+    assert!(
+        policy(json!({"validations": [{"expression": "authorizer.path('/x').check('get').allowed()"}]}))
+            .uses_authorizer()
+    );
+    assert!(!policy(json!({"validations": [{"expression": "true"}]})).uses_authorizer());
 }

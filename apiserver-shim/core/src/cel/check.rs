@@ -1,6 +1,8 @@
 //! Infers the types of expressions and reports names that nothing declares and calls that no form of a function accepts.
 //! A value whose type is not known is accepted everywhere and checked when it is evaluated.
 
+use std::collections::HashMap;
+
 use super::node::{Each, EachKind, Kind, Node};
 use super::overloads::{self, Overload};
 use super::parse::at_offset;
@@ -10,7 +12,7 @@ use super::{CompileError, Names};
 
 /// The type of an expression, or its errors with their positions in the source.
 pub(super) fn check(source: &str, node: &Node, names: &dyn Names) -> Result<Type, CompileError> {
-    let mut checker = Checker { names, locals: Vec::new(), errors: Vec::new() };
+    let mut checker = Checker { names, locals: Vec::new(), errors: Vec::new(), types: None };
     let ty = checker.node(node);
     if checker.errors.is_empty() {
         return Ok(ty);
@@ -21,8 +23,17 @@ pub(super) fn check(source: &str, node: &Node, names: &dyn Names) -> Result<Type
     Err(CompileError::plain(texts.join("\n")))
 }
 
+/// The types of an expression and of all expressions in it.
+pub(super) fn types(node: &Node, names: &dyn Names) -> HashMap<*const Node, Type> {
+    let mut checker = Checker { names, locals: Vec::new(), errors: Vec::new(), types: Some(HashMap::new()) };
+    checker.node(node);
+    checker.types.unwrap_or_default()
+}
+
 struct Checker<'a> {
     names: &'a dyn Names,
+    /// The types found so far, if somebody wants them.
+    types: Option<HashMap<*const Node, Type>>,
     locals: Vec<Type>,
     errors: Vec<(u32, String)>,
 }
@@ -41,6 +52,14 @@ impl Checker<'_> {
     }
 
     fn node(&mut self, node: &Node) -> Type {
+        let ty = self.infer(node);
+        if let Some(types) = &mut self.types {
+            types.insert(std::ptr::from_ref(node), ty.clone());
+        }
+        ty
+    }
+
+    fn infer(&mut self, node: &Node) -> Type {
         match &node.kind {
             Kind::Const(literal) => literal_type(literal),
             Kind::Var(index) => self.names.variable_type(*index),

@@ -2,6 +2,7 @@
 //! was not known.
 
 pub(super) mod arithmetic;
+pub(super) mod authorization;
 pub(super) mod convert;
 pub(super) mod format;
 pub(super) mod lists;
@@ -30,7 +31,7 @@ pub(super) fn call<'v>(
 ) -> Result<Val<'v>, EvalError> {
     a.charge(cost(function, target.as_ref(), &args))?;
     let all: Vec<Val<'v>> = target.iter().cloned().chain(args).collect();
-    let libraries: [Library<'v>; 9] = [
+    let libraries: [Library<'v>; 10] = [
         |f, all, _| arithmetic::call(f, all),
         |f, all, member| basic(f, all, member),
         |f, all, member| strings::call(f, all, member),
@@ -40,6 +41,7 @@ pub(super) fn call<'v>(
         |f, all, _| semver::call(f, all),
         |f, all, _| url::call(f, all),
         |f, all, _| format::call(f, all),
+        |f, all, _| authorization::call(f, all),
     ];
     for library in libraries {
         if let Some(found) = library(function, &all, target.is_some())? {
@@ -54,6 +56,9 @@ pub(super) fn call<'v>(
 
 /// Functions cost one, and those that read a text or list what there is to read: a tenth for each character.
 fn cost(function: &str, target: Option<&Val<'_>>, args: &[Val<'_>]) -> u64 {
+    if let Some(cost) = authorization::cost(function, target, args) {
+        return 1 + cost;
+    }
     let tenth = |size: u64| size.div_ceil(10);
     let first = args.first().map_or(0, Val::size);
     let target = target.map_or(0, Val::size);

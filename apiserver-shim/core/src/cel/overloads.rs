@@ -150,6 +150,20 @@ format.byte ()format
 format.date ()format
 format.datetime ()format
 jsonpatch.escapeKey (string)string
+path authorizer.(string)pathcheck
+group authorizer.(string)groupcheck
+serviceAccount authorizer.(string,string)authorizer
+resource groupcheck.(string)resourcecheck
+subresource resourcecheck.(string)resourcecheck
+namespace resourcecheck.(string)resourcecheck
+name resourcecheck.(string)resourcecheck
+fieldSelector resourcecheck.(string)resourcecheck
+labelSelector resourcecheck.(string)resourcecheck
+check pathcheck.(string)decision resourcecheck.(string)decision
+allowed decision.()bool
+reason decision.()string
+errored decision.()bool
+error decision.()string
 ";
 
 const ORDER: &str = "(bool,bool)bool (int,int)bool (uint,uint)bool (double,double)bool (string,string)bool (bytes,bytes)bool (timestamp,timestamp)bool (duration,duration)bool";
@@ -240,6 +254,11 @@ impl TypeParser {
             "cidr" => Type::Opaque("net.CIDR"),
             "semver" => Type::Opaque("kubernetes.Semver"),
             "format" => Type::Opaque("kubernetes.NamedFormat"),
+            "authorizer" => Type::Opaque("kubernetes.authorization.Authorizer"),
+            "pathcheck" => Type::Opaque("kubernetes.authorization.PathCheck"),
+            "groupcheck" => Type::Opaque("kubernetes.authorization.GroupCheck"),
+            "resourcecheck" => Type::Opaque("kubernetes.authorization.ResourceCheck"),
+            "decision" => Type::Opaque("kubernetes.authorization.Decision"),
             other => unreachable!("the table has no type {other}"),
         }
     }

@@ -130,6 +130,13 @@ impl Resolver<'_> {
             }
             return self.make(id, Kind::Composed(index));
         }
+        if let Expr::Ident(name) = &select.operand.expr
+            && !select.test
+            && !self.locals.contains(name)
+            && let Some(index) = self.names.variable(&format!("{name}.{}", select.field))
+        {
+            return self.make(id, Kind::Var(index));
+        }
         let of = Box::new(self.node(&select.operand));
         let field = select.field.clone();
         self.make(id, Kind::Select { of, field, test: select.test, optional: false })

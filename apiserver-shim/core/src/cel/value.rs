@@ -9,6 +9,7 @@ use serde_json::{Map as JsonMap, Value as Json};
 use shim_model::base64;
 use shim_model::quantity::Quantity;
 
+use super::functions::authorization::Access;
 use super::functions::network::{Cidr, Ip};
 use super::functions::semver::Semver;
 use super::functions::url::Url;
@@ -94,6 +95,7 @@ pub enum Opaque {
     Cidr(Cidr),
     Semver(Arc<Semver>),
     Format(&'static str),
+    Access(Access),
 }
 
 impl<'v> Val<'v> {
@@ -172,6 +174,7 @@ impl<'v> Val<'v> {
             Val::Opaque(Opaque::Cidr(_)) => "net.CIDR",
             Val::Opaque(Opaque::Semver(_)) => "kubernetes.Semver",
             Val::Opaque(Opaque::Format(_)) => "kubernetes.NamedFormat",
+            Val::Opaque(Opaque::Access(access)) => access.type_name(),
         }
     }
 

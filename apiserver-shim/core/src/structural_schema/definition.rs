@@ -123,7 +123,7 @@ impl SchemaRules {
             && self.structural
             && let Some(rules) = RuleNode::compile(&props, schema, true)
         {
-            rules.errors(&props, &path, None, &mut errors);
+            rules.errors(&props, &path, &mut errors);
         }
         errors
     }

@@ -8,7 +8,9 @@ use shim_model::field::FieldError;
 use super::correlation::{Correlated, element_like};
 use super::path::Path;
 use super::props::{Props, Rule};
+use super::rule_costs::{Findings, TotalCost};
 use super::selectable;
+use crate::cel::cost::{Declared, max_cardinality};
 use crate::cel::{
     Activation, Environment, EvalError, MESSAGE_MAX, Program, TOTAL_COST_MAX, Type, Val, declare,
 };
@@ -20,10 +22,23 @@ const OLD_SELF: usize = 1;
 #[derive(Debug, Default)]
 pub(super) struct RuleNode {
     ty: Option<Type>,
+    /// How often the value may occur if nothing above limits it.
+    unbounded: u64,
+    /// `maxItems` and `maxProperties`.
+    limits: [Option<u64>; 2],
     rules: Vec<Compiled>,
     items: Option<Box<RuleNode>>,
     further: Option<Box<RuleNode>>,
     properties: BTreeMap<String, RuleNode>,
+}
+
+/// Where a schema is among those of a definition.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    /// The path of the outermost list whose elements have no counterpart in the old object.
+    fixed: Option<&'a str>,
+    /// How often its values may occur in one object; `None` if nothing limits that.
+    occurs: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -31,6 +46,8 @@ struct Compiled {
     rule: Rule,
     program: Result<Program, String>,
     message: Option<Result<Program, String>>,
+    /// The most that the rule and its message cost for one value.
+    costs: [u64; 2],
     uses_old: bool,
     /// The path below the value that errors name.
     field_path: String,
@@ -47,10 +64,17 @@ impl RuleNode {
             Some((name.clone(), RuleNode::compile(property, source, false)?))
         };
         let ty = if schema.rules.is_empty() { None } else { declare(source, is_root) };
-        let rules = schema.rules.iter().map(|rule| Compiled::of(rule, ty.as_ref(), schema)).collect();
+        let declared = Declared::new(source, is_root);
+        let rules =
+            schema.rules.iter().map(|rule| Compiled::of(rule, ty.as_ref(), &declared, schema)).collect();
         let node = RuleNode {
             rules,
             ty,
+            unbounded: max_cardinality(source),
+            limits: ["maxItems", "maxProperties"].map(|name| {
+                let limit = source.get(name)?.as_i64()?;
+                Some(u64::try_from(limit).unwrap_or(0))
+            }),
             items: below(schema.items.as_deref(), "items"),
             further: below(schema.further(), "additionalProperties"),
             properties: schema.properties.iter().filter_map(property).collect(),
@@ -62,13 +86,25 @@ impl RuleNode {
         (!is_empty).then_some(node)
     }
 
-    /// The errors of the expressions. `fixed` is the path of the outermost list whose elements have no counterpart in the
-    /// old object.
-    pub fn errors(&self, schema: &Props, path: &Path<'_>, fixed: Option<&str>, errors: &mut Vec<FieldError>) {
+    /// The errors of the expressions of a schema at `path`.
+    pub fn errors(&self, schema: &Props, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+        let mut costs = TotalCost::default();
+        let place = Place { fixed: None, occurs: Some(1) };
+        self.check(schema, path, place, &mut Findings { errors, costs: &mut costs });
+        costs.judge(&path.plain(), errors);
+    }
+
+    fn check(&self, schema: &Props, path: &Path<'_>, place: Place<'_>, found: &mut Findings<'_>) {
+        let Place { fixed, occurs } = place;
         let list = path.child("x-kubernetes-validations");
         for (at, compiled) in self.rules.iter().enumerate() {
             let at = list.index(at);
             let shown = shown(&compiled.rule);
+            let times = occurs.unwrap_or(self.unbounded);
+            let [rule_cost, message_cost] = compiled.costs;
+            found.cost(at.child("rule"), "estimated rule cost", rule_cost.saturating_mul(times));
+            found.cost(at.child("messageExpression"), "estimated messageExpression cost", message_cost);
+            let errors = &mut *found.errors;
             if let Err(why) = &compiled.program {
                 errors.push(FieldError::invalid_shown(at.child("rule"), &*shown, why.as_str()));
             }
@@ -85,18 +121,21 @@ impl RuleNode {
                 errors.push(FieldError::invalid(at.child("optionalOldSelf"), optional, why));
             }
         }
+        let times = |limit: Option<u64>| Some(occurs?.saturating_mul(limit?));
         if let (Some(node), Some(items)) = (&self.items, &schema.items) {
             let own = path.plain();
             let is_map = schema.list_type.as_deref() == Some("map");
             let fixed = fixed.or((!is_map).then_some(own.as_str()));
-            node.errors(items, &path.child("items"), fixed, errors);
+            let place = Place { fixed, occurs: times(self.limits[0]) };
+            node.check(items, &path.child("items"), place, found);
         }
         if let (Some(node), Some(further)) = (&self.further, schema.further()) {
-            node.errors(further, &path.child("additionalProperties"), fixed, errors);
+            let place = Place { fixed, occurs: times(self.limits[1]) };
+            node.check(further, &path.child("additionalProperties"), place, found);
         }
         for (name, node) in &self.properties {
             let at = path.child("properties");
-            node.errors(&schema.properties[name], &at.key(name), fixed, errors);
+            node.check(&schema.properties[name], &at.key(name), place, found);
         }
     }
 }
@@ -116,7 +155,7 @@ fn shown(rule: &Rule) -> String {
 }
 
 impl Compiled {
-    fn of(rule: &Rule, ty: Option<&Type>, schema: &Props) -> Compiled {
+    fn of(rule: &Rule, ty: Option<&Type>, declared: &Declared<'_>, schema: &Props) -> Compiled {
         let untyped = || Err("failed to convert to declType for CEL validation rules".to_owned());
         let environment = ty.map(|ty| {
             let old =
@@ -137,6 +176,11 @@ impl Compiled {
             let wrong = "messageExpression must evaluate to a string";
             compile(source, "messageExpression ", &Type::String, wrong)
         });
+        let cost = |program: Option<&Result<Program, String>>| match (program, &environment) {
+            (Some(Ok(program)), Some(environment)) => program.max_cost(environment, declared),
+            _ => 0,
+        };
+        let costs = [cost(Some(&program)), cost(message.as_ref())];
         let uses_old = program.as_ref().is_ok_and(|program| program.uses(OLD_SELF));
         let found = selectable::resolve(&rule.field_path, schema, true);
         let field_path = if rule.field_path.is_empty() {
@@ -144,7 +188,7 @@ impl Compiled {
         } else {
             found.map(|f| f.path).unwrap_or_default()
         };
-        Compiled { rule: rule.clone(), program, message, uses_old, field_path }
+        Compiled { rule: rule.clone(), program, message, costs, uses_old, field_path }
     }
 }
 

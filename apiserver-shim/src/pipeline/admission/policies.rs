@@ -13,28 +13,37 @@ use std::sync::Arc;
 use serde_json::Value;
 use shim_core::admission_policy::Policy;
 use shim_core::admission_policy::matching::MatchResources;
+use shim_core::cel::Authorize;
 use shim_core::kinds::VirtualResource;
 use shim_model::access;
 use shim_model::resource::split_api_version;
 use shim_model::selector::LabelSelector;
 use shim_model::status::Status;
 
-use super::request::{Matched, Namespaces, configures_admission, request_of};
-use super::{Attributes, Operation};
+use super::request::{Matched, Namespaces, UserAccess, configures_admission, request_of};
+use super::{Attributes, Operation, RequestContext};
+use crate::auth::authorization::AccessControl;
 use crate::storage::registry::Registry;
 use bindings::{Binding, PolicyCache};
 
 /// The part of the plugins that both share.
 struct Policies {
     registry: Registry,
+    access: AccessControl,
     cache: PolicyCache,
     namespaces: Namespaces,
 }
 
 impl Policies {
-    fn new(registry: Registry, policies: &'static str, bindings: &'static str) -> Policies {
+    fn new(
+        access: &AccessControl,
+        registry: Registry,
+        policies: &'static str,
+        bindings: &'static str,
+    ) -> Policies {
         let cache = PolicyCache::new(&registry, policies, bindings);
-        Policies { cache, namespaces: Namespaces::new(registry.clone()), registry }
+        let namespaces = Namespaces::new(registry.clone());
+        Policies { cache, namespaces, access: access.clone(), registry }
     }
 
     /// Whether any bound policy has a rule for the request.
@@ -72,6 +81,11 @@ impl Policies {
             true => self.namespaces.for_expressions(attributes).await,
             false => Ok(Value::Null),
         }
+    }
+
+    /// Who decides what the user may do.
+    async fn authorizer(&self, context: &RequestContext, policy: &Policy) -> Arc<dyn Authorize> {
+        UserAccess::of(&self.access, context, policy.uses_authorizer()).await
     }
 
     /// The parameters of a binding: one evaluation for each; null stands for none.

@@ -16,8 +16,9 @@ use shim_core::admission_policy::{Condition, PolicyInput};
 use shim_core::admission_webhook::{Answer, CallError, Failure, Review};
 use shim_model::status::{self, Status};
 
-use super::request::{Matched, Namespaces, configures_admission, is_dry_run, request_of};
+use super::request::{Matched, Namespaces, UserAccess, configures_admission, is_dry_run, request_of};
 use super::{Attributes, RequestContext};
+use crate::auth::authorization::AccessControl;
 use crate::metrics::admission::{AdmissionMetrics, WebhookCall, WebhookOutcome};
 use crate::service_client::ServiceClients;
 use crate::storage::registry::Registry;
@@ -49,6 +50,7 @@ impl WebhookCaller {
 /// The part of the plugins that both share.
 struct Webhooks {
     registry: Registry,
+    access: AccessControl,
     caller: Arc<WebhookCaller>,
     configured: ConfiguredWebhooks,
     namespaces: Namespaces,
@@ -87,9 +89,10 @@ struct Objects<'a> {
 }
 
 impl Webhooks {
-    fn new(registry: Registry, caller: Arc<WebhookCaller>, phase: Phase) -> Webhooks {
+    fn new(access: &AccessControl, registry: Registry, caller: Arc<WebhookCaller>, phase: Phase) -> Webhooks {
         let configured = ConfiguredWebhooks::new(&registry, phase.configurations());
-        Webhooks { namespaces: Namespaces::new(registry.clone()), registry, caller, configured, phase }
+        let (namespaces, access) = (Namespaces::new(registry.clone()), access.clone());
+        Webhooks { namespaces, registry, access, caller, configured, phase }
     }
 
     /// Whether any webhook has a rule for the request.
@@ -141,6 +144,8 @@ impl Webhooks {
             request: &request,
             namespace: &Value::Null,
             params: &Value::Null,
+            authorizer: &UserAccess::of(&self.access, context, hook.webhook.conditions.uses_authorizer())
+                .await,
         };
         let start = Instant::now();
         let condition = hook.webhook.conditions.matches(&input);

@@ -74,6 +74,11 @@ impl<'a> View<'a> {
         self.cache.scales(resource)
     }
 
+    /// The resource of a kind, and whether it is namespaced.
+    pub fn kind(&self, group: &str, version: &str, kind: &str) -> Option<(&'a GroupResource, bool)> {
+        self.cache.kind(group, version, kind)
+    }
+
     /// An object of any resource.
     pub fn object(&self, resource: &GroupResource, namespace: &str, name: &str) -> Option<&'a CachedObject> {
         self.visit(self.cache.object(resource, &Key::new(namespace, name)))

@@ -76,7 +76,7 @@ fn errors_that_rules_rely_on_skip_them() {
 #[test]
 fn rules_that_do_not_compile_are_refused() {
     let schema = json!({"type": "object", "properties": {"spec": {"type": "object",
-        "properties": {"a": {"type": "integer"}, "l": {"type": "array", "items": {"type": "string",
+        "properties": {"a": {"type": "integer"}, "l": {"type": "array", "maxItems": 9, "items": {"type": "string", "maxLength": 9,
             "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}}},
         "x-kubernetes-validations": [{"rule": "self.b > 1"}, {"rule": "self.a"}, {"rule": "self.a > 1", "messageExpression": "1"},
             {"rule": "self.a > 1", "optionalOldSelf": true}]}}});
@@ -93,4 +93,29 @@ fn rules_that_do_not_compile_are_refused() {
         spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[3].optionalOldSelf: may not be set if oldSelf is not used in rule
         spec.validation.openAPIV3Schema.properties[spec].properties[l].items.x-kubernetes-validations[0].rule: oldSelf cannot be used on the uncorrelatable portion of the schema within spec.validation.openAPIV3Schema.properties[spec].properties[l]"#]]
     .assert_eq(&texts.join("\n"));
+}
+
+#[test]
+fn rules_that_may_cost_too_much_are_refused() {
+    let check = |limits: Value| {
+        let mut list = json!({"type": "array", "items": {"type": "string", "x-kubernetes-validations": [{"rule": "self.contains('a')"}]},
+            "x-kubernetes-validations": [{"rule": "self.all(x, self.all(y, x == y))"}]});
+        shim_model::patch::merge::apply(&mut list, &limits);
+        let schema =
+            json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"l": list}}}});
+        let spec = json!({"versions": [{"name": "v1", "schema": {"openAPIV3Schema": schema}}]});
+        let site = SchemaSite { at: "spec.validation", version: "v1", has_status: false };
+        let errors = SchemaRules::new(&spec, None).validate(&schema, &site);
+        let advice = " (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)";
+        let texts: Vec<String> = errors.iter().map(|e| e.to_string().replace(advice, "")).collect();
+        texts.join("\n").replace("spec.validation.openAPIV3Schema", "S")
+    };
+    expect![[r#"
+        S.properties[spec].properties[l].x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x
+        S.properties[spec].properties[l].items.x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x
+        S.properties[spec].properties[l].x-kubernetes-validations[0].rule: Forbidden: contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema
+        S.properties[spec].properties[l].items.x-kubernetes-validations[0].rule: Forbidden: contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema
+        S: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by factor of more than 100x"#]]
+    .assert_eq(&check(json!({})));
+    assert_eq!(check(json!({"maxItems": 20, "items": {"maxLength": 20}})), "");
 }

@@ -1,15 +1,20 @@
 //! MutatingAdmissionPolicy: changes objects by the mutations of bound policies.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use shim_core::admission_policy::{Mutated, Mutation, Policy, PolicyInput};
 use shim_core::admission_webhook::Reinvocation;
+use shim_core::cel::Authorize;
+use shim_model::patch::json::PatchError;
 use shim_model::schema::{self, ObjectType};
 use shim_model::status::{self, Status};
 use shim_model::{managed_fields, patch};
 
 use super::bindings::Binding;
 use super::{Matched, Policies, has_object, request_of};
+use crate::auth::authorization::AccessControl;
 use crate::pipeline::admission::{
     AdmissionPlugin, Attributes, Preconditions, ReinvocationPolicy, RequestContext,
 };
@@ -20,10 +25,13 @@ pub(in crate::pipeline::admission) struct MutatingAdmissionPolicy {
 }
 
 impl MutatingAdmissionPolicy {
-    pub(in crate::pipeline::admission) fn new(registry: Registry) -> MutatingAdmissionPolicy {
+    pub(in crate::pipeline::admission) fn new(
+        access: &AccessControl,
+        registry: Registry,
+    ) -> MutatingAdmissionPolicy {
         const POLICIES: &str = "mutatingadmissionpolicies";
         const BINDINGS: &str = "mutatingadmissionpolicybindings";
-        MutatingAdmissionPolicy { policies: Policies::new(registry, POLICIES, BINDINGS) }
+        MutatingAdmissionPolicy { policies: Policies::new(access, registry, POLICIES, BINDINGS) }
     }
 
     async fn policies(
@@ -52,7 +60,7 @@ impl MutatingAdmissionPolicy {
         &self,
         context: &RequestContext,
         attributes: &mut Attributes<'_>,
-        (policy, bindings): (&Policy, &[std::sync::Arc<Binding>]),
+        (policy, bindings): (&Policy, &[Arc<Binding>]),
     ) -> Result<bool, Status> {
         let Some(matched) = self.policies.matched_version(&policy.constraints, attributes) else {
             return Ok(false);
@@ -67,6 +75,7 @@ impl MutatingAdmissionPolicy {
             return Ok(false);
         }
         let namespace = self.policies.namespace(attributes, policy).await?;
+        let authorizer = &self.policies.authorizer(context, policy).await;
         let request = request_of(context, attributes, matched.row(attributes));
         let before = object.clone();
         for binding in bindings {
@@ -89,7 +98,7 @@ impl MutatingAdmissionPolicy {
             };
             for params in &params {
                 let old_object: &Value = &old;
-                let seen = Seen { old_object, request: &request, namespace: &namespace, params };
+                let seen = Seen { old_object, request: &request, namespace: &namespace, params, authorizer };
                 seen.mutate(policy, (&matched, attributes), &mut object, &fail)?;
             }
         }
@@ -107,6 +116,7 @@ struct Seen<'a> {
     request: &'a Value,
     namespace: &'a Value,
     params: &'a Value,
+    authorizer: &'a Arc<dyn Authorize>,
 }
 
 impl Seen<'_> {
@@ -126,6 +136,7 @@ impl Seen<'_> {
                 request: self.request,
                 namespace: self.namespace,
                 params: self.params,
+                authorizer: self.authorizer,
             };
             match policy.mutate(index, &input) {
                 Mutated::NotMatched => return Ok(()),
@@ -167,8 +178,12 @@ fn changed(
         }
         Mutation::Patch(operations) => {
             let mut new = object.clone();
-            patch::json::apply(&mut new, &operations).map_err(|error| format!("JSON Patch: {error}"))?;
-            new
+            match patch::json::apply(&mut new, &operations) {
+                Ok(()) => new,
+                // A `test` is a condition of the patch.
+                Err(PatchError::TestFailed(_)) => object.clone(),
+                Err(error) => return Err(format!("JSON Patch: {error}")),
+            }
         }
     };
     for member in ["apiVersion", "kind"] {

@@ -7,6 +7,7 @@ use shim_model::status::{self, Cause, Status};
 
 use super::bindings::Binding;
 use super::{Policies, request_of};
+use crate::auth::authorization::AccessControl;
 use crate::pipeline::admission::{AdmissionPlugin, Attributes, Preconditions, RequestContext};
 use crate::storage::registry::Registry;
 
@@ -21,10 +22,13 @@ pub(in crate::pipeline::admission) struct ValidatingAdmissionPolicy {
 type Denial = Option<(String, Option<String>, Decision)>;
 
 impl ValidatingAdmissionPolicy {
-    pub(in crate::pipeline::admission) fn new(registry: Registry) -> ValidatingAdmissionPolicy {
+    pub(in crate::pipeline::admission) fn new(
+        access: &AccessControl,
+        registry: Registry,
+    ) -> ValidatingAdmissionPolicy {
         const POLICIES: &str = "validatingadmissionpolicies";
         const BINDINGS: &str = "validatingadmissionpolicybindings";
-        ValidatingAdmissionPolicy { policies: Policies::new(registry, POLICIES, BINDINGS) }
+        ValidatingAdmissionPolicy { policies: Policies::new(access, registry, POLICIES, BINDINGS) }
     }
 
     async fn policy(
@@ -42,6 +46,7 @@ impl ValidatingAdmissionPolicy {
             return Ok(None);
         }
         let namespace = self.policies.namespace(attributes, policy).await?;
+        let authorizer = &self.policies.authorizer(context, policy).await;
         let request = request_of(context, attributes, matched.row(attributes));
         let mut denial = None;
         let mut annotations = Annotations::default();
@@ -67,6 +72,7 @@ impl ValidatingAdmissionPolicy {
                     request: &request,
                     namespace: &namespace,
                     params,
+                    authorizer,
                 };
                 let found = policy.validate(&input);
                 let denied = enforce(context, policy, binding, found, &mut annotations);

@@ -11,6 +11,7 @@ use shim_model::status::{self, Status};
 
 use super::configured::Hook;
 use super::{Objects, Phase, WebhookCaller, Webhooks};
+use crate::auth::authorization::AccessControl;
 use crate::pipeline::admission::request::{Matched, managed_fields};
 use crate::pipeline::admission::{
     AdmissionPlugin, Attributes, Preconditions, ReinvocationPolicy, RequestContext,
@@ -26,8 +27,12 @@ pub(in crate::pipeline::admission) struct MutatingAdmissionWebhook {
 }
 
 impl MutatingAdmissionWebhook {
-    pub(in crate::pipeline::admission) fn new(registry: Registry, caller: Arc<WebhookCaller>) -> Self {
-        MutatingAdmissionWebhook { webhooks: Webhooks::new(registry, caller, Phase::Mutating) }
+    pub(in crate::pipeline::admission) fn new(
+        access: &AccessControl,
+        registry: Registry,
+        caller: Arc<WebhookCaller>,
+    ) -> Self {
+        MutatingAdmissionWebhook { webhooks: Webhooks::new(access, registry, caller, Phase::Mutating) }
     }
 
     async fn call_all(

@@ -11,6 +11,7 @@ use shim_model::status::{self, Status};
 
 use super::configured::Hook;
 use super::{Objects, Phase, WebhookCaller, Webhooks};
+use crate::auth::authorization::AccessControl;
 use crate::pipeline::admission::request::Matched;
 use crate::pipeline::admission::{AdmissionPlugin, Attributes, Preconditions, RequestContext};
 use crate::storage::registry::Registry;
@@ -30,8 +31,12 @@ struct Version<'v> {
 }
 
 impl ValidatingAdmissionWebhook {
-    pub(in crate::pipeline::admission) fn new(registry: Registry, caller: Arc<WebhookCaller>) -> Self {
-        ValidatingAdmissionWebhook { webhooks: Webhooks::new(registry, caller, Phase::Validating) }
+    pub(in crate::pipeline::admission) fn new(
+        access: &AccessControl,
+        registry: Registry,
+        caller: Arc<WebhookCaller>,
+    ) -> Self {
+        ValidatingAdmissionWebhook { webhooks: Webhooks::new(access, registry, caller, Phase::Validating) }
     }
 
     async fn call(
