@@ -57,12 +57,12 @@ async fn statuses_tell_what_runs() {
 async fn every_response_about_a_deprecated_kind_warns() {
     let server = Server::start().await;
     let script = r#"
-        GET /api/v1/namespaces/default/endpoints
+        GET /api/v1/namespaces/kube-system/endpoints
         GET /api/v1/namespaces/default/endpoints/none
         "#;
     expect![[r#"
-        GET /api/v1/namespaces/default/endpoints
-          200 299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice" {"apiVersion":"v1","items":[{"metadata":{"labels":{"endpointslice.kubernetes.io/skip-mirror":"true"},"name":"kubernetes","namespace":"default"},"subsets":[{"addresses":[{"ip":"127.0.0.1"}],"ports":[{"name":"https","port":35245,"protocol":"TCP"}]}]}],"kind":"EndpointsList","metadata":{}}
+        GET /api/v1/namespaces/kube-system/endpoints
+          200 299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice" {"apiVersion":"v1","items":[],"kind":"EndpointsList","metadata":{}}
         GET /api/v1/namespaces/default/endpoints/none
           404 299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice" {"apiVersion":"v1","code":404,"details":{"kind":"endpoints","name":"none"},"kind":"Status","message":"endpoints \"none\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
     "#]].assert_eq(&server.play(script).await);
