@@ -30,6 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         names: ServerNames::default(),
         audit: None,
         admission: Default::default(),
+        authentication: Default::default(),
         service_cidr: Default::default(),
         build: BuildInfo::default(),
     };

@@ -3,3 +3,4 @@
 pub mod audit;
 pub mod authentication;
 pub mod authorization;
+pub mod oidc;

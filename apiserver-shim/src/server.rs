@@ -21,6 +21,7 @@ use transport::tls::{ALPN_HTTP, ALPN_HTTP1, ClientCertificate, TlsError, client_
 use crate::aggregation::{Aggregator, availability, registration};
 use crate::auth::audit::{AuditLog, AuditOptions};
 use crate::auth::authentication::{Authenticator, DEFAULT_AUDIENCE, User};
+use crate::auth::oidc::{AuthenticationOptions, Issuers, OidcError};
 use crate::custom_resources::CustomResources;
 use crate::http::component_statuses::ComponentTasks;
 use crate::http::node_proxy::node_client;
@@ -68,6 +69,8 @@ pub struct ApiOptions {
     pub audit: Option<AuditOptions>,
     /// The configuration of admission plugins.
     pub admission: AdmissionConfiguration,
+    /// Users of other issuers.
+    pub authentication: AuthenticationOptions,
     /// The range of cluster IPs.
     pub service_cidr: ServiceCidr,
     /// What `/version` says of this build.
@@ -90,6 +93,9 @@ pub enum StartError {
     /// A key or certificate is invalid.
     #[error("invalid key or certificate: {0}")]
     Pki(#[from] PkiError),
+    /// The issuers of tokens cannot be used.
+    #[error("invalid authentication configuration: {0}")]
+    Issuers(#[from] OidcError),
     /// The TLS configuration is invalid.
     #[error("invalid TLS configuration: {0}")]
     Tls(#[from] TlsError),
@@ -136,8 +142,10 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
             Some(AuditLog::start(audit).map_err(|source| StartError::AuditLog { path, source })?)
         }
     };
+    let issuers = Arc::new(Issuers::start(options.authentication)?);
     let authenticator =
-        Authenticator::new(registry.clone(), &options.pki.service_account_key, DEFAULT_AUDIENCE)?;
+        Authenticator::new(registry.clone(), &options.pki.service_account_key, DEFAULT_AUDIENCE)?
+            .with_issuers(issuers.clone());
     let front_proxy = options.pki.front_proxy.issue_front_proxy_client(now)?;
     let pipeline = Pipeline::configured(registry.clone(), &options.admission);
     let aggregator = Aggregator::new(registry, pipeline.clients().clone(), Some(front_proxy));
@@ -167,6 +175,7 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     let serving = TaskTracker::new();
     serving.spawn(transport::server::serve(listener, tls, server_options(), make_service, stop.clone()));
     spawn_tasks(&serving, &stop, service.api(), custom_resources);
+    serving.spawn(stop.clone().run_until_cancelled_owned(issuers.follow()));
     serving.close();
     Ok(ApiHandle { service, local, stop, serving })
 }

@@ -3,6 +3,7 @@
 
 pub mod catalog;
 pub mod deletion;
+pub mod encryption;
 pub mod followed_index;
 pub mod object;
 pub mod pod_cidrs;

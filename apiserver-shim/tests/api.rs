@@ -23,6 +23,8 @@ mod custom_resources;
 mod delete;
 #[path = "api/discovery.rs"]
 mod discovery;
+#[path = "api/encryption.rs"]
+mod encryption;
 #[path = "api/eviction.rs"]
 mod eviction;
 #[path = "api/flow_control.rs"]
@@ -35,6 +37,8 @@ mod list_and_watch;
 mod metrics;
 #[path = "api/network.rs"]
 mod network;
+#[path = "api/oidc.rs"]
+mod oidc;
 #[path = "api/pod_security.rs"]
 mod pod_security;
 #[path = "api/policies.rs"]

@@ -1,5 +1,6 @@
 //! The command line: verbs and flags.
 
+pub mod security;
 pub mod verbs;
 
 use std::{
@@ -19,6 +20,7 @@ use apiserver_shim::{
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use security::{AuthenticationArguments, EncryptionArguments};
 use verbs::{
     BackupArguments, ImagesVerb, RestoreArguments, RunArguments, StatusArguments, UninstallArguments,
 };
@@ -242,6 +244,10 @@ pub struct ServerArguments {
     /// Seconds between pings of an agent; after five missed pings it is unreachable
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub agent_ping_timeout: Duration,
+    #[command(flatten)]
+    pub encryption: EncryptionArguments,
+    #[command(flatten)]
+    pub authentication: AuthenticationArguments,
     /// File to append audit events to; '-' is standard output [default: no audit log]
     #[arg(long, value_name = "FILE", requires = "audit_policy_file")]
     pub audit_log_path: Option<PathBuf>,

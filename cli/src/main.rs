@@ -34,6 +34,7 @@ mod ready;
 mod renewal;
 mod run;
 mod runtime;
+mod security;
 mod server;
 mod status;
 mod stop;

@@ -37,7 +37,7 @@ use crate::{
     progress::Progress,
     ready,
     renewal::{JOIN_TOKEN_FILE, ServerFiles},
-    runtime, stop,
+    runtime, security, stop,
     user_kubeconfig::UserKubeconfig,
 };
 
@@ -53,6 +53,7 @@ pub struct Running {
     runners: RunnersHandle,
     hollow: Option<HollowHandle>,
     renewal: JoinHandle<()>,
+    encryption: Option<JoinHandle<()>>,
     _control: ControlSocket,
 }
 
@@ -133,9 +134,9 @@ pub async fn start(
     let cluster_cidr = cluster_cidr(arguments)?;
     let (audit, admission) = (audit(arguments)?, admission_configuration(arguments)?);
     let scheduler_configuration = scheduler_configuration(arguments)?;
+    let authentication = security::authentication(&arguments.authentication)?;
     progress.doing("opening the store");
-    let store = open_store(data, &arguments.store).await?;
-    let control = control::listen(data.path(), Arc::clone(&store))?;
+    let (store, control, encryption) = open_store(data, arguments).await?;
     progress.doing("reading the cluster's keys");
     let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now())?);
     let ip = preflight::advertised(arguments.api_listen);
@@ -155,6 +156,7 @@ pub async fn start(
         names: subject_names(&arguments.tls_san),
         audit,
         admission,
+        authentication,
         service_cidr: arguments.service_cidr,
         build: build::info(),
     })
@@ -171,15 +173,7 @@ pub async fn start(
         signer: Some(Arc::new(ClusterSigner(Arc::clone(&pki)))),
     });
     let hollow = hollow::start(&master, arguments.hollow_nodes, progress);
-    let files = ServerFiles {
-        pki: Arc::clone(&pki),
-        join_token: data.join(JOIN_TOKEN_FILE),
-        join_token_ttl: arguments.join_token_ttl,
-        kubeconfig: arguments.kubeconfig.clone().unwrap_or_else(|| data.join("kubeconfig")),
-        kubeconfig_mode: arguments.write_kubeconfig_mode,
-        user_kubeconfig,
-        api_url: api_url.clone(),
-    };
+    let files = server_files(data, arguments, (&pki, &api_url), user_kubeconfig);
     let (kubeconfigs, renewal) = keep_files(files, progress)?;
     Ok(Running {
         master,
@@ -192,7 +186,26 @@ pub async fn start(
         hollow,
         renewal,
         _control: control,
+        encryption,
     })
+}
+
+/// The files that the server keeps in its data directory.
+fn server_files(
+    data: &DataDirectory,
+    arguments: &ServerArguments,
+    (pki, api_url): (&Arc<Pki>, &str),
+    user_kubeconfig: Option<UserKubeconfig>,
+) -> ServerFiles {
+    ServerFiles {
+        pki: Arc::clone(pki),
+        join_token: data.join(JOIN_TOKEN_FILE),
+        join_token_ttl: arguments.join_token_ttl,
+        kubeconfig: arguments.kubeconfig.clone().unwrap_or_else(|| data.join("kubeconfig")),
+        kubeconfig_mode: arguments.write_kubeconfig_mode,
+        user_kubeconfig,
+        api_url: api_url.to_owned(),
+    }
 }
 
 /// The range of Pods, which no Service may share.
@@ -279,6 +292,7 @@ impl Running {
     /// Stops all parts in reverse order.
     pub async fn stop(self) {
         self.renewal.abort();
+        self.encryption.iter().for_each(JoinHandle::abort);
         drop(self.hollow);
         self.runners.stop();
         self.api.shutdown().await;
@@ -286,8 +300,12 @@ impl Running {
     }
 }
 
-async fn open_store(data: &DataDirectory, choice: &StoreChoice) -> anyhow::Result<Arc<dyn Store>> {
-    Ok(match choice {
+/// Opens the store, with encrypted values if they are to be.
+async fn open_store(
+    data: &DataDirectory,
+    arguments: &ServerArguments,
+) -> anyhow::Result<(Arc<dyn Store>, ControlSocket, Option<JoinHandle<()>>)> {
+    let store: Arc<dyn Store> = match &arguments.store {
         StoreChoice::Embedded => Arc::new(EmbeddedStore::open(&data.join("store"))?),
         StoreChoice::Memory => Arc::new(MemoryStore::new()),
         StoreChoice::Etcd(endpoints) => {
@@ -296,7 +314,11 @@ async fn open_store(data: &DataDirectory, choice: &StoreChoice) -> anyhow::Resul
             let store = EtcdStore::open(config).await.context("cannot reach etcd; is it running?")?;
             Arc::new(store)
         }
-    })
+    };
+    // A backup has the values as they are in the store.
+    let control = control::listen(data.path(), Arc::clone(&store))?;
+    let (store, encryption) = security::encrypt(&arguments.encryption, store)?;
+    Ok((store, control, encryption))
 }
 
 async fn start_master(

@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::{
     Condition, Error, GetResult, KEY_BYTES_MAX, Key, ListRequest, Listing, Revision, TXN_BYTES_MAX,
@@ -77,6 +78,17 @@ pub trait Store: Send + Sync {
     /// Metrics of this backend, for the server that runs it to register.
     fn collectors(&self) -> Vec<Box<dyn prometheus::core::Collector>> {
         Vec::new()
+    }
+
+    /// Whether a write of the same value would be kept in another form than the present one. Only a
+    /// [`crate::TransformedStore`] has such values.
+    async fn is_stale(&self, _key: &Key) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    /// Counts the changes after which values that could not be read may be readable.
+    fn transformations(&self) -> Option<watch::Receiver<u64>> {
+        None
     }
 
     /// Creates a key; a conflict if it exists.

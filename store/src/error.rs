@@ -51,6 +51,9 @@ pub enum StoreError {
     /// Stored data does not decode.
     #[error("stored data is damaged: {reason}")]
     Damaged { reason: String },
+    /// A value could not be brought into the form in which it is kept; nothing changes.
+    #[error("{reason}")]
+    Transformation { reason: String },
     /// The backend's configuration is invalid.
     #[error("invalid store configuration: {reason}")]
     Configuration { reason: String },

@@ -8,6 +8,8 @@
 //!   published.
 //! * [`EtcdStore`]: etcd, so that several servers can share one store.
 //!
+//! [`TransformedStore`] keeps the values of any of them in another form, such as encrypted.
+//!
 //! This crate knows neither Kubernetes kinds nor Mesos messages.
 //!
 //! ```
@@ -35,6 +37,7 @@ mod etcd;
 mod memory;
 mod model;
 mod mvcc;
+mod transform;
 mod watch;
 
 pub use contract::Store;
@@ -44,9 +47,10 @@ pub use etcd::{EtcdConfig, EtcdStore};
 pub use memory::MemoryStore;
 pub use model::{
     Compare, Condition, Event, GetResult, Key, KeyValue, ListRequest, Listing, Op, Revision, Txn, TxnOutcome,
-    WatchBatch,
+    Unreadable, WatchBatch,
 };
 pub use mvcc::{HISTORY_AGE_MAX, HISTORY_BYTES_MAX, HISTORY_REVISIONS_MAX};
+pub use transform::{TransformedStore, ValueTransformer};
 pub use watch::{WATCH_QUEUE_BATCHES_MAX, Watch};
 
 /// Most operations per transaction (etcd's default, so that all backends agree).

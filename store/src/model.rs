@@ -97,6 +97,15 @@ pub struct KeyValue {
     pub mod_revision: Revision,
     /// The number of writes since creation, from 1.
     pub version: u64,
+    /// Why `value` is not the value that was written but its form in the store; see [`crate::TransformedStore`].
+    pub unreadable: Option<Arc<Unreadable>>,
+}
+
+/// Why a value cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Unreadable {
+    pub reason: String,
 }
 
 /// A condition on a key.

@@ -303,6 +303,7 @@ impl Draft {
                         create_revision: prev.as_ref().map_or(revision, |prev| prev.create_revision),
                         mod_revision: revision,
                         version: prev.as_ref().map_or(1, |prev| prev.version + 1),
+                        unreadable: None,
                     };
                     self.writes.insert(kv.key.clone(), Some(kv.clone()));
                     events.push(Event::Put { kv, prev });

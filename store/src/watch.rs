@@ -17,16 +17,37 @@ use crate::{Error, Event, Revision, WatchBatch};
 /// moment; an entry is three words, so a full queue is 400 KiB.
 pub const WATCH_QUEUE_BATCHES_MAX: usize = 16_384;
 
+/// Changes the batches of a watch.
+pub(crate) type MapBatch = Box<dyn Fn(WatchBatch) -> WatchBatch + Send + Sync>;
+
 /// An open watch: a stream of batches that ends after an error. See [`crate::Store::watch`].
-#[derive(Debug)]
 pub struct Watch {
     backlog: VecDeque<WatchBatch>,
     queue: mpsc::Receiver<WatchBatch>,
     ending: Arc<OnceLock<Error>>,
     ended: bool,
+    map: Option<MapBatch>,
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").field("ended", &self.ended).finish_non_exhaustive()
+    }
 }
 
 impl Watch {
+    /// The same watch with changed batches.
+    pub(crate) fn mapped(self, map: MapBatch) -> Watch {
+        Watch { map: Some(map), ..self }
+    }
+
+    fn deliver(&self, batch: WatchBatch) -> WatchBatch {
+        match &self.map {
+            Some(map) => map(batch),
+            None => batch,
+        }
+    }
+
     /// The next batch; `None` after the error that ended the watch.
     pub async fn next_batch(&mut self) -> Option<Result<WatchBatch, Error>> {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
@@ -41,14 +62,14 @@ impl Stream for Watch {
             if self.backlog.is_empty() {
                 self.backlog = VecDeque::new();
             }
-            return Poll::Ready(Some(Ok(batch)));
+            return Poll::Ready(Some(Ok(self.deliver(batch))));
         }
         if self.ended {
             return Poll::Ready(None);
         }
         match self.queue.poll_recv(context) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(batch)) => Poll::Ready(Some(Ok(batch))),
+            Poll::Ready(Some(batch)) => Poll::Ready(Some(Ok(self.deliver(batch)))),
             Poll::Ready(None) => {
                 self.ended = true;
                 Poll::Ready(Some(Err(self.ending.get().cloned().unwrap_or(Error::Closed))))
@@ -70,7 +91,7 @@ impl Feed {
         let (sender, receiver) = mpsc::channel(queue_max);
         let ending = Arc::new(OnceLock::new());
         let feed = Feed { queue: sender, ending: Arc::clone(&ending) };
-        (feed, Watch { backlog, queue: receiver, ending, ended: false })
+        (feed, Watch { backlog, queue: receiver, ending, ended: false, map: None })
     }
 
     /// Sends a batch, waiting for room. `false` if the reader is gone.

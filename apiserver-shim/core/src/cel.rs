@@ -197,6 +197,11 @@ impl Program {
         eval::uses(&self.node, variable)
     }
 
+    /// Whether it reads a field of a variable, as in `variable.name`.
+    pub fn selects(&self, variable: usize, name: &str) -> bool {
+        eval::selects(&self.node, variable, name)
+    }
+
     /// Evaluates it. The cost is counted in the activation.
     ///
     /// # Errors

@@ -69,6 +69,8 @@ use shim_model::time::Instant;
 pub use around_admission::{begin_admission, deduplicate_owners, restore_managed_fields};
 pub use preparation::{Effect, begin_create, begin_update, check_field_selector, check_identity};
 
+pub(crate) use rules::check_domain_prefixed_path;
+
 use crate::custom_resources::ScalePaths;
 
 /// The inputs of a create that are not in the object.

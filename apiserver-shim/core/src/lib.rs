@@ -9,7 +9,7 @@
 //! `flow_control` (priority and fairness),
 //! `certificates` (the built-in signers), `default_classes` (of claims and Ingresses),
 //! `runtime_class` (what a class gives to Pods),
-//! `bootstrap_tokens`,
+//! `bootstrap_tokens`, `encryption` (of stored values), `jwt` (users of other issuers),
 //! `pod_security` (the Pod Security Standards), `quota` and `limit_ranges` (what a namespace may use),
 //! `audit` (invariants). `rows` has the values that they share.
 
@@ -26,8 +26,10 @@ pub mod custom_resources;
 pub mod default_classes;
 pub mod definition;
 pub mod disruption_budgets;
+pub mod encryption;
 pub mod flow_control;
 pub mod go_regex;
+pub mod jwt;
 pub mod kinds;
 pub mod limit_ranges;
 pub mod pod_cidrs;

@@ -1,10 +1,11 @@
-//! Authentication by client certificate, service account token or bootstrap token, else as anonymous; and impersonation
-//! (`impersonation`).
+//! Authentication by client certificate, service account token, bootstrap token or a token of another issuer
+//! ([`super::oidc`]), else as anonymous; and impersonation (`impersonation`).
 //!
 //! Tokens are JWTs signed with the cluster's service account key (ES256). A token is valid only while the objects
 //! that it is bound to exist with the same UID: its service account, and its Pod if it names one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
@@ -13,9 +14,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shim_core::bootstrap_tokens;
 use shim_core::controllers::served;
+use shim_core::jwt::JwtUser;
 use shim_model::status::{self, Status};
 use shim_pki::Identity;
 
+use super::oidc::Issuers;
 use crate::storage::registry::{Registry, now};
 
 mod impersonation;
@@ -112,6 +115,7 @@ pub struct Authenticator {
     signing: EncodingKey,
     checking: DecodingKey,
     web_key: Value,
+    issuers: Option<Arc<Issuers>>,
 }
 
 /// An object that a token is bound to.
@@ -182,7 +186,14 @@ impl Authenticator {
             signing: EncodingKey::from_ec_der(&der),
             checking: DecodingKey::from_ec_der(&point),
             web_key,
+            issuers: None,
         })
+    }
+
+    /// With users of other issuers.
+    #[must_use]
+    pub fn with_issuers(self, issuers: Arc<Issuers>) -> Authenticator {
+        Authenticator { issuers: Some(issuers), ..self }
     }
 
     /// The `iss` claim of tokens.
@@ -195,29 +206,49 @@ impl Authenticator {
         &self.web_key
     }
 
-    /// Authenticates a request without a client certificate.
-    pub fn authenticate(&self, headers: &HeaderMap) -> Result<User, Status> {
+    /// Authenticates a request for this path without a client certificate.
+    pub async fn authenticate(&self, headers: &HeaderMap, path: &str) -> Result<User, Status> {
+        let allows_anonymous = || self.issuers.as_ref().is_none_or(|issuers| issuers.allows_anonymous(path));
         match bearer(headers)? {
-            None => Ok(User::anonymous()),
-            Some(token) => {
-                self.check_token(&token, &[]).map(|(user, _)| user).map_err(|_| status::unauthorized())
-            }
+            None if allows_anonymous() => Ok(User::anonymous()),
+            None => Err(status::unauthorized()),
+            Some(token) => self.check_token(&token, &[]).await.map(|(user, _)| user).map_err(|why| {
+                tracing::debug!(why, "token refused");
+                status::unauthorized()
+            }),
         }
     }
 
     /// Verifies a token for one of `audiences` (empty: this server). Returns the user and the audiences that match.
-    pub fn check_token(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), String> {
+    pub async fn check_token(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<(User, Vec<String>), String> {
         let mut own = vec![DEFAULT_AUDIENCE.to_owned(), self.issuer.clone()];
         own.dedup();
         let wanted = if audiences.is_empty() { &own[..] } else { audiences };
-        if let Some(user) = self.bootstrap_user(token) {
-            // Such a token has no audience: it is for this server.
+        // Such tokens have no audience here, or one that the issuer's configuration names: they are for this server.
+        let for_this_server = |user: User| {
             let served: Vec<String> = wanted.iter().filter(|a| own.contains(a)).cloned().collect();
-            return match served.is_empty() {
+            match served.is_empty() {
                 true => Err("the token is not for these audiences".to_owned()),
                 false => Ok((user, served)),
-            };
+            }
+        };
+        if let Some(user) = self.bootstrap_user(token) {
+            return for_this_server(user);
         }
+        if let Some(issuers) = &self.issuers
+            && let Some(found) = issuers.authenticate(token).await
+        {
+            return found.and_then(|user| for_this_server(issued_user(user)));
+        }
+        self.check_own(token, wanted)
+    }
+
+    /// Verifies a token of the cluster's own.
+    fn check_own(&self, token: &str, wanted: &[String]) -> Result<(User, Vec<String>), String> {
         let mut validation = Validation::new(Algorithm::ES256);
         validation.set_issuer(&[&self.issuer]);
         // Verified below, because the error message lists the audiences.
@@ -312,6 +343,15 @@ fn bearer(headers: &HeaderMap) -> Result<Option<String>, Status> {
     let decoded = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('='));
     let token = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok());
     token.map(Some).ok_or_else(status::unauthorized)
+}
+
+/// The user of another issuer's token.
+fn issued_user(user: JwtUser) -> User {
+    let JwtUser { name, uid, mut groups, extra } = user;
+    if !groups.iter().any(|group| group == AUTHENTICATED) {
+        groups.push(AUTHENTICATED.to_owned());
+    }
+    User { name, uid, groups, extra }
 }
 
 fn user_of(claims: Claims) -> User {

@@ -170,6 +170,7 @@ pub async fn read(
             registry.fresh().await?;
         }
     }
+    resource.stored().unreadable().check_all(options.selection.namespace())?;
     if let Some(read) = read_cache(registry, resource, options, at, &start) {
         return Ok(read);
     }
@@ -264,9 +265,9 @@ async fn read_history(
         let page = page.map_err(of_store)?;
         let count = page.kvs.len();
         for (i, kv) in page.kvs.iter().enumerate() {
-            if let Some(object) =
-                parse(resource.stored().definition(), kv, None).filter(|o| selection.matches(o))
-            {
+            let object = parse(resource.stored().definition(), kv, None)
+                .map_err(|why| status::internal(format!("unable to transform key {:?}: {why}", kv.key)))?;
+            if selection.matches(&object) {
                 items.push(object);
             }
             if options.limit > 0 && items.len() >= options.limit {

@@ -353,7 +353,7 @@ async fn answer(
     let authenticated = match caller {
         // As upstream, a certificate takes precedence over a token.
         Caller::Known(user) => user.clone(),
-        Caller::Unknown => match api.authenticator.authenticate(headers) {
+        Caller::Unknown => match api.authenticator.authenticate(headers, &info.path).await {
             Ok(user) => Arc::new(user),
             Err(status) => {
                 if let Some(audit) = audit {

@@ -57,7 +57,7 @@ pub(super) async fn put(
     let requests = registry.store_requests(resource);
     let operation = if expect == Expect::Absent { &requests.create } else { &requests.update };
     operation.observe(start, &outcome);
-    let revision = committed(resource, &key, outcome, preconditions)?;
+    let revision = committed(resource, (&key, expect), outcome, preconditions)?;
     tracing::debug!(%key, uid = stored.header.uid, revision, "object written");
     Object::new(stored, resource.stored().definition(), revision)
         .ok_or_else(|| CommitError::Status(status::internal("object could not be encoded")))
@@ -76,7 +76,8 @@ pub(super) async fn remove(
     let start = Instant::now();
     let outcome = transact(registry, txn, None, preconditions).await;
     registry.store_requests(resource).delete.observe(start, &outcome);
-    committed(resource, &key, outcome, preconditions)
+    let expect = Expect::Revision(current.revision);
+    committed(resource, (&key, expect), outcome, preconditions)
 }
 
 /// Commits a transaction with these objects added. They are registered as in-flight writes, so that the caches do not
@@ -102,7 +103,7 @@ async fn transact(
 /// The revision of a committed transaction, or why it was not committed.
 fn committed(
     resource: &ServedResource,
-    key: &Key,
+    (key, expect): (&Key, Expect),
     outcome: Result<TxnOutcome, store::Error>,
     preconditions: &Preconditions,
 ) -> Result<u64, CommitError> {
@@ -114,9 +115,12 @@ fn committed(
                 return Err(CommitError::Precondition(broken));
             }
             tracing::debug!(%key, "write conflicted");
-            Err(CommitError::Conflict(
-                found(key).and_then(|kv| parse(resource.stored().definition(), kv, None)),
-            ))
+            let present = found(key).map(|kv| parse(resource.stored().definition(), kv, None)).transpose();
+            match (present, expect) {
+                (Ok(object), _) => Err(CommitError::Conflict(object)),
+                (Err(_), Expect::Absent) => Err(CommitError::Conflict(None)),
+                (Err(why), Expect::Revision(_)) => Err(CommitError::Status(status::internal(why))),
+            }
         }
     }
 }

@@ -167,12 +167,14 @@ impl Pipeline {
             let new =
                 self.prepare_update(context, &scope, &old, wanted, (&mut preconditions, broken.as_ref()));
             let (new, effect) = new.await?;
-            if (effect == Effect::None || new == old) && !current.is_restored() {
+            let is_unchanged = effect == Effect::None || new == old;
+            if is_unchanged && !current.is_restored() && !self.registry.is_stale(resource, &current).await? {
                 return Ok(WriteOutcome { stored: Some(current), ..WriteOutcome::default() });
             }
             if context.dry_run {
                 return Ok(WriteOutcome { unstored: Some(new), ..WriteOutcome::default() });
             }
+            let new = if is_unchanged { old } else { new };
             match self.put(resource, new, &current, preconditions).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(CommitError::Conflict(Some(newer))) => (current, broken) = (newer, None),

@@ -2,7 +2,9 @@
 //! beside the API server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::FutureExt;
 use kernel::driver::SchedulerDriver;
 use shim_core::certificates::CertificateSigner;
 use shim_core::controllers::{self, ControllerConfig};
@@ -11,13 +13,17 @@ use tokio::task::JoinHandle;
 use super::node_leases;
 use crate::controllers::{ControllerOptions, Controllers, EventRecorder, workqueue_collector};
 use crate::http::component_statuses::{self, ComponentTasks};
-use crate::metrics::{Registry, register};
+use crate::metrics::{self, register};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::Pipeline;
 use crate::scheduler::kernel_client::KernelClient;
 use crate::scheduler::{self, SchedulerConfiguration, SchedulerOptions};
 use crate::storage::pod_cidrs::{PodCidrs, sweep};
 use crate::storage::pod_views::PodViews;
+use crate::storage::registry::Registry;
+
+/// How often it is looked whether all stored objects can be read, if some cannot.
+const READABLE_PERIOD: Duration = Duration::from_secs(10);
 
 /// Options of the controllers and the scheduler.
 pub struct RunnersOptions {
@@ -32,7 +38,7 @@ pub struct RunnersOptions {
     /// The scheduler's profiles and back-off times.
     pub scheduler_configuration: SchedulerConfiguration,
     /// The registry for the metrics of controllers and scheduler.
-    pub metrics: Registry,
+    pub metrics: metrics::Registry,
     /// The certificate authority of the API server, for `kube-root-ca.crt`.
     pub ca_pem: String,
     /// Where the tasks of scheduler and controllers are told, for ComponentStatuses.
@@ -77,14 +83,18 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         configuration: options.scheduler_configuration,
         metrics: options.metrics,
     });
-    let controllers = tokio::spawn(controllers.run());
+    let readable = all_readable(registry).shared();
+    let controllers = tokio::spawn(readable.clone().then(|()| controllers.run()));
+    let ready = readable.clone();
     let scheduler = tokio::spawn(async move {
+        ready.await;
         scheduler.await;
         "the scheduler exited".to_owned()
     });
     options.components.insert(component_statuses::CONTROLLER_MANAGER, controllers.abort_handle());
     options.components.insert(component_statuses::SCHEDULER, scheduler.abort_handle());
     let sweep = tokio::spawn(async move {
+        readable.await;
         sweep::run(swept, objects).await;
         "the sweep of Pod CIDRs ended".to_owned()
     });
@@ -93,6 +103,22 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         "the renewal of the nodes' Leases ended".to_owned()
     });
     RunnersHandle { tasks: vec![controllers, scheduler, sweep, leases] }
+}
+
+/// Waits until all stored objects can be read: to a component that does not see an object, it looks deleted.
+async fn all_readable(registry: Registry) {
+    loop {
+        let unreadable = registry.unreadable();
+        let Some((key, reason)) = unreadable.first() else { return };
+        let count = unreadable.len();
+        tracing::error!(
+            count,
+            key,
+            reason,
+            "controllers and scheduler wait until all stored objects can be read"
+        );
+        tokio::time::sleep(READABLE_PERIOD).await;
+    }
 }
 
 impl RunnersHandle {

@@ -16,9 +16,11 @@ use crate::metrics::requests::ResourceSeries;
 
 mod documents;
 mod store;
+mod unreadable;
 
 pub use documents::{Document, DocumentKey, Documents};
-pub use store::ResourceStore;
+pub use store::{ParsedListing, ResourceStore};
+pub use unreadable::UnreadableObjects;
 
 /// The rows of a catalog.
 pub type Rows = shim_model::catalog::Catalog<ServedResource>;

@@ -77,8 +77,10 @@ impl Registry {
         let definitions: Vec<_> = shim_core::definition::builtin().into_iter().map(Arc::new).collect();
         let stored = definitions.iter().filter(|d| install::is_stored(d) && d.is_storage_version());
         let stores = stored.map(|definition| {
-            let objects = feed::parse_prefix(definition, &definition.storage_prefix(), &listing);
-            Arc::new(ResourceStore::new(definition.clone(), WatchCache::new(objects, revision)))
+            let parsed = feed::parse_prefix(definition, &definition.storage_prefix(), &listing);
+            let store = ResourceStore::new(definition.clone(), WatchCache::new(parsed.objects, revision));
+            store.unreadable().replace(parsed.unreadable);
+            Arc::new(store)
         });
         let routes = Routes::new(stores.collect());
         let catalog = Catalog::new(Rows::new(1, install::rows(&definitions, &routes)));
@@ -182,11 +184,24 @@ impl Registry {
     ) -> Result<Arc<Object>, Status> {
         let resource = self.resolve(resource)?;
         self.fresh().await?;
+        resource.stored().unreadable().check(namespace, name)?;
         resource.cache().get(namespace, name).ok_or_else(|| status::not_found(&resource, name))
     }
 
     pub(crate) fn resolve(&self, resource: impl ResourceName) -> Result<Arc<ServedResource>, Status> {
         resource.resolve(self).ok_or_else(status::unknown_path)
+    }
+
+    /// Whether the store keeps an object in another form than a write would give it now, so that it must be written even if
+    /// nothing changes.
+    pub(crate) async fn is_stale(&self, resource: &ServedResource, object: &Object) -> Result<bool, Status> {
+        let key = resource.key(object.namespace(), object.name());
+        self.inner.store.is_stale(&key).await.map_err(of_store)
+    }
+
+    /// The keys of the objects that cannot be read, with the reasons.
+    pub fn unreadable(&self) -> Vec<(String, String)> {
+        self.inner.routes.load().stores.iter().flat_map(|store| store.unreadable().all()).collect()
     }
 
     /// Reads an object from the cache without waiting; the result may be stale.
@@ -202,6 +217,7 @@ impl Registry {
     ) -> Result<Vec<Arc<Object>>, Status> {
         let resource = self.resolve(resource)?;
         self.fresh().await?;
+        resource.stored().unreadable().check_all(namespace)?;
         Ok(resource.cache().list(namespace))
     }
 
@@ -224,29 +240,27 @@ impl Registry {
     }
 }
 
-/// Parses an object from the store. Damaged objects are logged and skipped. Parts that equal those of `older` are
-/// reused.
+/// Parses an object from the store. Parts that equal those of `older` are reused.
+///
+/// # Errors
+/// Why the object cannot be read: it cannot be decrypted, or is damaged.
 pub(crate) fn parse(
     definition: &Arc<ResourceDefinition>,
     kv: &KeyValue,
     older: Option<&Object>,
-) -> Option<Arc<Object>> {
+) -> Result<Arc<Object>, String> {
+    if let Some(unreadable) = &kv.unreadable {
+        return Err(unreadable.reason.clone());
+    }
     let bytes = kv.value.clone();
     let stored = match older {
         Some(older) => older.stored().parse_next(bytes),
         None => StoredObject::parse(bytes),
     };
-    let parsed = stored.map_err(|error| error.to_string()).and_then(|stored| {
+    stored.map_err(|error| error.to_string()).and_then(|stored| {
         let object = Object::restored(Arc::new(stored), definition, kv.mod_revision.0);
         object.ok_or_else(|| "not an object".to_owned())
-    });
-    match parsed {
-        Ok(object) => Some(object),
-        Err(error) => {
-            tracing::error!(key = %kv.key, error, "stored object is damaged and not served");
-            None
-        }
-    }
+    })
 }
 
 /// Translates a store error into the API status that clients get.

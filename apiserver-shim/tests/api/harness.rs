@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use apiserver_shim::auth::audit::AuditOptions;
+use apiserver_shim::auth::oidc::AuthenticationOptions;
 use apiserver_shim::http::body::{Body, Response, full};
 use apiserver_shim::http::service::ApiService;
 use apiserver_shim::pipeline::AdmissionConfiguration;
@@ -34,16 +35,36 @@ impl Server {
 
     /// Starts a server with an audit log and configured admission plugins.
     pub async fn start_configured(audit: Option<AuditOptions>, admission: AdmissionConfiguration) -> Server {
+        Server::start_on(Arc::new(store::MemoryStore::new()), audit, admission).await
+    }
+
+    /// Starts a server on a store that may have objects.
+    pub async fn start_on(
+        store: Arc<dyn store::Store>,
+        audit: Option<AuditOptions>,
+        admission: AdmissionConfiguration,
+    ) -> Server {
+        Server::start_with_issuers(store, audit, admission, AuthenticationOptions::default()).await
+    }
+
+    /// Starts a server with users of other issuers.
+    pub async fn start_with_issuers(
+        store: Arc<dyn store::Store>,
+        audit: Option<AuditOptions>,
+        admission: AdmissionConfiguration,
+        authentication: AuthenticationOptions,
+    ) -> Server {
         let data = tempfile::tempdir().unwrap();
         let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now()).unwrap());
         let handle = start(ApiOptions {
-            store: Arc::new(store::MemoryStore::new()),
+            store,
             pki: pki.clone(),
             listen: "127.0.0.1:0".parse().unwrap(),
             advertise: [127, 0, 0, 1].into(),
             names: ServerNames::default(),
             audit,
             admission,
+            authentication,
             service_cidr: Default::default(),
             build: BuildInfo::default(),
         })

@@ -57,6 +57,7 @@ pub fn read(bytes: &Bytes) -> anyhow::Result<Snapshot> {
             create_revision: Revision(create_revision),
             mod_revision: Revision(mod_revision),
             version,
+            unreadable: None,
         });
     }
     ensure!(at == bytes.len(), "the snapshot of the store has bytes after its end");
@@ -94,6 +95,7 @@ mod tests {
             create_revision: Revision(3),
             mod_revision: Revision(7),
             version: 2,
+            unreadable: None,
         };
         let kvs = vec![kv("/a", ""), kv("/b", "{}")];
         let mut written = Vec::new();

@@ -64,6 +64,7 @@ impl ApiServer {
             names: ServerNames::default(),
             audit: None,
             admission: Default::default(),
+            authentication: Default::default(),
             service_cidr: Default::default(),
             build: BuildInfo::default(),
         }))?;

@@ -186,7 +186,7 @@ fn a_pod_runs_with_the_handler_of_its_runtime_class() {
     of_class("web", "isolated");
     fixture.wait_for_status("uid-web", "running", runs);
     assert_eq!(fake.handlers(), [OTHER_HANDLER]);
-    // A class that does not exist any more, and one with a handler that the runtime lacks, until they are mended.
+    // A class that does not exist any more, and one with a handler that the runtime lacks.
     of_class("late", "late");
     let reason = "Failed to create pod sandbox: ";
     fixture.wait_for_event(

@@ -188,6 +188,7 @@ fn decode(key: &[u8], entry: &[u8]) -> Result<KeyValue, Error> {
         create_revision: Revision(u64_at(entry, 0)?),
         mod_revision: Revision(u64_at(entry, 8)?),
         version: u64_at(entry, 16)?,
+        unreadable: None,
     })
 }
 

@@ -79,6 +79,7 @@ impl Namespace {
             mod_revision: unsigned(kv.mod_revision),
             version: kv.version.max(0) as u64,
             value: kv.value,
+            unreadable: None,
         })
     }
 

@@ -68,6 +68,7 @@ pub async fn create_update_delete_with_preconditions(store: AnyStore) {
         create_revision: created,
         mod_revision: updated,
         version: 2,
+        unreadable: None,
     };
     assert_eq!(kv, expected);
     assert!(store.delete(key("/a"), created).await.unwrap().committed().is_none());

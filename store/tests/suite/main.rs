@@ -10,6 +10,7 @@ mod laws;
 mod model;
 mod opened;
 mod reconnect;
+mod reversed;
 
 use opened::Opened;
 
@@ -57,4 +58,5 @@ suite! {
     memory => crate::opened::memory();
     embedded => crate::opened::embedded();
     etcd => crate::opened::etcd();
+    transformed => crate::opened::transformed();
 }

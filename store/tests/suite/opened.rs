@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use store::{EmbeddedStore, EtcdConfig, EtcdStore, MemoryStore, Store};
+use store::{EmbeddedStore, EtcdConfig, EtcdStore, MemoryStore, Store, TransformedStore};
 use tempfile::TempDir;
 
 use crate::etcd_process::EtcdProcess;
+use crate::reversed::Reversed;
 
 pub struct Opened {
     store: Arc<dyn Store>,
@@ -21,6 +22,12 @@ impl Opened {
 
 pub async fn memory() -> Opened {
     Opened { store: Arc::new(MemoryStore::new()), _directory: None, _etcd: None }
+}
+
+/// A memory store with values that are kept reversed.
+pub async fn transformed() -> Opened {
+    let store = TransformedStore::new(Arc::new(MemoryStore::new()), Arc::new(Reversed::default()));
+    Opened { store: Arc::new(store), _directory: None, _etcd: None }
 }
 
 pub async fn embedded() -> Opened {

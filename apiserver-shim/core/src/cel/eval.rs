@@ -337,24 +337,41 @@ impl<'v> Gathered<'v> {
 
 /// Whether an expression uses a variable.
 pub(super) fn uses(node: &Node, variable: usize) -> bool {
-    let any = |nodes: &[Node]| nodes.iter().any(|node| uses(node, variable));
+    any(node, &|node| matches!(node.kind, Kind::Var(index) if index == variable))
+}
+
+/// Whether an expression reads a field of a variable by its name.
+pub(super) fn selects(node: &Node, variable: usize, name: &str) -> bool {
+    any(node, &|node| match &node.kind {
+        Kind::Select { of, field, .. } => {
+            field == name && matches!(of.kind, Kind::Var(index) if index == variable)
+        }
+        _ => false,
+    })
+}
+
+/// Whether a part of an expression is one of those wanted.
+fn any(node: &Node, wanted: &dyn Fn(&Node) -> bool) -> bool {
+    let one_of = |nodes: &[Node]| nodes.iter().any(|node| any(node, wanted));
+    if wanted(node) {
+        return true;
+    }
     match &node.kind {
-        Kind::Var(index) => *index == variable,
-        Kind::Select { of, .. } => uses(of, variable),
+        Kind::Select { of, .. } => any(of, wanted),
         Kind::Call { target, args, .. } => {
-            target.as_deref().is_some_and(|target| uses(target, variable)) || any(args)
+            target.as_deref().is_some_and(|target| any(target, wanted)) || one_of(args)
         }
-        Kind::And(pair) | Kind::Or(pair) => uses(&pair.0, variable) || uses(&pair.1, variable),
-        Kind::If(parts) => [&parts.0, &parts.1, &parts.2].iter().any(|part| uses(part, variable)),
-        Kind::List(items, _) => any(items),
-        Kind::Map(entries) => entries.iter().any(|e| uses(&e.key, variable) || uses(&e.value, variable)),
-        Kind::Object(_, fields) => fields.iter().any(|(_, value, _)| uses(value, variable)),
+        Kind::And(pair) | Kind::Or(pair) => any(&pair.0, wanted) || any(&pair.1, wanted),
+        Kind::If(parts) => [&parts.0, &parts.1, &parts.2].iter().any(|part| any(part, wanted)),
+        Kind::List(items, _) => one_of(items),
+        Kind::Map(entries) => entries.iter().any(|e| any(&e.key, wanted) || any(&e.value, wanted)),
+        Kind::Object(_, fields) => fields.iter().any(|(_, value, _)| any(value, wanted)),
         Kind::Each(each) => {
-            uses(&each.of, variable)
-                || uses(&each.body, variable)
-                || each.filter.as_ref().is_some_and(|filter| uses(filter, variable))
+            any(&each.of, wanted)
+                || any(&each.body, wanted)
+                || each.filter.as_ref().is_some_and(|filter| any(filter, wanted))
         }
-        Kind::OptMap { of, body, .. } => uses(of, variable) || uses(body, variable),
+        Kind::OptMap { of, body, .. } => any(of, wanted) || any(body, wanted),
         _ => false,
     }
 }

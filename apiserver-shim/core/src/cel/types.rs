@@ -50,6 +50,10 @@ pub struct Field {
 }
 
 impl Type {
+    /// The type of the claims of a token, and of the values in them, when they are evaluated: names may be escaped as in
+    /// [`escape`], and numbers are floating-point, as Go decodes them.
+    pub const CLAIMS: Type = Type::Opaque("claims");
+
     /// A list.
     pub fn list(item: Type) -> Type {
         Type::List(Arc::new(item))
@@ -157,6 +161,27 @@ pub fn escape(name: &str) -> String {
         rest = &rest[c.len_utf8()..];
     }
     out
+}
+
+/// The name that [`escape`] spells like this; `None` for names that spell themselves.
+pub(super) fn unescape(escaped: &str) -> Option<String> {
+    if let Some(reserved) = escaped.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"))
+        && (RESERVED.contains(&reserved) || reserved == "while")
+    {
+        return Some(reserved.to_owned());
+    }
+    const SPELLED: [(&str, &str); 4] =
+        [("__underscores__", "__"), ("__dot__", "."), ("__dash__", "-"), ("__slash__", "/")];
+    let mut out = String::new();
+    let mut rest = escaped;
+    while let Some(at) = rest.find("__") {
+        let (spelled, plain) = SPELLED.iter().find(|(spelled, _)| rest[at..].starts_with(spelled))?;
+        out.push_str(&rest[..at]);
+        out.push_str(plain);
+        rest = &rest[at + spelled.len()..];
+    }
+    out.push_str(rest);
+    (out != escaped).then_some(out)
 }
 
 /// Whether a property's name can be spelled in expressions.

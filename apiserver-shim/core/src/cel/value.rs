@@ -14,7 +14,7 @@ use super::functions::network::{Cidr, Ip};
 use super::functions::semver::Semver;
 use super::functions::url::Url;
 use super::numbers::{go_duration, go_float, print_duration};
-use super::types::Type;
+use super::types::{Type, unescape};
 
 /// A constant in an expression.
 #[derive(Clone, Debug)]
@@ -131,7 +131,9 @@ impl<'v> Val<'v> {
         match (json, ty) {
             (Json::Null, _) => Val::Null,
             (Json::Bool(value), _) => Val::Bool(*value),
-            (Json::Number(number), Type::Double) => Val::Double(number.as_f64().unwrap_or(f64::NAN)),
+            (Json::Number(number), ty) if *ty == Type::Double || *ty == Type::CLAIMS => {
+                Val::Double(number.as_f64().unwrap_or(f64::NAN))
+            }
             (Json::Number(number), _) => match number.as_i64() {
                 Some(value) => Val::Int(value),
                 None => Val::Double(number.as_f64().unwrap_or(f64::NAN)),
@@ -145,7 +147,11 @@ impl<'v> Val<'v> {
             }
             (Json::String(text), _) => Val::Text(Text::Borrowed(text)),
             (Json::Array(items), ty) => {
-                let item = if let Type::List(item) = ty { (**item).clone() } else { Type::Dyn };
+                let item = match ty {
+                    Type::List(item) => (**item).clone(),
+                    ty if *ty == Type::CLAIMS => Type::CLAIMS,
+                    _ => Type::Dyn,
+                };
                 Val::List(List::Json(items, item))
             }
             (Json::Object(members), ty) => Val::Map(Map::Json(members, ty.clone())),
@@ -269,7 +275,11 @@ impl<'v> Map<'v> {
                 let field = object.fields.get(name)?;
                 Some(Val::of_json(members.get(&field.name)?, &field.ty))
             }
-            Map::Json(members, ty) => Some(Val::of_json(members.get(name)?, value_type(ty))),
+            Map::Json(members, ty) => {
+                let unescaped = if *ty == Type::CLAIMS { unescape(name) } else { None };
+                let found = members.get(unescaped.as_deref().unwrap_or(name))?;
+                Some(Val::of_json(found, value_type(ty)))
+            }
             Map::Built(entries) => {
                 let found = entries.iter().find(|(key, _)| key.as_text() == Some(name));
                 found.map(|(_, value)| value.clone())
@@ -303,7 +313,11 @@ impl<'v> Map<'v> {
 }
 
 fn value_type(ty: &Type) -> &Type {
-    if let Type::Map(entry) = ty { &entry.1 } else { &Type::Dyn }
+    match ty {
+        Type::Map(entry) => &entry.1,
+        ty if *ty == Type::CLAIMS => ty,
+        _ => &Type::Dyn,
+    }
 }
 
 fn member_type<'t>(ty: &'t Type, name: &str) -> &'t Type {

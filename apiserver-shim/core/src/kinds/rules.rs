@@ -267,16 +267,27 @@ pub(super) fn immutable(new: &Value, old: &Value, fields: &[&str]) -> Vec<FieldE
 
 /// A domain, a slash, and a path.
 pub(super) fn domain_prefixed_path(site: &Site<'_>, errors: &mut Vec<FieldError>) {
+    check_domain_prefixed_path(site.text(), site, errors);
+}
+
+/// [`domain_prefixed_path`] of a text.
+pub(crate) fn check_domain_prefixed_path(
+    text: &str,
+    site: impl std::fmt::Display,
+    errors: &mut Vec<FieldError>,
+) {
     const PATH: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
-    let text = site.text();
     if text.is_empty() {
-        return errors.push(site.required(""));
+        return errors.push(FieldError::required(site, ""));
     }
     let (host, path) = match text.split_once('/') {
         Some((host, path)) if !host.is_empty() && !path.is_empty() => (host, path),
-        _ => return errors.push(site.invalid("must be a domain-prefixed path (such as \"acme.io/foo\")")),
+        _ => {
+            let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+            return errors.push(FieldError::invalid(site, text, why));
+        }
     };
-    errors.extend(names::dns_subdomain(host).into_iter().map(|why| FieldError::invalid(site, host, why)));
+    errors.extend(names::dns_subdomain(host).into_iter().map(|why| FieldError::invalid(&site, host, why)));
     let valid = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
     if !path.bytes().all(valid) {
         let why = format!("Invalid path (regex used for validation is '{PATH}')");

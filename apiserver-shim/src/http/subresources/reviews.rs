@@ -55,7 +55,7 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
     let mut review = admitted.unwrap_or_default();
     let answer = match resource.plural.as_str() {
         "selfsubjectreviews" => json!({"userInfo": asked.context.user.to_value()}),
-        "tokenreviews" => token_review(api, &review)?,
+        "tokenreviews" => token_review(api, &review).await?,
         "selfsubjectaccessreviews" | "subjectaccessreviews" | "localsubjectaccessreviews" => {
             let errors = rules::validate(&resource.plural, &review);
             if !errors.is_empty() {
@@ -74,7 +74,7 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
     Ok(reply::value(201, accepted.media, &review))
 }
 
-fn token_review(api: &Api, review: &Value) -> Result<Value, Status> {
+async fn token_review(api: &Api, review: &Value) -> Result<Value, Status> {
     let token = access::text(review, &["spec", "token"]);
     if token.is_empty() {
         return Err(status::bad_request("token is required for TokenReview in authentication"));
@@ -83,7 +83,7 @@ fn token_review(api: &Api, review: &Value) -> Result<Value, Status> {
         .iter()
         .filter_map(|a| a.as_str().map(str::to_owned))
         .collect();
-    Ok(match api.authenticator.check_token(token, &audiences) {
+    Ok(match api.authenticator.check_token(token, &audiences).await {
         Ok((user, served)) => json!({"authenticated": true, "user": user.to_value(), "audiences": served}),
         Err(why) => json!({"user": {}, "error": why}),
     })

@@ -1,5 +1,6 @@
 //! The store of one resource: the keys below one prefix and the watch cache over them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -8,6 +9,7 @@ use std::time::Instant;
 use shim_core::definition::ResourceDefinition;
 use store::{Event, Key};
 
+use super::unreadable::UnreadableObjects;
 use crate::metrics::store_requests::{StoreMetrics, StoreRequests};
 use crate::storage::object::{KeptMessages, Object};
 use crate::storage::registry::parse;
@@ -27,8 +29,18 @@ pub struct ResourceStore {
     listed: AtomicU64,
     is_opening: AtomicBool,
     opening: Mutex<Buffer>,
+    unreadable: UnreadableObjects,
     requests: OnceLock<StoreRequests>,
     messages: Arc<KeptMessages>,
+}
+
+/// The objects of a listing, without the resource's prefix in their keys.
+#[derive(Default)]
+pub struct ParsedListing {
+    /// The objects.
+    pub objects: Vec<(String, Arc<Object>)>,
+    /// Why the others cannot be read.
+    pub unreadable: BTreeMap<String, String>,
 }
 
 /// Events that arrive before the initial listing is loaded.
@@ -47,8 +59,10 @@ impl fmt::Debug for ResourceStore {
 impl ResourceStore {
     /// A store whose cache is already filled. `definition` is the resource in its storage version.
     pub(crate) fn new(definition: Arc<ResourceDefinition>, cache: Arc<WatchCache>) -> Self {
+        let prefix = definition.storage_prefix();
         ResourceStore {
-            prefix: definition.storage_prefix(),
+            unreadable: UnreadableObjects::new(&prefix),
+            prefix,
             definition,
             cache,
             listed: AtomicU64::new(0),
@@ -68,6 +82,11 @@ impl ResourceStore {
     /// The prefix of its keys, with a trailing slash.
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// The objects that cannot be read.
+    pub fn unreadable(&self) -> &UnreadableObjects {
+        &self.unreadable
     }
 
     /// The resource in its storage version.
@@ -122,20 +141,28 @@ impl ResourceStore {
 
     /// Loads the listing of the prefix at `revision`, then applies the buffered events. Returns false if events were
     /// lost; the prefix must then be listed again.
-    pub(crate) fn open(&self, objects: Vec<(String, Arc<Object>)>, revision: u64) -> bool {
+    pub(crate) fn open(&self, listing: ParsedListing, revision: u64) -> bool {
         let mut buffer = self.lock();
         let Buffer { events, overflowed } = std::mem::take(&mut *buffer);
         if overflowed {
             return false;
         }
-        self.cache.reset(objects, revision);
+        self.cache.reset(listing.objects, revision);
+        self.unreadable.replace(listing.unreadable);
         let later = events.iter().filter(|event| revision_of(event) > revision);
         let changes = later.filter_map(|event| {
             let key = event.key().as_str().strip_prefix(self.prefix.as_str())?.to_owned();
             let written = match event {
-                Event::Put { kv, .. } => Written::Put(parse(&self.definition, kv, None)?),
+                Event::Put { kv, .. } => match parse(&self.definition, kv, None) {
+                    Ok(object) => Written::Put(object),
+                    Err(reason) => {
+                        self.unreadable.insert(&key, reason);
+                        return None;
+                    }
+                },
                 Event::Delete { revision, .. } => Written::Removed { revision: revision.0 },
             };
+            self.unreadable.remove(&key);
             Some((key, written))
         });
         self.cache.apply(changes.collect::<Vec<_>>(), Instant::now());

@@ -1,6 +1,7 @@
 //! Follows the store: a single watch over all keys feeds every cache, so one revision describes the progress of all
 //! of them. Keys of the Mesos master are ignored; their revisions count as progress.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use shim_core::definition::ResourceDefinition;
 use store::{Event, KeyValue, ListRequest, Revision, Store};
 
 use super::{Inner, parse};
-use crate::storage::catalog::ResourceStore;
+use crate::storage::catalog::{ParsedListing, ResourceStore};
 use crate::storage::object::Object;
 use crate::storage::watch_cache::Written;
 
@@ -43,13 +44,33 @@ pub(super) fn parse_prefix(
     definition: &Arc<ResourceDefinition>,
     prefix: &str,
     listing: &[KeyValue],
-) -> Vec<(String, Arc<Object>)> {
+) -> ParsedListing {
     let from = listing.partition_point(|kv| kv.key.as_str() < prefix);
-    listing[from..]
-        .iter()
-        .take_while(|kv| kv.key.as_str().starts_with(prefix))
-        .filter_map(|kv| Some((kv.key.as_str()[prefix.len()..].to_owned(), parse(definition, kv, None)?)))
-        .collect()
+    let mut parsed = ParsedListing::default();
+    for kv in listing[from..].iter().take_while(|kv| kv.key.as_str().starts_with(prefix)) {
+        let key = kv.key.as_str()[prefix.len()..].to_owned();
+        match parse(definition, kv, None) {
+            Ok(object) => parsed.objects.push((key, object)),
+            Err(reason) => drop(parsed.unreadable.insert(key, reason)),
+        }
+    }
+    parsed
+}
+
+/// Why the store is followed no longer.
+enum Interruption {
+    /// The registry was dropped.
+    Dropped,
+    /// The watch ended.
+    Store(store::Error),
+    /// What could not be read may be readable now.
+    Transformed,
+}
+
+impl From<store::Error> for Interruption {
+    fn from(error: store::Error) -> Self {
+        Interruption::Store(error)
+    }
 }
 
 /// Runs until the registry is dropped.
@@ -59,31 +80,53 @@ pub(super) async fn follow(inner: Weak<Inner>, mut revision: u64) {
         let store = strong.store.clone();
         drop(strong);
         match follow_once(&inner, &*store, &mut revision).await {
-            Ok(()) | Err(store::Error::Closed) => return,
-            Err(error @ (store::Error::Compacted { .. } | store::Error::WatcherTooSlow)) => {
+            Interruption::Dropped | Interruption::Store(store::Error::Closed) => return,
+            Interruption::Store(error @ (store::Error::Compacted { .. } | store::Error::WatcherTooSlow)) => {
                 tracing::warn!(%error, "watch caches fell behind the store; listing again");
-                if let Err(error) = reset(&inner, &*store, &mut revision).await {
-                    tracing::warn!(%error, "failed to list the store");
-                    tokio::time::sleep(RETRY_AFTER).await;
-                }
             }
-            Err(error) => {
+            Interruption::Store(error) => {
                 tracing::warn!(%error, "watch on the store failed");
                 tokio::time::sleep(RETRY_AFTER).await;
+                continue;
             }
+            Interruption::Transformed => tracing::info!("reading again what could not be read"),
+        }
+        while let Err(error) = reset(&inner, &*store, &mut revision).await {
+            tracing::warn!(%error, "failed to list the store");
+            tokio::time::sleep(RETRY_AFTER).await;
         }
     }
 }
 
-async fn follow_once(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64) -> Result<(), store::Error> {
+/// Applies the changes of the store until it must be listed or watched again.
+async fn follow_once(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64) -> Interruption {
+    match follow_watch(inner, store, revision).await {
+        Ok(never) => match never {},
+        Err(interruption) => interruption,
+    }
+}
+
+async fn follow_watch(
+    inner: &Weak<Inner>,
+    store: &dyn Store,
+    revision: &mut u64,
+) -> Result<Infallible, Interruption> {
     let mut watch = store.watch("", Revision(*revision)).await?;
+    let mut transformations = store.transformations();
     let mut expire = tokio::time::interval(EXPIRE_EVERY);
     loop {
         let first = tokio::select! {
             batch = watch.next_batch() => batch,
             _ = expire.tick() => {
-                let Some(inner) = inner.upgrade() else { return Ok(()) };
+                let inner = inner.upgrade().ok_or(Interruption::Dropped)?;
                 inner.routes.load().stores.iter().for_each(|s| s.cache().expire(Instant::now()));
+                continue;
+            }
+            () = changed(&mut transformations) => {
+                let inner = inner.upgrade().ok_or(Interruption::Dropped)?;
+                if inner.routes.load().stores.iter().any(|store| !store.unreadable().all().is_empty()) {
+                    return Err(Interruption::Transformed);
+                }
                 continue;
             }
         };
@@ -100,15 +143,25 @@ async fn follow_once(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64)
                 Some(None) | None => break,
             }
         }
-        let Some(inner) = inner.upgrade() else { return Ok(()) };
+        let inner = inner.upgrade().ok_or(Interruption::Dropped)?;
         let newest = batches.last().map_or(*revision, |b| b.revision.0).max(*revision);
         inner.take(batches.iter().flat_map(|b| b.events.iter()));
         *revision = newest;
         inner.progress.send_replace(newest);
         if let Some(error) = failed {
-            return Err(error);
+            return Err(error.into());
         }
     }
+}
+
+/// Waits until the store's values are read in another way.
+async fn changed(transformations: &mut Option<tokio::sync::watch::Receiver<u64>>) {
+    if let Some(receiver) = transformations
+        && receiver.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 async fn reset(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64) -> Result<(), store::Error> {
@@ -119,7 +172,14 @@ async fn reset(inner: &Weak<Inner>, store: &dyn Store, revision: &mut u64) -> Re
             store.lose_events();
             continue;
         }
-        store.cache().reset(parse_prefix(store.definition(), store.prefix(), &listing), at);
+        let mut parsed = parse_prefix(store.definition(), store.prefix(), &listing);
+        // What cannot be read now, and could be read earlier, has not been deleted.
+        let older =
+            parsed.unreadable.keys().filter_map(|key| Some((key.clone(), store.cache().get_by_key(key)?)));
+        let older: Vec<_> = older.collect();
+        parsed.objects.extend(older);
+        store.cache().reset(parsed.objects, at);
+        store.unreadable().replace(parsed.unreadable);
     }
     inner.inflight.clear();
     *revision = at;
@@ -142,11 +202,15 @@ impl Inner {
                 }
                 let written = match event {
                     Event::Put { kv, prev } => match self.read(store, rest, kv, prev.is_some()) {
-                        Some(object) => Written::Put(object),
-                        None => continue,
+                        Ok(object) => Written::Put(object),
+                        Err(reason) => {
+                            store.unreadable().insert(rest, reason);
+                            continue;
+                        }
                     },
                     Event::Delete { revision, .. } => Written::Removed { revision: revision.0 },
                 };
+                store.unreadable().remove(rest);
                 sorted[at].push((rest.to_owned(), written));
             }
         }
@@ -156,12 +220,22 @@ impl Inner {
     }
 
     /// The arrived object: from the in-flight writes if this process wrote it, else parsed.
-    fn read(&self, store: &ResourceStore, key: &str, kv: &KeyValue, older: bool) -> Option<Arc<Object>> {
+    fn read(
+        &self,
+        store: &ResourceStore,
+        key: &str,
+        kv: &KeyValue,
+        older: bool,
+    ) -> Result<Arc<Object>, String> {
+        let not_object = || "not an object".to_owned();
         let older = if older { store.cache().get_by_key(key) } else { None };
         match (self.inflight.take(kv), &older) {
-            (Some(written), None) => Object::new(written, store.definition(), kv.mod_revision.0),
+            (Some(written), None) => {
+                Object::new(written, store.definition(), kv.mod_revision.0).ok_or_else(not_object)
+            }
             (Some(written), Some(older)) => {
-                Object::new(written.sharing(older.stored()), store.definition(), kv.mod_revision.0)
+                let shared = written.sharing(older.stored());
+                Object::new(shared, store.definition(), kv.mod_revision.0).ok_or_else(not_object)
             }
             (None, older) => parse(store.definition(), kv, older.as_deref()),
         }

@@ -184,8 +184,8 @@ impl Registry {
     async fn open_store(&self, store: &ResourceStore) -> Result<(), InstallError> {
         for _ in 0..LISTINGS_MAX {
             let (listing, revision) = feed::read_all(&**self.store(), store.prefix()).await?;
-            let objects = feed::parse_prefix(store.definition(), store.prefix(), &listing);
-            if store.open(objects, revision) {
+            let parsed = feed::parse_prefix(store.definition(), store.prefix(), &listing);
+            if store.open(parsed, revision) {
                 return Ok(());
             }
         }

@@ -15,6 +15,7 @@ fn arrived(key: &Key, text: &str) -> KeyValue {
         create_revision: Revision(2),
         mod_revision: Revision(2),
         version: 1,
+        unreadable: None,
     }
 }
 

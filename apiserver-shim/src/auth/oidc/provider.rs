@@ -1,0 +1,179 @@
+//! One issuer over HTTPS: its discovery document, and its keys, which are fetched again when a token is signed by one that is not
+//! known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
+use http::header::LOCATION;
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use serde::Deserialize;
+use shim_core::jwt::Issuer;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use transport::client::{Client, ClientOptions};
+use transport::tls::{ALPN_HTTP, TlsError, Trust, client_config_trusting};
+
+use super::keys::KeySet;
+use super::token::Token;
+
+/// Pause between attempts to read the discovery document; upstream's.
+const DISCOVERY_RETRY: Duration = Duration::from_secs(10);
+/// Least time between two fetches of keys, whatever tokens arrive: a forged token must not make this server ask the issuer.
+const REFETCH_PAUSE: Duration = Duration::from_secs(10);
+/// Time limit of a request with its body; upstream's.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most bytes of a document. The largest key sets have some dozens of keys of a kilobyte.
+const DOCUMENT_MAX: usize = 1 << 20;
+/// Most redirects of a request, as Go's client.
+const REDIRECTS_MAX: usize = 10;
+const WELL_KNOWN: &str = "/.well-known/openid-configuration";
+
+/// Why a document of an issuer could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    #[error("{0}: invalid URL")]
+    Url(String),
+    #[error("{url}: {reason}")]
+    Request { url: String, reason: String },
+    #[error("{url}: {status}")]
+    Status { url: String, status: StatusCode },
+    #[error("{0}: too many redirects")]
+    Redirects(String),
+    #[error("{url}: {error}")]
+    Content { url: String, error: serde_json::Error },
+    #[error("oidc: issuer did not match the issuer returned by provider, expected {wanted:?} got {found:?}")]
+    Issuer { wanted: String, found: String },
+    #[error("provider did not return JWKS URL")]
+    NoKeys,
+}
+
+/// An issuer.
+pub(super) struct Provider {
+    issuer: Issuer,
+    client: Client,
+    /// Where its keys are, once the discovery document has been read.
+    keys_url: ArcSwapOption<String>,
+    keys: ArcSwap<KeySet>,
+    /// When the keys were last fetched; held during a fetch.
+    fetched: Mutex<Option<Instant>>,
+}
+
+#[derive(Deserialize)]
+struct Discovery {
+    #[serde(default)]
+    issuer: String,
+    #[serde(default)]
+    jwks_uri: String,
+}
+
+impl Provider {
+    pub(super) fn new(issuer: Issuer) -> Result<Provider, TlsError> {
+        let trust = match issuer.certificate_authority.as_str() {
+            "" => Trust::Machine,
+            pem => Trust::Bundle(pem),
+        };
+        let tls = client_config_trusting(trust, None, ALPN_HTTP)?;
+        Ok(Provider {
+            issuer,
+            client: Client::new(ClientOptions::with_tls(tls)),
+            keys_url: ArcSwapOption::empty(),
+            keys: ArcSwap::default(),
+            fetched: Mutex::new(None),
+        })
+    }
+
+    /// Whether the discovery document has been read.
+    pub(super) fn is_initialized(&self) -> bool {
+        self.keys_url.load().is_some()
+    }
+
+    /// Reads the discovery document, and retries until it succeeds.
+    pub(super) async fn initialize(self: Arc<Self>) {
+        while let Err(error) = self.discover().await {
+            tracing::error!(issuer = self.issuer.url, %error, "issuer of tokens cannot be reached; retrying");
+            tokio::time::sleep(DISCOVERY_RETRY).await;
+        }
+    }
+
+    async fn discover(&self) -> Result<(), FetchError> {
+        let default = || format!("{}{WELL_KNOWN}", self.issuer.url.trim_end_matches('/'));
+        let url = self.issuer.discovery_url.clone().unwrap_or_else(default);
+        let bytes = self.get(&url).await?;
+        let document: Discovery =
+            serde_json::from_slice(&bytes).map_err(|error| FetchError::Content { url, error })?;
+        if document.issuer != self.issuer.url {
+            return Err(FetchError::Issuer { wanted: self.issuer.url.clone(), found: document.issuer });
+        }
+        if document.jwks_uri.is_empty() {
+            return Err(FetchError::NoKeys);
+        }
+        self.keys_url.store(Some(Arc::new(document.jwks_uri)));
+        Ok(())
+    }
+
+    /// Verifies the signature of a token.
+    pub(super) async fn verify(&self, token: &Token<'_>) -> Result<(), String> {
+        let Some(url) = self.keys_url.load_full() else {
+            return Err("oidc: authenticator not initialized".to_owned());
+        };
+        let is_signed =
+            |keys: &KeySet| keys.verifies(&token.algorithm, &token.key_id, token.message, token.signature);
+        if is_signed(&self.keys.load()) {
+            return Ok(());
+        }
+        let mut fetched = self.fetched.lock().await;
+        // Another request may have fetched them meanwhile.
+        if !is_signed(&self.keys.load()) && fetched.is_none_or(|at| at.elapsed() >= REFETCH_PAUSE) {
+            *fetched = Some(Instant::now());
+            let failed = |error: FetchError| format!("failed to verify signature: fetching keys {error}");
+            let bytes = self.get(&url).await.map_err(failed)?;
+            let keys = KeySet::parse(&bytes)
+                .map_err(|error| failed(FetchError::Content { url: String::clone(&url), error }))?;
+            self.keys.store(Arc::new(keys));
+        }
+        match is_signed(&self.keys.load()) {
+            true => Ok(()),
+            false => Err("failed to verify signature: failed to verify id token signature".to_owned()),
+        }
+    }
+
+    async fn get(&self, url: &str) -> Result<Bytes, FetchError> {
+        let timed_out = |_| FetchError::Request { url: url.to_owned(), reason: "timed out".to_owned() };
+        tokio::time::timeout(FETCH_TIMEOUT, self.follow(url)).await.map_err(timed_out)?
+    }
+
+    async fn follow(&self, url: &str) -> Result<Bytes, FetchError> {
+        let mut at = url.to_owned();
+        for _ in 0..=REDIRECTS_MAX {
+            let uri: Uri = at.parse().map_err(|_| FetchError::Url(at.clone()))?;
+            let failed = |reason: String| FetchError::Request { url: at.clone(), reason };
+            let request = Request::get(uri.clone()).header("accept", "application/json");
+            let request = request.body(Full::default()).map_err(|error| failed(error.to_string()))?;
+            let response = self.client.send(request).await.map_err(|error| failed(error.to_string()))?;
+            let status = response.status();
+            if status.is_redirection()
+                && let Some(location) = response.headers().get(LOCATION).and_then(|value| value.to_str().ok())
+            {
+                at = absolute(&uri, location);
+                continue;
+            }
+            if status != StatusCode::OK {
+                return Err(FetchError::Status { url: at, status });
+            }
+            let body = Limited::new(response.into_body(), DOCUMENT_MAX).collect().await;
+            return body.map(|body| body.to_bytes()).map_err(|error| failed(error.to_string()));
+        }
+        Err(FetchError::Redirects(url.to_owned()))
+    }
+}
+
+/// Where a redirect leads to.
+fn absolute(from: &Uri, location: &str) -> String {
+    match (location.starts_with('/'), from.scheme_str(), from.authority()) {
+        (true, Some(scheme), Some(authority)) => format!("{scheme}://{authority}{location}"),
+        _ => location.to_owned(),
+    }
+}

@@ -1,0 +1,114 @@
+//! A JSON Web Token before its signature is verified, and what is checked of it beside the signature. The messages are
+//! upstream's.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Seconds by which clocks may differ where a token is not valid yet.
+const NOT_BEFORE_LEEWAY: i64 = 5 * 60;
+
+/// A token. Nothing in it may be believed until its signature is verified.
+#[derive(Debug)]
+pub(super) struct Token<'t> {
+    pub algorithm: String,
+    pub key_id: String,
+    /// An object.
+    pub claims: Value,
+    /// What is signed.
+    pub message: &'t str,
+    /// In base64.
+    pub signature: &'t str,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default)]
+    kid: String,
+}
+
+impl Token<'_> {
+    /// Parses a token; `None` if it is no signed JSON Web Token with an object in it.
+    pub(super) fn parse(token: &str) -> Option<Token<'_>> {
+        let (message, signature) = token.rsplit_once('.')?;
+        let (header, payload) = message.split_once('.').filter(|(_, payload)| !payload.contains('.'))?;
+        let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+        claims.is_object().then_some(Token {
+            algorithm: header.alg,
+            key_id: header.kid,
+            claims,
+            message,
+            signature,
+        })
+    }
+
+    /// Checks audience and times; `now` is Unix time.
+    pub(super) fn check(&self, audiences: &[String], now: i64) -> Result<(), String> {
+        let found = self.audiences();
+        if !found.iter().any(|audience| audiences.iter().any(|wanted| wanted == audience)) {
+            return Err(format!("oidc: expected audience in {audiences:?} got {found:?}"));
+        }
+        let expiry = self.time("exp").unwrap_or(i64::MIN);
+        if expiry < now {
+            return Err(format!("oidc: token is expired (Token Expiry: {expiry})"));
+        }
+        if self.time("nbf").is_some_and(|not_before| now + NOT_BEFORE_LEEWAY < not_before) {
+            return Err("oidc: current time before the nbf (not before) time".to_owned());
+        }
+        Ok(())
+    }
+
+    fn audiences(&self) -> Vec<&str> {
+        match &self.claims["aud"] {
+            Value::String(audience) => vec![audience],
+            Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn time(&self, claim: &str) -> Option<i64> {
+        let number = self.claims[claim].as_number()?;
+        number.as_i64().or_else(|| number.as_f64().map(|seconds| seconds as i64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(claims: Value, now: i64) -> Result<(), String> {
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let text = format!("{}.{}.c2ln", encode(&json!({"alg": "RS256", "kid": "k"})), encode(&claims));
+        let token = Token::parse(&text).unwrap();
+        assert_eq!(
+            (token.algorithm.as_str(), token.key_id.as_str(), token.signature),
+            ("RS256", "k", "c2ln")
+        );
+        token.check(&["a".to_owned(), "b".to_owned()], now)
+    }
+
+    #[test]
+    fn audience_and_times_are_checked() {
+        assert_eq!(check(json!({"aud": "a", "exp": 10}), 10), Ok(()));
+        assert_eq!(check(json!({"aud": ["x", "b"], "exp": 10.5, "nbf": 310}), 10), Ok(()));
+        let other = check(json!({"aud": ["x"], "exp": 10}), 0).unwrap_err();
+        assert_eq!(other, r#"oidc: expected audience in ["a", "b"] got ["x"]"#);
+        assert!(check(json!({"exp": 10}), 0).is_err());
+        assert!(check(json!({"aud": "a", "exp": 10}), 11).unwrap_err().contains("expired"));
+        assert!(check(json!({"aud": "a"}), 0).unwrap_err().contains("expired"));
+        assert!(check(json!({"aud": "a", "exp": 1000, "nbf": 311}), 10).unwrap_err().contains("nbf"));
+    }
+
+    #[test]
+    fn other_tokens_are_none() {
+        for text in
+            ["", "abcdef.0123456789abcdef", "a.b", "a.b.c.d", "e30.e30.c2ln", "eyJhbGciOiJub25lIn0.W10.x"]
+        {
+            assert!(Token::parse(text).is_none(), "{text}");
+        }
+    }
+}
