@@ -22,6 +22,8 @@ mod quotas;
 mod scheduling;
 #[path = "api/scrape.rs"]
 mod scrape;
+#[path = "runners/unreadable.rs"]
+mod unreadable;
 
 use std::time::{Duration, Instant};
 

@@ -10,17 +10,23 @@ use tokio::task::JoinHandle;
 
 use crate::arguments::security::{AuthenticationArguments, EncryptionArguments};
 
-/// The store with encrypted values if they are to be, and the task that reads a changed file again.
-pub fn encrypt(
-    arguments: &EncryptionArguments,
-    store: Arc<dyn Store>,
-) -> anyhow::Result<(Arc<dyn Store>, Option<JoinHandle<()>>)> {
-    let Some(path) = &arguments.encryption_provider_config else { return Ok((store, None)) };
+/// A store whose values are encrypted if they are to be.
+pub struct EncryptedStore {
+    pub store: Arc<dyn Store>,
+    /// The task that reads a changed file again.
+    pub reload: Option<JoinHandle<()>>,
+}
+
+/// Encrypts the values of a store as the flags say.
+pub fn encrypt(arguments: &EncryptionArguments, store: Arc<dyn Store>) -> anyhow::Result<EncryptedStore> {
+    let Some(path) = &arguments.encryption_provider_config else {
+        return Ok(EncryptedStore { store, reload: None });
+    };
     let encryption = EncryptionAtRest::read(path).context("--encryption-provider-config")?;
-    let wrapped = encryption.wrap(store);
+    let store = encryption.wrap(store);
     let reload =
         arguments.encryption_provider_config_automatic_reload.then(|| tokio::spawn(encryption.follow()));
-    Ok((wrapped, reload))
+    Ok(EncryptedStore { store, reload })
 }
 
 /// Who may authenticate beside the cluster's own users.

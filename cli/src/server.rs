@@ -37,7 +37,9 @@ use crate::{
     progress::Progress,
     ready,
     renewal::{JOIN_TOKEN_FILE, ServerFiles},
-    runtime, security, stop,
+    runtime,
+    security::{self, EncryptedStore},
+    stop,
     user_kubeconfig::UserKubeconfig,
 };
 
@@ -136,7 +138,7 @@ pub async fn start(
     let scheduler_configuration = scheduler_configuration(arguments)?;
     let authentication = security::authentication(&arguments.authentication)?;
     progress.doing("opening the store");
-    let (store, control, encryption) = open_store(data, arguments).await?;
+    let (EncryptedStore { store, reload }, control) = open_store(data, arguments).await?;
     progress.doing("reading the cluster's keys");
     let pki = Arc::new(Pki::open_or_create(data.path(), SystemTime::now())?);
     let ip = preflight::advertised(arguments.api_listen);
@@ -186,7 +188,7 @@ pub async fn start(
         hollow,
         renewal,
         _control: control,
-        encryption,
+        encryption: reload,
     })
 }
 
@@ -304,7 +306,7 @@ impl Running {
 async fn open_store(
     data: &DataDirectory,
     arguments: &ServerArguments,
-) -> anyhow::Result<(Arc<dyn Store>, ControlSocket, Option<JoinHandle<()>>)> {
+) -> anyhow::Result<(EncryptedStore, ControlSocket)> {
     let store: Arc<dyn Store> = match &arguments.store {
         StoreChoice::Embedded => Arc::new(EmbeddedStore::open(&data.join("store"))?),
         StoreChoice::Memory => Arc::new(MemoryStore::new()),
@@ -317,8 +319,7 @@ async fn open_store(
     };
     // A backup has the values as they are in the store.
     let control = control::listen(data.path(), Arc::clone(&store))?;
-    let (store, encryption) = security::encrypt(&arguments.encryption, store)?;
-    Ok((store, control, encryption))
+    Ok((security::encrypt(&arguments.encryption, store)?, control))
 }
 
 async fn start_master(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use prometheus::core::Collector;
 use tokio::sync::watch;
 
 use crate::model::Unreadable;
@@ -31,6 +32,11 @@ pub trait ValueTransformer: Send + Sync + 'static {
 
     /// Counts the changes of the transformer.
     fn generations(&self) -> watch::Receiver<u64>;
+
+    /// Its metrics.
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        Vec::new()
+    }
 }
 
 /// A store whose values are transformed. A value that cannot be read is returned as it is kept, with the reason
@@ -119,8 +125,10 @@ impl Store for TransformedStore {
         self.inner.writable()
     }
 
-    fn collectors(&self) -> Vec<Box<dyn prometheus::core::Collector>> {
-        self.inner.collectors()
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        let mut all = self.inner.collectors();
+        all.extend(self.transformer.collectors());
+        all
     }
 
     async fn is_stale(&self, key: &Key) -> Result<bool, Error> {

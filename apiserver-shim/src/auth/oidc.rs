@@ -15,13 +15,15 @@ use shim_core::jwt::{
 use shim_model::schema::plain_yaml;
 use transport::tls::{TlsError, certificates};
 
+mod distributed;
 mod keys;
 mod provider;
 mod token;
 
+use distributed::DistributedClaims;
 pub use keys::ALGORITHMS;
 use provider::Provider;
-use token::Token;
+use token::{Token, Verification};
 
 use crate::auth::authentication::DEFAULT_AUDIENCE;
 use crate::storage::registry::now;
@@ -153,6 +155,7 @@ pub struct Issuers {
 struct ServedIssuer {
     authenticator: JwtAuthenticator,
     provider: Arc<Provider>,
+    distributed: Option<DistributedClaims>,
     initializing: tokio::task::JoinHandle<()>,
 }
 
@@ -165,22 +168,20 @@ impl Drop for ServedIssuer {
 impl ServedIssuer {
     fn start(authenticator: JwtAuthenticator) -> Result<ServedIssuer, TlsError> {
         let provider = Arc::new(Provider::new(authenticator.issuer.clone())?);
+        let claim = authenticator.groups_claim();
+        let distributed = claim.map(|claim| DistributedClaims::new(claim, &authenticator.issuer));
         let initializing = tokio::spawn(provider.clone().initialize());
-        Ok(ServedIssuer { authenticator, provider, initializing })
+        Ok(ServedIssuer { authenticator, provider, distributed, initializing })
     }
 
-    async fn user(&self, token: &Token<'_>, algorithms: &[String]) -> Result<JwtUser, String> {
-        let verify = async {
-            token.check(&self.authenticator.issuer.audiences, now().seconds())?;
-            if !algorithms.contains(&token.algorithm) {
-                return Err(format!(
-                    "oidc: id token signed with unsupported algorithm, expected {algorithms:?} got {:?}",
-                    token.algorithm
-                ));
-            }
-            self.provider.verify(token).await
-        };
-        verify.await.map_err(|why| format!("oidc: verify token: {why}"))?;
+    async fn user(&self, mut token: Token<'_>, algorithms: &[String]) -> Result<JwtUser, String> {
+        let verification = Verification { algorithms, now: now().seconds() };
+        let verified = token.verify(&self.provider, &self.authenticator.issuer.audiences, verification).await;
+        verified.map_err(|why| format!("oidc: verify token: {why}"))?;
+        if let (Some(distributed), Some(claims)) = (&self.distributed, token.claims.as_object_mut()) {
+            let expanded = distributed.expand(claims, &self.provider, verification).await;
+            expanded.map_err(|why| format!("oidc: could not expand distributed claims: {why}"))?;
+        }
         self.authenticator.user(&token.claims)
     }
 }
@@ -211,7 +212,7 @@ impl Issuers {
         let token = Token::parse(token)?;
         let url = untrusted_issuer(token.claims.as_object()?);
         let issuer = issuers.iter().find(|issuer| issuer.authenticator.issuer.url == url)?;
-        Some(issuer.user(&token, &self.algorithms).await)
+        Some(issuer.user(token, &self.algorithms).await)
     }
 
     /// Reads the file again whenever it has changed. If it is not valid, or an issuer cannot be reached, the previous issuers

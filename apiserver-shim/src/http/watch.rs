@@ -76,6 +76,8 @@ pub async fn watch(
     accepted: Accepted,
     query: &Query,
 ) -> Result<Response, Status> {
+    // Without them the objects would look deleted.
+    resource.stored().unreadable().check_all(options.selection.namespace())?;
     let initial = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
     let include = shapes::include_object(query)?;
     let from = match (initial, options.revision) {

@@ -23,7 +23,7 @@ use crate::storage::pod_views::PodViews;
 use crate::storage::registry::Registry;
 
 /// How often it is looked whether all stored objects can be read, if some cannot.
-const READABLE_PERIOD: Duration = Duration::from_secs(10);
+const READABLE_PERIOD: Duration = Duration::from_secs(5);
 
 /// Options of the controllers and the scheduler.
 pub struct RunnersOptions {

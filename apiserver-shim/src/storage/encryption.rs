@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use prometheus::core::Collector;
 use sha2::{Digest, Sha256};
 use shim_core::encryption::{
     Cipher, EncryptionConfiguration, EncryptionConfigurationError, NamedKey, Provider,
@@ -17,8 +18,10 @@ use store::{Store, TransformedStore, ValueTransformer};
 use tokio::sync::watch;
 
 mod ciphers;
+mod metrics;
 
 use ciphers::{CipherError, aes_cbc, gcm, secretbox};
+use metrics::{Direction, EncryptionMetrics};
 
 /// What all encrypted values begin with.
 const ENCRYPTED: &[u8] = b"k8s:enc:";
@@ -53,6 +56,7 @@ pub struct EncryptionAtRest {
     /// The digest of the file that was read first.
     digest: [u8; 32],
     generation: watch::Sender<u64>,
+    metrics: EncryptionMetrics,
 }
 
 impl EncryptionAtRest {
@@ -67,6 +71,7 @@ impl EncryptionAtRest {
             path: path.to_owned(),
             digest,
             generation: watch::Sender::new(0),
+            metrics: EncryptionMetrics::new(),
         }))
     }
 
@@ -85,6 +90,7 @@ impl EncryptionAtRest {
                 Ok(_) => self.reload(),
                 Err(error) => Err(error),
             };
+            self.metrics.reloaded(result.is_ok());
             match result {
                 Ok(digest) => {
                     used = digest;
@@ -134,50 +140,80 @@ impl ValueTransformer for EncryptionAtRest {
     fn encode(&self, key: &str, value: Bytes) -> Result<Bytes, String> {
         let Some((group, resource)) = resource_of(key) else { return Ok(value) };
         let configuration = self.configuration.load();
-        match configuration.providers(group, resource).first() {
-            None | Some(Provider::Identity) => Ok(value),
-            Some(Provider::Keys(cipher, keys)) => {
-                let Some(first) = keys.first() else { return Ok(value) };
-                let sealed = seal(*cipher, first, &value, key).map_err(|error| error.to_string())?;
-                let prefix = [cipher.prefix().as_bytes(), first.name.as_bytes(), b":"].concat();
-                Ok([prefix, sealed].concat().into())
-            }
-        }
+        let Some(first) = configuration.providers(group, resource).into_iter().next() else {
+            return Ok(value);
+        };
+        let kept = write_with(first, value, key);
+        self.metrics.transformed((group, resource), Direction::ToStorage, Some(first), kept.is_ok());
+        kept.map_err(|error| error.to_string())
     }
 
     fn decode(&self, key: &str, kept: Bytes) -> Result<Bytes, String> {
         let Some((group, resource)) = resource_of(key) else { return Ok(kept) };
         let configuration = self.configuration.load();
-        open_any(&configuration.providers(group, resource), &kept, key).map(|(value, _)| value)
+        let providers = configuration.providers(group, resource);
+        let opened = open_any(&providers, &kept, key);
+        if !providers.is_empty() {
+            let used = opened.as_ref().ok().and_then(|opened| providers.get(opened.provider).copied());
+            self.metrics.transformed((group, resource), Direction::FromStorage, used, opened.is_ok());
+        }
+        opened.map(|opened| opened.value)
     }
 
     fn is_stale(&self, key: &str, kept: &Bytes) -> bool {
         let Some((group, resource)) = resource_of(key) else { return false };
         let configuration = self.configuration.load();
-        open_any(&configuration.providers(group, resource), kept, key).is_ok_and(|(_, stale)| stale)
+        open_any(&configuration.providers(group, resource), kept, key).is_ok_and(|opened| opened.is_stale)
     }
 
     fn generations(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
+
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        self.metrics.collectors()
+    }
 }
 
-/// The value, and whether another provider or key would write it now. The messages are upstream's.
-fn open_any(providers: &[&Provider], kept: &Bytes, key: &str) -> Result<(Bytes, bool), String> {
+/// The kept form of a value.
+fn write_with(provider: &Provider, value: Bytes, key: &str) -> Result<Bytes, CipherError> {
+    let Provider::Keys(cipher, keys) = provider else { return Ok(value) };
+    let Some(first) = keys.first() else { return Ok(value) };
+    let sealed = seal(*cipher, first, &value, key)?;
+    let prefix = [cipher.prefix().as_bytes(), first.name.as_bytes(), b":"].concat();
+    Ok([prefix, sealed].concat().into())
+}
+
+/// A value that was read.
+struct Opened {
+    value: Bytes,
+    /// Whether another provider or key would write it now.
+    is_stale: bool,
+    /// Which provider has read it.
+    provider: usize,
+}
+
+/// Reads a value. The messages are upstream's.
+fn open_any(providers: &[&Provider], kept: &Bytes, key: &str) -> Result<Opened, String> {
     let is_plain = !kept.starts_with(ENCRYPTED);
     if providers.is_empty() {
         let refused = || "identity transformer tried to read encrypted data".to_owned();
-        return if is_plain { Ok((kept.clone(), false)) } else { Err(refused()) };
+        let plain = || Opened { value: kept.clone(), is_stale: false, provider: 0 };
+        return if is_plain { Ok(plain()) } else { Err(refused()) };
     }
     let mut errors = Vec::new();
     for (at, provider) in providers.iter().enumerate() {
         match provider {
-            Provider::Identity if is_plain => return Ok((kept.clone(), at > 0)),
+            Provider::Identity if is_plain => {
+                return Ok(Opened { value: kept.clone(), is_stale: at > 0, provider: at });
+            }
             Provider::Identity => {}
             Provider::Keys(cipher, keys) => {
                 let Some(named) = kept.strip_prefix(cipher.prefix().as_bytes()) else { continue };
                 match open_with(*cipher, keys, named, key) {
-                    Ok((value, stale)) => return Ok((value, stale || at > 0)),
+                    Ok((value, stale)) => {
+                        return Ok(Opened { value, is_stale: stale || at > 0, provider: at });
+                    }
                     Err(error) => errors.push(error),
                 }
             }

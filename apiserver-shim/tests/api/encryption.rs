@@ -84,6 +84,7 @@ async fn what_cannot_be_decrypted_is_an_error_and_stays() {
         GET /api/v1/namespaces/default/secrets
         GET /api/v1/secrets
         GET /api/v1/namespaces/kube-system/secrets
+        GET /api/v1/namespaces/default/secrets?watch=true&timeoutSeconds=1
         GET /api/v1/namespaces/default/secrets/t
         POST /api/v1/namespaces/default/secrets <- {"metadata":{"name":"s"}}
         PUT /api/v1/namespaces/default/secrets/s <- {"metadata":{"name":"s"}}
@@ -99,6 +100,8 @@ async fn what_cannot_be_decrypted_is_an_error_and_stays() {
           500 {"apiVersion":"v1","code":500,"details":{"causes":[{"message":"unable to transform key \"/registry/core/secrets/default/s\": no matching prefix found"}]},"kind":"Status","message":"Internal error occurred: unable to transform key \"/registry/core/secrets/default/s\": no matching prefix found","metadata":{},"reason":"InternalError","status":"Failure"}
         GET /api/v1/namespaces/kube-system/secrets
           200 {"apiVersion":"v1","items":[],"kind":"SecretList","metadata":{}}
+        GET /api/v1/namespaces/default/secrets?watch=true&timeoutSeconds=1
+          500 {"apiVersion":"v1","code":500,"details":{"causes":[{"message":"unable to transform key \"/registry/core/secrets/default/s\": no matching prefix found"}]},"kind":"Status","message":"Internal error occurred: unable to transform key \"/registry/core/secrets/default/s\": no matching prefix found","metadata":{},"reason":"InternalError","status":"Failure"}
         GET /api/v1/namespaces/default/secrets/t
           200 {"apiVersion":"v1","kind":"Secret","metadata":{"name":"t","namespace":"default"},"type":"Opaque"}
         POST /api/v1/namespaces/default/secrets <- {"metadata":{"name":"s"}}
@@ -111,8 +114,20 @@ async fn what_cannot_be_decrypted_is_an_error_and_stays() {
           500 {"apiVersion":"v1","code":500,"details":{"causes":[{"message":"unable to transform key \"/registry/core/secrets/default/s\": no matching prefix found"}]},"kind":"Status","message":"Internal error occurred: unable to transform key \"/registry/core/secrets/default/s\": no matching prefix found","metadata":{},"reason":"InternalError","status":"Failure"}
     "#]].assert_eq(&server.play(script).await);
     assert_eq!(kept(&inner, "s").await, before);
+    let metrics = server.ask("GET /metrics", "").await;
+    let counted = |status: &str, prefix: &str, direction: &str| {
+        let line = format!(
+            "apiserver_storage_transformation_operations_total{{resource=\"secrets\",status=\"{status}\",transformation_type=\"{direction}\",transformer_prefix=\"{prefix}\"}}"
+        );
+        metrics.contains(&line)
+    };
+    assert!(
+        counted("Unknown", "unknown", "from_storage") && counted("OK", "k8s:enc:aesgcm:v1:", "to_storage"),
+        "{metrics}"
+    );
     let unreadable = server.handle.registry().unreadable();
-    expect![[r#"[("/registry/core/secrets/default/s", "no matching prefix found")]"#]].assert_eq(&format!("{unreadable:?}"));
+    expect![[r#"[("/registry/core/secrets/default/s", "no matching prefix found")]"#]]
+        .assert_eq(&format!("{unreadable:?}"));
 }
 
 /// A configuration that is loaded again makes objects readable, and what was readable stays when it is not any more.

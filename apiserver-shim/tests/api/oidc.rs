@@ -27,12 +27,17 @@ use crate::harness::{Server, request, show};
 /// The keys that an issuer publishes: key id and private key.
 type Keys = Arc<Mutex<Vec<(String, String)>>>;
 
+/// Keys, how often they were fetched, and the token with groups.
+type Published = (Keys, Arc<AtomicUsize>, Arc<Mutex<String>>);
+
 struct Issuer {
     pki: Pki,
     url: String,
     keys: Keys,
     /// How often the keys were fetched.
     fetches: Arc<AtomicUsize>,
+    /// What is at `/groups`.
+    groups: Arc<Mutex<String>>,
     directory: tempfile::TempDir,
     _stop: DropGuard,
 }
@@ -47,8 +52,8 @@ impl Issuer {
         let tls = server_config(&issued.certificate, &issued.key, certificate, clients, ALPN_HTTP).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://127.0.0.1:{}", listener.local_addr().unwrap().port());
-        let (keys, fetches): (Keys, Arc<AtomicUsize>) = Default::default();
-        let (shared, at) = ((keys.clone(), fetches.clone()), url.clone());
+        let (keys, fetches, groups) = Published::default();
+        let (shared, at) = ((keys.clone(), fetches.clone(), groups.clone()), url.clone());
         let service = move |_: &Peer| {
             let (shared, at) = (shared.clone(), at.clone());
             let serve = move |request| respond(request, shared.clone(), at.clone());
@@ -58,7 +63,7 @@ impl Issuer {
         let stop = CancellationToken::new();
         let options = ServerOptions::new("issuer", 16);
         tokio::spawn(transport::server::serve(listener, tls, options, service, stop.clone()));
-        let issuer = Issuer { pki, url, keys, fetches, directory, _stop: stop.drop_guard() };
+        let issuer = Issuer { pki, url, keys, fetches, groups, directory, _stop: stop.drop_guard() };
         issuer.rotate("one");
         issuer
     }
@@ -116,7 +121,7 @@ impl Issuer {
 
 async fn respond(
     request: http::Request<Incoming>,
-    (keys, fetches): (Keys, Arc<AtomicUsize>),
+    (keys, fetches, groups): Published,
     url: String,
 ) -> Result<Response, Infallible> {
     let key = |(id, key): &(String, String)| {
@@ -129,6 +134,13 @@ async fn respond(
         "/keys" => {
             fetches.fetch_add(1, Ordering::Relaxed);
             json!({"keys": keys.lock().unwrap().iter().map(key).collect::<Vec<_>>()})
+        }
+        "/groups" => {
+            let allowed =
+                request.headers().get("authorization").is_some_and(|value| value == "Bearer access");
+            let (code, body) =
+                if allowed { (200, groups.lock().unwrap().clone()) } else { (403, String::new()) };
+            return Ok(http::Response::builder().status(code).body(full(body)).unwrap());
         }
         _ => return Ok(http::Response::builder().status(404).body(full("")).unwrap()),
     };
@@ -189,7 +201,8 @@ async fn tokens_of_the_issuer_of_the_flags_are_accepted() {
     assert_eq!(reviewed["status"]["authenticated"], true, "{reviewed}");
     let expired = json!({"spec": {"token": issuer.token(json!({"exp": 1}))}}).to_string();
     let reviewed = server.json("POST /apis/authentication.k8s.io/v1/tokenreviews", &expired).await;
-    expect![[r#"{"error":"oidc: verify token: oidc: token is expired (Token Expiry: 1)","user":{}}"#]].assert_eq(&reviewed["status"].to_string());
+    expect![[r#"{"error":"oidc: verify token: oidc: token is expired (Token Expiry: 1)","user":{}}"#]]
+        .assert_eq(&reviewed["status"].to_string());
     // Tokens of the cluster's own service accounts are not affected.
     let requested = server.json("POST /api/v1/namespaces/default/serviceaccounts/default/token", "{}").await;
     let own = who(&server, requested["status"]["token"].as_str().unwrap()).await;
@@ -229,6 +242,22 @@ async fn issuers_of_a_file_have_expressions_and_limit_anonymous_requests() {
         let response = anonymous.respond(request(&format!("GET {path}"), "")).await;
         assert_eq!(response.status().as_u16(), code, "{path}");
     }
+}
+
+#[tokio::test]
+async fn groups_may_be_elsewhere() {
+    let issuer = Issuer::start().await;
+    let server = server(AuthenticationOptions::of_flags(&issuer.flags()).unwrap()).await;
+    *issuer.groups.lock().unwrap() = issuer.token(json!({"groups": ["far"]}));
+    let claims = |access: &str| {
+        json!({"_claim_names": {"groups": "src"},
+            "_claim_sources": {"src": {"endpoint": format!("{}/groups", issuer.url), "access_token": access}}})
+    };
+    let known = until_known(&server, &issuer.token(claims("access"))).await;
+    assert!(known.contains(r#""groups":["oidc:far","system:authenticated"]"#), "{known}");
+    assert_eq!(who(&server, &issuer.token(claims("other"))).await, "401");
+    *issuer.groups.lock().unwrap() = issuer.token(json!({"aud": "x", "groups": ["far"]}));
+    assert_eq!(who(&server, &issuer.token(claims("access"))).await, "401");
 }
 
 #[test]

@@ -190,3 +190,17 @@ pub fn is_escapable(name: &str) -> bool {
     chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || "_.-/".contains(c))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_escaped_is_unescaped() {
+        for name in ["a.b", "a-b/c", "a__b", "if", "while", "a__dot__b", "plain", ""] {
+            let escaped = escape(name);
+            assert_eq!(unescape(&escaped).unwrap_or(escaped), name);
+        }
+        assert_eq!((unescape("a__b"), unescape("__other__")), (None, None));
+    }
+}

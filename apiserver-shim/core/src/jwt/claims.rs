@@ -28,6 +28,14 @@ impl JwtUser {
 }
 
 impl JwtAuthenticator {
+    /// The claim with the groups, if they come from one.
+    pub fn groups_claim(&self) -> Option<&str> {
+        match &self.groups {
+            Some(Mapping::Claim { claim, .. }) => Some(claim),
+            _ => None,
+        }
+    }
+
     /// The user of a token with these claims, which are an object.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use http::header::LOCATION;
+use http::header::{AUTHORIZATION, LOCATION};
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use serde::Deserialize;
@@ -101,7 +101,7 @@ impl Provider {
     async fn discover(&self) -> Result<(), FetchError> {
         let default = || format!("{}{WELL_KNOWN}", self.issuer.url.trim_end_matches('/'));
         let url = self.issuer.discovery_url.clone().unwrap_or_else(default);
-        let bytes = self.get(&url).await?;
+        let bytes = self.get(&url, None).await?;
         let document: Discovery =
             serde_json::from_slice(&bytes).map_err(|error| FetchError::Content { url, error })?;
         if document.issuer != self.issuer.url {
@@ -129,7 +129,7 @@ impl Provider {
         if !is_signed(&self.keys.load()) && fetched.is_none_or(|at| at.elapsed() >= REFETCH_PAUSE) {
             *fetched = Some(Instant::now());
             let failed = |error: FetchError| format!("failed to verify signature: fetching keys {error}");
-            let bytes = self.get(&url).await.map_err(failed)?;
+            let bytes = self.get(&url, None).await.map_err(failed)?;
             let keys = KeySet::parse(&bytes)
                 .map_err(|error| failed(FetchError::Content { url: String::clone(&url), error }))?;
             self.keys.store(Arc::new(keys));
@@ -140,34 +140,52 @@ impl Provider {
         }
     }
 
-    async fn get(&self, url: &str) -> Result<Bytes, FetchError> {
+    /// Reads a document, with a bearer token if there is one.
+    pub(super) async fn get(&self, url: &str, bearer: Option<&str>) -> Result<Bytes, FetchError> {
         let timed_out = |_| FetchError::Request { url: url.to_owned(), reason: "timed out".to_owned() };
-        tokio::time::timeout(FETCH_TIMEOUT, self.follow(url)).await.map_err(timed_out)?
+        tokio::time::timeout(FETCH_TIMEOUT, self.follow(url, bearer)).await.map_err(timed_out)?
     }
 
-    async fn follow(&self, url: &str) -> Result<Bytes, FetchError> {
+    async fn follow(&self, url: &str, mut bearer: Option<&str>) -> Result<Bytes, FetchError> {
         let mut at = url.to_owned();
         for _ in 0..=REDIRECTS_MAX {
             let uri: Uri = at.parse().map_err(|_| FetchError::Url(at.clone()))?;
             let failed = |reason: String| FetchError::Request { url: at.clone(), reason };
-            let request = Request::get(uri.clone()).header("accept", "application/json");
+            let mut request = Request::get(uri.clone());
+            if let Some(bearer) = bearer {
+                request = request.header(AUTHORIZATION, format!("Bearer {bearer}"));
+            }
             let request = request.body(Full::default()).map_err(|error| failed(error.to_string()))?;
-            let response = self.client.send(request).await.map_err(|error| failed(error.to_string()))?;
+            let response = self.client.send(request).await.map_err(|error| failed(with_causes(&error)))?;
             let status = response.status();
             if status.is_redirection()
                 && let Some(location) = response.headers().get(LOCATION).and_then(|value| value.to_str().ok())
             {
                 at = absolute(&uri, location);
+                // The token is for this server only.
+                let same = at.parse::<Uri>().is_ok_and(|next| next.authority() == uri.authority());
+                bearer = bearer.filter(|_| same);
                 continue;
             }
             if status != StatusCode::OK {
                 return Err(FetchError::Status { url: at, status });
             }
             let body = Limited::new(response.into_body(), DOCUMENT_MAX).collect().await;
-            return body.map(|body| body.to_bytes()).map_err(|error| failed(error.to_string()));
+            return body.map(|body| body.to_bytes()).map_err(|error| failed(with_causes(&*error)));
         }
         Err(FetchError::Redirects(url.to_owned()))
     }
+}
+
+/// An error with what has caused it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// Where a redirect leads to.

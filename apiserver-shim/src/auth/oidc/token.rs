@@ -6,6 +6,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::provider::Provider;
+
 /// Seconds by which clocks may differ where a token is not valid yet.
 const NOT_BEFORE_LEEWAY: i64 = 5 * 60;
 
@@ -20,6 +22,15 @@ pub(super) struct Token<'t> {
     pub message: &'t str,
     /// In base64.
     pub signature: &'t str,
+}
+
+/// How tokens are verified.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Verification<'a> {
+    /// The algorithms that they may be signed with.
+    pub algorithms: &'a [String],
+    /// Unix time.
+    pub now: i64,
 }
 
 #[derive(Deserialize)]
@@ -45,8 +56,25 @@ impl Token<'_> {
         })
     }
 
+    /// Checks audience, times, algorithm and signature.
+    pub(super) async fn verify(
+        &self,
+        provider: &Provider,
+        audiences: &[String],
+        Verification { algorithms, now }: Verification<'_>,
+    ) -> Result<(), String> {
+        self.check(audiences, now)?;
+        if !algorithms.contains(&self.algorithm) {
+            return Err(format!(
+                "oidc: id token signed with unsupported algorithm, expected {algorithms:?} got {:?}",
+                self.algorithm
+            ));
+        }
+        provider.verify(self).await
+    }
+
     /// Checks audience and times; `now` is Unix time.
-    pub(super) fn check(&self, audiences: &[String], now: i64) -> Result<(), String> {
+    fn check(&self, audiences: &[String], now: i64) -> Result<(), String> {
         let found = self.audiences();
         if !found.iter().any(|audience| audiences.iter().any(|wanted| wanted == audience)) {
             return Err(format!("oidc: expected audience in {audiences:?} got {found:?}"));

@@ -94,6 +94,9 @@ pub(super) async fn follow(inner: Weak<Inner>, mut revision: u64) {
         while let Err(error) = reset(&inner, &*store, &mut revision).await {
             tracing::warn!(%error, "failed to list the store");
             tokio::time::sleep(RETRY_AFTER).await;
+            if inner.strong_count() == 0 {
+                return;
+            }
         }
     }
 }
