@@ -14,6 +14,7 @@ use shim_core::jwt::Issuer;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use transport::client::{Client, ClientOptions};
+use transport::redirect::resolve;
 use transport::tls::{ALPN_HTTP, TlsError, Trust, client_config_trusting};
 
 use super::keys::KeySet;
@@ -147,10 +148,9 @@ impl Provider {
     }
 
     async fn follow(&self, url: &str, mut bearer: Option<&str>) -> Result<Bytes, FetchError> {
-        let mut at = url.to_owned();
+        let mut uri: Uri = url.parse().map_err(|_| FetchError::Url(url.to_owned()))?;
         for _ in 0..=REDIRECTS_MAX {
-            let uri: Uri = at.parse().map_err(|_| FetchError::Url(at.clone()))?;
-            let failed = |reason: String| FetchError::Request { url: at.clone(), reason };
+            let failed = |reason: String| FetchError::Request { url: uri.to_string(), reason };
             let mut request = Request::get(uri.clone());
             if let Some(bearer) = bearer {
                 request = request.header(AUTHORIZATION, format!("Bearer {bearer}"));
@@ -161,14 +161,14 @@ impl Provider {
             if status.is_redirection()
                 && let Some(location) = response.headers().get(LOCATION).and_then(|value| value.to_str().ok())
             {
-                at = absolute(&uri, location);
+                let next = resolve(&uri, location).ok_or_else(|| FetchError::Url(location.to_owned()))?;
                 // The token is for this server only.
-                let same = at.parse::<Uri>().is_ok_and(|next| next.authority() == uri.authority());
-                bearer = bearer.filter(|_| same);
+                bearer = bearer.filter(|_| next.authority() == uri.authority());
+                uri = next;
                 continue;
             }
             if status != StatusCode::OK {
-                return Err(FetchError::Status { url: at, status });
+                return Err(FetchError::Status { url: uri.to_string(), status });
             }
             let body = Limited::new(response.into_body(), DOCUMENT_MAX).collect().await;
             return body.map(|body| body.to_bytes()).map_err(|error| failed(with_causes(&*error)));
@@ -186,12 +186,4 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// Where a redirect leads to.
-fn absolute(from: &Uri, location: &str) -> String {
-    match (location.starts_with('/'), from.scheme_str(), from.authority()) {
-        (true, Some(scheme), Some(authority)) => format!("{scheme}://{authority}{location}"),
-        _ => location.to_owned(),
-    }
 }
