@@ -5,6 +5,8 @@ use expect_test::expect;
 use proptest::prelude::*;
 use serde_json::json;
 
+use crate::schema::plain_yaml;
+
 #[test]
 fn values_are_written_as_upstream_writes_them() {
     let value = json!({
@@ -85,6 +87,7 @@ fn values() -> impl Strategy<Value = Value> {
         "[ -~]{0,12}".prop_map(Value::from),
         "[a-z:#'\"\\\\ \n\t-]{0,12}".prop_map(Value::from),
         "(0x|0b|0o|\\+|-)?[0-9._e:T-]{1,12}".prop_map(Value::from),
+        "[yYnN<=.0-7_oOsSeEfF]{1,4}".prop_map(Value::from),
         any::<String>().prop_map(Value::from),
         prop::collection::vec(any::<char>(), 0..6)
             .prop_map(|chars| chars.into_iter().collect::<String>().into()),
@@ -103,7 +106,8 @@ proptest! {
     fn yaml_round_trips(value in values()) {
         let text = to_string(&value);
         let back: Value = serde_yaml_ng::from_str(&text).map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?;
-        prop_assert_eq!(back, value, "{}", text);
+        prop_assert_eq!(&back, &value, "{}", text);
+        prop_assert_eq!(plain_yaml(text.as_bytes()), Ok(value), "{}", text);
     }
 }
 
