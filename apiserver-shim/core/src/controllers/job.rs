@@ -72,7 +72,7 @@ impl Controller for JobController {
             return release_orphan(view, key);
         }
         let Some(job) = view.get::<Job>(&key.key) else { return Plan::default() };
-        if job.external_manager().is_some() || job.finished().is_some() {
+        if !job.is_managed() {
             return Plan::default();
         }
         let pods = candidates(view, job);
@@ -94,12 +94,16 @@ fn keys_of_pod(pod: &Header, view: &View<'_>, keys: &mut Keys) {
     owned_pods::keys_of_owner::<Job>(pod, "Job", view, keys);
 }
 
-/// Whether a Pod has the tracking finalizer and no Job will remove it: its Job is gone or has finished, or it has none.
+/// Whether a Pod has the tracking finalizer and no Job will remove it: its Job is gone or has finished, or it has none, and none
+/// adopts it.
 fn is_orphan(pod: &Header, view: &View<'_>) -> bool {
     if !pods::is_tracked(pod) {
         return false;
     }
-    let Some(owner) = pod.controller() else { return true };
+    let Some(owner) = pod.controller() else {
+        let selecting = view.selecting::<Job>(&pod.namespace, &pod.labels);
+        return pod.deletion_timestamp.is_some() || !selecting.iter().any(|job| job.adopts());
+    };
     if owner.kind != "Job" || owner.api_version != "batch/v1" {
         return false;
     }

@@ -70,6 +70,16 @@ impl Job {
     pub fn external_manager(&self) -> Option<&str> {
         self.managed_by.as_deref().filter(|name| *name != "kubernetes.io/job-controller")
     }
+
+    /// Whether the built-in controller has something to do for it.
+    pub fn is_managed(&self) -> bool {
+        self.external_manager().is_none() && self.finished().is_none()
+    }
+
+    /// Whether the built-in controller adopts Pods for it.
+    pub fn adopts(&self) -> bool {
+        self.is_managed() && self.header().deletion_timestamp.is_none()
+    }
 }
 
 impl ObjectView for Job {

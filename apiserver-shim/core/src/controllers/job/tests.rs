@@ -304,6 +304,17 @@ fn pods_are_adopted_released_and_let_go() {
     let lone = cluster.get("pods", "lone");
     assert_eq!(lone["metadata"]["finalizers"], json!([FINALIZER]));
     assert_eq!(lone["metadata"]["ownerReferences"][0]["kind"], "Job");
+    // One that loses its owner is adopted again, and keeps the finalizer until then.
+    let registration = [crate::controllers::Registration::new(JobController)];
+    cluster
+        .edit("pods", "lone", |pod| drop(pod["metadata"].as_object_mut().unwrap().remove("ownerReferences")));
+    let pod = ObjectName::new(served("", "pods"), "ns", "lone");
+    assert!(cluster.reconcile(&JobController, &pod).is_empty());
+    cluster.run(&registration);
+    let lone = cluster.get("pods", "lone");
+    assert_eq!(lone["metadata"]["finalizers"], json!([FINALIZER]));
+    assert_eq!(lone["metadata"]["ownerReferences"][0]["kind"], "Job");
+    assert_eq!(cluster.pods().len(), 2);
     cluster.edit("pods", "lone", |pod| pod["metadata"]["labels"] = json!({}));
     settle(&mut cluster);
     let lone = cluster.get("pods", "lone");
@@ -311,7 +322,7 @@ fn pods_are_adopted_released_and_let_go() {
     assert_eq!(cluster.pods().len(), 3);
     // Nothing holds the Pods of a Job that is gone.
     cluster.objects.retain(|(plural, _), _| plural != "jobs");
-    cluster.run(&[crate::controllers::Registration::new(JobController)]);
+    cluster.run(&registration);
     assert!(cluster.all("pods").iter().all(|pod| pod["metadata"].get("finalizers").is_none()));
 }
 
