@@ -489,7 +489,7 @@ async fn to_served(api: &Api, asked: Asked<'_>, mut request: Request) -> Result<
     if info.verb == "watch" && websocket::is_wanted(headers) {
         let upgrade = request.extensions_mut().remove();
         let answer = Box::pin(objects::serve(api, &asked, request.into_body())).await?;
-        return websocket::carry(headers, upgrade, answer);
+        return websocket::carry_watch(headers, upgrade, answer);
     }
     objects::serve(api, &asked, request.into_body()).await
 }

@@ -194,3 +194,42 @@ async fn a_browser_watches_over_a_websocket() {
     assert!(event.starts_with("{\"type\":\"ADDED\"") && event.contains("\"name\":\"w\""), "{event}");
     socket.close(None).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_log_comes_over_a_websocket() {
+    use futures::StreamExt;
+    use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest};
+    let server = Server::start().await;
+    let pod = r#"{"metadata":{"name":"p"},"spec":{"nodeName":"n1","containers":[{"name":"c","image":"i"}]}}"#;
+    assert!(server.ask("POST /api/v1/namespaces/default/pods", pod).await.starts_with("201 "));
+    server.handle.node_endpoints().set("n1", &fake_node(&server).await);
+    let open = async |protocol: Option<&str>| {
+        let uri = "wss://localhost/api/v1/namespaces/default/pods/p/log";
+        let mut asked = uri.into_client_request().unwrap();
+        if let Some(protocol) = protocol {
+            asked.headers_mut().insert("sec-websocket-protocol", protocol.parse().unwrap());
+        }
+        tokio_tungstenite::client_async(asked, connect(&server).await).await
+    };
+    let log = "log of /containerLogs/default/p/c\n";
+    for (protocol, chosen, first, second) in [
+        (None, None, Message::binary(""), Message::binary(log)),
+        (Some("x, binary.k8s.io"), Some("binary.k8s.io"), Message::binary(""), Message::binary(log)),
+        (
+            Some("base64.binary.k8s.io"),
+            Some("base64.binary.k8s.io"),
+            Message::text(""),
+            Message::text("bG9nIG9mIC9jb250YWluZXJMb2dzL2RlZmF1bHQvcC9jCg=="),
+        ),
+    ] {
+        let (mut socket, answer) = open(protocol).await.unwrap();
+        let header = answer.headers().get("sec-websocket-protocol").map(|value| value.to_str().unwrap());
+        assert_eq!(header, chosen);
+        assert_eq!(socket.next().await.unwrap().unwrap(), first);
+        assert_eq!(socket.next().await.unwrap().unwrap(), second);
+        assert!(socket.next().await.unwrap().unwrap().is_close(), "the log has ended");
+    }
+    let refused = open(Some("v4.channel.k8s.io")).await.unwrap_err();
+    let tungstenite::Error::Http(refused) = refused else { panic!("{refused}") };
+    assert_eq!(refused.status(), 400);
+}

@@ -13,6 +13,7 @@ use crate::http::body::{Request, Response};
 use crate::http::node_proxy;
 use crate::http::objects::ResourceRequest;
 use crate::http::service::Api;
+use crate::http::websocket;
 use crate::pipeline::{Attributes, Operation, Preconditions};
 use crate::request::query::Query;
 
@@ -25,8 +26,18 @@ const NO_FIELD: &str = "[]";
 pub(super) async fn serve(
     api: &Api,
     asked: &ResourceRequest<'_>,
-    request: Request,
+    mut request: Request,
 ) -> Result<Response, Status> {
+    if asked.target.subresource == "log" && websocket::is_wanted(request.headers()) {
+        let upgrade = request.extensions_mut().remove();
+        let headers = std::mem::take(request.headers_mut());
+        let log = answer(api, asked, request).await?;
+        return websocket::carry_log(&headers, upgrade, log);
+    }
+    answer(api, asked, request).await
+}
+
+async fn answer(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> Result<Response, Status> {
     let (namespace, name) = (&asked.target.namespace, &asked.target.name);
     let subresource = asked.target.subresource.as_str();
     if subresource == "log" {
