@@ -17,14 +17,21 @@ use crate::{
     node::pods::Pods,
     pod::{context::NodeContext, worker::PodView},
     server::streams::{
-        bridge::{self, Session, StreamOptions},
+        bridge::{self, Encoding, Session, StreamOptions},
         upstream::{self, STREAM_PROTOCOL, UpstreamError},
         websocket,
     },
 };
 
-/// WebSocket subprotocols of exec and attach, preferred first.
-const REMOTE_COMMAND: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+/// WebSocket subprotocols of exec and attach. Without one it is the oldest.
+const REMOTE_COMMAND: [&str; 6] = [
+    "v5.channel.k8s.io",
+    "v4.channel.k8s.io",
+    "v4.base64.channel.k8s.io",
+    "channel.k8s.io",
+    "base64.channel.k8s.io",
+    "",
+];
 /// The WebSocket subprotocol of port-forward.
 const PORT_FORWARD_TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 
@@ -133,14 +140,15 @@ async fn remote_command(
     let Some(protocol) = websocket::choose(request.headers(), &REMOTE_COMMAND) else {
         return Err(StatusError::bad_request(format!(
             "unable to upgrade: supported subprotocols: {}",
-            REMOTE_COMMAND.join(", ")
+            REMOTE_COMMAND[..REMOTE_COMMAND.len() - 1].join(", ")
         )));
     };
     let session = Session::open(&url, options).await.map_err(upstream_error)?;
     let answer = websocket::accept(request.headers(), protocol);
     tokio::spawn(async move {
         if let Ok(upgraded) = hyper::upgrade::on(request).await {
-            with_input(sandbox, session.carry(websocket::open(upgraded).await)).await;
+            let encoding = Encoding::of(protocol);
+            with_input(sandbox, session.carry(websocket::open(upgraded).await, encoding)).await;
         }
     });
     Ok(answer)

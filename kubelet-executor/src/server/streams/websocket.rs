@@ -33,9 +33,11 @@ pub(crate) fn list(headers: &HeaderMap, name: header::HeaderName) -> impl Iterat
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
-/// The client's first subprotocol that is supported.
+/// The client's first subprotocol that is supported; the empty one if it offers none.
 pub(crate) fn choose<'a>(headers: &HeaderMap, ours: &[&'a str]) -> Option<&'a str> {
+    let none_offered = !headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);
     list(headers, header::SEC_WEBSOCKET_PROTOCOL)
+        .chain(none_offered.then_some(""))
         .find_map(|offered| ours.iter().find(|our| **our == offered).copied())
 }
 
@@ -50,7 +52,9 @@ pub(crate) fn accept<B: Default>(headers: &HeaderMap, protocol: &'static str) ->
     if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key)) {
         out.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
-    out.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    if !protocol.is_empty() {
+        out.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    }
     response
 }
 
