@@ -8,24 +8,23 @@ mod request;
 pub mod type_check;
 mod validate;
 
-use std::sync::Arc;
-
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
 
 use crate::cel::{
-    Access, Activation, Authorize, CompileError, Environment, EvalError, ObjectTypes, Program,
-    TOTAL_COST_MAX, Type, Val,
+    Activation, Authorizer, CompileError, Environment, EvalError, ObjectTypes, Program, TOTAL_COST_MAX, Type,
+    Val, authorizer, request_resource,
 };
 pub use conditions::{Condition, MatchConditions};
 use matching::MatchResources;
-pub use mutate::{Mutated, Mutation};
+pub use mutate::Mutation;
 pub use request::{RequestFacts, request};
 pub use validate::{Decision, Validated};
 
 /// What a policy's expressions see.
 #[derive(Clone, Copy)]
+#[allow(missing_debug_implementations)]
 pub struct PolicyInput<'v> {
     /// The object; null for deletions.
     pub object: &'v Value,
@@ -37,8 +36,8 @@ pub struct PolicyInput<'v> {
     pub namespace: &'v Value,
     /// The parameters; null if there are none.
     pub params: &'v Value,
-    /// Who decides about the user's access.
-    pub authorizer: &'v Arc<dyn Authorize>,
+    /// Who decides about access.
+    pub authorizer: &'v dyn Authorizer,
 }
 
 /// An expression with its source.
@@ -62,46 +61,23 @@ pub struct Policy {
     /// Whether it is evaluated again after changes by later plugins.
     pub reinvoked: bool,
     conditions: MatchConditions,
-    variables: Vec<Expression>,
+    variables: Vec<(String, Expression)>,
     validations: Vec<validate::Validation>,
     annotations: Vec<(String, Expression)>,
     mutations: Vec<mutate::MutationExpression>,
 }
 
+const AUTHORIZER: &str = "authorizer";
 /// The index of the namespace's object among the variables.
 const NAMESPACE: usize = 3;
-/// The indexes of `authorizer` and `authorizer.requestResource`.
-const AUTHORIZER: [usize; 2] = [5, 6];
 
-/// The environment of a policy's expressions: variables by index are object, oldObject, request, namespaceObject, params, and
-/// `authorizer` with the objects of the request, which messages do not have.
+/// The environment of a policy's expressions: variables by index are object, oldObject, request, namespaceObject, params.
 fn environment(has_params: bool) -> Environment {
-    let declared = environment_of_messages(has_params);
-    // An index is that of the same variable in all environments; no expression has an empty name.
-    let declared = if has_params { declared } else { declared.variable("", Type::Dyn) };
-    declared
-        .variable("authorizer", Access::authorizer_type())
-        .variable("authorizer.requestResource", Access::resource_type())
-}
-
-/// The environment for objects and parameters of known types.
-fn environment_with(object: Type, params: Option<Type>) -> Environment {
-    let has_params = params.is_some();
-    let typed = [("object", object.clone()), ("oldObject", object)];
-    let params = params.map(|params| ("params", params));
-    typed
-        .into_iter()
-        .chain(params)
-        .fold(environment(has_params), |environment, (name, ty)| environment.retyped(name, ty))
-}
-
-fn environment_of_messages(has_params: bool) -> Environment {
-    let gvk = |resource: &str| {
-        Type::object(
-            "kubernetes.Group",
-            &[("group", Type::String), ("version", Type::String), (resource, Type::String)],
-        )
+    let named = |name: &str, member: &str| {
+        Type::object(name, &[("group", Type::String), ("version", Type::String), (member, Type::String)])
     };
+    let kind = || named("kubernetes.GroupVersionKind", "kind");
+    let resource = || named("kubernetes.GroupVersionResource", "resource");
     let extra = Type::map(Type::String, Type::list(Type::String));
     let user = Type::object(
         "kubernetes.UserInfo",
@@ -115,11 +91,11 @@ fn environment_of_messages(has_params: bool) -> Environment {
     let request = Type::object(
         "kubernetes.AdmissionRequest",
         &[
-            ("kind", gvk("kind")),
-            ("resource", gvk("resource")),
+            ("kind", kind()),
+            ("resource", resource()),
             ("subResource", Type::String),
-            ("requestKind", gvk("kind")),
-            ("requestResource", gvk("resource")),
+            ("requestKind", kind()),
+            ("requestResource", resource()),
             ("requestSubResource", Type::String),
             ("name", Type::String),
             ("namespace", Type::String),
@@ -135,6 +111,20 @@ fn environment_of_messages(has_params: bool) -> Environment {
         .variable("request", request)
         .variable("namespaceObject", namespace_type());
     if has_params { declared.variable("params", Type::Dyn) } else { declared }
+}
+
+/// The environment with `authorizer`, which messages have not.
+fn with_authorizer(environment: Environment) -> Environment {
+    let environment = environment.variable(AUTHORIZER, Type::AUTHORIZER);
+    environment.variable("authorizer.requestResource", Type::RESOURCE_CHECK)
+}
+
+/// The environment for objects and parameters of known types.
+fn environment_with(object: Type, params: Option<Type>) -> Environment {
+    let base = with_authorizer(environment(params.is_some())).composing();
+    let typed = [("object", object.clone()), ("oldObject", object)];
+    let typed = typed.into_iter().chain(params.map(|params| ("params", params)));
+    typed.fold(base, |environment, (name, ty)| environment.retyped(name, ty))
 }
 
 fn namespace_type() -> Type {
@@ -178,8 +168,7 @@ impl Expression {
     fn compile(source: &str, environment: &Environment, wanted: &[&str]) -> Expression {
         let program = environment.compile(source).and_then(|program| {
             let found = program.result_type().to_string();
-            // A value whose type is not known is checked when it is evaluated; upstream wants the type to be known.
-            if wanted.is_empty() || wanted.contains(&found.as_str()) || program.result_type().is_dyn() {
+            if wanted.is_empty() || wanted.contains(&found.as_str()) {
                 return Ok(program);
             }
             Err(CompileError::wrong_type(wanted, &found))
@@ -190,12 +179,10 @@ impl Expression {
     /// The error of the expression as a field's.
     fn error(&self, field: String) -> Option<FieldError> {
         let error = self.program.as_ref().err()?;
-        Some(FieldError::invalid(field, self.source.as_str(), error.detail()))
-    }
-
-    fn uses(&self, variables: &[usize]) -> bool {
-        let Ok(program) = &self.program else { return false };
-        variables.iter().any(|variable| program.uses(*variable))
+        Some(match error.is_of_preparation() {
+            true => FieldError::internal(field, error.detail()),
+            false => FieldError::invalid(field, self.source.as_str(), error.detail()),
+        })
     }
 
     fn evaluate<'v>(&self, activation: &Activation<'v>) -> Result<Val<'v>, EvalError> {
@@ -235,19 +222,26 @@ impl Policy {
         let param_kind = access::get(spec, &["paramKind"]).filter(|kind| !kind.is_null());
         let text = |value: &Value, member: &str| access::text(value, &[member]).to_owned();
         let base = environment(param_kind.is_some());
-        let conditions = MatchConditions::with_environment(spec, &base);
-        let mut of_messages = environment_of_messages(param_kind.is_some());
-        let mut composed = base.clone();
-        if spec.get("mutations").is_some() {
-            composed = composed.with_objects(ObjectTypes::Patches);
-        }
+        let mutates = spec.get("mutations").is_some();
+        let conditions = MatchConditions::with_environment(spec, &with_authorizer(base.clone()));
+        let declared = access::list(spec, &["variables"]);
+        let mut composed = match mutates || !declared.is_empty() {
+            true => base.composing(),
+            false => base,
+        };
         let mut variables = Vec::new();
-        for variable in access::list(spec, &["variables"]) {
-            let expression = Expression::compile(&text(variable, "expression"), &composed, &[]);
+        for variable in declared {
+            let environment = with_authorizer(composed.clone());
+            let expression = Expression::compile(&text(variable, "expression"), &environment, &[]);
             let ty = expression.program.as_ref().map_or(Type::Dyn, |program| program.result_type().clone());
-            of_messages = of_messages.composed(&text(variable, "name"), ty.clone());
-            composed = composed.composed(&text(variable, "name"), ty);
-            variables.push(expression);
+            let name = text(variable, "name");
+            composed = composed.composed(&name, ty);
+            variables.push((name, expression));
+        }
+        let message_environment = composed.clone();
+        let mut composed = with_authorizer(composed);
+        if mutates {
+            composed = composed.with_objects(ObjectTypes::Patches);
         }
         let annotation = |annotation: &Value| {
             let source = text(annotation, "valueExpression");
@@ -261,7 +255,7 @@ impl Policy {
             reinvoked: spec["reinvocationPolicy"] == "IfNeeded",
             conditions,
             variables,
-            validations: validate::compile(spec, (&composed, &of_messages)),
+            validations: validate::compile(spec, &composed, &message_environment),
             annotations: access::list(spec, &["auditAnnotations"]).iter().map(annotation).collect(),
             mutations: mutate::compile(spec, &composed),
         }
@@ -271,7 +265,7 @@ impl Policy {
     pub fn errors(&self) -> Vec<FieldError> {
         let mut errors = self.conditions.errors("spec.");
         let mut add = |expression: &Expression, field: String| errors.extend(expression.error(field));
-        for (at, variable) in self.variables.iter().enumerate() {
+        for (at, (_, variable)) in self.variables.iter().enumerate() {
             add(variable, format!("spec.variables[{at}].expression"));
         }
         for (at, validation) in self.validations.iter().enumerate() {
@@ -292,29 +286,37 @@ impl Policy {
 
     /// Whether an expression uses the namespace's object, which has to be found for it.
     pub fn uses_namespace(&self) -> bool {
-        self.uses(&[NAMESPACE])
+        self.uses(|program| program.uses(NAMESPACE))
     }
 
-    /// Whether an expression asks what the user may do.
+    /// Whether an expression asks about access.
     pub fn uses_authorizer(&self) -> bool {
-        self.uses(&AUTHORIZER)
+        let first = if self.param_kind.is_some() { NAMESPACE + 2 } else { NAMESPACE + 1 };
+        self.uses(|program| program.uses(first) || program.uses(first + 1))
     }
 
-    fn uses(&self, variables: &[usize]) -> bool {
+    fn uses(&self, uses: impl Fn(&Program) -> bool) -> bool {
         let validations =
             self.validations.iter().flat_map(|v| [Some(&v.expression), v.message_expression.as_ref()]);
         let named = self.conditions.expressions().chain(self.annotations.iter().map(|(_, value)| value));
         let mutations = self.mutations.iter().map(|mutation| &mutation.expression);
-        let mut all = named.chain(&self.variables).chain(mutations).chain(validations.flatten());
-        all.any(|expression| expression.uses(variables))
+        let variables = self.variables.iter().map(|(_, expression)| expression);
+        let mut all = named.chain(variables).chain(mutations).chain(validations.flatten());
+        all.any(|expression| expression.program.as_ref().is_ok_and(&uses))
     }
 
     fn activation<'v>(&'v self, input: &PolicyInput<'v>) -> Activation<'v> {
-        let values = conditions::values(input);
-        let programs = self.variables.iter().filter_map(|variable| variable.program.as_ref().ok());
-        match self.variables.iter().all(|variable| variable.program.is_ok()) {
-            true => Activation::new(values).with_composed(programs),
-            false => Activation::new(values),
+        let mut values = conditions::values(input);
+        if self.param_kind.is_some() {
+            values.push(Val::of_json(input.params, &Type::Dyn));
+        }
+        let activation = conditions::activation(values, input);
+        let compiled = |(name, variable): &'v (String, Expression)| {
+            Some((name.as_str(), variable.program.as_ref().ok()?))
+        };
+        match self.variables.iter().all(|(_, variable)| variable.program.is_ok()) {
+            true => activation.with_composed(self.variables.iter().filter_map(compiled)),
+            false => activation,
         }
     }
 

@@ -7,25 +7,31 @@
 //! the caller's ([`Environment`]).
 
 mod check;
-pub mod cost;
 mod declare;
 mod depth;
+mod estimate;
 mod eval;
 mod functions;
+mod literals;
 mod node;
 mod numbers;
 mod overloads;
 mod parse;
+mod sizes;
+mod syntax;
 mod types;
 mod value;
 
 pub use declare::declare;
 pub use eval::{Activation, EvalError};
-pub use functions::authorization::{Access, Authorize, CheckedAccess};
+pub use functions::authorization::{Asked, Authorizer, ResourceAsked, Verdict};
+pub(crate) use functions::authorization::{authorizer, request_resource};
 pub use numbers::go_duration;
 pub(crate) use numbers::go_float;
 pub use types::{Field, Object, Type, escape, is_escapable};
-pub use value::{List, Map, Opaque, Val, equal};
+pub use value::{List, Map, Val, equal};
+
+pub(crate) use sizes::Sizes;
 
 use node::Node;
 
@@ -47,8 +53,17 @@ const COMPILER_STACK: usize = 32 << 20;
 #[error("{message}")]
 pub struct CompileError {
     message: String,
-    /// Whether the expression compiles but has the wrong type.
-    is_type: bool,
+    stage: Stage,
+}
+
+/// When an expression is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Compilation,
+    /// It compiles, and has the wrong type.
+    Type,
+    /// It compiles, and cannot be prepared for evaluation.
+    Instantiation,
 }
 
 impl CompileError {
@@ -56,18 +71,27 @@ impl CompileError {
     pub(crate) fn wrong_type(wanted: &[&str], found: &str) -> CompileError {
         let wanted = match wanted {
             [wanted] => (*wanted).to_owned(),
-            several => format!("one of [{}]", several.join(" ")),
+            several => format!("one of [{}]", several.join(" ")).replace("null", "null_type"),
         };
-        CompileError { message: format!("must evaluate to {wanted} but got {found}"), is_type: true }
+        CompileError { message: format!("must evaluate to {wanted} but got {found}"), stage: Stage::Type }
+    }
+
+    /// Whether the expression is right as far as its text and types go.
+    pub(crate) fn is_of_preparation(&self) -> bool {
+        self.stage == Stage::Instantiation
     }
 
     /// The error as upstream reports that of a field.
     pub(crate) fn detail(&self) -> String {
-        if self.is_type { self.message.clone() } else { format!("compilation failed: {}", self.message) }
+        match self.stage {
+            Stage::Type => self.message.clone(),
+            Stage::Compilation => format!("compilation failed: {}", self.message),
+            Stage::Instantiation => format!("program instantiation failed: {}", self.message),
+        }
     }
 
     fn plain(message: impl Into<String>) -> CompileError {
-        CompileError { message: message.into(), is_type: false }
+        CompileError { message: message.into(), stage: Stage::Compilation }
     }
 }
 
@@ -76,6 +100,8 @@ impl CompileError {
 pub struct Environment {
     variables: Vec<(String, Type)>,
     composed: Vec<(String, Type)>,
+    /// Whether there are named expressions, if only none of this name.
+    composes: bool,
     /// The types whose objects expressions may make; `None`: no objects.
     objects: Option<ObjectTypes>,
 }
@@ -104,11 +130,17 @@ impl Environment {
         self
     }
 
-    /// Declares `variables.name`.
+    /// Declares `variables`, which has no members yet.
+    #[must_use]
+    pub fn composing(self) -> Environment {
+        Environment { composes: true, ..self }
+    }
+
+    /// Declares `variables.name`. A later one of the same name replaces it.
     #[must_use]
     pub fn composed(mut self, name: &str, ty: Type) -> Environment {
         self.composed.push((name.to_owned(), ty));
-        self
+        self.composing()
     }
 
     /// Allows expressions to make objects.
@@ -131,8 +163,12 @@ impl Environment {
         // its own has the stack for it, whatever the caller's is.
         let compile = || {
             let node = parse::parse(source, self)?;
-            let ty = check::check(source, &node, self)?;
-            Ok(Program { node, ty })
+            let types = check::check(source, &node, self)?;
+            if let Some(why) = literals::preparation_error(&node) {
+                return Err(CompileError { message: why, stage: Stage::Instantiation });
+            }
+            let ty = types.get(node.id as usize).cloned().unwrap_or(Type::Dyn);
+            Ok(Program { node, ty, types })
         };
         let failed = || Err(CompileError::plain("the expression could not be compiled"));
         std::thread::scope(|scope| {
@@ -146,7 +182,11 @@ impl Environment {
 trait Names {
     fn variable(&self, name: &str) -> Option<usize>;
     fn variable_type(&self, index: usize) -> Type;
+    /// Whether `variables` is declared.
+    fn composes(&self) -> bool;
     fn composed(&self, name: &str) -> Option<usize>;
+    /// Whether a function of this name may be called.
+    fn has_function(&self, name: &str) -> bool;
     fn composed_type(&self, index: usize) -> Type;
     fn has_object(&self, name: &str) -> bool;
     fn object_type(&self, name: &str) -> Type;
@@ -161,8 +201,17 @@ impl Names for Environment {
         self.variables.get(index).map_or(Type::Dyn, |(_, ty)| ty.clone())
     }
 
+    fn composes(&self) -> bool {
+        self.composes
+    }
+
     fn composed(&self, name: &str) -> Option<usize> {
-        self.composed.iter().position(|(known, _)| known == name)
+        self.composed.iter().rposition(|(known, _)| known == name)
+    }
+
+    fn has_function(&self, name: &str) -> bool {
+        let of_patches = name.starts_with("jsonpatch.");
+        overloads::is_declared(name) && (!of_patches || self.objects.is_some())
     }
 
     fn composed_type(&self, index: usize) -> Type {
@@ -175,7 +224,7 @@ impl Names for Environment {
     }
 
     fn object_type(&self, name: &str) -> Type {
-        Type::Opaque(if name == "JSONPatch" { "JSONPatch" } else { "Object" })
+        if name == "JSONPatch" { Type::Opaque("JSONPatch") } else { Type::open_object(name) }
     }
 }
 
@@ -184,6 +233,8 @@ impl Names for Environment {
 pub struct Program {
     node: Node,
     ty: Type,
+    /// The types of all nodes by their numbers.
+    types: Vec<Type>,
 }
 
 impl Program {
@@ -200,6 +251,16 @@ impl Program {
     /// Whether it reads a field of a variable, as in `variable.name`.
     pub fn selects(&self, variable: usize, name: &str) -> bool {
         eval::selects(&self.node, variable, name)
+    }
+
+    /// The most that an evaluation can cost if the values of all variables have these sizes, as upstream estimates it.
+    pub(crate) fn estimate(&self, sizes: &Sizes) -> u64 {
+        estimate::estimate(&self.node, &self.types, sizes)
+    }
+
+    /// Which of the objects that it makes do not have the type that their place in the outermost object requires.
+    pub fn misnamed_objects(&self) -> Vec<String> {
+        node::misnamed_objects(&self.node)
     }
 
     /// Evaluates it. The cost is counted in the activation.

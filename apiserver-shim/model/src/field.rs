@@ -130,6 +130,11 @@ impl FieldError {
         Self::new(Fault::TooMany, field, count.to_string(), detail)
     }
 
+    /// The value could not be checked.
+    pub fn internal(field: impl fmt::Display, detail: impl Into<String>) -> Self {
+        Self::new(Fault::Internal, field, String::new(), detail)
+    }
+
     /// The same error with other words about it.
     #[must_use]
     pub fn with_detail(self, detail: impl Into<String>) -> Self {
@@ -157,7 +162,24 @@ impl fmt::Display for FieldError {
 
 /// How a value is shown in a message: strings quoted, everything else as JSON.
 pub fn show(value: &Value) -> String {
-    value.to_string()
+    match value {
+        Value::Array(_) | Value::Object(_) => go_json(value),
+        scalar => scalar.to_string(),
+    }
+}
+
+/// A value as Go's JSON package prints it: what HTML gives a meaning is escaped.
+pub fn go_json(value: &Value) -> String {
+    let mut out = String::new();
+    for c in value.to_string().chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 /// `name[key]`: the field of an element of a map or list.

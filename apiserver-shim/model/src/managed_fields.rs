@@ -25,7 +25,7 @@ pub use path::PathElement;
 pub use remove::{remove_items, with_named_fields};
 pub use scale::ScaleOwners;
 pub use to_set::to_field_set;
-pub use validate::validate;
+pub use validate::{atomics, validate};
 
 use crate::access;
 use crate::schema::ObjectType;

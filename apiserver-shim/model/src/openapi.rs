@@ -1,11 +1,13 @@
-//! OpenAPI v3 documents, one per group-version: component schemas with descriptions and Kubernetes' extensions, and
+//! OpenAPI v3 documents, one per group-version, and one for each path of discovery: component schemas with descriptions and Kubernetes' extensions, and
 //! the paths with what kubectl needs. They are built on request; the caller caches the bytes.
 
 mod custom;
+mod endpoints;
 pub mod merge;
 mod paths;
 pub mod version_2;
 
+pub use endpoints::{endpoint_document, endpoint_paths};
 pub use version_2::{document_2, encode_2};
 
 use crate::resource::{KindRef, Resource};
@@ -58,7 +60,7 @@ pub fn document<'a>(
     }
     Some(json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "unversioned"},
+        "info": {"title": "Kubernetes", "version": "1.36"},
         "paths": paths,
         "components": {"schemas": components},
     }))

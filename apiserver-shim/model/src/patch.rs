@@ -64,13 +64,15 @@ pub fn apply(
     strictness: Strictness,
 ) -> Result<Decoded, Status> {
     let mut duplicates = Vec::new();
-    let patch = parse(kind, body, &mut duplicates)?;
+    let patch = parse(kind, body, strictness, &mut duplicates)?;
+    let mut complaints: Vec<String> =
+        duplicates.iter().map(|path| format!("duplicate field \"{path}\"")).collect();
     let (mut value, shown) = match (kind, patch) {
         (PatchKind::Json, Value::Array(operations)) => {
             if operations.len() > OPERATIONS_MAX {
                 return Err(too_many(operations.len()));
             }
-            duplicates.clear();
+            complaints = operations_unknown(&operations);
             let mut value = current.clone();
             json::apply(&mut value, &operations).map_err(|_| unprocessable(None))?;
             (value, None)
@@ -91,14 +93,14 @@ pub fn apply(
         object.entry("apiVersion").or_insert_with(|| expected.kind().api_version().into());
         object.entry("kind").or_insert_with(|| expected.kind().kind.into());
     }
-    finish(value, shown, expected, duplicates, strictness)
+    finish(value, shown, expected, complaints, strictness)
 }
 
 fn finish(
     value: Value,
     shown: Option<String>,
     expected: &ObjectType,
-    duplicates: Vec<String>,
+    complaints: Vec<String>,
     strictness: Strictness,
 ) -> Result<Decoded, Status> {
     let refuse =
@@ -110,10 +112,11 @@ fn finish(
         return refuse(shown.unwrap_or_else(|| show(&value)), why);
     }
     // Errors print the object, and decoding may change it first, so the text is built from a copy only on failure.
-    match decode::check_patched(value.clone(), expected, duplicates, strictness) {
+    match decode::check_patched(value.clone(), expected, complaints, strictness) {
         Ok(decoded) => Ok(decoded),
-        Err(_) if shown.is_some() && map_for_list(&value, expected) => {
-            refuse(shown.unwrap_or_default(), "cannot restore slice from map".to_owned())
+        Err(why) if shown.is_some() => {
+            let why = unrestored(&value, &why).unwrap_or(why);
+            refuse(shown.unwrap_or_default(), why)
         }
         Err(why) => refuse(shown.unwrap_or_else(|| show(&value)), why),
     }
@@ -131,11 +134,43 @@ fn foreign(expected: &ObjectType, value: &Value, api_version: &str, kind: &str) 
     mismatch.unwrap_or_else(|| format!("converting ({version}.{kind}): unknown conversion"))
 }
 
-/// Whether the first decoding error is a map in the place of a list.
-fn map_for_list(value: &Value, expected: &ObjectType) -> bool {
-    let mut copy = value.clone();
-    let mismatch = crate::schema::check(expected, &mut copy).mismatch;
-    mismatch.is_some_and(|m| m.starts_with("json: cannot unmarshal object into") && m.contains(" of type []"))
+/// An error of decoding in the words of upstream's converter, which the result of a strategic patch goes through.
+fn unrestored(value: &Value, why: &str) -> Option<String> {
+    let (found, rest) = why.strip_prefix("json: cannot unmarshal ")?.split_once(" into Go struct field ")?;
+    let (place, ty) = rest.rsplit_once(" of type ")?;
+    let found = match found.split(' ').next()? {
+        "object" => "map",
+        "array" => "slice",
+        "number" if has_fraction(value, &place.split('.').skip(1).collect::<Vec<_>>()) => "float64",
+        "number" => "int64",
+        word => word,
+    };
+    let is_integer = matches!(ty, "int32" | "int64");
+    let is_text = ty == "string" || crate::schema::is_named(ty);
+    Some(match (ty, found) {
+        (ty, _) if ty.starts_with("[]") => format!("cannot restore slice from {found}"),
+        (ty, _) if ty.starts_with("map[") => format!("cannot restore map from {found}"),
+        ("bool" | "int32" | "int64" | "float64", _) => match found {
+            "float64" if is_integer => format!("cannot convert {found} to {ty}"),
+            _ => format!("unrecognized type: {ty}"),
+        },
+        (ty, "int64") if is_text => format!("cannot convert {found} to {ty}"),
+        _ if is_text => "unrecognized type: string".to_owned(),
+        _ => format!("cannot restore struct from: {found}"),
+    })
+}
+
+/// Whether the first number at a path, which leads through all elements of lists, has a fraction.
+fn has_fraction(value: &Value, path: &[&str]) -> bool {
+    fn number<'v>(value: &'v Value, path: &[&str]) -> Option<&'v serde_json::Number> {
+        match (value, path) {
+            (Value::Number(number), []) => Some(number),
+            (Value::Array(items), path) => items.iter().find_map(|item| number(item, path)),
+            (Value::Object(members), [name, rest @ ..]) => number(members.get(*name)?, rest),
+            _ => None,
+        }
+    }
+    number(value, path).is_some_and(serde_json::Number::is_f64)
 }
 
 /// The object as upstream prints it: members sorted, except in managed fields.
@@ -157,10 +192,25 @@ fn show(value: &Value) -> String {
     copy.to_string().replace(&Value::from(PLACE).to_string(), &entries)
 }
 
-fn parse(kind: PatchKind, body: &[u8], duplicates: &mut Vec<String>) -> Result<Value, Status> {
-    let wrong = |why: String| bad_request(format!("error decoding patch: {why}"));
+fn parse(
+    kind: PatchKind,
+    body: &[u8],
+    strictness: Strictness,
+    duplicates: &mut Vec<String>,
+) -> Result<Value, Status> {
+    // Only those who want to know about fields have the body decoded before the patch is applied.
+    let is_lenient = strictness == Strictness::Ignore;
+    let wrong = |why: String| {
+        bad_request(match kind {
+            PatchKind::Strategic => why,
+            PatchKind::Merge if is_lenient => "Invalid JSON Patch".to_owned(),
+            PatchKind::Json if is_lenient => why,
+            _ => format!("error decoding patch: {why}"),
+        })
+    };
     let value = decode::parse_plain(body, duplicates).map_err(wrong)?;
     let (fits, go_type) = match kind {
+        PatchKind::Json if is_lenient => (value.is_array() || value.is_null(), "jsonpatch.Patch"),
         PatchKind::Json => (value.is_array() || value.is_null(), "[]handlers.jsonPatchOp"),
         _ => (value.is_object() || value.is_null(), "map[string]interface {}"),
     };
@@ -168,11 +218,47 @@ fn parse(kind: PatchKind, body: &[u8], duplicates: &mut Vec<String>) -> Result<V
         let found = decode::kind_word(&value);
         return Err(wrong(format!("json: cannot unmarshal {found} into Go value of type {go_type}")));
     }
+    if let (PatchKind::Json, Value::Array(operations)) = (kind, &value)
+        && let Some(why) = operations.iter().find_map(|operation| wrong_operation(operation, is_lenient))
+    {
+        return Err(wrong(why));
+    }
     Ok(match (kind, value) {
         (PatchKind::Json, Value::Null) => Value::Array(Vec::new()),
         (_, Value::Null) => Value::Object(serde_json::Map::new()),
         (_, value) => value,
     })
+}
+
+/// Why an operation cannot be decoded.
+fn wrong_operation(operation: &Value, is_lenient: bool) -> Option<String> {
+    let Value::Object(members) = operation else {
+        let found = decode::kind_word(operation);
+        let ty = if is_lenient { "jsonpatch.Operation" } else { "handlers.jsonPatchOp" };
+        let why = || format!("json: cannot unmarshal {found} into Go value of type {ty}");
+        return (!operation.is_null()).then(why);
+    };
+    if is_lenient {
+        return None;
+    }
+    ["op", "path", "from"].into_iter().find_map(|name| {
+        let value = members.get(name).filter(|value| !value.is_string() && !value.is_null())?;
+        let found = decode::kind_word(value);
+        Some(format!("json: cannot unmarshal {found} into Go struct field jsonPatchOp.{name} of type string"))
+    })
+}
+
+/// The members of operations that no operation has.
+fn operations_unknown(operations: &[Value]) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for (at, operation) in operations.iter().enumerate() {
+        for name in operation.as_object().into_iter().flat_map(serde_json::Map::keys) {
+            if !["op", "path", "from", "value"].contains(&name.as_str()) {
+                unknown.push(format!("json patch unknown field \"[{at}].{name}\""));
+            }
+        }
+    }
+    unknown
 }
 
 fn too_many(count: usize) -> Status {

@@ -21,6 +21,8 @@ mod strict_json;
 mod yaml_document;
 mod yaml_scalar;
 
+pub(crate) use rules::is_named;
+
 pub use applied_body::{AppliedBody, decode_applied};
 pub use build::SchemaError;
 pub use check::{Issues, check, check_metadata};

@@ -63,7 +63,9 @@ impl Status {
         Status { code, reason, message: message.into(), details: None, continue_token: String::new() }
     }
 
-    fn about(mut self, details: Details) -> Self {
+    /// Adds details.
+    #[must_use]
+    pub fn about(mut self, details: Details) -> Self {
         self.details = Some(Box::new(details));
         self
     }

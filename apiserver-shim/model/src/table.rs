@@ -56,6 +56,11 @@ pub fn default_columns() -> Vec<Column> {
     parse("Name:string:name | Created At:date")
 }
 
+/// Whether columns are those of a resource without columns of its own.
+pub fn are_default(columns: &[Column]) -> bool {
+    matches!(columns, [name, created] if name.name == "Name" && created.name == "Created At")
+}
+
 /// The columns of a built-in resource.
 pub fn builtin_columns(api_version: &str, plural: &str) -> Vec<Column> {
     let rows = COLUMNS.lines().filter(|l| !l.starts_with('#')).filter_map(|line| {

@@ -82,6 +82,29 @@ fn plain(out: &mut String, scalar: &Value, depth: usize) {
     }
 }
 
+/// Columns after which a text is broken at the next space.
+const WIDTH: usize = 80;
+
+/// Writes a text, broken at spaces once a line is long, as upstream's encoder does. `depth` indents the further lines.
+fn folded(out: &mut String, content: &str, depth: usize) {
+    let mut column = out.len() - out.rfind('\n').map_or(0, |at| at + 1);
+    let mut after_space = false;
+    let chars: Vec<char> = content.chars().collect();
+    for (at, c) in chars.iter().enumerate() {
+        let is_space = *c == ' ';
+        let is_inner = at > 0 && chars.get(at + 1).is_some_and(|next| *next != ' ');
+        if is_space && !after_space && column > WIDTH && is_inner {
+            out.push('\n');
+            indent(out, depth);
+            column = depth;
+        } else {
+            out.push(*c);
+            column += 1;
+        }
+        after_space = is_space;
+    }
+}
+
 /// Writes a string in the simplest style that is read back as the same string. `depth` indents its further lines.
 fn text(out: &mut String, content: &str, depth: usize, block: bool) {
     let odd = content.chars().any(|c| (c.is_control() && c != '\n') || is_unprintable(c));
@@ -95,7 +118,16 @@ fn text(out: &mut String, content: &str, depth: usize, block: bool) {
     } else if odd || content.contains('\n') || is_ambiguous(content) {
         quoted(out, content);
     } else if needs_quotes(content) {
-        _ = write!(out, "'{}'", content.replace('\'', "''"));
+        out.push('\'');
+        let content = content.replace('\'', "''");
+        if block {
+            folded(out, &content, depth)
+        } else {
+            out.push_str(&content)
+        }
+        out.push('\'');
+    } else if block {
+        folded(out, content, depth);
     } else {
         out.push_str(content);
     }

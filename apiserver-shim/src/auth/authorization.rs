@@ -106,9 +106,12 @@ impl AccessControl {
         }
     }
 
-    /// Waits until the caches contain the writes that are acknowledged. If the store cannot be asked, they stay as they are.
-    pub async fn catch_up(&self) {
-        let _ = self.registry.fresh().await;
+    /// Waits until the caches have the writes that are acknowledged.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn catch_up(&self) -> Result<(), Status> {
+        self.registry.fresh().await.map(|_| ())
     }
 
     /// Decides a request from what is cached.

@@ -46,7 +46,13 @@ pub fn serve(
         _ => return None,
     };
     let media = negotiation::accept(headers, Endpoint::DOCUMENT).map(|a| a.media);
+    let is_core = parts[0] == "api";
     Some(media.and_then(|media| match document {
+        Some(mut document) if is_core && media != Media::Protobuf => {
+            // As upstream: the core group's list is older than API versions of such lists.
+            document.as_object_mut().map(|members| members.remove("apiVersion"));
+            Ok(reply::value(200, media, &document))
+        }
         Some(document) => Ok(reply::value(200, media, &document)),
         None => Err(status::unknown_path()),
     }))
@@ -91,7 +97,6 @@ fn aggregated_version(clause: &Clause) -> Option<&'static str> {
         clause.parameter("g") == "apidiscovery.k8s.io" && clause.parameter("as") == "APIGroupDiscoveryList";
     match clause.parameter("v") {
         "v2" if ours => Some("v2"),
-        "v2beta1" if ours => Some("v2beta1"),
         _ => None,
     }
 }
@@ -210,9 +215,24 @@ fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Option<Value>
         .then(|| json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": out}))
 }
 
+/// What upstream stores in another version than those that it serves here: definitions in one whose form is shorter, and
+/// mutating policies in one that the release before can read.
+fn stored_elsewhere(r: &Resource) -> Option<String> {
+    const KINDS: [(&str, &str); 3] = [
+        ("apiextensions.k8s.io", "CustomResourceDefinition"),
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"),
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"),
+    ];
+    let is_known = KINDS.contains(&(r.group.as_str(), r.kind.as_str()));
+    is_known.then(|| format!("{}/v1beta1/{}", r.group, r.kind))
+}
+
 /// The `storageVersionHash` of a resource, computed as upstream does.
 fn storage_version_hash(r: &Resource) -> String {
     use base64::Engine;
+    if let Some(text) = stored_elsewhere(r) {
+        return base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text)[..8]);
+    }
     let group = if r.storage_group.is_empty() {
         "/v1".to_owned()
     } else {

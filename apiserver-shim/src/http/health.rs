@@ -96,6 +96,15 @@ async fn log_takes_lines(within: Duration) -> bool {
     matches!(tokio::time::timeout(within, locked).await, Ok(Ok(())))
 }
 
+/// The paths of all checks.
+pub fn paths() -> Vec<String> {
+    let of = |endpoint: &'static str| {
+        let each = Check::of(endpoint).iter().map(move |check| format!("/{endpoint}/{}", check.name()));
+        each.chain([format!("/{endpoint}")])
+    };
+    ["healthz", "livez", "readyz"].into_iter().flat_map(of).collect()
+}
+
 /// Serves a health path; `None` for any other path.
 pub async fn serve(registry: &Registry, path: &str, query: &Query) -> Option<Response> {
     let (endpoint, name) = ["healthz", "livez", "readyz"].iter().find_map(|endpoint| {

@@ -29,6 +29,8 @@ pub struct Accepted {
     pub media: Media,
     /// Which shape.
     pub shape: Shape,
+    /// Whether the shape's own version is the older one, `meta.k8s.io/v1beta1`.
+    pub is_beta: bool,
 }
 
 /// One clause of an Accept header.
@@ -113,13 +115,14 @@ pub fn accept(headers: &HeaderMap, endpoint: Endpoint) -> Result<Accepted, Statu
         return Ok(accepted);
     }
     let clauses = clauses(headers);
-    if !clauses.iter().any(is_known) {
+    if endpoint.protobuf && !clauses.iter().any(is_known) {
         return Err(status::not_acceptable(endpoint.watchable));
     }
     for clause in &clauses {
         for media in media_of(clause) {
             if let Some(shape) = shape_of(clause, *media, endpoint) {
-                return Ok(Accepted { media: *media, shape });
+                let is_beta = shape != Shape::Object && clause.parameter("v") == "v1beta1";
+                return Ok(Accepted { media: *media, shape, is_beta });
             }
         }
     }
@@ -134,7 +137,7 @@ fn plain(headers: &HeaderMap, endpoint: Endpoint) -> Option<Accepted> {
         (value, None) if value == PROTOBUF.as_bytes() && endpoint.protobuf => Media::Protobuf,
         _ => return None,
     };
-    Some(Accepted { media, shape: Shape::Object })
+    Some(Accepted { media, shape: Shape::Object, is_beta: false })
 }
 
 /// Whether a clause names a type that is served. A wildcard for the subtype alone does not, as upstream.

@@ -332,6 +332,9 @@ pub fn delete_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<De
         dry = query.dry_run(KIND)?;
     } else {
         let value = parse_options(request, bytes)?;
+        if let Some(why) = wrong_option(&value) {
+            return Err(status::bad_request(why));
+        }
         let text = |v: &Value| v.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
         grace = value["gracePeriodSeconds"].as_i64();
         policy = text(&value["propagationPolicy"]);
@@ -366,6 +369,46 @@ pub fn delete_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<De
     })
 }
 
+/// The first option of another type than Go's.
+fn wrong_option(options: &Value) -> Option<String> {
+    const FIELDS: [(&str, &str, &str); 8] = [
+        ("", "gracePeriodSeconds", "int64"),
+        ("", "preconditions", "v1.Preconditions"),
+        ("", "orphanDependents", "bool"),
+        ("", "propagationPolicy", "v1.DeletionPropagation"),
+        ("", "dryRun", "[]string"),
+        ("", "ignoreStoreReadErrorWithClusterBreakingPotential", "bool"),
+        ("preconditions", "uid", "types.UID"),
+        ("preconditions", "resourceVersion", "string"),
+    ];
+    FIELDS.into_iter().find_map(|(parent, name, ty)| {
+        let of = if parent.is_empty() { options } else { options.get(parent)? };
+        let value = of.get(name)?;
+        let fits = match ty {
+            "int64" => value.is_i64(),
+            "bool" => value.is_boolean(),
+            "[]string" => value.is_array(),
+            "v1.Preconditions" => value.is_object(),
+            _ => value.is_string(),
+        };
+        let found = match value {
+            Value::Null => return None,
+            _ if fits => return None,
+            Value::Bool(_) => "bool".to_owned(),
+            Value::Number(number) if ty == "int64" => format!("number {number}"),
+            Value::Number(_) => "number".to_owned(),
+            Value::String(_) => "string".to_owned(),
+            Value::Array(_) => "array".to_owned(),
+            Value::Object(_) => "object".to_owned(),
+        };
+        let field = match parent {
+            "" => format!("DeleteOptions.{name}"),
+            parent => format!("Preconditions.{parent}.{name}"),
+        };
+        Some(format!("json: cannot unmarshal {found} into Go struct field {field} of type {ty}"))
+    })
+}
+
 fn parse_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<Value, Status> {
     const OPTIONS: KindRef<'_> = KindRef { group: "", version: "v1", kind: "DeleteOptions" };
     let media = negotiation::body_media(request.headers)?;
@@ -374,7 +417,8 @@ fn parse_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<Value, 
         Media::Yaml => schema::plain_yaml(bytes).ok(),
         Media::Protobuf => None,
     };
-    if let Some(value) = value.filter(|v| v.is_object() || v.is_null()) {
+    let names_kind = |v: &Value| ["apiVersion", "kind"].iter().all(|m| v[*m].is_null() || v[*m].is_string());
+    if let Some(value) = value.filter(|v| v.is_null() || v.is_object() && names_kind(v)) {
         return Ok(value);
     }
     // The model provides the message; only the frame around it differs here.

@@ -5,22 +5,26 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, VARY};
 use serde_json::{Map, json};
 use sha2::{Digest, Sha512};
 use shim_model::openapi;
 use shim_model::resource::split_api_version;
+use shim_model::schema::Media;
 use shim_model::status::{self, Status};
 
 use super::body::Response;
-use super::discovery::{hex, not_found};
+use super::discovery::hex;
 use super::negotiation::{self, Endpoint};
 use super::reply;
 use crate::aggregation::RemoteDiscovery;
 use crate::storage::catalog::{Catalog, Document, DocumentKey};
 
-/// The v3 document of a path such as `apis/apps/v1`.
+/// The v3 document of a path such as `apis/apps/v1`, or of a path without resources such as `apis/apps`.
 fn document_3(catalog: &Catalog, path: &str) -> Option<Document> {
+    if let Some(document) = openapi::endpoint_document(path, groups(catalog)) {
+        return Some(hashed(Bytes::from(document.to_string())));
+    }
     let api_version = path.strip_prefix("apis/").or_else(|| path.strip_prefix("api/"))?;
     let (group, version) = split_api_version(api_version);
     let is_served = catalog.group(group).is_some_and(|g| g.versions.iter().any(|v| v == version));
@@ -33,6 +37,11 @@ fn document_3(catalog: &Catalog, path: &str) -> Option<Document> {
             .expect("invariant: a group-version of the catalog has resources");
         hashed(Bytes::from(document.to_string()))
     }))
+}
+
+/// The groups that this server has itself.
+fn groups(catalog: &Catalog) -> impl Iterator<Item = &str> {
+    catalog.groups().iter().map(|group| group.name.as_str())
 }
 
 fn hashed(bytes: Bytes) -> Document {
@@ -51,10 +60,14 @@ pub async fn serve(
         return Some(version_2(catalog, remote, headers).await);
     }
     let below = path.strip_prefix("/openapi/v3")?;
-    let wanted = below.trim_matches('/').to_owned();
+    // As upstream, the index has no slash behind it.
+    if !below.is_empty() && !below.starts_with('/') {
+        return None;
+    }
+    let (is_index, wanted) = (below.is_empty(), below.trim_matches('/').to_owned());
     let (catalog, headers, hash) = (catalog.clone(), headers.clone(), hash.to_owned());
     // Building a document takes milliseconds, so it must not block a worker thread.
-    let made = tokio::task::spawn_blocking(move || match wanted.is_empty() {
+    let made = tokio::task::spawn_blocking(move || match is_index {
         true => index(&catalog, &remote),
         false => document(&catalog, &wanted, &headers, &hash),
     });
@@ -67,7 +80,8 @@ fn index(catalog: &Catalog, remote: &RemoteDiscovery) -> Response {
         let url = format!("/openapi/v3/{path}?hash={hash}");
         paths.insert(path, json!({"serverRelativeURL": url}));
     };
-    for path in openapi::document_paths(catalog.resources()) {
+    let endpoints = openapi::endpoint_paths(groups(catalog));
+    for path in openapi::document_paths(catalog.resources()).into_iter().chain(endpoints) {
         if let Some(Document { hash, .. }) = document_3(catalog, &path) {
             add(path, &hash);
         }
@@ -81,7 +95,11 @@ fn index(catalog: &Catalog, remote: &RemoteDiscovery) -> Response {
 }
 
 fn document(catalog: &Catalog, path: &str, headers: &HeaderMap, asked: &str) -> Response {
-    let Some(Document { bytes, hash }) = document_3(catalog, path) else { return not_found() };
+    let Some(Document { bytes, hash }) = document_3(catalog, path) else {
+        let mut absent = reply::bytes(404, Media::Json, Bytes::new());
+        absent.headers_mut().remove(CONTENT_TYPE);
+        return absent;
+    };
     let mut response = tagged(headers, bytes, &hash);
     let headers = response.headers_mut();
     if asked == hash {

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, Method};
 use serde_json::json;
+use shim_model::openapi as documents;
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
 
@@ -10,6 +11,7 @@ use crate::http::service::Api;
 use crate::http::{discovery, health, openapi, reply, version};
 use crate::metrics;
 use crate::request::info::RequestInfo;
+use crate::storage::catalog::Catalog;
 
 /// Serves a path.
 pub(super) async fn serve(
@@ -57,16 +59,20 @@ pub(super) async fn serve(
             let keys = json!({"keys": [api.authenticator.web_key()]});
             Ok(reply::typed(200, "application/jwk-set+json", keys.to_string()))
         }
-        "" => {
-            let mut paths: Vec<String> = shim_model::openapi::document_paths(catalog.resources());
-            paths.iter_mut().for_each(|p| p.insert(0, '/'));
-            paths.extend(
-                ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
-                    .map(String::from),
-            );
-            paths.sort();
-            Ok(reply::json(200, json!({"paths": paths}).to_string()))
-        }
+        "" => Ok(reply::json(200, json!({"paths": all(&catalog)}).to_string())),
         _ => Ok(discovery::not_found()),
     }
+}
+
+/// All paths that serve something, sorted.
+fn all(catalog: &Catalog) -> Vec<String> {
+    let groups = catalog.groups().iter().map(|group| group.name.as_str());
+    let endpoints =
+        documents::endpoint_paths(groups).into_iter().chain(documents::document_paths(catalog.resources()));
+    let mut paths: Vec<String> = endpoints.map(|path| format!("/{path}")).collect();
+    let fixed = ["/apis/", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/"];
+    paths.extend(fixed.map(String::from));
+    paths.extend(health::paths());
+    paths.sort();
+    paths
 }

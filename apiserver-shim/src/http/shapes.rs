@@ -76,7 +76,27 @@ pub fn one_value(
             return Err(Status::failure(406, "NotAcceptable", message));
         }
     };
-    Ok(reply::value(code, accepted.media, &shaped))
+    Ok(reply::value(code, accepted.media, &in_version(accepted, shaped)))
+}
+
+/// Gives a table, or the metadata of objects, the version of the shape that was asked for.
+fn in_version(accepted: Accepted, mut value: Value) -> Value {
+    if !accepted.is_beta {
+        return value;
+    }
+    let beta = |value: &mut Value| {
+        if value["apiVersion"] == "meta.k8s.io/v1" {
+            value["apiVersion"] = "meta.k8s.io/v1beta1".into();
+        }
+    };
+    beta(&mut value);
+    for item in value.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
+        beta(item);
+    }
+    for row in value.get_mut("rows").and_then(Value::as_array_mut).into_iter().flatten() {
+        row.get_mut("object").into_iter().for_each(beta);
+    }
+    value
 }
 
 /// The metadata of a list.
@@ -140,7 +160,12 @@ pub async fn many(
             let include = include_object(query)?;
             let items = resource.decode_all(&items).await?;
             let rows = items.into_iter().map(|object| row_of(resource, object, include)).collect();
-            table::table(Some(&resource.columns), rows, meta.to_value())
+            let mut out = table::table(Some(&resource.columns), rows, meta.to_value());
+            if resource.custom.is_none() && table::are_default(&resource.columns) {
+                // Upstream's printer for kinds without columns of their own makes no list before the first row.
+                null_if_empty(&mut out, "rows");
+            }
+            out
         }
         Shape::MetadataList => {
             let items: Vec<Value> = items
@@ -157,7 +182,7 @@ pub async fn many(
         }
         Shape::Metadata => return Err(is_a_list(resource)),
     };
-    Ok(reply::value(200, accepted.media, &list))
+    Ok(reply::value(200, accepted.media, &in_version(accepted, list)))
 }
 
 fn is_a_list(resource: &Resource) -> Status {
@@ -194,7 +219,7 @@ pub fn many_unstored(
         }
         Shape::Metadata => return Err(is_a_list(resource)),
     };
-    Ok(reply::value(200, accepted.media, &list))
+    Ok(reply::value(200, accepted.media, &in_version(accepted, list)))
 }
 
 /// The table row of an object in the served version.

@@ -100,7 +100,7 @@ pub async fn watch(
         Some(asked) if asked > 0 => asked.min(WATCH_SECONDS_MAX) as u64,
         _ => WATCH_SECONDS_MIN + u64::from(uuid::Uuid::new_v4().as_u128() as u16) % WATCH_SECONDS_MIN,
     };
-    let Accepted { media, shape } = accepted;
+    let Accepted { media, shape, .. } = accepted;
     let codec = Codec { resource: resource.clone(), media, shape, include, headed: false };
     let now = Instant::now();
     let parts = match resource.cache().watch_debounced(from, options.selection.clone()) {

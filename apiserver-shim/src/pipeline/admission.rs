@@ -12,6 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 use shim_core::admission_webhook::Reinvocation;
+use shim_model::access;
 use shim_model::resource::KindRef;
 use shim_model::status::{self, Status};
 
@@ -22,6 +23,7 @@ use crate::storage::deletion::DeleteOptions;
 use crate::storage::preconditions::Preconditions;
 use crate::storage::registry::Registry;
 
+mod authorizer;
 mod certificate_requester;
 mod certificate_signers;
 mod configuration;
@@ -137,11 +139,16 @@ impl<'a> Attributes<'a> {
         status::forbidden(&self.resource.group, &self.resource.plural, self.object_name(), why)
     }
 
+    /// The name that a refusal has: that of the request, or else of the object, or else what its name begins with.
     fn object_name(&self) -> &str {
-        match &self.object {
-            Some(object) if self.name.is_empty() => shim_model::access::text(object, &["metadata", "name"]),
-            _ => self.name,
+        if !self.name.is_empty() {
+            return self.name;
         }
+        let of_object = |member: &str| {
+            self.object.as_ref().map_or("", |object| access::text(object, &["metadata", member]))
+        };
+        let names = ["name", "generateName"].map(of_object);
+        names.into_iter().find(|name| !name.is_empty()).unwrap_or("Unknown")
     }
 }
 
@@ -223,10 +230,10 @@ pub fn built_in(
         Arc::new(certificate_signers::CertificateSigning { access: access.clone() }),
         Arc::new(certificate_signers::CertificateSubjectRestriction),
         Arc::new(default_classes::DefaultClass::ingress(registry)),
-        Arc::new(policies::MutatingAdmissionPolicy::new(access, registry.clone())),
-        Arc::new(webhooks::MutatingAdmissionWebhook::new(access, registry.clone(), caller.clone())),
-        Arc::new(policies::ValidatingAdmissionPolicy::new(access, registry.clone())),
-        Arc::new(webhooks::ValidatingAdmissionWebhook::new(access, registry.clone(), caller)),
+        Arc::new(policies::MutatingAdmissionPolicy::new(registry.clone(), access.clone())),
+        Arc::new(webhooks::MutatingAdmissionWebhook::new(registry, access, caller.clone())),
+        Arc::new(policies::ValidatingAdmissionPolicy::new(registry.clone(), access.clone())),
+        Arc::new(webhooks::ValidatingAdmissionWebhook::new(registry, access, caller)),
         Arc::new(role_escalation::RoleEscalation::new(access.clone())),
         Arc::new(certificate_requester::CertificateRequester),
         Arc::new(resource_quota::ResourceQuota::new(registry.clone())),

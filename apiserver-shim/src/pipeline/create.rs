@@ -104,6 +104,10 @@ impl Pipeline {
         preconditions.extend(addresses);
         context.judge(kinds::begin_create(resource, &mut object, &create))?;
         strategy.warnings(&object, None).into_iter().for_each(|warning| context.warn(warning));
+        let generated = access::text(&object, &["metadata", "name"]).to_owned();
+        if attributes.name.is_empty() {
+            attributes.name = &generated;
+        }
         attributes.object = Some(object);
         self.admission.validate(context, &attributes, &mut preconditions).await?;
         let object = attributes.object.take().unwrap_or_default();

@@ -237,7 +237,8 @@ impl Pipeline {
     ) -> Result<(), Status> {
         let old = target.resource.decode(current).await?;
         let mut attributes = Attributes::new(Operation::Delete, target.resource, target.namespace);
-        attributes.name = target.name;
+        // As upstream, a deletion of a collection names no object.
+        attributes.name = if context.verb == "deletecollection" { "" } else { target.name };
         attributes.old_object = Some(&old);
         attributes.delete_options = Some(options);
         self.admission.admit(context, &mut attributes, preconditions).await?;

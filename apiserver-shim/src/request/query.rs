@@ -8,12 +8,15 @@ use shim_model::status::{self, Status};
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Decodes a query string.
+    /// Decodes a query string. As in Go, pairs with a semicolon or a broken escape are left out.
     pub fn parse(text: &str) -> Query {
-        let pairs = text.split('&').filter(|p| !p.is_empty()).map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (percent_decode(key, true), percent_decode(value, true))
-        });
+        let pairs = text
+            .split('&')
+            .filter(|p| !p.is_empty() && !p.contains(';') && has_valid_escapes(p))
+            .map(|pair| {
+                let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+                (percent_decode(key, true), percent_decode(value, true))
+            });
         Query(pairs.collect())
     }
 
@@ -74,6 +77,12 @@ fn parse_dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, Fiel
         return Err(FieldError::not_supported("dryRun", shown, &["All"]));
     }
     Ok(!values.is_empty())
+}
+
+fn has_valid_escapes(text: &str) -> bool {
+    text.match_indices('%').all(|(at, _)| {
+        text.as_bytes().get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+    })
 }
 
 /// Decodes `%xx`, and `+` as a space if `plus` is set. Invalid escapes are kept; invalid UTF-8 is replaced.

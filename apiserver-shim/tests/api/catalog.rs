@@ -69,18 +69,21 @@ async fn a_resource_is_installed_used_and_uninstalled() {
 
 /// Creates, reads, patches, and updates the status.
 async fn used(server: &Server) {
-    let body =
-        r#"{"metadata":{"name":"one"},"spec":{"parts":[{"name":"a"}],"notes":{"any":[""]},"bogus":1}}"#;
+    let body = r#"{"kind":"Gadget","apiVersion":"example.com/v1","metadata":{"name":"one"},"spec":{"parts":[{"name":"a"}],"notes":{"any":[""]},"bogus":1}}"#;
     let created = server.ask(&format!("POST {PATH}"), body).await;
     assert!(created.starts_with("201") && created.contains("unknown field \\\"spec.bogus\\\""), "{created}");
-    let refused =
-        server.json(&format!("POST {PATH}"), r#"{"metadata":{"name":"two"},"spec":{"size":-1}}"#).await;
+    let refused = server
+        .json(
+            &format!("POST {PATH}"),
+            r#"{"kind":"Gadget","apiVersion":"example.com/v1","metadata":{"name":"two"},"spec":{"size":-1}}"#,
+        )
+        .await;
     assert_eq!(
         refused["message"],
         "Gadget.example.com \"two\" is invalid: spec.size: Invalid value: -1: must be greater than or equal to 0"
     );
     let wrong =
-        server.json(&format!("POST {PATH}"), r#"{"metadata":{"name":"two"},"spec":{"size":"x"}}"#).await;
+        server.json(&format!("POST {PATH}"), r#"{"kind":"Gadget","apiVersion":"example.com/v1","metadata":{"name":"two"},"spec":{"size":"x"}}"#).await;
     assert_eq!(wrong["code"], 400, "{wrong}");
     let found = server.json(&format!("GET {PATH}/one"), "").await;
     assert_eq!(found["spec"], json!({"notes": {"any": [""]}, "parts": [{"name": "a"}], "size": 1}));

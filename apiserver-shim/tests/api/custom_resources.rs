@@ -105,13 +105,13 @@ async fn objects_are_pruned_defaulted_validated_and_converted() {
     let server = with_widgets().await;
     let transcript = server
         .play(&format!(
-            r#"POST {WIDGETS} <- {{"metadata":{{"name":"a"}},"spec":{{"color":"red","bogus":1,"notes":{{"any":[""]}}}}}}
-            POST {WIDGETS}?fieldValidation=Strict <- {{"metadata":{{"name":"b","zap":1}},"spec":{{"bogus":1}}}}
-            POST {WIDGETS} <- {{"metadata":{{"name":"b"}},"spec":{{"size":11}}}}
+            r#"POST {WIDGETS} <- {{"kind":"Widget","apiVersion":"example.com/v1","metadata":{{"name":"a"}},"spec":{{"color":"red","bogus":1,"notes":{{"any":[""]}}}}}}
+            POST {WIDGETS}?fieldValidation=Strict <- {{"kind":"Widget","apiVersion":"example.com/v1","metadata":{{"name":"b","zap":1}},"spec":{{"bogus":1}}}}
+            POST {WIDGETS} <- {{"kind":"Widget","apiVersion":"example.com/v1","metadata":{{"name":"b"}},"spec":{{"size":11}}}}
             POST {WIDGETS} <- {{"kind":"Gadget","apiVersion":"example.com/v1","metadata":{{"name":"b"}}}}
             POST {WIDGETS} <- {{"kind":"Widget","apiVersion":"example.com/v2","metadata":{{"name":"b"}}}}
             GET {OLDER}/a
-            PUT {WIDGETS}/a <- {{"metadata":{{"name":"a"}},"spec":{{}}}}
+            PUT {WIDGETS}/a <- {{"kind":"Widget","apiVersion":"example.com/v1","metadata":{{"name":"a"}},"spec":{{}}}}
             PATCH {WIDGETS}/a | Content-Type: application/strategic-merge-patch+json <- {{}}
             GET {WIDGETS}?fieldSelector=spec.color%3Dblue
             GET {WIDGETS}?fieldSelector=spec.size%3D1
@@ -119,11 +119,11 @@ async fn objects_are_pruned_defaulted_validated_and_converted() {
         ))
         .await;
     expect![[r#"
-        POST /apis/example.com/v1/namespaces/default/widgets <- {"metadata":{"name":"a"},"spec":{"color":"red","bogus":1,"notes":{"any":[""]}}}
+        POST /apis/example.com/v1/namespaces/default/widgets <- {"kind":"Widget","apiVersion":"example.com/v1","metadata":{"name":"a"},"spec":{"color":"red","bogus":1,"notes":{"any":[""]}}}
           201 299 - "unknown field \"spec.bogus\"" {"apiVersion":"example.com/v1","kind":"Widget","metadata":{"generation":1,"name":"a","namespace":"default"},"spec":{"color":"red","notes":{"any":[""]},"size":1}}
-        POST /apis/example.com/v1/namespaces/default/widgets?fieldValidation=Strict <- {"metadata":{"name":"b","zap":1},"spec":{"bogus":1}}
+        POST /apis/example.com/v1/namespaces/default/widgets?fieldValidation=Strict <- {"kind":"Widget","apiVersion":"example.com/v1","metadata":{"name":"b","zap":1},"spec":{"bogus":1}}
           400 {"apiVersion":"v1","code":400,"kind":"Status","message":"Widget in version \"v1\" cannot be handled as a Widget: strict decoding error: unknown field \"metadata.zap\", unknown field \"spec.bogus\"","metadata":{},"reason":"BadRequest","status":"Failure"}
-        POST /apis/example.com/v1/namespaces/default/widgets <- {"metadata":{"name":"b"},"spec":{"size":11}}
+        POST /apis/example.com/v1/namespaces/default/widgets <- {"kind":"Widget","apiVersion":"example.com/v1","metadata":{"name":"b"},"spec":{"size":11}}
           422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"spec.size","message":"Invalid value: 11: spec.size in body should be less than or equal to 10","reason":"FieldValueInvalid"}],"group":"example.com","kind":"Widget","name":"b"},"kind":"Status","message":"Widget.example.com \"b\" is invalid: spec.size: Invalid value: 11: spec.size in body should be less than or equal to 10","metadata":{},"reason":"Invalid","status":"Failure"}
         POST /apis/example.com/v1/namespaces/default/widgets <- {"kind":"Gadget","apiVersion":"example.com/v1","metadata":{"name":"b"}}
           422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"kind","message":"Invalid value: \"Gadget\": must be Widget","reason":"FieldValueInvalid"}],"group":"example.com","kind":"Gadget","name":"b"},"kind":"Status","message":"Gadget.example.com \"b\" is invalid: kind: Invalid value: \"Gadget\": must be Widget","metadata":{},"reason":"Invalid","status":"Failure"}
@@ -131,7 +131,7 @@ async fn objects_are_pruned_defaulted_validated_and_converted() {
           400 {"apiVersion":"v1","code":400,"kind":"Status","message":"the API version in the data (example.com/v2) does not match the expected API version (example.com/v1)","metadata":{},"reason":"BadRequest","status":"Failure"}
         GET /apis/example.com/v1beta1/namespaces/default/widgets/a
           200 299 - "example.com/v1beta1 Widget is deprecated; use example.com/v1 Widget" {"apiVersion":"example.com/v1beta1","kind":"Widget","metadata":{"generation":1,"name":"a","namespace":"default"},"spec":{"size":1}}
-        PUT /apis/example.com/v1/namespaces/default/widgets/a <- {"metadata":{"name":"a"},"spec":{}}
+        PUT /apis/example.com/v1/namespaces/default/widgets/a <- {"kind":"Widget","apiVersion":"example.com/v1","metadata":{"name":"a"},"spec":{}}
           422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"metadata.resourceVersion","message":"Invalid value: 0x0: must be specified for an update","reason":"FieldValueInvalid"}],"group":"example.com","kind":"Widget","name":"a"},"kind":"Status","message":"Widget.example.com \"a\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update","metadata":{},"reason":"Invalid","status":"Failure"}
         PATCH /apis/example.com/v1/namespaces/default/widgets/a | Content-Type: application/strategic-merge-patch+json <- {}
           415 {"apiVersion":"v1","code":415,"kind":"Status","message":"the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml","metadata":{},"reason":"UnsupportedMediaType","status":"Failure"}
@@ -148,7 +148,12 @@ async fn objects_are_pruned_defaulted_validated_and_converted() {
 #[tokio::test]
 async fn status_and_scale_write_their_part() {
     let server = with_widgets().await;
-    server.ask(&format!("POST {WIDGETS}"), r#"{"metadata":{"name":"a"},"spec":{"size":2}}"#).await;
+    server
+        .ask(
+            &format!("POST {WIDGETS}"),
+            r#"{"kind":"Widget","apiVersion":"example.com/v1","metadata":{"name":"a"},"spec":{"size":2}}"#,
+        )
+        .await;
     let patch = format!("PATCH {WIDGETS}/a/status | {MERGE}");
     let patched = server.json(&patch, r#"{"spec":{"size":9},"status":{"phase":"Ready","replicas":1}}"#).await;
     assert_eq!((&patched["spec"]["size"], &patched["status"]["phase"]), (&json!(2), &json!("Ready")));
@@ -195,7 +200,7 @@ async fn apply_merges_by_the_keys_of_the_schema() {
 #[tokio::test]
 async fn a_changed_definition_is_served_without_a_gap() {
     let server = with_widgets().await;
-    server.ask(&format!("POST {WIDGETS}"), r#"{"metadata":{"name":"a"},"spec":{"color":"red"}}"#).await;
+    server.ask(&format!("POST {WIDGETS}"), r#"{"kind":"Widget","apiVersion":"example.com/v1","metadata":{"name":"a"},"spec":{"color":"red"}}"#).await;
     let patch = format!("PATCH {CRDS}/widgets.example.com | Content-Type: application/json-patch+json");
     let add = r#"[{"op":"add","path":"/spec/versions/1/schema/openAPIV3Schema/properties/spec/properties/shape","value":{"type":"string","default":"round"}}]"#;
     let patched = server.ask(&patch, add).await;
@@ -223,7 +228,9 @@ async fn deletion_removes_the_objects_first() {
     let server = with_widgets().await;
     for name in ["a", "b"] {
         let held = if name == "b" { r#","finalizers":["example.com/held"]"# } else { "" };
-        let body = format!(r#"{{"metadata":{{"name":"{name}"{held}}}}}"#);
+        let body = format!(
+            r#"{{"kind":"Widget","apiVersion":"example.com/v1","metadata":{{"name":"{name}"{held}}}}}"#
+        );
         server.ask(&format!("POST {WIDGETS}"), &body).await;
     }
     let deleted = server.json(&format!("DELETE {CRDS}/widgets.example.com"), "").await;
@@ -234,7 +241,12 @@ async fn deletion_removes_the_objects_first() {
         found["resources"][0]["verbs"] == json!(["delete", "deletecollection", "get", "list", "watch"])
     })
     .await;
-    let refused = server.json(&format!("POST {WIDGETS}"), r#"{"metadata":{"name":"c"}}"#).await;
+    let refused = server
+        .json(
+            &format!("POST {WIDGETS}"),
+            r#"{"kind":"Widget","apiVersion":"example.com/v1","metadata":{"name":"c"}}"#,
+        )
+        .await;
     assert_eq!(refused["code"], 403, "{refused}");
     let released =
         server.ask(&format!("PATCH {WIDGETS}/b | {MERGE}"), r#"{"metadata":{"finalizers":null}}"#).await;

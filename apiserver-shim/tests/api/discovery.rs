@@ -53,7 +53,7 @@ async fn non_resource_paths() {
         GET /readyz/poststarthook/rbac/bootstrap-roles
           200 ok
         GET /openapi/v3/apis/nope/v1
-          404 404 page not found
+          404 
     "#]].assert_eq(&server.play(script).await);
     let version = server.json("GET /version", "").await;
     assert_eq!((version["major"].as_str(), version["minor"].as_str()), (Some("1"), Some("36")));

@@ -205,7 +205,7 @@ async fn custom_resources_and_tables_have_no_protobuf() {
     let server = Server::start().await;
     server.handle.registry().install(gadget::definitions()).await.unwrap();
     const GADGETS: &str = "/apis/example.com/v1/namespaces/default/gadgets";
-    let made = r#"{"metadata":{"name":"g"},"spec":{"size":1}}"#;
+    let made = r#"{"kind":"Gadget","apiVersion":"example.com/v1","metadata":{"name":"g"},"spec":{"size":1}}"#;
     let mut out = server.ask(&format!("POST {GADGETS}"), made).await + "\n";
     for (line, body) in [
         (format!("GET {GADGETS}/g | Accept: {MESSAGE}"), Vec::new()),
@@ -247,7 +247,8 @@ async fn custom_resources_and_tables_have_no_protobuf() {
           406 apiVersion: v1
         code: 406
         kind: Status
-        message: 'only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch'
+        message: 'only the following media types are accepted: application/json;stream=watch,
+          application/vnd.kubernetes.protobuf;stream=watch'
         metadata: {}
         reason: NotAcceptable
         status: Failure

@@ -6,9 +6,8 @@ use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
 
-use super::{AUTHORIZER, Budget, Expression, PolicyInput, environment};
-use crate::authorization::RequestedResource;
-use crate::cel::{Access, Activation, Environment, MATCH_CONDITIONS_COST_MAX, Opaque, Type, Val};
+use super::{Budget, Expression, PolicyInput, authorizer, environment, request_resource, with_authorizer};
+use crate::cel::{Activation, Environment, MATCH_CONDITIONS_COST_MAX, Program, Type, Val};
 
 /// Compiled conditions.
 #[derive(Debug)]
@@ -31,25 +30,18 @@ pub(super) fn values<'v>(input: &PolicyInput<'v>) -> Vec<Val<'v>> {
         let environment = environment(false);
         (environment.type_of(2), environment.type_of(super::NAMESPACE))
     });
-    let text = |path: &[&str]| access::text(input.request, path);
-    let requested = RequestedResource {
-        group: text(&["requestResource", "group"]),
-        resource: text(&["requestResource", "resource"]),
-        subresource: text(&["requestSubResource"]),
-        namespace: text(&["namespace"]),
-        name: text(&["name"]),
-        fields: &[],
-    };
-    let opaque = |access: Access| Val::Opaque(Opaque::Access(access));
     vec![
         Val::of_json(input.object, &Type::Dyn),
         Val::of_json(input.old_object, &Type::Dyn),
         Val::of_json(input.request, &TYPES.0),
         Val::of_json(input.namespace, &TYPES.1),
-        Val::of_json(input.params, &Type::Dyn),
-        opaque(Access::authorizer(input.authorizer)),
-        opaque(Access::of_request(input.authorizer, &requested)),
     ]
+}
+
+/// The values of all variables: these, and those that ask about access.
+pub(super) fn activation<'v>(mut values: Vec<Val<'v>>, input: &PolicyInput<'v>) -> Activation<'v> {
+    values.extend([authorizer(), request_resource(input.authorizer)]);
+    Activation::new(values).with_authorizer(Some(input.authorizer))
 }
 
 impl MatchConditions {
@@ -57,7 +49,7 @@ impl MatchConditions {
     pub fn compile(webhook: &Value) -> MatchConditions {
         match access::list(webhook, &["matchConditions"]) {
             [] => MatchConditions(Vec::new()),
-            _ => Self::with_environment(webhook, &environment(false)),
+            _ => Self::with_environment(webhook, &with_authorizer(environment(false))),
         }
     }
 
@@ -73,6 +65,13 @@ impl MatchConditions {
         self.0.iter()
     }
 
+    /// Whether an expression asks about access.
+    pub fn uses_authorizer(&self) -> bool {
+        let first = super::NAMESPACE + 1;
+        let uses = |program: &Program| program.uses(first) || program.uses(first + 1);
+        self.0.iter().any(|expression| expression.program.as_ref().is_ok_and(uses))
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -86,14 +85,9 @@ impl MatchConditions {
         errors.filter(|error| error.shown != "\"\"").collect()
     }
 
-    /// Whether a condition asks what the user may do.
-    pub fn uses_authorizer(&self) -> bool {
-        self.0.iter().any(|condition| condition.uses(&AUTHORIZER))
-    }
-
     /// Evaluates the conditions of a webhook.
     pub fn matches(&self, input: &PolicyInput<'_>) -> Condition {
-        self.evaluate(&Activation::new(values(input)))
+        self.evaluate(&activation(values(input), input))
     }
 
     pub(super) fn evaluate(&self, activation: &Activation<'_>) -> Condition {

@@ -28,17 +28,6 @@ pub enum Mutation {
     Patch(Vec<Value>),
 }
 
-/// What a mutation of a policy results in.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Mutated {
-    /// The policy does not apply.
-    NotMatched,
-    /// A change.
-    Change(Mutation),
-    /// An error.
-    Failed(String),
-}
-
 pub(super) fn compile(spec: &Value, environment: &Environment) -> Vec<MutationExpression> {
     let mutation = |mutation: &Value| {
         let is_patch = access::text(mutation, &["patchType"]) == "JSONPatch";
@@ -51,37 +40,41 @@ pub(super) fn compile(spec: &Value, environment: &Environment) -> Vec<MutationEx
 }
 
 impl Policy {
-    /// The number of its mutations.
-    pub fn mutations(&self) -> usize {
-        self.mutations.len()
+    /// Whether a request meets the match conditions.
+    pub fn meets_conditions(&self, input: &PolicyInput<'_>) -> Condition {
+        self.conditions.evaluate(&self.activation(input))
     }
 
-    /// Evaluates one mutation, on the object as the mutations before have left it. Match conditions are evaluated with the
-    /// first.
-    pub fn mutate(&self, index: usize, input: &PolicyInput<'_>) -> Mutated {
+    /// Evaluates one mutation, on the object as the mutations before have left it; `None` behind the last one.
+    ///
+    /// # Errors
+    /// Why the expression has no usable value, in upstream's words.
+    pub fn mutate(&self, index: usize, input: &PolicyInput<'_>) -> Option<Result<Mutation, String>> {
+        let mutation = self.mutations.get(index)?;
+        Some(self.evaluate_mutation(mutation, input))
+    }
+
+    fn evaluate_mutation(
+        &self,
+        mutation: &MutationExpression,
+        input: &PolicyInput<'_>,
+    ) -> Result<Mutation, String> {
         let activation = self.activation(input);
-        if index == 0 {
-            match self.conditions.evaluate(&activation) {
-                Condition::Met => {}
-                Condition::NotMet => return Mutated::NotMatched,
-                Condition::Failed(error) => return Mutated::Failed(error),
-            }
+        let value = Policy::budget().evaluate(&mutation.expression, &activation)??;
+        if let Ok(program) = &mutation.expression.program
+            && let misnamed @ [_, ..] = &program.misnamed_objects()[..]
+        {
+            return Err(format!("type mismatch: {}", misnamed.join("\n")));
         }
-        let Some(mutation) = self.mutations.get(index) else { return Mutated::NotMatched };
-        let value = match Policy::budget().evaluate(&mutation.expression, &activation) {
-            Ok(Ok(value)) => value,
-            Ok(Err(error)) | Err(error) => return Mutated::Failed(error),
-        };
-        match mutation.is_patch {
-            true => operations(&value)
-                .map_or_else(Mutated::Failed, |patch| Mutated::Change(Mutation::Patch(patch))),
-            false => match value.to_json().filter(Value::is_object) {
-                Some(configuration) => Mutated::Change(Mutation::Configuration(configuration)),
-                None => Mutated::Failed(format!(
-                    "unsupported return type from ApplyConfiguration expression: {}",
-                    value.type_name()
-                )),
-            },
+        if mutation.is_patch {
+            return operations(&value).map(Mutation::Patch);
+        }
+        match value.to_json().filter(Value::is_object) {
+            Some(configuration) => Ok(Mutation::Configuration(configuration)),
+            None => {
+                let found = value.type_name();
+                Err(format!("unsupported return type from ApplyConfiguration expression: {found}"))
+            }
         }
     }
 }

@@ -128,7 +128,7 @@ impl Types<'_> {
             fields.insert(escape(&field.name), Field { name: field.name.clone(), ty });
         }
         self.open.pop();
-        let ty = Type::Object(Object { name: found.short_name().to_owned(), fields }.into());
+        let ty = Type::Object(Object { name: found.short_name().to_owned(), fields, open: false }.into());
         self.known.insert(found.name.clone(), ty.clone());
         ty
     }

@@ -37,18 +37,14 @@ pub struct Validated {
     pub failed_annotations: Vec<String>,
 }
 
-/// Compiles the validations: `environment` is that of validations, and the other one that of their messages.
-pub(super) fn compile(
-    spec: &Value,
-    (environment, of_messages): (&Environment, &Environment),
-) -> Vec<Validation> {
+pub(super) fn compile(spec: &Value, environment: &Environment, messages: &Environment) -> Vec<Validation> {
     let text = |value: &Value, member: &str| access::text(value, &[member]).to_owned();
     let validation = |validation: &Value| {
         let message = text(validation, "messageExpression");
         Validation {
             expression: Expression::compile(&text(validation, "expression"), environment, &["bool"]),
             message_expression: (!message.trim().is_empty())
-                .then(|| Expression::compile(&message, of_messages, &["string"])),
+                .then(|| Expression::compile(&message, messages, &["string"])),
             message: text(validation, "message"),
             reason: text(validation, "reason"),
         }

@@ -1,21 +1,22 @@
 //! Infers the types of expressions and reports names that nothing declares and calls that no form of a function accepts.
 //! A value whose type is not known is accepted everywhere and checked when it is evaluated.
 
-use std::collections::HashMap;
-
 use super::node::{Each, EachKind, Kind, Node};
 use super::overloads::{self, Overload};
 use super::parse::at_offset;
 use super::types::Type;
 use super::value::Literal;
-use super::{CompileError, Names};
+use super::{CompileError, Names, literals};
 
-/// The type of an expression, or its errors with their positions in the source.
-pub(super) fn check(source: &str, node: &Node, names: &dyn Names) -> Result<Type, CompileError> {
-    let mut checker = Checker { names, locals: Vec::new(), errors: Vec::new(), types: None };
-    let ty = checker.node(node);
+/// The types of all nodes of an expression, by their numbers; or its errors with their positions in the source.
+pub(super) fn check(source: &str, node: &Node, names: &dyn Names) -> Result<Vec<Type>, CompileError> {
+    let mut checker = Checker { names, locals: Vec::new(), errors: Vec::new(), types: Vec::new() };
+    checker.node(node);
     if checker.errors.is_empty() {
-        return Ok(ty);
+        literals::check(node, &checker.types, &mut checker.errors);
+    }
+    if checker.errors.is_empty() {
+        return Ok(checker.types.iter().map(Type::settled).collect());
     }
     checker.errors.sort_by_key(|(at, _)| *at);
     let texts: Vec<String> =
@@ -23,25 +24,18 @@ pub(super) fn check(source: &str, node: &Node, names: &dyn Names) -> Result<Type
     Err(CompileError::plain(texts.join("\n")))
 }
 
-/// The types of an expression and of all expressions in it.
-pub(super) fn types(node: &Node, names: &dyn Names) -> HashMap<*const Node, Type> {
-    let mut checker = Checker { names, locals: Vec::new(), errors: Vec::new(), types: Some(HashMap::new()) };
-    checker.node(node);
-    checker.types.unwrap_or_default()
-}
-
 struct Checker<'a> {
     names: &'a dyn Names,
-    /// The types found so far, if somebody wants them.
-    types: Option<HashMap<*const Node, Type>>,
     locals: Vec<Type>,
     errors: Vec<(u32, String)>,
+    /// The types that were found, by the numbers of nodes.
+    types: Vec<Type>,
 }
 
 impl Checker<'_> {
     fn error(&mut self, node: &Node, message: String) -> Type {
         self.errors.push((node.at, message));
-        Type::Dyn
+        Type::Error
     }
 
     fn expect(&mut self, node: &Node, wanted: &Type) {
@@ -53,9 +47,11 @@ impl Checker<'_> {
 
     fn node(&mut self, node: &Node) -> Type {
         let ty = self.infer(node);
-        if let Some(types) = &mut self.types {
-            types.insert(std::ptr::from_ref(node), ty.clone());
+        let id = node.id as usize;
+        if self.types.len() <= id {
+            self.types.resize(id + 1, Type::Dyn);
         }
+        self.types[id] = ty.clone();
         ty
     }
 
@@ -71,11 +67,14 @@ impl Checker<'_> {
             }
             Kind::Select { of, field, test, optional } => self.select(node, of, field, (*test, *optional)),
             Kind::Call { function, target, args } => self.call(node, function, target.as_deref(), args),
-            Kind::And(pair) => self.junction(node, "_&&_", pair),
-            Kind::Or(pair) => self.junction(node, "_||_", pair),
+            Kind::And(pair) | Kind::Or(pair) => {
+                self.expect(&pair.0, &Type::Bool);
+                self.expect(&pair.1, &Type::Bool);
+                Type::Bool
+            }
             Kind::If(parts) => {
                 let (test, yes, no) = (self.node(&parts.0), self.node(&parts.1), self.node(&parts.2));
-                if !matches!(test, Type::Bool | Type::Dyn) || join(&yes, &no).is_none() {
+                if !matches!(test, Type::Bool | Type::Dyn | Type::Error) || join(&yes, &no).is_none() {
                     let message =
                         format!("found no matching overload for '_?_:_' applied to '({test}, {yes}, {no})'");
                     return self.error(node, message);
@@ -83,48 +82,50 @@ impl Checker<'_> {
                 join(&yes, &no).unwrap_or(Type::Dyn)
             }
             Kind::List(items, optional) => {
-                let types: Vec<Type> = items.iter().map(|item| self.node(item)).collect();
-                let unwrapped = types.into_iter().enumerate().map(|(at, ty)| match ty {
-                    Type::Optional(of) if optional.contains(&at) => (*of).clone(),
-                    ty => ty,
-                });
-                Type::list(unwrapped.reduce(|a, b| join(&a, &b).unwrap_or(Type::Dyn)).unwrap_or(Type::Dyn))
+                let of = |(at, item): (usize, &Node)| self.element(item, optional.contains(&at));
+                let joined =
+                    items.iter().enumerate().map(of).reduce(|a, b| join(&a, &b).unwrap_or(Type::Dyn));
+                Type::list(joined.unwrap_or(Type::FREE))
             }
             Kind::Map(entries) => {
-                let (mut key, mut value): (Option<Type>, Option<Type>) = (None, None);
+                let (mut key, mut value) = (Type::FREE, Type::FREE);
                 for entry in entries {
-                    let merge = |a: Option<Type>, b: Type| match a {
-                        Some(a) => join(&a, &b).unwrap_or(Type::Dyn),
-                        None => b,
-                    };
-                    let (k, v) = (self.node(&entry.key), self.node(&entry.value));
-                    (key, value) = (Some(merge(key, k)), Some(merge(value, v)));
+                    key = join(&key, &self.node(&entry.key)).unwrap_or(Type::Dyn);
+                    value = join(&value, &self.element(&entry.value, entry.optional)).unwrap_or(Type::Dyn);
                 }
-                Type::map(key.unwrap_or(Type::Dyn), value.unwrap_or(Type::Dyn))
+                Type::map(key, value)
             }
             Kind::Object(name, fields) => {
-                for (_, value, _) in fields {
-                    self.node(value);
+                let ty = self.names.object_type(name);
+                for field in fields {
+                    let found = self.node(&field.value);
+                    if let Some(wanted) = wrong_field(&ty, &field.name, &found) {
+                        let name = &field.name;
+                        let message = format!(
+                            "expected type of field '{name}' is '{wanted}' but provided type is '{found}'"
+                        );
+                        self.errors.push((field.at, message));
+                    }
                 }
-                self.names.object_type(name)
+                ty
             }
             Kind::Each(each) => self.each(node, each),
             Kind::OptMap { of, body, flat } => self.opt_map(node, (of, body), *flat),
         }
     }
 
-    fn junction(&mut self, node: &Node, operator: &str, pair: &(Node, Node)) -> Type {
-        let (a, b) = (self.node(&pair.0), self.node(&pair.1));
-        if [&a, &b].into_iter().all(|ty| matches!(ty, Type::Bool | Type::Dyn)) {
-            return Type::Bool;
+    /// The type of an element, which may be one that is left out if it is absent.
+    fn element(&mut self, node: &Node, optional: bool) -> Type {
+        match self.node(node) {
+            Type::Optional(of) if optional => (*of).clone(),
+            other => other,
         }
-        self.error(node, format!("found no matching overload for '{operator}' applied to '({a}, {b})'"))
     }
 
     fn opt_map(&mut self, node: &Node, (of, body): (&Node, &Node), flat: bool) -> Type {
         let inner = match self.node(of) {
             Type::Optional(of) => (*of).clone(),
-            Type::Dyn => Type::Dyn,
+            Type::Dyn | Type::Error => Type::Dyn,
             other => {
                 let name = if flat { "optFlatMap" } else { "optMap" };
                 return self
@@ -150,9 +151,11 @@ impl Checker<'_> {
             other => (other.clone(), false),
         };
         let ty = match &inner {
+            Type::Error => Type::Error,
             Type::Dyn | Type::Param(_) => Type::Dyn,
             Type::Map(entry) => entry.1.clone(),
-            Type::Object(object) => match object.fields.get(field) {
+            Type::Object(object) if object.open => Type::Dyn,
+            Type::Object(object) => match object.field(field) {
                 Some(field) => field.ty.clone(),
                 None => self.error(node, format!("undefined field '{field}'")),
             },
@@ -168,7 +171,7 @@ impl Checker<'_> {
     fn call(&mut self, node: &Node, function: &str, target: Option<&Node>, args: &[Node]) -> Type {
         let target_type = target.map(|target| self.node(target));
         let types: Vec<Type> = args.iter().map(|arg| self.node(arg)).collect();
-        let Some(forms) = overloads::of(function) else {
+        let Some(forms) = overloads::of(function).filter(|_| self.names.has_function(function)) else {
             return self.error(node, format!("undeclared reference to '{function}' (in container '')"));
         };
         if function == "type" {
@@ -180,7 +183,7 @@ impl Checker<'_> {
                 results.push(result);
             }
         }
-        let comparable = matches!(function, "_==_" | "_!=_" | "_<_" | "_<=_" | "_>_" | "_>=_")
+        let comparable = matches!(function, "_<_" | "_<=_" | "_>_" | "_>=_")
             && matches!(&types[..], [a, b] if a.is_comparable(b));
         if results.is_empty() && !comparable {
             let list: Vec<String> = types.iter().map(ToString::to_string).collect();
@@ -202,7 +205,7 @@ impl Checker<'_> {
         let (key, item) = match &of {
             Type::List(item) => (Type::Int, (**item).clone()),
             Type::Map(entry) => entry.as_ref().clone(),
-            Type::Dyn => (Type::Dyn, Type::Dyn),
+            Type::Dyn | Type::Error => (Type::Dyn, Type::Dyn),
             other => {
                 let message = format!(
                     "expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"
@@ -218,37 +221,50 @@ impl Checker<'_> {
         };
         let depth = self.locals.len();
         self.locals.extend(variables.clone());
-        if let Some(filter) = &each.filter {
-            self.expect(filter, &Type::Bool);
-        }
+        let filter = each.filter.as_ref().map(|filter| self.node(filter));
         let body = match each.what {
-            EachKind::All | EachKind::Exists | EachKind::ExistsOne => {
-                let ty = self.node(&each.body);
-                if !matches!(ty, Type::Bool | Type::Dyn) {
-                    let message = match each.what {
-                        EachKind::All => {
-                            format!("found no matching overload for '_&&_' applied to '(bool, {ty})'")
-                        }
-                        EachKind::Exists => {
-                            format!("found no matching overload for '_||_' applied to '(bool, {ty})'")
-                        }
-                        _ => format!("found no matching overload for '_?_:_' applied to '({ty}, int, int)'"),
-                    };
-                    self.error(node, message);
-                }
+            EachKind::All | EachKind::Exists => {
+                self.expect(&each.body, &Type::Bool);
                 Type::Bool
             }
             _ => self.node(&each.body),
         };
-        self.locals.truncate(depth);
-        match each.what {
+        let made = match each.what {
             EachKind::All | EachKind::Exists | EachKind::ExistsOne => Type::Bool,
-            EachKind::Map => Type::list(body),
+            EachKind::Map => Type::list(body.clone()),
             EachKind::Filter => Type::list(variables[0].clone()),
             EachKind::SortBy => of,
-            EachKind::TransformMap => Type::map(key, body),
-            EachKind::TransformMapEntry => body,
+            EachKind::TransformMap => Type::map(key, body.clone()),
+            EachKind::TransformMapEntry => body.clone(),
+        };
+        // What is counted or gathered if the element is wanted, and if it is not.
+        let (test, choice) = match each.what {
+            EachKind::ExistsOne => (Some(body), Type::Int),
+            _ => (filter, made.clone()),
+        };
+        if let Some(test) = test.filter(|test| !matches!(test, Type::Bool | Type::Dyn | Type::Error)) {
+            let message =
+                format!("found no matching overload for '_?_:_' applied to '({test}, {choice}, {choice})'");
+            self.error(node, message);
         }
+        self.locals.truncate(depth);
+        made
+    }
+}
+
+/// The type that a field of an object must have, if the value does not have it.
+fn wrong_field(object: &Type, field: &str, found: &Type) -> Option<&'static str> {
+    if !matches!(object, Type::Opaque("JSONPatch")) {
+        return None;
+    }
+    match field {
+        "value" => None,
+        "op" | "path" | "from" => {
+            let fits = matches!(found, Type::String | Type::Dyn | Type::Error | Type::Param(_));
+            (!fits).then_some("string")
+        }
+        // Upstream does not know that there is no such field.
+        _ => Some(""),
     }
 }
 
@@ -268,7 +284,7 @@ fn literal_type(literal: &Literal) -> Type {
 #[derive(Default)]
 struct Params([Option<Type>; 2]);
 
-fn result_of(form: &Overload, target: Option<&Type>, args: &[Type]) -> Option<Type> {
+pub(super) fn result_of(form: &Overload, target: Option<&Type>, args: &[Type]) -> Option<Type> {
     let mut params = Params::default();
     let fits = match (&form.target, target) {
         (Some(wanted), Some(found)) => accepts(wanted, found, &mut params),
@@ -278,12 +294,20 @@ fn result_of(form: &Overload, target: Option<&Type>, args: &[Type]) -> Option<Ty
     let all = fits
         && form.args.len() == args.len()
         && form.args.iter().zip(args).all(|(wanted, found)| accepts(wanted, found, &mut params));
+    if all && wanted_none(form) {
+        // Nothing tells of what, until something else does.
+        params = Params([Some(Type::FREE), None]);
+    }
     all.then(|| resolve(&form.result, &params))
+}
+
+fn wanted_none(form: &Overload) -> bool {
+    form.target.is_none() && form.args.is_empty()
 }
 
 fn resolve(ty: &Type, params: &Params) -> Type {
     match ty {
-        Type::Param(at) => params.0[usize::from(*at)].clone().unwrap_or(Type::Dyn),
+        Type::Param(at) => params.0.get(usize::from(*at)).cloned().flatten().unwrap_or(Type::Dyn),
         Type::List(item) => Type::list(resolve(item, params)),
         Type::Optional(of) => Type::optional(resolve(of, params)),
         Type::Map(entry) => Type::map(resolve(&entry.0, params), resolve(&entry.1, params)),
@@ -309,7 +333,7 @@ fn accepts(wanted: &Type, found: &Type, params: &mut Params) -> bool {
                 }
             }
         }
-        (Type::Dyn, _) | (_, Type::Dyn) => true,
+        (Type::Dyn | Type::Error, _) | (_, Type::Dyn | Type::Error | Type::Param(_)) => true,
         (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => accepts(a, b, params),
         (Type::Map(a), Type::Map(b)) => accepts(&a.0, &b.0, params) && accepts(&a.1, &b.1, params),
         // Objects are maps where a function takes any map.
@@ -332,6 +356,8 @@ fn join(a: &Type, b: &Type) -> Option<Type> {
         )
     };
     match (a, b) {
+        (Type::Param(_), other) | (other, Type::Param(_)) => Some(other.clone()),
+        (Type::Error, _) | (_, Type::Error) => Some(Type::Error),
         (Type::Dyn, _) | (_, Type::Dyn) => Some(Type::Dyn),
         (Type::Null, other) | (other, Type::Null) if nullable(other) => Some(other.clone()),
         (Type::List(a), Type::List(b)) => Some(Type::list(join(a, b)?)),

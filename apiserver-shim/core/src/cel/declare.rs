@@ -52,5 +52,5 @@ fn object(schema: &Value, is_resource: bool) -> Option<Type> {
             fields.insert(name.to_owned(), Field { name: name.to_owned(), ty });
         }
     }
-    Some(Type::Object(Arc::new(Object { name: "object".to_owned(), fields })))
+    Some(Type::Object(Arc::new(Object { name: "object".to_owned(), fields, open: false })))
 }

@@ -4,7 +4,8 @@
 use std::cell::{Cell, OnceCell, RefCell};
 
 use super::functions;
-use super::node::{Each, EachKind, Entry, Kind, Node};
+use super::functions::authorization::Authorizer;
+use super::node::{Each, EachKind, Entry, FieldNode, Kind, Node};
 use super::value::{List, Map, Val, equal};
 use super::{CALL_COST_MAX, Program};
 
@@ -29,15 +30,21 @@ impl EvalError {
     }
 }
 
-type Computed<'v> = OnceCell<Result<Val<'v>, EvalError>>;
+/// A named expression and its value once it is needed.
+struct Composed<'v> {
+    name: &'v str,
+    program: &'v Program,
+    value: OnceCell<Result<Val<'v>, EvalError>>,
+}
 
 /// The values of an environment's names, and the cost of evaluations so far.
 pub struct Activation<'v> {
     variables: Vec<Val<'v>>,
-    composed: Vec<(&'v Program, Computed<'v>)>,
+    composed: Vec<Composed<'v>>,
     cost: Cell<u64>,
     limit: Cell<u64>,
     locals: RefCell<Vec<Val<'v>>>,
+    authorizer: Option<&'v dyn Authorizer>,
 }
 
 impl<'v> Activation<'v> {
@@ -49,14 +56,29 @@ impl<'v> Activation<'v> {
             cost: Cell::new(0),
             limit: Cell::new(CALL_COST_MAX),
             locals: RefCell::default(),
+            authorizer: None,
         }
     }
 
     /// Adds the expressions of `variables.x`, in the environment's order. Each is evaluated when it is first used.
     #[must_use]
-    pub fn with_composed(mut self, programs: impl IntoIterator<Item = &'v Program>) -> Activation<'v> {
-        self.composed = programs.into_iter().map(|program| (program, OnceCell::new())).collect();
+    pub fn with_composed(
+        mut self,
+        programs: impl IntoIterator<Item = (&'v str, &'v Program)>,
+    ) -> Activation<'v> {
+        let value = |(name, program)| Composed { name, program, value: OnceCell::new() };
+        self.composed = programs.into_iter().map(value).collect();
         self
+    }
+
+    /// Sets who decides about access.
+    #[must_use]
+    pub fn with_authorizer(self, authorizer: Option<&'v dyn Authorizer>) -> Activation<'v> {
+        Activation { authorizer, ..self }
+    }
+
+    pub(super) fn authorizer(&self) -> Option<&'v dyn Authorizer> {
+        self.authorizer
     }
 
     /// The cost since the last call.
@@ -136,21 +158,20 @@ fn make_map<'v>(entries: &[Entry], a: &Activation<'v>) -> Result<Val<'v>, EvalEr
     let mut values: Vec<(Val<'v>, Val<'v>)> = Vec::with_capacity(entries.len());
     for entry in entries {
         let key = eval(&entry.key, a)?;
-        if values.iter().any(|(other, _)| equal(other, &key)) {
-            return Err(EvalError::new(format!("Failed with repeated key: {key}")));
-        }
-        let value = present(eval(&entry.value, a)?, entry.optional);
-        values.extend(value.map(|value| (key, value)));
+        let Some(value) = present(eval(&entry.value, a)?, entry.optional) else { continue };
+        // The last of several entries with the same key counts.
+        values.retain(|(other, _)| !equal(other, &key));
+        values.push((key, value));
     }
     Ok(Val::map(values))
 }
 
-fn make_object<'v>(fields: &[(String, Node, bool)], a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
+fn make_object<'v>(fields: &[FieldNode], a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
     a.charge(40)?;
     let mut values = Vec::with_capacity(fields.len());
-    for (name, value, optional) in fields {
-        let value = present(eval(value, a)?, *optional);
-        values.extend(value.map(|value| (Val::text(name.as_str()), value)));
+    for field in fields {
+        let value = present(eval(&field.value, a)?, field.optional);
+        values.extend(value.map(|value| (Val::text(field.name.as_str()), value)));
     }
     Ok(Val::map(values))
 }
@@ -165,7 +186,8 @@ fn present<'v>(value: Val<'v>, optional: bool) -> Option<Val<'v>> {
 
 fn composed<'v>(index: usize, a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
     a.charge(1)?;
-    let (program, value) = a.composed.get(index).ok_or_else(|| EvalError::new("no such variable"))?;
+    let Composed { name, program, value } =
+        a.composed.get(index).ok_or_else(|| EvalError::new("no such variable"))?;
     if let Some(value) = value.get() {
         return value.clone();
     }
@@ -173,6 +195,12 @@ fn composed<'v>(index: usize, a: &Activation<'v>) -> Result<Val<'v>, EvalError> 
     let outer = a.locals.take();
     let found = eval(&program.node, a);
     a.locals.replace(outer);
+    let found = found.map_err(|error| match error {
+        EvalError::CostLimit => EvalError::CostLimit,
+        EvalError::Failed(why) => {
+            EvalError::new(format!("composited variable {name:?} fails to evaluate: {why}"))
+        }
+    });
     if found != Err(EvalError::CostLimit) {
         let _ = value.set(found.clone());
     }
@@ -198,10 +226,11 @@ fn select<'v>(
     };
     a.charge(u64::from(!test))?;
     let Val::Map(map) = &value else {
-        if test {
-            return Err(EvalError::overload());
-        }
-        return Err(EvalError::new(format!("no such key: {field}")));
+        return match (test, is_optional) {
+            (true, _) => Ok(Val::Bool(false)),
+            (false, true) => Ok(Val::Optional(None)),
+            (false, false) => Err(EvalError::new(format!("no such key: {field}"))),
+        };
     };
     let found = map.field(field);
     match (found, test, is_optional) {
@@ -243,7 +272,10 @@ fn over<'v>(each: &Each, a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
     let elements: Vec<(Val<'v>, Val<'v>)> = match &of {
         Val::List(list) => list.iter().enumerate().map(|(at, item)| (Val::Int(at as i64), item)).collect(),
         Val::Map(map) => map.entries(),
-        _ => return Err(EvalError::overload()),
+        other => {
+            let ty = other.go_type_name();
+            return Err(EvalError::new(format!("got '{ty}', expected iterable type")));
+        }
     };
     let is_map = matches!(of, Val::Map(_));
     let mut gathered = Gathered::default();
@@ -312,7 +344,14 @@ impl<'v> Gathered<'v> {
             (EachKind::Filter, _) => self.items.push(own),
             (EachKind::TransformMap, value) => self.entries.push((key, value)),
             (EachKind::SortBy, value) => self.entries.push((value, own)),
-            (EachKind::TransformMapEntry, Val::Map(map)) => self.entries.extend(map.entries()),
+            (EachKind::TransformMapEntry, Val::Map(map)) => {
+                for (key, value) in map.entries() {
+                    if self.entries.iter().any(|(other, _)| equal(other, &key)) {
+                        return Err(EvalError::new(format!("insert failed: key {key} already exists")));
+                    }
+                    self.entries.push((key, value));
+                }
+            }
             _ => return Err(EvalError::overload()),
         }
         Ok(false)
@@ -365,7 +404,7 @@ fn any(node: &Node, wanted: &dyn Fn(&Node) -> bool) -> bool {
         Kind::If(parts) => [&parts.0, &parts.1, &parts.2].iter().any(|part| any(part, wanted)),
         Kind::List(items, _) => one_of(items),
         Kind::Map(entries) => entries.iter().any(|e| any(&e.key, wanted) || any(&e.value, wanted)),
-        Kind::Object(_, fields) => fields.iter().any(|(_, value, _)| any(value, wanted)),
+        Kind::Object(_, fields) => fields.iter().any(|field| any(&field.value, wanted)),
         Kind::Each(each) => {
             any(&each.of, wanted)
                 || any(&each.body, wanted)

@@ -5,6 +5,15 @@ use std::fmt::Write as _;
 /// A floating point number as Go's `%v` prints it: the shortest text that parses to it, with an exponent if it is below -4 or
 /// at least 21.
 pub(crate) fn go_float(value: f64) -> String {
+    general(value, 21)
+}
+
+/// A floating point number as Go's `%g` prints it, which is how `string()` converts it.
+pub(super) fn go_general(value: f64) -> String {
+    general(value, 6)
+}
+
+fn general(value: f64, exponent_min: i32) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }
@@ -14,11 +23,43 @@ pub(crate) fn go_float(value: f64) -> String {
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..21).contains(&exponent) {
+    if (-4..exponent_min).contains(&exponent) {
         return format!("{value}");
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs())
+}
+
+/// A text as Go's `%q` prints it.
+pub(super) fn go_quote(text: &str) -> String {
+    quote(text, true)
+}
+
+/// A text in quotation marks; if `shown`, characters that cannot be printed are escaped too.
+pub(super) fn quote(text: &str, shown: bool) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        let escape = match c {
+            '\u{7}' => "\\a",
+            '\u{8}' => "\\b",
+            '\u{c}' => "\\f",
+            '\n' => "\\n",
+            '\r' => "\\r",
+            '\t' => "\\t",
+            '\u{b}' => "\\v",
+            '\\' => "\\\\",
+            '"' => "\\\"",
+            _ => "",
+        };
+        match c {
+            _ if !escape.is_empty() => out.push_str(escape),
+            c if shown && c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if shown && c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// Parses a duration of Go (`1h30m`, `-1.5s`, `300ms`) to nanoseconds.
@@ -110,6 +151,14 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(go_float(value), text);
         }
+        assert_eq!(go_general(1e6), "1e+06");
+        assert_eq!(go_general(123_456.5), "123456.5");
+    }
+
+    #[test]
+    fn texts_are_quoted_as_in_go() {
+        assert_eq!(go_quote("a\"\\\n\u{1}\u{85}é"), r#""a\"\\\n\x01\u0085é""#);
+        assert_eq!(quote("\u{1}\t", false), "\"\u{1}\\t\"");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use super::eval::EvalError;
 use super::types::Type;
+use super::value::Val;
 
 /// One form of a function.
 #[derive(Debug)]
@@ -76,7 +78,7 @@ sum list(int).()int list(uint).()uint list(double).()double list(duration).()dur
 min list(A).()A
 max list(A).()A
 distinct list(A).()list(A)
-flatten list(A).()list(dyn) list(A).(int)list(dyn)
+flatten list(list(A)).()list(A) list(dyn).(int)list(dyn)
 lists.range (int)list(int)
 reverse list(A).()list(A)
 slice list(A).(int,int)list(A)
@@ -108,7 +110,6 @@ isQuantity (string)bool
 isInteger quantity.()bool
 asInteger quantity.()int
 asApproximateFloat quantity.()double
-sign quantity.()int
 add quantity.(quantity)quantity quantity.(int)quantity
 sub quantity.(quantity)quantity quantity.(int)quantity
 isLessThan quantity.(quantity)bool semver.(semver)bool
@@ -160,10 +161,10 @@ name resourcecheck.(string)resourcecheck
 fieldSelector resourcecheck.(string)resourcecheck
 labelSelector resourcecheck.(string)resourcecheck
 check pathcheck.(string)decision resourcecheck.(string)decision
-allowed decision.()bool
-reason decision.()string
 errored decision.()bool
 error decision.()string
+allowed decision.()bool
+reason decision.()string
 ";
 
 const ORDER: &str = "(bool,bool)bool (int,int)bool (uint,uint)bool (double,double)bool (string,string)bool (bytes,bytes)bool (timestamp,timestamp)bool (duration,duration)bool";
@@ -185,6 +186,92 @@ pub(super) fn of(name: &str) -> Option<&'static [Overload]> {
 /// Whether there is a function of this name.
 pub(super) fn is_declared(name: &str) -> bool {
     FUNCTIONS.contains_key(name)
+}
+
+/// The error of a function that does not take these values. Operators look only at the first.
+pub(super) fn unfit(function: &str, all: &[Val<'_>]) -> EvalError {
+    let is_numeric = |value: &Val<'_>| matches!(value, Val::Int(_) | Val::Uint(_) | Val::Double(_));
+    let has = |value: &Val<'_>| match function {
+        "_+_" => {
+            is_numeric(value)
+                || matches!(
+                    value,
+                    Val::Text(_) | Val::Bytes(_) | Val::List(_) | Val::Timestamp(_) | Val::Duration(_)
+                )
+        }
+        "_-_" => is_numeric(value) || matches!(value, Val::Timestamp(_) | Val::Duration(_)),
+        "_*_" | "_/_" => is_numeric(value),
+        "_%_" => matches!(value, Val::Int(_) | Val::Uint(_)),
+        "_<_" | "_<=_" | "_>_" | "_>=_" => {
+            is_numeric(value)
+                || matches!(
+                    value,
+                    Val::Bool(_) | Val::Text(_) | Val::Bytes(_) | Val::Timestamp(_) | Val::Duration(_)
+                )
+        }
+        "size" => matches!(value, Val::Text(_) | Val::Bytes(_) | Val::List(_) | Val::Map(_)),
+        _ => true,
+    };
+    // Texts, times and durations have methods, and say themselves that they do not have this one.
+    let has_methods = |value: &Val<'_>| matches!(value, Val::Text(_) | Val::Timestamp(_) | Val::Duration(_));
+    match all.first() {
+        Some(first) if !has(first) && !has_methods(first) => {
+            EvalError::new(format!("no such overload: {function}"))
+        }
+        _ if PLAIN.contains(&function) || takes(function, all) => EvalError::overload(),
+        _ => {
+            let types: Vec<&str> = all.iter().map(Val::type_name).collect();
+            EvalError::new(format!("no such overload: {function}({})", types.join(", ")))
+        }
+    }
+}
+
+/// Functions that look at the types of their values themselves.
+const PLAIN: [&str; 22] = [
+    "!_",
+    "-_",
+    "_+_",
+    "_-_",
+    "_*_",
+    "_/_",
+    "_%_",
+    "_==_",
+    "_!=_",
+    "_<_",
+    "_<=_",
+    "_>_",
+    "_>=_",
+    "@in",
+    "_[_]",
+    "_[?_]",
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "dyn",
+];
+
+/// Whether a form of the function takes values of these types.
+fn takes(function: &str, all: &[Val<'_>]) -> bool {
+    of(function).into_iter().flatten().any(|form| {
+        let wanted: Vec<&Type> = form.target.iter().chain(&form.args).collect();
+        wanted.len() == all.len() && wanted.iter().zip(all).all(|(ty, value)| is_of(value, ty))
+    })
+}
+
+/// Whether a value has a type. Lists and maps are judged by their first element.
+fn is_of(value: &Val<'_>, ty: &Type) -> bool {
+    match (ty, value) {
+        (Type::Dyn | Type::Param(_), _) => true,
+        (Type::List(of), Val::List(list)) => list.get(0).is_none_or(|first| is_of(&first, of)),
+        (Type::Map(of), Val::Map(map)) => {
+            map.entries().first().is_none_or(|(key, value)| is_of(key, &of.0) && is_of(value, &of.1))
+        }
+        (Type::Optional(of), Val::Optional(value)) => value.as_ref().is_none_or(|value| is_of(value, of)),
+        (Type::List(_) | Type::Map(_) | Type::Optional(_), _) => false,
+        (ty, value) => ty.type_name() == value.type_name(),
+    }
 }
 
 fn overload(text: &'static str) -> Overload {
@@ -254,10 +341,10 @@ impl TypeParser {
             "cidr" => Type::Opaque("net.CIDR"),
             "semver" => Type::Opaque("kubernetes.Semver"),
             "format" => Type::Opaque("kubernetes.NamedFormat"),
-            "authorizer" => Type::Opaque("kubernetes.authorization.Authorizer"),
+            "authorizer" => Type::AUTHORIZER,
             "pathcheck" => Type::Opaque("kubernetes.authorization.PathCheck"),
             "groupcheck" => Type::Opaque("kubernetes.authorization.GroupCheck"),
-            "resourcecheck" => Type::Opaque("kubernetes.authorization.ResourceCheck"),
+            "resourcecheck" => Type::RESOURCE_CHECK,
             "decision" => Type::Opaque("kubernetes.authorization.Decision"),
             other => unreachable!("the table has no type {other}"),
         }

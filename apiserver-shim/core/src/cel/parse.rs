@@ -5,7 +5,7 @@ use cel::common::ast::{
 };
 use cel::parser::Parser;
 
-use super::node::{Each, EachKind, Entry, Kind, Node};
+use super::node::{Each, EachKind, Entry, FieldNode, Kind, Node};
 use super::value::Literal;
 use super::{CompileError, Names};
 
@@ -24,14 +24,15 @@ pub(super) fn parse(source: &str, names: &dyn Names) -> Result<Node, CompileErro
     }
     let parser = Parser::new().enable_optional_syntax(true);
     let (tree, info) = parser.parse_with_source_info(source).map_err(|errors| {
-        let message = |error: &cel::ParseError| {
-            let (line, column) = error.pos;
-            located(source, line as usize, column as usize, &error.msg)
+        let texts =
+            super::syntax::messages(errors.errors.iter().map(|error| (error.pos, error.msg.as_str())));
+        let locate = |((line, column), message): ((isize, isize), String)| {
+            located(source, line as usize, column as usize, &message)
         };
-        let texts: Vec<String> = errors.errors.iter().map(message).collect();
-        CompileError::plain(texts.join("\n"))
+        CompileError::plain(texts.into_iter().map(locate).collect::<Vec<_>>().join("\n"))
     })?;
-    let mut resolver = Resolver { names, info: &info, locals: Vec::new(), errors: Vec::new(), nodes: 0 };
+    let mut resolver =
+        Resolver { names, info: &info, locals: Vec::new(), errors: Vec::new(), nodes: 0, made: 0 };
     let node = resolver.node(&tree);
     match resolver.errors.is_empty() {
         true => Ok(node),
@@ -43,10 +44,10 @@ pub(super) fn parse(source: &str, names: &dyn Names) -> Result<Node, CompileErro
     }
 }
 
-/// A message with the position and line of an error.
+/// A message with the position and line of an error at an offset in bytes.
 pub(super) fn at_offset(source: &str, at: u32, message: &str) -> String {
     let (mut line, mut column) = (1, 1);
-    for c in source.chars().take(at as usize) {
+    for (_, c) in source.char_indices().take_while(|(offset, _)| *offset < at as usize) {
         (line, column) = if c == '\n' { (line + 1, 1) } else { (line, column + 1) };
     }
     located(source, line, column, message)
@@ -54,8 +55,16 @@ pub(super) fn at_offset(source: &str, at: u32, message: &str) -> String {
 
 fn located(source: &str, line: usize, column: usize, message: &str) -> String {
     let snippet = source.split('\n').nth(line.saturating_sub(1)).unwrap_or("");
-    let dots = ".".repeat(column.saturating_sub(1));
-    format!("ERROR: <input>:{line}:{column}: {message}\n | {snippet}\n | {dots}^")
+    // Wide marks stand below wide characters, as upstream has them.
+    let is_wide = |c: char| c.len_utf8() > 1;
+    let mut chars = snippet.chars();
+    let before = chars.by_ref().take(column.saturating_sub(1)).map(is_wide);
+    let mut marks: String = before.map(|wide| if wide { '\u{ff0e}' } else { '.' }).collect();
+    let missing = column.saturating_sub(1 + snippet.chars().count());
+    marks.push_str(&".".repeat(missing));
+    marks.push(if chars.next().is_some_and(is_wide) { '\u{ff3e}' } else { '^' });
+    let snippet = snippet.replace('\t', " ");
+    format!("ERROR: <input>:{line}:{column}: {message}\n | {snippet}\n | {marks}")
 }
 
 struct Resolver<'a> {
@@ -64,6 +73,8 @@ struct Resolver<'a> {
     locals: Vec<String>,
     errors: Vec<(u32, String)>,
     nodes: usize,
+    /// Nodes that were made.
+    made: u32,
 }
 
 impl Resolver<'_> {
@@ -71,8 +82,9 @@ impl Resolver<'_> {
         self.info.offset_for(id).map_or(0, |(start, _)| start)
     }
 
-    fn make(&self, id: u64, kind: Kind) -> Node {
-        Node { at: self.at(id), kind }
+    fn make(&mut self, id: u64, kind: Kind) -> Node {
+        self.made += 1;
+        Node { id: self.made - 1, at: self.at(id), kind }
     }
 
     fn node(&mut self, expr: &IdedExpr) -> Node {
@@ -123,17 +135,21 @@ impl Resolver<'_> {
         if let Expr::Ident(name) = &select.operand.expr
             && name == "variables"
             && !self.locals.contains(name)
-            && let Some(index) = self.names.composed(&select.field)
+            && self.names.composes()
         {
-            if select.test {
-                return self.make(id, Kind::Const(Literal::Bool(true)));
-            }
-            return self.make(id, Kind::Composed(index));
+            let kind = match self.names.composed(&select.field) {
+                Some(_) if select.test => Kind::Const(Literal::Bool(true)),
+                Some(index) => Kind::Composed(index),
+                None => {
+                    self.errors.push((self.at(id), format!("undefined field '{}'", select.field)));
+                    Kind::Const(Literal::Null)
+                }
+            };
+            return self.make(id, kind);
         }
-        if let Expr::Ident(name) = &select.operand.expr
+        if let Some(qualified) = qualified(&select.operand).map(|of| format!("{of}.{}", select.field))
             && !select.test
-            && !self.locals.contains(name)
-            && let Some(index) = self.names.variable(&format!("{name}.{}", select.field))
+            && let Some(index) = self.names.variable(&qualified)
         {
             return self.make(id, Kind::Var(index));
         }
@@ -151,7 +167,8 @@ impl Resolver<'_> {
         let mut fields = Vec::new();
         for entry in &object.entries {
             if let EntryExpr::StructField(field) = &entry.expr {
-                fields.push((field.field.clone(), self.node(&field.value), field.optional));
+                let (name, value) = (field.field.clone(), self.node(&field.value));
+                fields.push(FieldNode { name, at: self.at(entry.id), value, optional: field.optional });
             }
         }
         Kind::Object(name.to_owned(), fields)
@@ -188,7 +205,7 @@ impl Resolver<'_> {
         let mut function = call.func_name.clone();
         let mut target = call.target.as_deref();
         if let Some(prefix) = target.and_then(qualified)
-            && super::overloads::is_declared(&format!("{prefix}.{function}"))
+            && self.names.has_function(&format!("{prefix}.{function}"))
             && !self.locals.contains(&prefix)
         {
             function = format!("{prefix}.{function}");

@@ -5,13 +5,15 @@ use serde_json::json;
 use super::*;
 
 fn environment() -> Environment {
-    Environment::default().variable("object", Type::Dyn).variable(
+    let declared = Environment::default().variable("object", Type::Dyn);
+    let declared = declared.variable(
         "typed",
         Type::object(
             "typed",
             &[("a-b", Type::Int), ("namespace", Type::String), ("list", Type::list(Type::Double))],
         ),
-    )
+    );
+    declared.with_objects(ObjectTypes::Patches)
 }
 
 fn evaluate(source: &str) -> String {
@@ -45,7 +47,7 @@ fn expressions_evaluate() {
         ("1u + 2u", "3"),
         ("'a' + 'b'", "\"ab\""),
         ("[1] + [2]", "[1,2]"),
-        ("1 == 1.0", "true"),
+        ("1 == dyn(1.0)", "true"),
         ("1 < 1.5", "true"),
         ("object.spec.replicas > 2", "true"),
         ("object.spec.none", "error: no such key: none"),
@@ -114,7 +116,7 @@ fn libraries_work() {
         ("[3, 1, 2].min() + [3, 1, 2].max()", "4"),
         ("['a', 'b', 'a'].lastIndexOf('a')", "2"),
         ("[1, 2, 1].distinct()", "[1,2]"),
-        ("[[1], [2, [3]]].flatten()", "[1,2,[3]]"),
+        ("[[1], [2, 3]].flatten()", "[1,2,3]"),
         ("[3, 1, 2].sort()", "[1,2,3]"),
         ("[{'a': 2}, {'a': 1}].sortBy(x, x.a)[0].a", "1"),
         ("[1, 2, 3].slice(1, 3).reverse()", "[3,2]"),
@@ -129,7 +131,7 @@ fn libraries_work() {
         ("quantity('2').sub(1).compareTo(quantity('1'))", "0"),
         ("isQuantity('x')", "false"),
         ("ip('10.0.0.1').family()", "4"),
-        ("ip('::ffff:1.2.3.4')", "error: IPv4-mapped IPv6 address is not allowed"),
+        ("ip('::ffff:1.2.3.4')", "error: IPv4-mapped IPv6 address \"::ffff:1.2.3.4\" is not allowed"),
         ("ip.isCanonical('2001:DB8::1')", "false"),
         (
             "cidr('10.0.0.0/8').containsIP('10.1.1.1') && !cidr('10.0.0.0/8').containsCIDR('11.0.0.0/16')",
@@ -145,6 +147,40 @@ fn libraries_work() {
         ("isSemver('v1.2', true) && !isSemver('v1.2')", "true"),
         ("format.dns1123Label().validate('a').hasValue()", "false"),
         ("format.named('uuid').value().validate('x').value()", "[\"does not match the UUID format\"]"),
+        ("semver('1')", "error: No Major.Minor.Patch elements found"),
+        ("semver('v1.0.0')", "error: Invalid character(s) found in major number \"v1\""),
+        ("semver('1.2.3.4')", "error: Invalid character(s) found in patch number \"3.4\""),
+        ("url('/a b').getEscapedPath()", "\"/a%20b\""),
+        (
+            "url(':')",
+            "error: URL parse error during conversion from string: parse \":\": missing protocol scheme",
+        ),
+        (
+            "url('http://[::1')",
+            "error: URL parse error during conversion from string: parse \"http://[::1\": missing ']' in host",
+        ),
+        (
+            "url('x y')",
+            "error: URL parse error during conversion from string: parse \"x y\": invalid URI for request",
+        ),
+        ("dyn(['a']).sum()", "error: no such overload: sum(list)"),
+        ("dyn(1).lowerAscii()", "error: no such overload: lowerAscii(int)"),
+        ("dyn(null) + 1", "error: no such overload: _+_"),
+        ("dyn(1) + dyn(null)", "error: no such overload"),
+        ("dyn(1).all(x, true)", "error: got 'types.Int', expected iterable type"),
+        ("dyn([1])['a']", "error: unsupported index type 'string' in list"),
+        ("'abc'.indexOf('a', 10)", "-1"),
+        (
+            "'%s'.format([[1, 2.5, 'a', true, null, b'x', duration('1s')]])",
+            "\"[1, 2.500000, \\\"a\\\", true, null, b\\\"x\\\", duration(\\\"1s\\\")]\"",
+        ),
+        ("'%s'.format([{'b': 1, 'a': [1]}])", "\"{\\\"a\\\":[1], \\\"b\\\":1}\""),
+        ("'%f %e'.format([12345678.5, 0.00012345])", "\"12,345,678.500000 1.234500×10⁻⁰⁴\""),
+        (
+            "'%z'.format(dyn([1]))",
+            "error: could not parse formatting clause: unrecognized formatting clause \"z\"",
+        ),
+        ("string(100000000.0)", "\"1e+08\""),
         ("jsonpatch.escapeKey('a/b~c')", "\"a~1b~0c\""),
     ];
     check(&table);
@@ -204,7 +240,7 @@ fn composed_expressions_are_evaluated_once() {
     let environment = environment.composed("x", first.result_type().clone());
     let program = environment.compile("variables.x + variables.x").unwrap();
     let object = json!({"a": 1});
-    let activation = Activation::new(vec![Val::of_json(&object, &Type::Dyn)]).with_composed([&first]);
+    let activation = Activation::new(vec![Val::of_json(&object, &Type::Dyn)]).with_composed([("a", &first)]);
     assert_eq!(program.evaluate(&activation).unwrap().to_json(), Some(json!(4)));
 }
 

@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub enum Type {
     /// Checked when it is evaluated.
     Dyn,
+    /// The type of what has an error.
+    Error,
     Null,
     Bool,
     Int,
@@ -38,6 +40,16 @@ pub struct Object {
     pub name: String,
     /// The fields, by their names in expressions.
     pub fields: BTreeMap<String, Field>,
+    /// Whether it has any fields, of any types.
+    pub open: bool,
+}
+
+impl Object {
+    /// A field by its name. A word that expressions cannot use as a name may be used for a field.
+    pub(super) fn field(&self, name: &str) -> Option<&Field> {
+        let reserved = || is_reserved(name).then(|| self.fields.get(&escape(name))).flatten();
+        self.fields.get(name).or_else(reserved)
+    }
 }
 
 /// A field of an object.
@@ -73,7 +85,45 @@ impl Type {
     pub fn object(name: &str, fields: &[(&str, Type)]) -> Type {
         let field =
             |(name, ty): &(&str, Type)| (escape(name), Field { name: (*name).to_owned(), ty: ty.clone() });
-        Type::Object(Arc::new(Object { name: name.to_owned(), fields: fields.iter().map(field).collect() }))
+        let fields = fields.iter().map(field).collect();
+        Type::Object(Arc::new(Object { name: name.to_owned(), fields, open: false }))
+    }
+
+    /// The type of `authorizer`.
+    pub(crate) const AUTHORIZER: Type = Type::Opaque("kubernetes.authorization.Authorizer");
+    /// The type of `authorizer.requestResource`.
+    pub(crate) const RESOURCE_CHECK: Type = Type::Opaque("kubernetes.authorization.ResourceCheck");
+
+    /// The type of the elements of an empty list: any that the expression around it wants.
+    pub(super) const FREE: Type = Type::Param(u8::MAX);
+
+    /// The type without parts that anything could be.
+    pub(super) fn settled(&self) -> Type {
+        match self {
+            Type::Param(_) | Type::Error => Type::Dyn,
+            Type::List(item) => Type::list(item.settled()),
+            Type::Optional(of) => Type::optional(of.settled()),
+            Type::Map(entry) => Type::map(entry.0.settled(), entry.1.settled()),
+            other => other.clone(),
+        }
+    }
+
+    /// The name of the type without those of its parts.
+    pub(super) fn type_name(&self) -> String {
+        match self {
+            Type::Null => "null_type".to_owned(),
+            Type::Timestamp => "google.protobuf.Timestamp".to_owned(),
+            Type::Duration => "google.protobuf.Duration".to_owned(),
+            Type::List(_) => "list".to_owned(),
+            Type::Map(_) => "map".to_owned(),
+            Type::Optional(_) => "optional_type".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    /// An object with any fields.
+    pub fn open_object(name: &str) -> Type {
+        Type::Object(Arc::new(Object { name: name.to_owned(), fields: BTreeMap::new(), open: true }))
     }
 
     /// Whether values may have any type.
@@ -95,6 +145,7 @@ impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Type::Dyn => f.write_str("dyn"),
+            Type::Error => f.write_str("!error!"),
             Type::Null => f.write_str("null"),
             Type::Bool => f.write_str("bool"),
             Type::Int => f.write_str("int"),
@@ -113,6 +164,10 @@ impl fmt::Display for Type {
             Type::Param(at) => write!(f, "{}", char::from(b'A' + at)),
         }
     }
+}
+
+fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name) || name == "while"
 }
 
 /// Names that expressions cannot use as identifiers.
@@ -141,7 +196,7 @@ const RESERVED: [&str; 20] = [
 
 /// A property's name as expressions write it: characters that identifiers cannot have are spelled out.
 pub fn escape(name: &str) -> String {
-    if RESERVED.contains(&name) || name == "while" {
+    if is_reserved(name) {
         return format!("__{name}__");
     }
     let mut out = String::with_capacity(name.len());

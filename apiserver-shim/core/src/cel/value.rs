@@ -13,7 +13,7 @@ use super::functions::authorization::Access;
 use super::functions::network::{Cidr, Ip};
 use super::functions::semver::Semver;
 use super::functions::url::Url;
-use super::numbers::{go_duration, go_float, print_duration};
+use super::numbers::{go_duration, go_general, print_duration};
 use super::types::{Type, unescape};
 
 /// A constant in an expression.
@@ -95,7 +95,7 @@ pub enum Opaque {
     Cidr(Cidr),
     Semver(Arc<Semver>),
     Format(&'static str),
-    Access(Access),
+    Access(Arc<Access>),
 }
 
 impl<'v> Val<'v> {
@@ -181,6 +181,24 @@ impl<'v> Val<'v> {
             Val::Opaque(Opaque::Semver(_)) => "kubernetes.Semver",
             Val::Opaque(Opaque::Format(_)) => "kubernetes.NamedFormat",
             Val::Opaque(Opaque::Access(access)) => access.type_name(),
+        }
+    }
+
+    /// The name of the value's type in upstream's code, which some errors show.
+    pub(super) fn go_type_name(&self) -> &'static str {
+        match self {
+            Val::Null => "types.Null",
+            Val::Bool(_) => "types.Bool",
+            Val::Int(_) => "types.Int",
+            Val::Uint(_) => "types.Uint",
+            Val::Double(_) => "types.Double",
+            Val::Text(_) => "types.String",
+            Val::Bytes(_) => "types.Bytes",
+            Val::Timestamp(_) => "types.Timestamp",
+            Val::Duration(_) => "types.Duration",
+            Val::Optional(_) => "*types.Optional",
+            Val::TypeName(_) => "*types.Type",
+            other => other.type_name(),
         }
     }
 
@@ -272,7 +290,7 @@ impl<'v> Map<'v> {
     pub fn field(&self, name: &str) -> Option<Val<'v>> {
         match self {
             Map::Json(members, Type::Object(object)) => {
-                let field = object.fields.get(name)?;
+                let field = object.field(name)?;
                 Some(Val::of_json(members.get(&field.name)?, &field.ty))
             }
             Map::Json(members, ty) => {
@@ -393,11 +411,11 @@ impl fmt::Display for Val<'_> {
             Val::Bool(value) => value.to_string().into(),
             Val::Int(value) => value.to_string().into(),
             Val::Uint(value) => value.to_string().into(),
-            Val::Double(value) => go_float(*value).into(),
+            Val::Double(value) => go_general(*value).into(),
             Val::Text(text) => text.as_str().into(),
             Val::Bytes(bytes) => String::from_utf8_lossy(bytes),
             Val::Timestamp(at) => super::functions::time::print_timestamp(*at).into(),
-            Val::Duration(value) => format!("{}s", go_float(*value as f64 / 1e9)).into(),
+            Val::Duration(value) => format!("{}s", *value as f64 / 1e9).into(),
             Val::TypeName(name) => (*name).into(),
             Val::Opaque(Opaque::Quantity(quantity)) => quantity.to_string().into(),
             Val::Opaque(Opaque::Ip(ip)) => ip.0.to_string().into(),

@@ -1,12 +1,13 @@
 //! Webhook configurations and admission policies of `admissionregistration.k8s.io`.
 
+mod policies;
 pub(super) mod validation;
 
 use super::{Strategy, cells};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use shim_model::access::{self, as_object, set_default, set_if_zero};
+use shim_model::access::{self, as_object, set_default};
 use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
@@ -98,9 +99,6 @@ impl Strategy for AdmissionPolicy {
     fn default(&self, object: &mut Value) {
         let spec = access::object_mut(object, &["spec"]);
         set_default(spec, "failurePolicy", "Fail");
-        if self.mutating {
-            set_if_zero(spec, "reinvocationPolicy", "Never");
-        }
         spec.get_mut("matchConstraints").into_iter().for_each(default_match_resources);
     }
 
@@ -113,7 +111,11 @@ impl Strategy for AdmissionPolicy {
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        validation::policy(object, self.mutating)
+        policies::policy(object, None, self.mutating)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        policies::policy(new, Some(old), self.mutating)
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
@@ -140,7 +142,7 @@ impl Strategy for AdmissionPolicyBinding {
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        validation::binding(object, self.mutating)
+        policies::binding(object, self.mutating)
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

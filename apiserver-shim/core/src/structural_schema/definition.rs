@@ -7,7 +7,8 @@ use shim_model::field::FieldError;
 use super::keywords::{self, Keywords};
 use super::path::Path;
 use super::props::Props;
-use super::rules::RuleNode;
+use super::rule_costs::RuleCosts;
+use super::rules::{Found, Place, RuleNode};
 use super::{defaults, structure};
 
 /// The rules of a CRD's schemas, as far as they depend on the definition and its stored state.
@@ -17,6 +18,8 @@ pub struct SchemaRules {
     structural: bool,
     preserve_errors: Vec<FieldError>,
     options: Keywords,
+    /// The stored schemas with the names of their versions.
+    stored: Vec<(String, Value)>,
 }
 
 /// Where a schema is in a CRD.
@@ -47,6 +50,11 @@ fn schema_of(version: &Value) -> Option<&Value> {
     version.get("schema")?.get("openAPIV3Schema").filter(|schema| !schema.is_null())
 }
 
+fn named_schema(version: &Value) -> Option<(String, Value)> {
+    let name = version.get("name").and_then(Value::as_str).unwrap_or("");
+    Some((name.to_owned(), schema_of(version)?.clone()))
+}
+
 fn schemas(spec: &Value) -> Vec<Props> {
     versions(spec).iter().filter_map(schema_of).map(Props::parse).collect()
 }
@@ -73,6 +81,7 @@ impl SchemaRules {
             requires_schema: had_schemas,
             structural,
             preserve_errors,
+            stored: stored.map(versions).unwrap_or_default().iter().filter_map(named_schema).collect(),
             options: Keywords {
                 valid_types: !has(&old, &keywords::has_unknown_type),
                 pruned_defaults: old.iter().all(has_pruned_defaults),
@@ -90,6 +99,11 @@ impl SchemaRules {
     /// Errors of `spec.preserveUnknownFields`.
     pub fn preserve_errors(&self) -> Vec<FieldError> {
         self.preserve_errors.clone()
+    }
+
+    /// Whether the version had the same schema before.
+    fn is_unchanged(&self, schema: &Value, site: &SchemaSite<'_>) -> bool {
+        self.stored.iter().any(|(version, stored)| version == site.version && stored == schema)
     }
 
     /// The errors of one schema.
@@ -123,7 +137,9 @@ impl SchemaRules {
             && self.structural
             && let Some(rules) = RuleNode::compile(&props, schema, true)
         {
-            rules.errors(&props, &path, &mut errors);
+            let mut costs = RuleCosts::new(self.is_unchanged(schema, site));
+            rules.errors(&props, &path, Place::ROOT, &mut Found { costs: &mut costs, errors: &mut errors });
+            errors.extend(costs.errors(&at));
         }
         errors
     }

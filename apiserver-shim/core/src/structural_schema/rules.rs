@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use shim_model::field::FieldError;
+use shim_model::field::{self, FieldError};
 
 use super::correlation::{Correlated, element_like};
 use super::path::Path;
 use super::props::{Props, Rule};
-use super::rule_costs::{Findings, TotalCost};
+use super::rule_costs::RuleCosts;
 use super::selectable;
-use crate::cel::cost::{Declared, max_cardinality};
 use crate::cel::{
-    Activation, Environment, EvalError, MESSAGE_MAX, Program, TOTAL_COST_MAX, Type, Val, declare,
+    Activation, Environment, EvalError, MESSAGE_MAX, Program, Sizes, TOTAL_COST_MAX, Type, Val, declare,
 };
 
 /// The variable `oldSelf` in environments of rules.
@@ -22,23 +21,12 @@ const OLD_SELF: usize = 1;
 #[derive(Debug, Default)]
 pub(super) struct RuleNode {
     ty: Option<Type>,
-    /// How often the value may occur if nothing above limits it.
-    unbounded: u64,
-    /// `maxItems` and `maxProperties`.
-    limits: [Option<u64>; 2],
+    /// How large the values can become, if there are rules.
+    sizes: Option<Sizes>,
     rules: Vec<Compiled>,
     items: Option<Box<RuleNode>>,
     further: Option<Box<RuleNode>>,
     properties: BTreeMap<String, RuleNode>,
-}
-
-/// Where a schema is among those of a definition.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    /// The path of the outermost list whose elements have no counterpart in the old object.
-    fixed: Option<&'a str>,
-    /// How often its values may occur in one object; `None` if nothing limits that.
-    occurs: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -46,8 +34,6 @@ struct Compiled {
     rule: Rule,
     program: Result<Program, String>,
     message: Option<Result<Program, String>>,
-    /// The most that the rule and its message cost for one value.
-    costs: [u64; 2],
     uses_old: bool,
     /// The path below the value that errors name.
     field_path: String,
@@ -64,17 +50,12 @@ impl RuleNode {
             Some((name.clone(), RuleNode::compile(property, source, false)?))
         };
         let ty = if schema.rules.is_empty() { None } else { declare(source, is_root) };
-        let declared = Declared::new(source, is_root);
-        let rules =
-            schema.rules.iter().map(|rule| Compiled::of(rule, ty.as_ref(), &declared, schema)).collect();
+        let sizes = ty.as_ref().and_then(|_| Sizes::of(source, is_root));
+        let rules = schema.rules.iter().map(|rule| Compiled::of(rule, ty.as_ref(), schema)).collect();
         let node = RuleNode {
             rules,
             ty,
-            unbounded: max_cardinality(source),
-            limits: ["maxItems", "maxProperties"].map(|name| {
-                let limit = source.get(name)?.as_i64()?;
-                Some(u64::try_from(limit).unwrap_or(0))
-            }),
+            sizes,
             items: below(schema.items.as_deref(), "items"),
             further: below(schema.further(), "additionalProperties"),
             properties: schema.properties.iter().filter_map(property).collect(),
@@ -86,58 +67,88 @@ impl RuleNode {
         (!is_empty).then_some(node)
     }
 
-    /// The errors of the expressions of a schema at `path`.
-    pub fn errors(&self, schema: &Props, path: &Path<'_>, errors: &mut Vec<FieldError>) {
-        let mut costs = TotalCost::default();
-        let place = Place { fixed: None, occurs: Some(1) };
-        self.check(schema, path, place, &mut Findings { errors, costs: &mut costs });
-        costs.judge(&path.plain(), errors);
-    }
-
-    fn check(&self, schema: &Props, path: &Path<'_>, place: Place<'_>, found: &mut Findings<'_>) {
-        let Place { fixed, occurs } = place;
-        let list = path.child("x-kubernetes-validations");
-        for (at, compiled) in self.rules.iter().enumerate() {
-            let at = list.index(at);
-            let shown = shown(&compiled.rule);
-            let times = occurs.unwrap_or(self.unbounded);
-            let [rule_cost, message_cost] = compiled.costs;
-            found.cost(at.child("rule"), "estimated rule cost", rule_cost.saturating_mul(times));
-            found.cost(at.child("messageExpression"), "estimated messageExpression cost", message_cost);
-            let errors = &mut *found.errors;
-            if let Err(why) = &compiled.program {
-                errors.push(FieldError::invalid_shown(at.child("rule"), &*shown, why.as_str()));
-            }
-            if let Some(Err(why)) = &compiled.message {
-                errors.push(FieldError::invalid_shown(at.child("messageExpression"), &*shown, why.as_str()));
-            }
-            if let (true, Some(fixed)) = (compiled.uses_old, fixed) {
-                let why = format!(
-                    "oldSelf cannot be used on the uncorrelatable portion of the schema within {fixed}"
-                );
-                errors.push(FieldError::invalid(at.child("rule"), compiled.rule.rule.as_str(), why));
-            } else if let (false, Some(optional)) = (compiled.uses_old, compiled.rule.optional_old_self) {
-                let why = "may not be set if oldSelf is not used in rule";
-                errors.push(FieldError::invalid(at.child("optionalOldSelf"), optional, why));
-            }
-        }
-        let times = |limit: Option<u64>| Some(occurs?.saturating_mul(limit?));
-        if let (Some(node), Some(items)) = (&self.items, &schema.items) {
-            let own = path.plain();
-            let is_map = schema.list_type.as_deref() == Some("map");
-            let fixed = fixed.or((!is_map).then_some(own.as_str()));
-            let place = Place { fixed, occurs: times(self.limits[0]) };
-            node.check(items, &path.child("items"), place, found);
-        }
+    /// The errors of the expressions, in upstream's order: those of values within a value first.
+    pub fn errors(&self, schema: &Props, path: &Path<'_>, place: Place<'_>, found: &mut Found<'_>) {
+        let below = place.below(schema);
         if let (Some(node), Some(further)) = (&self.further, schema.further()) {
-            let place = Place { fixed, occurs: times(self.limits[1]) };
-            node.check(further, &path.child("additionalProperties"), place, found);
+            node.errors(further, &path.child("additionalProperties"), below, found);
         }
         for (name, node) in &self.properties {
             let at = path.child("properties");
-            node.check(&schema.properties[name], &at.key(name), place, found);
+            node.errors(&schema.properties[name], &at.key(name), below, found);
+        }
+        if let (Some(node), Some(items)) = (&self.items, &schema.items) {
+            let own = path.plain();
+            let is_map = schema.list_type.as_deref() == Some("map");
+            let fixed = below.fixed.or((!is_map).then_some(own.as_str()));
+            node.errors(items, &path.child("items"), Place { fixed, ..below }, found);
+        }
+        let list = path.child("x-kubernetes-validations");
+        for (at, compiled) in self.rules.iter().enumerate() {
+            self.rule_errors(compiled, &list.index(at), place, found);
         }
     }
+
+    fn rule_errors(&self, compiled: &Compiled, at: &Path<'_>, place: Place<'_>, found: &mut Found<'_>) {
+        let shown = shown(&compiled.rule);
+        let sizes = self.sizes.as_ref();
+        let cost = |program: &Program| sizes.map_or(0, |sizes| program.estimate(sizes));
+        if let (Ok(program), Some(sizes)) = (&compiled.program, sizes) {
+            let count = place.count.unwrap_or_else(|| sizes.cardinality());
+            found.costs.observe(at.child("rule"), "rule", cost(program).saturating_mul(count), found.errors);
+        }
+        if let Err(why) = &compiled.program {
+            found.errors.push(FieldError::invalid_shown(at.child("rule"), &*shown, why.as_str()));
+        }
+        let message = at.child("messageExpression");
+        match &compiled.message {
+            Some(Err(why)) => {
+                found.errors.push(FieldError::invalid_shown(message, &*shown, why.as_str()));
+            }
+            Some(Ok(program)) => {
+                found.costs.observe(message, "messageExpression", cost(program), found.errors);
+            }
+            None => {}
+        }
+        if let (true, Some(fixed)) = (compiled.uses_old, place.fixed) {
+            let why =
+                format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {fixed}");
+            found.errors.push(FieldError::invalid(at.child("rule"), compiled.rule.rule.as_str(), why));
+        } else if let (false, Some(optional)) = (compiled.uses_old, compiled.rule.optional_old_self) {
+            let why = "may not be set if oldSelf is not used in rule";
+            found.errors.push(FieldError::invalid(at.child("optionalOldSelf"), optional, why));
+        }
+    }
+}
+
+/// What is known of the place of a schema.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// The path of the outermost list whose elements have no counterpart in the old object.
+    pub fixed: Option<&'a str>,
+    /// How often values of the schema occur in an object at most; `None` if nothing bounds it.
+    pub count: Option<u64>,
+}
+
+impl Place<'_> {
+    pub const ROOT: Place<'static> = Place { fixed: None, count: Some(1) };
+
+    /// The place of what is within values of a schema.
+    fn below(self, schema: &Props) -> Self {
+        let times = match schema.ty.as_str() {
+            "object" if schema.further().is_some() => schema.max_properties,
+            "array" => schema.max_items,
+            _ => Some(1),
+        };
+        let times = times.map(|times| times.max(0) as u64);
+        Place { count: self.count.zip(times).map(|(count, times)| count.saturating_mul(times)), ..self }
+    }
+}
+
+/// What a walk over the rules finds.
+pub(super) struct Found<'e> {
+    pub costs: &'e mut RuleCosts,
+    pub errors: &'e mut Vec<FieldError>,
 }
 
 /// A rule as upstream prints it in errors: the members of its internal type, in their order.
@@ -150,12 +161,13 @@ fn shown(rule: &Rule) -> String {
         ("FieldPath", rule.field_path.as_str().into()),
         ("OptionalOldSelf", rule.optional_old_self.map_or(Value::Null, Value::from)),
     ];
-    let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    let members: Vec<String> =
+        members.iter().map(|(name, value)| format!("\"{name}\":{}", field::go_json(value))).collect();
     format!("{{{}}}", members.join(","))
 }
 
 impl Compiled {
-    fn of(rule: &Rule, ty: Option<&Type>, declared: &Declared<'_>, schema: &Props) -> Compiled {
+    fn of(rule: &Rule, ty: Option<&Type>, schema: &Props) -> Compiled {
         let untyped = || Err("failed to convert to declType for CEL validation rules".to_owned());
         let environment = ty.map(|ty| {
             let old =
@@ -164,23 +176,18 @@ impl Compiled {
         });
         let compile = |source: &str, prefix: &str, wanted: &Type, wrong: &str| {
             let Some(environment) = &environment else { return untyped() };
-            let program = environment
-                .compile(source)
-                .map_err(|error| format!("{prefix}compilation failed: {error}"))?;
-            let fits = program.result_type() == wanted || program.result_type().is_dyn();
-            if fits { Ok(program) } else { Err(wrong.to_owned()) }
+            let program = environment.compile(source).map_err(|error| match prefix {
+                "" => error.detail(),
+                _ => format!("{prefix}{}", error.detail().trim_start_matches("program ")),
+            })?;
+            if program.result_type() == wanted { Ok(program) } else { Err(wrong.to_owned()) }
         };
         let program = compile(&rule.rule, "", &Type::Bool, "cel expression must evaluate to a bool");
         let source = &rule.message_expression;
-        let message = (!source.trim().is_empty()).then(|| {
+        let message = (program.is_ok() && !source.trim().is_empty()).then(|| {
             let wrong = "messageExpression must evaluate to a string";
             compile(source, "messageExpression ", &Type::String, wrong)
         });
-        let cost = |program: Option<&Result<Program, String>>| match (program, &environment) {
-            (Some(Ok(program)), Some(environment)) => program.max_cost(environment, declared),
-            _ => 0,
-        };
-        let costs = [cost(Some(&program)), cost(message.as_ref())];
         let uses_old = program.as_ref().is_ok_and(|program| program.uses(OLD_SELF));
         let found = selectable::resolve(&rule.field_path, schema, true);
         let field_path = if rule.field_path.is_empty() {
@@ -188,7 +195,7 @@ impl Compiled {
         } else {
             found.map(|f| f.path).unwrap_or_default()
         };
-        Compiled { rule: rule.clone(), program, message, costs, uses_old, field_path }
+        Compiled { rule: rule.clone(), program, message, uses_old, field_path }
     }
 }
 

@@ -31,6 +31,39 @@ pub fn validate(ty: &ObjectType, config: &Value) -> Result<(), String> {
     }
 }
 
+/// The paths of what a configuration sets that is owned as a whole although it has members or elements.
+pub fn atomics(ty: &ObjectType, config: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    find_atomics(Place::root(ty), config, "", &mut found);
+    found
+}
+
+fn find_atomics(place: Place<'_>, value: &Value, path: &str, found: &mut Vec<String>) {
+    let is_whole = matches!(place.shape(Some(value)), Shape::Leaf);
+    match value {
+        Value::Object(members) => {
+            if is_whole {
+                found.push(path.to_owned());
+            }
+            for (name, inner) in members {
+                if let Some(field) = place.known(name) {
+                    find_atomics(place.field(field), inner, &format!("{path}.{name}"), found);
+                }
+            }
+        }
+        Value::Array(elements) => {
+            if is_whole {
+                found.push(path.to_owned());
+            }
+            let Type::List(item) = place.ty else { return };
+            for (at, inner) in elements.iter().enumerate() {
+                find_atomics(place.item(item), inner, &format!("{path}[{at}]"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// The error of a number with a fraction where the type has integers. It is found when the merged object is decoded.
 pub(super) fn fraction(ty: &ObjectType, object: &Value) -> Option<String> {
     // Custom resources are decoded to no typed fields.

@@ -150,6 +150,7 @@ impl Builder {
         let rule = self.rules.of(owner, name);
         let struct_meta = name == "metadata" && matches!(ty, Type::Struct(_));
         let written = written_default(ty, required, &rule);
+        let left_out = rule.omit_zero && matches!(ty, Type::List(_) | Type::Map(_));
         let implicit =
             written.map(DefaultValue::to_value).filter(|value| value.is_string() || value.is_number());
         Field {
@@ -158,7 +159,7 @@ impl Builder {
             required,
             omit_zero: rule.omit_zero,
             keep_empty: rule.keep_empty,
-            embedded: rule.embedded || struct_meta || (required && !matches!(ty, Type::String)),
+            embedded: rule.embedded || struct_meta || (required && !left_out && !matches!(ty, Type::String)),
             written_default: written,
             list: rule.list.unwrap_or(ListKind::Atomic),
             atomic: rule.atomic,

@@ -49,6 +49,8 @@ pub fn check_metadata(ty: &ObjectType, object: &mut Value) -> Issues {
             walk.note(format!("json: cannot unmarshal {found} into Go value of type v1.ObjectMeta"));
         }
     }
+    // Upstream decodes the metadata of these objects by itself.
+    walk.issues.mismatch = walk.issues.mismatch.map(|why| why.replacen(".metadata.", ".", 1));
     walk.issues
 }
 
@@ -203,8 +205,13 @@ impl<'s> Walk<'s> {
             // The number is printed only if its size or fraction is the reason.
             let number = matches!(ty, Type::Int32 | Type::Int64 | Type::IntOrString) && found.is_number();
             let kind = if number { format!("number {found}") } else { go_kind(found) };
-            let ty = go_type(self.schema, ty);
             let (owner, path) = (place.owner.short_name(), place.path.go());
+            let field = path.rsplit('.').next().unwrap_or("");
+            let ty = match (ty, super::rules::named_type(&place.owner.name, field)) {
+                (Type::String | Type::Int32 | Type::Int64, Some(named)) => named.to_owned(),
+                (Type::List(_), Some(named)) => format!("[]{named}"),
+                (ty, _) => go_type(self.schema, ty),
+            };
             self.note(format!(
                 "json: cannot unmarshal {kind} into Go struct field {owner}.{path} of type {ty}"
             ));
@@ -246,7 +253,11 @@ fn go_kind(value: &Value) -> String {
 
 fn go_type(schema: &Schema, ty: Type) -> String {
     match ty {
-        Type::Struct(id) => format!("v1.{}", schema.at(id).short_name()),
+        Type::Struct(id) => {
+            let mut parts = schema.at(id).name.rsplit('.');
+            let (name, version) = (parts.next().unwrap_or(""), parts.next().unwrap_or("v1"));
+            format!("{version}.{name}")
+        }
         Type::List(item) => format!("[]{}", go_type(schema, schema.item(item))),
         Type::Map(item) => format!("map[string]{}", go_type(schema, schema.item(item))),
         Type::String | Type::Quantity => "string".to_owned(),

@@ -66,11 +66,14 @@ pub fn decode(
         Media::Protobuf => parse_message(body, expected)?,
         _ => {
             let mut object = parse_object(body, media, kind, &mut duplicates)?;
+            if expected.schema().is_structural() {
+                check_names_kind(&object, kind, body, media)?;
+            }
             check_kind(&mut object, kind, expected.schema())?;
             object
         }
     };
-    let found = Found { duplicates, json: (media == Media::Json).then_some(body) };
+    let found = Found { duplicates, json: (media == Media::Json).then_some(body), complaints: Vec::new() };
     finish(Value::Object(object), expected, found, strictness).map_err(|why| cannot_be_handled(kind, why))
 }
 
@@ -80,6 +83,8 @@ struct Found<'a> {
     duplicates: Vec<String>,
     /// The body, if the order of its members counts.
     json: Option<&'a [u8]>,
+    /// What a patch has told already.
+    complaints: Vec<String>,
 }
 
 fn cannot_be_handled(KindRef { version, kind, .. }: KindRef<'_>, why: impl fmt::Display) -> Status {
@@ -120,7 +125,13 @@ fn parse_object(
     duplicates: &mut Vec<String>,
 ) -> Result<Map<String, Value>, Status> {
     match parse(body, media, duplicates).map_err(|why| unrecognized(expected, &why, body))? {
-        Value::Object(object) => Ok(object),
+        Value::Object(object) => match wrong_type_meta(&object) {
+            Some(why) => {
+                let why = format!("couldn't get version/kind; json parse error: {why}");
+                Err(unrecognized(expected, &why, body))
+            }
+            None => Ok(object),
+        },
         Value::Null => Ok(Map::new()),
         other => {
             let why = format!(
@@ -132,15 +143,26 @@ fn parse_object(
     }
 }
 
-/// Checks the result of a patch. The error is the bare reason, which the caller wraps. `duplicates` are the duplicate
-/// members of the patch.
+/// What is wrong with the members that name the kind. Go finds them in any case.
+fn wrong_type_meta(object: &Map<String, Value>) -> Option<String> {
+    ["apiVersion", "kind"].into_iter().find_map(|name| {
+        let of = |(key, value): (&String, &Value)| {
+            (key.eq_ignore_ascii_case(name) && !value.is_string() && !value.is_null())
+                .then(|| kind_word(value))
+        };
+        let found = object.iter().find_map(of)?;
+        Some(format!("json: cannot unmarshal {found} into Go struct field .{name} of type string"))
+    })
+}
+
+/// Checks the result of a patch. The error is the bare reason, which the caller wraps. `complaints` are those about the patch.
 pub fn check_patched(
     value: Value,
     expected: &ObjectType,
-    duplicates: Vec<String>,
+    complaints: Vec<String>,
     strictness: Strictness,
 ) -> Result<Decoded, String> {
-    finish(value, expected, Found { duplicates, json: None }, strictness)
+    finish(value, expected, Found { duplicates: Vec::new(), json: None, complaints }, strictness)
 }
 
 /// Decodes the object of a custom resource: metadata as of every object, the rest by its schema.
@@ -178,13 +200,19 @@ fn finish(
 /// A typed JSON body has its complaints in the order of the document. Upstream decodes everything else twice: duplicate members
 /// come first.
 fn complaints(expected: &ObjectType, found: &Found<'_>, unknown: &[String]) -> Vec<String> {
-    if found.duplicates.is_empty() && unknown.is_empty() {
+    if found.duplicates.is_empty() && found.complaints.is_empty() && unknown.is_empty() {
         return Vec::new();
     }
     let typed = found.json.filter(|_| expected.coercion().is_none());
     typed.and_then(|body| strict_fields::find(body, expected)).unwrap_or_else(|| {
         let duplicates = found.duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
-        duplicates.chain(unknown.iter().map(|path| format!("unknown field \"{path}\""))).collect()
+        found
+            .complaints
+            .iter()
+            .cloned()
+            .chain(duplicates)
+            .chain(unknown.iter().map(|path| format!("unknown field \"{path}\"")))
+            .collect()
     })
 }
 
@@ -315,6 +343,31 @@ fn check_kind(object: &mut Map<String, Value>, expected: KindRef<'_>, schema: &S
 }
 
 /// A custom resource of another version is refused; one of another kind is decoded, and validation refuses it.
+/// Objects of definitions must say what they are, unlike others.
+fn check_names_kind(
+    object: &Map<String, Value>,
+    expected: KindRef<'_>,
+    body: &[u8],
+    media: Media,
+) -> Result<(), Status> {
+    let is_named =
+        |member: &str| object.get(member).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+    if !is_named("kind") {
+        let shown = match media {
+            Media::Json => String::from_utf8_lossy(body).into_owned(),
+            _ => Value::Object(object.clone()).to_string(),
+        };
+        return Err(unrecognized(expected, &format!("Object 'Kind' is missing in '{shown}'"), body));
+    }
+    if !is_named("apiVersion") {
+        let wanted = expected.api_version();
+        return Err(bad_request(format!(
+            "the API version in the data () does not match the expected API version ({wanted})"
+        )));
+    }
+    Ok(())
+}
+
 fn check_custom_kind(
     object: &mut Map<String, Value>,
     expected: KindRef<'_>,

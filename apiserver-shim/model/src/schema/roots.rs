@@ -54,3 +54,10 @@ pub fn definitions(wanted: impl Fn(&Root) -> bool, openapi: bool) -> Map<String,
     }
     generator.take_definitions(openapi)
 }
+
+/// The JSON schemas of a type and of all that it uses, by full name.
+pub fn definitions_of<T: JsonSchema>() -> Map<String, Value> {
+    let mut generator = SchemaSettings::openapi3().into_generator();
+    generator.subschema_for::<T>();
+    generator.take_definitions(true)
+}

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 const MERGE: &str = include_str!("../../data/merge.tsv");
 const ZERO: &str = include_str!("../../data/zero.tsv");
+const NAMED: &str = include_str!("../../data/named.tsv");
 
 /// The rules of a field, or of a type.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +52,17 @@ impl Rules {
     pub(crate) fn of(&self, full_type: &str, field: &str) -> Rule {
         self.0.get(&(short(full_type), field.to_owned())).cloned().unwrap_or_default()
     }
+}
+
+/// The name of the Go type of a field, or of its elements, if it is a named text or number.
+pub(crate) fn named_type(full_type: &str, field: &str) -> Option<&'static str> {
+    let wanted = short(full_type);
+    rows(NAMED).find(|[ty, name, _]| *ty == wanted && *name == field).map(|[_, _, named]| named)
+}
+
+/// Whether a Go type is a named text or number.
+pub(crate) fn is_named(go_type: &str) -> bool {
+    rows(NAMED).any(|[_, _, named]| named == go_type)
 }
 
 /// The type's name in the tables.

@@ -20,11 +20,8 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
     let bytes = body::read(body).await?;
     let eviction = asked.decode(&bytes, asked.subresource_type()?, &context)?.value;
     let name = &asked.target.name;
-    let said = eviction["metadata"]["name"].as_str().unwrap_or("");
-    if !said.is_empty() && said != name {
-        return Err(status::bad_request(format!(
-            "name in URL does not match name in Eviction object: {name} vs {said}"
-        )));
+    if eviction["metadata"]["name"].as_str().unwrap_or("") != name {
+        return Err(status::bad_request("name in URL does not match name in Eviction object"));
     }
     let context = &context;
     let options = |eviction: &Value| delete_options(eviction, context.dry_run);

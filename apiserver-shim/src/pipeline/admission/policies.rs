@@ -13,16 +13,16 @@ use std::sync::Arc;
 use serde_json::Value;
 use shim_core::admission_policy::Policy;
 use shim_core::admission_policy::matching::MatchResources;
-use shim_core::cel::Authorize;
 use shim_core::kinds::VirtualResource;
 use shim_model::access;
 use shim_model::resource::split_api_version;
 use shim_model::selector::LabelSelector;
 use shim_model::status::Status;
 
-use super::request::{Matched, Namespaces, UserAccess, configures_admission, request_of};
-use super::{Attributes, Operation, RequestContext};
+use super::request::{Matched, Namespaces, configures_admission, request_of};
+use super::{Attributes, Operation};
 use crate::auth::authorization::AccessControl;
+use crate::storage::catalog::ServedResource;
 use crate::storage::registry::Registry;
 use bindings::{Binding, PolicyCache};
 
@@ -36,14 +36,12 @@ struct Policies {
 
 impl Policies {
     fn new(
-        access: &AccessControl,
         registry: Registry,
-        policies: &'static str,
-        bindings: &'static str,
+        access: AccessControl,
+        (policies, bindings): (&'static str, &'static str),
     ) -> Policies {
         let cache = PolicyCache::new(&registry, policies, bindings);
-        let namespaces = Namespaces::new(registry.clone());
-        Policies { cache, namespaces, access: access.clone(), registry }
+        Policies { cache, namespaces: Namespaces::new(registry.clone()), registry, access }
     }
 
     /// Whether any bound policy has a rule for the request.
@@ -83,9 +81,16 @@ impl Policies {
         }
     }
 
-    /// Who decides what the user may do.
-    async fn authorizer(&self, context: &RequestContext, policy: &Policy) -> Arc<dyn Authorize> {
-        UserAccess::of(&self.access, context, policy.uses_authorizer()).await
+    /// The resource of a policy's parameters, if it has any.
+    fn param_row(&self, policy: &Policy) -> Result<Option<Arc<ServedResource>>, String> {
+        let Some((api_version, kind)) = &policy.param_kind else { return Ok(None) };
+        let (group, version) = split_api_version(api_version);
+        let catalog = self.registry.catalog();
+        let mut rows = catalog.iter().filter(|row| row.store().is_some());
+        let row = rows.find(|row| row.group == group && row.version == version && row.kind == *kind);
+        let unknown =
+            || format!("failed to find resource referenced by paramKind: '{api_version}, Kind={kind}'");
+        Ok(Some(row.cloned().ok_or_else(unknown)?))
     }
 
     /// The parameters of a binding: one evaluation for each; null stands for none.
@@ -95,16 +100,9 @@ impl Policies {
         binding: &Binding,
         attributes: &Attributes<'_>,
     ) -> Result<Vec<Value>, String> {
-        let (Some((api_version, kind)), Some(reference)) = (&policy.param_kind, &binding.param_ref) else {
+        let (Some(row), Some(reference)) = (self.param_row(policy)?, &binding.param_ref) else {
             return Ok(vec![Value::Null]);
         };
-        let (group, version) = split_api_version(api_version);
-        let catalog = self.registry.catalog();
-        let mut rows = catalog.iter().filter(|row| row.store().is_some());
-        let row = rows.find(|row| row.group == group && row.version == version && row.kind == *kind);
-        let unknown =
-            || format!("failed to find resource referenced by paramKind: '{api_version}, Kind={kind}'");
-        let row = row.cloned().ok_or_else(unknown)?;
         let named = access::text(reference, &["namespace"]);
         let namespace = match (row.namespaced, named) {
             (false, "") => "",

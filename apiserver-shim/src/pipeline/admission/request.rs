@@ -7,16 +7,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use shim_core::admission_policy::matching::{MatchResources, Requested};
 use shim_core::admission_policy::{RequestFacts, request};
-use shim_core::authorization::AccessRequest;
-use shim_core::cel::{Authorize, CheckedAccess};
 use shim_core::controllers::served;
 use shim_model::access;
 use shim_model::schema::ObjectType;
 use shim_model::status::Status;
 
 use super::{Attributes, Operation, RequestContext};
-use crate::auth::authentication::User;
-use crate::auth::authorization::AccessControl;
 use crate::storage::catalog::ServedResource;
 use crate::storage::deletion::{DeleteOptions, Propagation};
 use crate::storage::registry::Registry;
@@ -36,31 +32,6 @@ const EXEMPT: [&str; 6] = [
 pub(super) fn configures_admission(attributes: &Attributes<'_>) -> bool {
     let resource = attributes.resource;
     resource.group == GROUP && EXEMPT.contains(&resource.plural.as_str())
-}
-
-/// What the user of a request may do, for expressions.
-pub(super) struct UserAccess {
-    access: AccessControl,
-    user: Arc<User>,
-}
-
-impl UserAccess {
-    /// The access of a request's user. If it is used, the caches first catch up with the writes that are acknowledged, so that
-    /// a role can be used at once.
-    pub async fn of(access: &AccessControl, context: &RequestContext, is_used: bool) -> Arc<dyn Authorize> {
-        if is_used {
-            access.catch_up().await;
-        }
-        Arc::new(UserAccess { access: access.clone(), user: context.user.clone() })
-    }
-}
-
-impl Authorize for UserAccess {
-    fn authorize(&self, account: Option<(&str, &str)>, request: &AccessRequest<'_>) -> CheckedAccess {
-        let account = account.map(|(namespace, name)| User::named_service_account(namespace, name));
-        let decision = self.access.authorize(account.as_ref().unwrap_or(&self.user), request);
-        CheckedAccess { allowed: decision.allowed, reason: decision.reason }
-    }
 }
 
 /// The version of a resource that rules match.
@@ -146,7 +117,7 @@ fn requested<'a>(attributes: &'a Attributes<'_>, row: &'a ServedResource) -> Req
         version: &row.version,
         resource: &row.plural,
         subresource: attributes.subresource,
-        name: attributes.object_name(),
+        name: attributes.name,
         namespaced: attributes.resource.namespaced,
     }
 }
@@ -182,8 +153,7 @@ pub(super) fn request_of(
         request_kind: (kind.group, kind.version, kind.kind),
         request_resource: (&resource.group, &resource.version, &resource.plural),
         subresource: attributes.subresource,
-        // As upstream, a deletion of a collection names no object.
-        name: if context.verb == "deletecollection" { "" } else { attributes.name },
+        name: attributes.name,
         namespace: namespace_of(attributes),
         operation: attributes.operation.name(),
         user: &info,
@@ -220,7 +190,7 @@ fn add_delete_options(options: &mut Value, asked: &DeleteOptions) {
 /// The namespace of a request. As upstream, a Namespace is in itself.
 fn namespace_of<'a>(attributes: &'a Attributes<'_>) -> &'a str {
     match attributes.resource.is("", "namespaces") {
-        true => attributes.object_name(),
+        true => attributes.name,
         false => attributes.namespace,
     }
 }

@@ -16,7 +16,8 @@ use shim_core::admission_policy::{Condition, PolicyInput};
 use shim_core::admission_webhook::{Answer, CallError, Failure, Review};
 use shim_model::status::{self, Status};
 
-use super::request::{Matched, Namespaces, UserAccess, configures_admission, is_dry_run, request_of};
+use super::authorizer::RequestAuthorizer;
+use super::request::{Matched, Namespaces, configures_admission, is_dry_run, request_of};
 use super::{Attributes, RequestContext};
 use crate::auth::authorization::AccessControl;
 use crate::metrics::admission::{AdmissionMetrics, WebhookCall, WebhookOutcome};
@@ -89,10 +90,16 @@ struct Objects<'a> {
 }
 
 impl Webhooks {
-    fn new(access: &AccessControl, registry: Registry, caller: Arc<WebhookCaller>, phase: Phase) -> Webhooks {
-        let configured = ConfiguredWebhooks::new(&registry, phase.configurations());
-        let (namespaces, access) = (Namespaces::new(registry.clone()), access.clone());
-        Webhooks { namespaces, registry, access, caller, configured, phase }
+    fn new(
+        registry: &Registry,
+        access: &AccessControl,
+        caller: Arc<WebhookCaller>,
+        phase: Phase,
+    ) -> Webhooks {
+        let configured = ConfiguredWebhooks::new(registry, phase.configurations());
+        let namespaces = Namespaces::new(registry.clone());
+        let (registry, access) = (registry.clone(), access.clone());
+        Webhooks { registry, access, namespaces, caller, configured, phase }
     }
 
     /// Whether any webhook has a rule for the request.
@@ -138,17 +145,19 @@ impl Webhooks {
         let object = matched.convert(attributes, attributes.object.as_ref()).await?;
         let old_object = matched.convert(attributes, attributes.old_object).await?;
         let request = request_of(context, attributes, matched.row(attributes));
+        let conditions = &hook.webhook.conditions;
+        let is_used = conditions.uses_authorizer();
+        let authorizer = &RequestAuthorizer::new(&self.access, context, attributes, is_used).await?;
         let input = PolicyInput {
             object: &object,
             old_object: &old_object,
             request: &request,
             namespace: &Value::Null,
             params: &Value::Null,
-            authorizer: &UserAccess::of(&self.access, context, hook.webhook.conditions.uses_authorizer())
-                .await,
+            authorizer,
         };
         let start = Instant::now();
-        let condition = hook.webhook.conditions.matches(&input);
+        let condition = conditions.matches(&input);
         let failed = matches!(condition, Condition::Failed(_));
         let call = self.call_of(attributes, hook);
         self.caller.metrics.evaluated(call, start.elapsed(), failed);

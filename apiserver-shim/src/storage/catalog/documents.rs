@@ -24,7 +24,7 @@ pub enum DocumentKey {
     Discovery {
         /// Whether the document is the core group's.
         core: bool,
-        /// The version of the discovery format: `v2` or `v2beta1`.
+        /// The version of the discovery format.
         version: &'static str,
     },
 }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::Found;
+use super::time::within_years;
 use crate::cel::eval::EvalError;
 use crate::cel::value::{Val, compare};
 
@@ -11,6 +12,7 @@ pub(super) fn call<'v>(function: &str, all: &[Val<'v>]) -> Found<'v> {
         ("!_", [Val::Bool(x)]) => Val::Bool(!x),
         ("-_", [Val::Int(x)]) => Val::Int(x.checked_neg().ok_or_else(overflow)?),
         ("-_", [Val::Double(x)]) => Val::Double(-x),
+        ("-_", [Val::Duration(x)]) => Val::Duration(x.checked_neg().ok_or_else(overflow)?),
         ("_+_" | "_-_" | "_*_" | "_/_" | "_%_", [x, y]) => return binary(function, x, y).map(Some),
         ("_<_" | "_<=_" | "_>_" | "_>=_", [x, y]) => {
             let Some(order) = compare(x, y) else {
@@ -79,7 +81,7 @@ fn sum<'v>(x: &Val<'v>, y: &Val<'v>) -> Result<Val<'v>, EvalError> {
         (Val::Bytes(x), Val::Bytes(y)) => Ok(Val::Bytes([&**x, &**y].concat().into())),
         (Val::List(x), Val::List(y)) => Ok(Val::list(x.iter().chain(y.iter()).collect())),
         (Val::Timestamp(at), Val::Duration(by)) | (Val::Duration(by), Val::Timestamp(at)) => {
-            Ok(Val::Timestamp(at + i128::from(*by)))
+            within_years(at + i128::from(*by))
         }
         (Val::Duration(x), Val::Duration(y)) => x.checked_add(*y).map(Val::Duration).ok_or_else(overflow),
         _ => Err(EvalError::overload()),
@@ -91,7 +93,7 @@ fn difference<'v>(x: &Val<'v>, y: &Val<'v>) -> Result<Val<'v>, EvalError> {
         (Val::Timestamp(x), Val::Timestamp(y)) => {
             i64::try_from(x - y).map(Val::Duration).map_err(|_| overflow())
         }
-        (Val::Timestamp(at), Val::Duration(by)) => Ok(Val::Timestamp(at - i128::from(*by))),
+        (Val::Timestamp(at), Val::Duration(by)) => within_years(at - i128::from(*by)),
         (Val::Duration(x), Val::Duration(y)) => x.checked_sub(*y).map(Val::Duration).ok_or_else(overflow),
         _ => Err(EvalError::overload()),
     }

@@ -46,6 +46,9 @@ fn of_list<'v>(function: &str, items: &List<'v>, rest: &[Val<'v>]) -> Found<'v> 
         ("sum", []) => {
             let mut values = items.iter();
             let Some(mut sum) = values.next() else { return Ok(Some(Val::Int(0))) };
+            if !matches!(sum, Val::Int(_) | Val::Uint(_) | Val::Double(_) | Val::Duration(_)) {
+                return Ok(None);
+            }
             for value in values {
                 let added = super::arithmetic::call("_+_", &[sum, value])?;
                 sum = added.ok_or_else(EvalError::overload)?;
@@ -81,14 +84,7 @@ fn of_list<'v>(function: &str, items: &List<'v>, rest: &[Val<'v>]) -> Found<'v> 
             values.reverse();
             Val::list(values)
         }
-        ("slice", [start, end]) => {
-            let (start, end) = (int(start)?, int(end)?);
-            let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
-            match range.filter(|(start, end)| start <= end && *end <= items.len()) {
-                Some((start, end)) => Val::list(items.iter().skip(start).take(end - start).collect()),
-                None => return Err(EvalError::new(format!("cannot slice({start}, {end}), invalid range"))),
-            }
-        }
+        ("slice", [start, end]) => slice(items, int(start)?, int(end)?)?,
         ("sort", []) => {
             let mut pairs: Vec<(Val<'v>, Val<'v>)> = items.iter().map(|item| (item.clone(), item)).collect();
             sort(&mut pairs)?;
@@ -101,6 +97,18 @@ fn of_list<'v>(function: &str, items: &List<'v>, rest: &[Val<'v>]) -> Found<'v> 
         _ => return Ok(None),
     };
     Ok(Some(value))
+}
+
+fn slice<'v>(items: &List<'v>, start: i64, end: i64) -> Result<Val<'v>, EvalError> {
+    let why = match (usize::try_from(start), usize::try_from(end)) {
+        (Ok(start), Ok(end)) if start <= end && end <= items.len() => {
+            return Ok(Val::list(items.iter().skip(start).take(end - start).collect()));
+        }
+        (Err(_), _) | (_, Err(_)) => "negative indexes not supported".to_owned(),
+        _ if start > end => "start index must be less than or equal to end index".to_owned(),
+        _ => format!("list is length {}", items.len()),
+    };
+    Err(EvalError::new(format!("cannot slice({start}, {end}), {why}")))
 }
 
 fn extreme<'v>(function: &str, items: &List<'v>) -> Result<Val<'v>, EvalError> {
@@ -139,12 +147,15 @@ fn flatten<'v>(items: &List<'v>, depth: i64, out: &mut Vec<Val<'v>>) {
 
 /// Sorts pairs by their first values.
 pub(in crate::cel) fn sort(pairs: &mut [(Val<'_>, Val<'_>)]) -> Result<(), EvalError> {
-    let mut failed = None;
-    pairs.sort_by(|(a, _), (b, _)| {
-        order(a, b).unwrap_or_else(|error| {
-            failed = Some(error);
-            Ordering::Equal
-        })
-    });
-    failed.map_or(Ok(()), Err)
+    let is_comparable = |value: &Val<'_>| compare(value, value).is_some() || matches!(value, Val::Double(_));
+    let Some((first, _)) = pairs.first() else { return Ok(()) };
+    if !is_comparable(first) {
+        return Err(EvalError::new("list elements must be comparable"));
+    }
+    let ty = first.type_name();
+    if pairs.iter().any(|(key, _)| key.type_name() != ty) {
+        return Err(EvalError::new("list elements must have the same type"));
+    }
+    pairs.sort_by(|(a, _), (b, _)| compare(a, b).unwrap_or(Ordering::Equal));
+    Ok(())
 }

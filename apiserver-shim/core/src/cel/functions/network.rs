@@ -3,8 +3,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::{Found, opaque};
+use super::{Found, address, opaque};
 use crate::cel::eval::{EvalError, text};
+use crate::cel::numbers::go_quote;
 use crate::cel::value::{Opaque, Val};
 
 /// An address.
@@ -25,14 +26,13 @@ impl fmt::Display for Cidr {
 }
 
 impl Cidr {
-    fn parse(text: &str) -> Option<Cidr> {
-        let (address, bits) = text.split_once('/')?;
-        let address: IpAddr = address.parse().ok().filter(|ip| !is_mapped(ip))?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let plain = bits == "0" || !bits.is_empty() && !bits.starts_with('0');
-        let digits = bits.bytes().all(|b| b.is_ascii_digit());
-        let bits: u8 = bits.parse().ok().filter(|bits| plain && digits && *bits <= most)?;
-        Some(Cidr { address, bits })
+    fn parse(text: &str) -> Result<Cidr, String> {
+        let (address, bits) = address::parse_prefix(text)
+            .map_err(|why| format!("network address parse error during conversion from string: {why}"))?;
+        if is_mapped(&address) {
+            return Err(mapped(text));
+        }
+        Ok(Cidr { address, bits })
     }
 
     fn masked(self) -> Cidr {
@@ -64,21 +64,25 @@ fn is_mapped(ip: &IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some())
 }
 
+fn mapped(text: &str) -> String {
+    format!("IPv4-mapped IPv6 address {} is not allowed", go_quote(text))
+}
+
 fn parse_ip(text: &str) -> Result<IpAddr, EvalError> {
-    let invalid = |why: String| EvalError::new(why);
-    let ip: IpAddr = text
-        .parse()
-        .map_err(|_| invalid(format!("IP Address \"{text}\" parse error during conversion from string")))?;
-    if is_mapped(&ip) {
-        return Err(invalid("IPv4-mapped IPv6 address is not allowed".to_owned()));
+    let quoted = go_quote(text);
+    let address::Address { ip, has_zone } = address::parse(text).map_err(|why| {
+        EvalError::new(format!("IP Address {quoted} parse error during conversion from string: {why}"))
+    })?;
+    if has_zone {
+        return Err(EvalError::new(format!("IP address {quoted} with zone value is not allowed")));
     }
-    Ok(ip)
+    if is_mapped(&ip) { Err(EvalError::new(mapped(text))) } else { Ok(ip) }
 }
 
 fn parse_cidr(text: &str) -> Result<Cidr, EvalError> {
-    let invalid =
-        || EvalError::new(format!("network address parse error during conversion from string: \"{text}\""));
-    Cidr::parse(text).ok_or_else(invalid)
+    let why =
+        |why| EvalError::new(format!("network address parse error during conversion from string: {why}"));
+    Cidr::parse(text).map_err(why)
 }
 
 pub(super) fn call<'v>(function: &str, all: &[Val<'v>]) -> Found<'v> {
@@ -91,7 +95,7 @@ pub(super) fn call<'v>(function: &str, all: &[Val<'v>]) -> Found<'v> {
             Val::Bool(parse_ip(written)?.to_string() == written)
         }
         ("cidr", [x]) => return opaque(Opaque::Cidr(parse_cidr(text(x)?)?)),
-        ("isCIDR", [x]) => Val::Bool(Cidr::parse(text(x)?).is_some()),
+        ("isCIDR", [x]) => Val::Bool(Cidr::parse(text(x)?).is_ok()),
         (_, [Val::Opaque(Opaque::Ip(ip))]) => match of_ip(function, ip.0) {
             Some(value) => value,
             None => return Ok(None),
@@ -99,7 +103,8 @@ pub(super) fn call<'v>(function: &str, all: &[Val<'v>]) -> Found<'v> {
         ("containsIP", [Val::Opaque(Opaque::Cidr(cidr)), x]) => {
             let ip = match x {
                 Val::Opaque(Opaque::Ip(ip)) => ip.0,
-                x => parse_ip(text(x)?)?,
+                // Upstream does not tell why the address is none.
+                x => parse_ip(text(x)?).map_err(|_| EvalError::overload())?,
             };
             Val::Bool(cidr.contains(Cidr::of(ip)))
         }

@@ -29,10 +29,9 @@ fn of_quantity<'v>(function: &str, q: Quantity, rest: &[Val<'v>]) -> Found<'v> {
     };
     let value = match (function, rest) {
         ("isInteger", []) => Val::Bool(q.is_whole()),
-        ("asInteger", []) if q.is_whole() => Val::Int(q.units()),
+        ("asInteger", []) if q.is_whole() && q == Quantity::from_units(q.units()) => Val::Int(q.units()),
         ("asInteger", []) => return Err(EvalError::new("cannot convert value to integer")),
         ("asApproximateFloat", []) => Val::Double(q.milli() as f64 / 1000.0),
-        ("sign", []) => Val::Int(i64::from(q.sign())),
         ("add", [x]) => return opaque(Opaque::Quantity(q.plus(other(x)?))),
         ("sub", [x]) => {
             let negated = negated(other(x)?)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Found, opaque};
 use crate::cel::eval::{EvalError, text};
+use crate::cel::numbers::go_quote;
 use crate::cel::value::{Opaque, Val};
 
 /// A semantic version.
@@ -18,32 +19,46 @@ pub struct Semver {
 
 impl Semver {
     /// Parses a version. `normalize` accepts a `v`, leading zeros, and missing minor and patch versions.
-    fn parse(text: &str, normalize: bool) -> Option<Semver> {
-        let text = if normalize { text.strip_prefix('v').unwrap_or(text) } else { text };
-        let (rest, build) = text.split_once('+').unwrap_or((text, ""));
-        let (numbers, pre) = rest.split_once('-').map_or((rest, None), |(numbers, pre)| (numbers, Some(pre)));
-        let mut parts: Vec<&str> = numbers.split('.').collect();
-        while normalize && parts.len() < 3 {
-            parts.push("0");
+    fn parse(text: &str, normalize: bool) -> Result<Semver, String> {
+        if normalize {
+            return Semver::parse(&normalized(text)?, false);
         }
-        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        let number = |part: &str| {
-            let plain = normalize || part == "0" || !part.starts_with('0');
-            (digits(part) && plain).then(|| part.parse::<u64>().ok()).flatten()
+        if text.is_empty() {
+            return Err("Version string empty".to_owned());
+        }
+        let parts: Vec<&str> = text.splitn(3, '.').collect();
+        let [major, minor, rest] = parts[..] else {
+            return Err("No Major.Minor.Patch elements found".to_owned());
         };
-        let [major, minor, patch] = parts[..] else { return None };
-        let identifier =
-            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        let pre: Vec<String> = pre.map_or_else(Vec::new, |pre| pre.split('.').map(str::to_owned).collect());
-        let valid = pre
-            .iter()
-            .all(|part| identifier(part) && !(digits(part) && part.len() > 1 && part.starts_with('0')));
-        let built = text.contains('+');
-        if !valid || built && !build.split('.').all(identifier) {
-            return None;
+        let (major, minor) = (number("Major", major)?, number("Minor", minor)?);
+        let (rest, build) = rest.split_once('+').map_or((rest, None), |(rest, build)| (rest, Some(build)));
+        let (patch, pre) = rest.split_once('-').map_or((rest, None), |(patch, pre)| (patch, Some(pre)));
+        let numbers = [major, minor, number("Patch", patch)?];
+        let mut parts = Vec::new();
+        for part in pre.iter().flat_map(|pre| pre.split('.')) {
+            let is_number = part.bytes().all(|b| b.is_ascii_digit());
+            let why = match part {
+                "" => "Prerelease is empty".to_owned(),
+                _ if is_number && part.len() > 1 && part.starts_with('0') => {
+                    format!("Numeric PreRelease version must not contain leading zeroes {}", go_quote(part))
+                }
+                _ if is_identifier(part) => {
+                    parts.push(part.to_owned());
+                    continue;
+                }
+                _ => format!("Invalid character(s) found in prerelease {}", go_quote(part)),
+            };
+            return Err(why);
         }
-        let numbers = [number(major)?, number(minor)?, number(patch)?];
-        Some(Semver { numbers, pre, build: build.to_owned() })
+        for part in build.iter().flat_map(|build| build.split('.')) {
+            if part.is_empty() {
+                return Err("Build meta data is empty".to_owned());
+            }
+            if !is_identifier(part) {
+                return Err(format!("Invalid character(s) found in build meta data {}", go_quote(part)));
+            }
+        }
+        Ok(Semver { numbers, pre: parts, build: build.unwrap_or_default().to_owned() })
     }
 
     fn order(&self, other: &Semver) -> Ordering {
@@ -59,6 +74,39 @@ impl Semver {
         };
         self.numbers.cmp(&other.numbers).then_with(pre)
     }
+}
+
+fn is_identifier(part: &str) -> bool {
+    part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+fn number(what: &str, part: &str) -> Result<u64, String> {
+    if !part.bytes().all(|b| b.is_ascii_digit()) {
+        let what = what.to_lowercase();
+        return Err(format!("Invalid character(s) found in {what} number {}", go_quote(part)));
+    }
+    if part.len() > 1 && part.starts_with('0') {
+        return Err(format!("{what} number must not contain leading zeroes {}", go_quote(part)));
+    }
+    part.parse().map_err(|_| {
+        let why = if part.is_empty() { "invalid syntax" } else { "value out of range" };
+        format!("strconv.ParseUint: parsing {}: {why}", go_quote(part))
+    })
+}
+
+fn normalized(text: &str) -> Result<String, String> {
+    let text = text.strip_prefix('v').unwrap_or(text);
+    let without_zeros = |part: &str| {
+        let rest = if part.len() > 1 { part.trim_start_matches('0') } else { part };
+        let is_cut = part.len() > 1 && !rest.starts_with(|c: char| c.is_ascii_digit());
+        if is_cut { format!("0{rest}") } else { rest.to_owned() }
+    };
+    let mut parts: Vec<String> = text.splitn(3, '.').map(without_zeros).collect();
+    if parts.len() < 3 && parts.last().is_some_and(|last| last.contains(['+', '-'])) {
+        return Err("short version cannot contain PreRelease/Build meta data".to_owned());
+    }
+    parts.resize(3, "0".to_owned());
+    Ok(parts.join("."))
 }
 
 fn part_order(a: &str, b: &str) -> Ordering {
@@ -93,10 +141,9 @@ pub(super) fn call<'v>(function: &str, all: &[Val<'v>]) -> Found<'v> {
         ("semver", [x, rest @ ..]) => {
             let written = text(x)?;
             let parsed = Semver::parse(written, normalize(rest));
-            let invalid = || EvalError::new(format!("Invalid Semantic Version: \"{written}\""));
-            return opaque(Opaque::Semver(Arc::new(parsed.ok_or_else(invalid)?)));
+            return opaque(Opaque::Semver(Arc::new(parsed.map_err(EvalError::new)?)));
         }
-        ("isSemver", [x, rest @ ..]) => Val::Bool(Semver::parse(text(x)?, normalize(rest)).is_some()),
+        ("isSemver", [x, rest @ ..]) => Val::Bool(Semver::parse(text(x)?, normalize(rest)).is_ok()),
         (_, [Val::Opaque(Opaque::Semver(version))]) => match function {
             "major" => Val::Int(version.numbers[0] as i64),
             "minor" => Val::Int(version.numbers[1] as i64),

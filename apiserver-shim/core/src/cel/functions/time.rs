@@ -15,6 +15,13 @@ pub(in crate::cel) fn parse_timestamp(text: &str) -> Option<i128> {
     text.parse::<Timestamp>().ok().map(Timestamp::as_nanosecond)
 }
 
+/// A time as a value, if it is in the years 1 to 9999.
+pub(super) fn within_years<'v>(at: i128) -> Result<Val<'v>, EvalError> {
+    let seconds = at.div_euclid(1_000_000_000);
+    let is_within = (-62_135_596_800..=253_402_300_799).contains(&seconds);
+    if is_within { Ok(Val::Timestamp(at)) } else { Err(EvalError::new("timestamp overflow")) }
+}
+
 /// Prints a time as RFC 3339.
 pub(in crate::cel) fn print_timestamp(at: i128) -> String {
     Timestamp::from_nanosecond(at).unwrap_or_default().to_string()

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Found, opaque};
+use super::{Found, address, opaque};
 use crate::cel::eval::{EvalError, text};
+use crate::cel::numbers::go_quote;
 use crate::cel::value::{Opaque, Val};
 
 /// A parsed URL.
@@ -16,39 +17,11 @@ pub struct Url {
 }
 
 impl Url {
-    fn parse(text: &str) -> Option<Url> {
-        let printable = text.bytes().all(|b| b > 0x20 && b != 0x7f);
-        if text.is_empty() || !printable || !has_valid_escapes(text) {
-            return None;
-        }
-        // The fragment is no part of a request's URI, in which `#` stands for itself.
-        let (before, query) = text.split_once('?').unwrap_or((text, ""));
-        let query = query.to_owned();
-        if before.starts_with('/') && !before.starts_with("//") {
-            return Some(Url { scheme: String::new(), host: String::new(), path: before.to_owned(), query });
-        }
-        let (scheme, rest) = match before.split_once("://") {
-            Some((scheme, rest)) => (scheme, rest),
-            None => ("", before.strip_prefix("//")?),
-        };
-        let valid = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-        let alphabetic = scheme.is_empty() || scheme.starts_with(|c: char| c.is_ascii_alphabetic());
-        if !alphabetic || !scheme.chars().all(valid) {
-            return None;
-        }
-        let (authority, path) = match rest.find('/') {
-            Some(at) => rest.split_at(at),
-            None => (rest, ""),
-        };
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let port = host.rsplit_once(':').filter(|(name, _)| !name.contains(':') || name.ends_with(']'));
-        if port.is_some_and(|(_, port)| !port.bytes().all(|b| b.is_ascii_digit()))
-            || host.contains(|c: char| " <>\"{}|\\^`".contains(c))
-            || host.starts_with('[') != host.contains(']')
-        {
-            return None;
-        }
-        Some(Url { scheme: scheme.to_lowercase(), host: host.to_owned(), path: path.to_owned(), query })
+    /// Parses a URL. It must be one that a request can have; then its fragment is no part of it.
+    fn parse(text: &str) -> Result<Url, String> {
+        let failed = |why| format!("parse {}: {why}", go_quote(text));
+        split(text, true).map_err(failed)?;
+        split(text.split_once('#').map_or(text, |(before, _)| before), false).map_err(failed)
     }
 
     fn name_and_port(&self) -> (&str, &str) {
@@ -61,10 +34,108 @@ impl Url {
     }
 }
 
-fn has_valid_escapes(text: &str) -> bool {
-    text.match_indices('%').all(|(at, _)| {
+/// What Go's parser says of a URL. `is_requested` is a URL in a request: absolute, or a path.
+fn split(text: &str, is_requested: bool) -> Result<Url, String> {
+    if text.bytes().any(|b| b < b' ' || b == 0x7f) {
+        return Err("net/url: invalid control character in URL".to_owned());
+    }
+    if text.is_empty() && is_requested {
+        return Err("empty url".to_owned());
+    }
+    let (scheme, rest) = scheme_of(text)?;
+    let scheme = scheme.to_ascii_lowercase();
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut url = Url { scheme, host: String::new(), path: rest.to_owned(), query: query.to_owned() };
+    if !rest.starts_with('/') {
+        if !url.scheme.is_empty() {
+            // A URL without a path, such as `mailto:a@b`.
+            url.path = String::new();
+            return Ok(url);
+        }
+        if is_requested && text != "*" {
+            return Err("invalid URI for request".to_owned());
+        }
+    }
+    let has_authority = !url.scheme.is_empty() || !is_requested && !rest.starts_with("///");
+    if let Some(authority) = rest.strip_prefix("//").filter(|_| has_authority) {
+        let (authority, path) = authority.split_at(authority.find('/').unwrap_or(authority.len()));
+        url.host = host_of(&url.scheme, authority)?;
+        path.clone_into(&mut url.path);
+    }
+    check_escapes(&url.path)?;
+    Ok(url)
+}
+
+fn scheme_of(text: &str) -> Result<(&str, &str), String> {
+    let is_valid = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    match text.find(|c| !is_valid(c)) {
+        Some(0) if text.starts_with(':') => Err("missing protocol scheme".to_owned()),
+        Some(at) if text[at..].starts_with(':') && text.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+            Ok((&text[..at], &text[at + 1..]))
+        }
+        _ => Ok(("", text)),
+    }
+}
+
+fn host_of(scheme: &str, authority: &str) -> Result<String, String> {
+    let (user, host) =
+        authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+    let check_port = |port: &str| {
+        let digits = port.strip_prefix(':').unwrap_or(port);
+        let is_valid = port.is_empty() || port.starts_with(':') && digits.bytes().all(|b| b.is_ascii_digit());
+        if is_valid { Ok(()) } else { Err(format!("invalid port {} after host", go_quote(port))) }
+    };
+    match (host.rfind('['), host.find(':')) {
+        (Some(0), _) => {
+            let end = host.rfind(']').ok_or("missing ']' in host")?;
+            check_port(&host[end + 1..])?;
+            let name = &host[1..end];
+            check_host(name.split_once("%25").map_or(name, |(name, _)| name))?;
+            let address =
+                address::parse(&name.replace("%25", "%")).map_err(|why| format!("invalid host: {why}"))?;
+            if address.ip.is_ipv4() {
+                return Err("invalid IP-literal".to_owned());
+            }
+        }
+        (Some(_), _) => return Err("invalid IP-literal".to_owned()),
+        (None, Some(colon)) => {
+            let last = host.rfind(':').filter(|_| !matches!(scheme, "http" | "https"));
+            check_port(&host[last.unwrap_or(colon)..])?;
+            check_host(host)?;
+        }
+        (None, None) => check_host(host)?,
+    }
+    if let Some(user) = user {
+        let is_valid = |c: char| c.is_ascii_alphanumeric() || "-._:~!$&'()*+,;=%@".contains(c);
+        if !user.chars().all(is_valid) {
+            return Err("net/url: invalid userinfo".to_owned());
+        }
+        check_escapes(user)?;
+    }
+    Ok(host.to_owned())
+}
+
+fn check_host(host: &str) -> Result<(), String> {
+    check_escapes(host)?;
+    let is_valid =
+        |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=:[]<>\"%".contains(c);
+    match host.chars().find(|c| !is_valid(*c)) {
+        Some(c) => Err(format!("invalid character {} in host name", go_quote(&c.to_string()))),
+        None => Ok(()),
+    }
+}
+
+fn check_escapes(text: &str) -> Result<(), String> {
+    let is_hex = |at: usize| {
         text.as_bytes().get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
-    })
+    };
+    match text.match_indices('%').find(|(at, _)| !is_hex(*at)) {
+        Some((at, _)) => {
+            let escape: String = text[at..].chars().take(3).collect();
+            Err(format!("invalid URL escape {}", go_quote(&escape)))
+        }
+        None => Ok(()),
+    }
 }
 
 fn unescape(text: &str) -> String {
@@ -104,14 +175,10 @@ fn escaped(path: &str) -> String {
 pub(super) fn call<'v>(function: &str, all: &[Val<'v>]) -> Found<'v> {
     let value = match (function, all) {
         ("url", [x]) => {
-            let written = text(x)?;
-            let invalid = || {
-                let why = format!("parse \"{written}\": invalid URI for request");
-                EvalError::new(format!("URL parse error during conversion from string: {why}"))
-            };
-            return opaque(Opaque::Url(Arc::new(Url::parse(written).ok_or_else(invalid)?)));
+            let why = |why| EvalError::new(format!("URL parse error during conversion from string: {why}"));
+            return opaque(Opaque::Url(Arc::new(Url::parse(text(x)?).map_err(why)?)));
         }
-        ("isURL", [x]) => Val::Bool(Url::parse(text(x)?).is_some()),
+        ("isURL", [x]) => Val::Bool(Url::parse(text(x)?).is_ok()),
         (_, [Val::Opaque(Opaque::Url(url))]) => match function {
             "getScheme" => Val::text(url.scheme.as_str()),
             "getHost" => Val::text(url.host.as_str()),

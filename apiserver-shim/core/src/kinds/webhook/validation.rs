@@ -1,8 +1,7 @@
-//! Validation of webhook configurations, admission policies and their bindings.
+//! Validation of webhook configurations. What their rules share with policies is used by `policies`.
 
 use super::super::rules::{Check, Rule, Site, apply};
 use super::super::workload;
-use crate::admission_policy::Policy;
 use crate::admission_webhook::condition_errors;
 use serde_json::Value;
 use shim_model::field::FieldError;
@@ -10,14 +9,13 @@ use shim_model::names;
 
 const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 const SCOPES: &[&str] = &["*", "Cluster", "Namespaced"];
-const FAILURE_POLICIES: &[&str] = &["Fail", "Ignore"];
-const MATCH_POLICIES: &[&str] = &["Equivalent", "Exact"];
-const REINVOCATION_POLICIES: &[&str] = &["IfNeeded", "Never"];
+pub(super) const FAILURE_POLICIES: &[&str] = &["Fail", "Ignore"];
+pub(super) const MATCH_POLICIES: &[&str] = &["Equivalent", "Exact"];
+pub(super) const REINVOCATION_POLICIES: &[&str] = &["IfNeeded", "Never"];
 const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 /// Seconds that a webhook may take.
 const TIMEOUT_MAX: i64 = 30;
-const CONDITIONS_MAX: usize = 64;
-const LIST_MAX: usize = 1024;
+pub(super) const CONDITIONS_MAX: usize = 64;
 
 /// The rules of a webhook.
 pub(in super::super) const WEBHOOK: &[Rule] = &[
@@ -38,7 +36,7 @@ pub(in super::super) const WEBHOOK: &[Rule] = &[
 pub(in super::super) const MUTATING: &[Rule] =
     &[Rule::Field("reinvocationPolicy", &[Check::Enum(REINVOCATION_POLICIES)])];
 
-fn selector(selector: &Site<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn selector(selector: &Site<'_>, errors: &mut Vec<FieldError>) {
     errors.extend(workload::label_selector(selector.value, format_args!("{selector}")));
 }
 
@@ -97,7 +95,7 @@ fn review_versions(webhook: &Site<'_>, errors: &mut Vec<FieldError>) {
 }
 
 /// A rule of a webhook or policy: operations, groups, versions, resources and scope.
-fn operations_and_resources(rule: &Site<'_>, errors: &mut Vec<FieldError>) {
+pub(super) fn operations_and_resources(rule: &Site<'_>, errors: &mut Vec<FieldError>) {
     let operations = rule.at("operations");
     if operations.len() == 0 {
         errors.push(operations.required(""));
@@ -139,30 +137,40 @@ fn resources(rule: &Site<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// Which resources exclude others in the same list, in the order of the list.
 fn resource_names(list: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let names: Vec<&str> = list.value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let split = |name: &str| name.split_once('/').map(|(r, s)| (r.to_owned(), s.to_owned()));
-    for (item, name) in list.items().zip(&names) {
+    let (mut all_below, mut all_of): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    let (mut everything, mut wildcard, mut whole) = (false, false, false);
+    for item in list.items() {
+        let name = item.text();
         if name.is_empty() {
             errors.push(item.required(""));
+            continue;
         }
-        let Some((resource, sub)) = split(name) else { continue };
-        let twice = names.contains(&"*/*")
-            || names.contains(&format!("{resource}/*").as_str()) && sub != "*"
-            || names.contains(&format!("*/{sub}").as_str()) && resource != "*";
-        if *name != "*/*" && twice {
-            let by = [format!("{resource}/*"), format!("*/{sub}")]
-                .into_iter()
-                .find(|p| names.contains(&p.as_str()) && p != name)
-                .unwrap_or_default();
-            errors.push(item.invalid(format!("if '{by}' is present, must not specify {name}")));
+        everything |= name == "*/*";
+        wildcard |= name == "*";
+        let Some((resource, sub)) = name.split_once('/') else {
+            // As upstream, only the last one without a subresource counts.
+            whole = name != "*";
+            continue;
+        };
+        if all_below.contains(&resource) {
+            errors.push(item.invalid(format!("if '{resource}/*' is present, must not specify {name}")));
+        }
+        if all_of.contains(&sub) {
+            errors.push(item.invalid(format!("if '*/{sub}' is present, must not specify {name}")));
+        }
+        if sub == "*" {
+            all_below.push(resource);
+        }
+        if resource == "*" {
+            all_of.push(sub);
         }
     }
-    if names.len() > 1 && names.contains(&"*/*") {
+    if list.len() > 1 && everything {
         errors.push(list.invalid("if '*/*' is present, must not specify other resources"));
     }
-    let whole = names.iter().filter(|name| !name.contains('/')).count();
-    if names.contains(&"*") && whole > 1 {
+    if wildcard && whole {
         errors.push(list.invalid("if '*' is present, must not specify other resources without subresources"));
     }
 }
@@ -257,175 +265,6 @@ pub(in super::super) fn webhook_service(service: &Site<'_>, errors: &mut Vec<Fie
     }
 }
 
-/// The rules of an admission policy's spec.
-pub(in super::super) const POLICY: &[Rule] = &[
-    Rule::Field("failurePolicy", &[Check::Required, Check::Enum(FAILURE_POLICIES)]),
-    Rule::Within("paramKind", &[Rule::Code(param_kind)]),
-    Rule::Field("matchConstraints", &[Check::Required]),
-    Rule::Within("matchConstraints", &[Rule::Code(match_constraints)]),
-    Rule::Code(conditions),
-    Rule::Each("variables", &[Rule::Code(variable)]),
-];
-
-/// The rules of what a validating policy says.
-pub(in super::super) const VALIDATING_POLICY: &[Rule] = &[
-    Rule::Code(validations_or_annotations),
-    Rule::Each(
-        "validations",
-        &[Rule::Field("expression", &[Check::RequiredBecause("expression is not specified")])],
-    ),
-    Rule::Each(
-        "auditAnnotations",
-        &[
-            Rule::Field("key", &[Check::Required, Check::Format(names::qualified)]),
-            Rule::Field("valueExpression", &[Check::RequiredBecause("valueExpression is not specified")]),
-        ],
-    ),
-];
-
-/// The rules of what a mutating policy says.
-pub(in super::super) const MUTATING_POLICY: &[Rule] = &[
-    Rule::Field("mutations", &[Check::RequiredBecause("mutations must contain at least one item")]),
-    Rule::Each("mutations", &[Rule::Code(mutation)]),
-    Rule::Field("reinvocationPolicy", &[Check::Required, Check::Enum(REINVOCATION_POLICIES)]),
-];
-
-fn validations_or_annotations(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
-    if spec.at("validations").len() == 0 && spec.at("auditAnnotations").len() == 0 {
-        let why = "validations or auditAnnotations must contain at least one item";
-        errors.push(spec.at("validations").required(why));
-    }
-}
-
-fn mutation(mutation: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let kind = mutation.at("patchType");
-    let of = |member: &str, errors: &mut Vec<FieldError>| {
-        let site = mutation.at(member);
-        if !site.is_set() {
-            errors.push(site.required(&format!("must be specified when patchType is {}", kind.text())));
-        } else if site.at("expression").text().trim().is_empty() {
-            errors.push(site.at("expression").required("expression is not specified"));
-        }
-    };
-    match kind.text() {
-        "ApplyConfiguration" => of("applyConfiguration", errors),
-        "JSONPatch" => of("jsonPatch", errors),
-        "" => errors.push(kind.required("")),
-        _ => errors.push(kind.not_supported(&["ApplyConfiguration", "JSONPatch"])),
-    }
-}
-
-fn param_kind(kind: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let (version, name) = (kind.at("apiVersion"), kind.at("kind"));
-    if version.text().is_empty() {
-        errors.push(version.required(""));
-    } else if version.text().matches('/').count() > 1 {
-        errors.push(version.invalid(format!("unexpected GroupVersion string: {}", version.text())));
-    }
-    if name.text().is_empty() {
-        errors.push(name.required(""));
-    } else {
-        let lower = name.text().to_lowercase();
-        let wrong = names::dns_1035_label(&lower).into_iter();
-        errors.extend(
-            wrong.map(|why| name.invalid(format!("may have mixed case, but should otherwise match: {why}"))),
-        );
-    }
-}
-
-fn match_constraints(resources: &Site<'_>, errors: &mut Vec<FieldError>) {
-    match_resources(resources, errors);
-    if resources.at("resourceRules").len() == 0 {
-        errors.push(resources.at("resourceRules").required(""));
-    }
-}
-
-fn match_resources(resources: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let policy = resources.at("matchPolicy");
-    if !policy.is_set() {
-        errors.push(policy.required(""));
-    } else if !MATCH_POLICIES.contains(&policy.text()) {
-        errors.push(policy.not_supported(MATCH_POLICIES));
-    }
-    for labels in ["namespaceSelector", "objectSelector"] {
-        let labels = resources.at(labels);
-        if labels.is_set() {
-            selector(&labels, errors);
-        } else {
-            errors.push(labels.required(""));
-        }
-    }
-    for list in ["resourceRules", "excludeResourceRules"] {
-        let list = resources.at(list);
-        list.items().for_each(|rule| operations_and_resources(&rule, errors));
-        if list.len() > LIST_MAX {
-            errors.push(FieldError::too_many(list, list.len(), LIST_MAX));
-        }
-    }
-}
-
-fn variable(variable: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let (name, expression) = (variable.at("name"), variable.at("expression"));
-    if name.text().is_empty() {
-        errors.push(name.required("name is not specified"));
-    } else if !names::c_identifier(name.text()).is_empty() {
-        errors.push(name.invalid("name is not a valid CEL identifier"));
-    }
-    if expression.text().trim().is_empty() {
-        errors.push(expression.required("expression is not specified"));
-    }
-}
-
-/// The rules of a binding's spec.
-pub(in super::super) const BINDING: &[Rule] = &[
-    Rule::Field("policyName", &[Check::Required, Check::Format(names::dns_subdomain)]),
-    Rule::Within("paramRef", &[Rule::Code(param_ref)]),
-    Rule::Within("matchResources", &[Rule::Code(match_resources)]),
-];
-
-/// The rules of a validating binding in addition.
-pub(in super::super) const VALIDATING_BINDING: &[Rule] = &[Rule::Code(actions)];
-
-fn param_ref(reference: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let (name, labels) = (reference.at("name"), reference.at("selector"));
-    match (name.text().is_empty(), labels.is_set()) {
-        (true, false) => errors.push(reference.required("one of name or selector must be specified")),
-        (false, true) => {
-            errors.push(name.forbidden("name and selector are mutually exclusive"));
-        }
-        (true, true) => selector(&labels, errors),
-        (false, false) => errors.extend(name.format(names::path_segment)),
-    }
-    let action = reference.at("parameterNotFoundAction");
-    if !action.is_set() {
-        errors.push(action.required(""));
-    } else if !["Allow", "Deny"].contains(&action.text()) {
-        errors.push(action.not_supported(&["Deny", "Allow"]));
-    }
-}
-
-fn actions(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
-    const KNOWN: &[&str] = &["Audit", "Deny", "Warn"];
-    let actions = spec.at("validationActions");
-    if actions.len() == 0 {
-        return errors.push(actions.required(""));
-    }
-    let mut seen: Vec<&str> = Vec::new();
-    for action in actions.items() {
-        let text = action.value.as_str().unwrap_or("");
-        if !KNOWN.contains(&text) {
-            errors.push(action.not_supported(KNOWN));
-        }
-        if seen.contains(&text) {
-            errors.push(action.duplicate());
-        }
-        seen.push(text);
-    }
-    if seen.contains(&"Deny") && seen.contains(&"Warn") {
-        errors.push(actions.invalid("must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)"));
-    }
-}
-
 /// Validates a webhook configuration.
 pub(super) fn webhooks(object: &Value, mutating: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -443,29 +282,6 @@ pub(super) fn webhooks(object: &Value, mutating: bool) -> Vec<FieldError> {
             errors.push(webhook.at("name").duplicate());
         }
         seen.push(name);
-    }
-    errors
-}
-
-/// Validates a policy.
-pub(super) fn policy(object: &Value, mutating: bool) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let root = Site::root(object);
-    let spec = root.at("spec");
-    apply(POLICY, &spec, &mut errors);
-    apply(if mutating { MUTATING_POLICY } else { VALIDATING_POLICY }, &spec, &mut errors);
-    errors.extend(Policy::compile(object).errors());
-    errors
-}
-
-/// Validates a binding.
-pub(super) fn binding(object: &Value, mutating: bool) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let root = Site::root(object);
-    let spec = root.at("spec");
-    apply(BINDING, &spec, &mut errors);
-    if !mutating {
-        apply(VALIDATING_BINDING, &spec, &mut errors);
     }
     errors
 }

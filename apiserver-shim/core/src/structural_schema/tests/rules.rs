@@ -85,13 +85,13 @@ fn rules_that_do_not_compile_are_refused() {
     let errors = SchemaRules::new(&spec, None).validate(&schema, &site);
     let texts: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.field, e.detail)).collect();
     expect![[r#"
+        spec.validation.openAPIV3Schema.properties[spec].properties[l].items.x-kubernetes-validations[0].rule: oldSelf cannot be used on the uncorrelatable portion of the schema within spec.validation.openAPIV3Schema.properties[spec].properties[l]
         spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: compilation failed: ERROR: <input>:1:5: undefined field 'b'
          | self.b > 1
          | ....^
         spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[1].rule: cel expression must evaluate to a bool
         spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[2].messageExpression: messageExpression must evaluate to a string
-        spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[3].optionalOldSelf: may not be set if oldSelf is not used in rule
-        spec.validation.openAPIV3Schema.properties[spec].properties[l].items.x-kubernetes-validations[0].rule: oldSelf cannot be used on the uncorrelatable portion of the schema within spec.validation.openAPIV3Schema.properties[spec].properties[l]"#]]
+        spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[3].optionalOldSelf: may not be set if oldSelf is not used in rule"#]]
     .assert_eq(&texts.join("\n"));
 }
 
@@ -111,8 +111,8 @@ fn rules_that_may_cost_too_much_are_refused() {
         texts.join("\n").replace("spec.validation.openAPIV3Schema", "S")
     };
     expect![[r#"
-        S.properties[spec].properties[l].x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x
         S.properties[spec].properties[l].items.x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x
+        S.properties[spec].properties[l].x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x
         S.properties[spec].properties[l].x-kubernetes-validations[0].rule: Forbidden: contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema
         S.properties[spec].properties[l].items.x-kubernetes-validations[0].rule: Forbidden: contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema
         S: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by factor of more than 100x"#]]

@@ -8,6 +8,7 @@ use shim_model::status::{self, Cause, Status};
 use super::bindings::Binding;
 use super::{Policies, request_of};
 use crate::auth::authorization::AccessControl;
+use crate::pipeline::admission::authorizer::RequestAuthorizer;
 use crate::pipeline::admission::{AdmissionPlugin, Attributes, Preconditions, RequestContext};
 use crate::storage::registry::Registry;
 
@@ -23,12 +24,12 @@ type Denial = Option<(String, Option<String>, Decision)>;
 
 impl ValidatingAdmissionPolicy {
     pub(in crate::pipeline::admission) fn new(
-        access: &AccessControl,
         registry: Registry,
+        access: AccessControl,
     ) -> ValidatingAdmissionPolicy {
         const POLICIES: &str = "validatingadmissionpolicies";
         const BINDINGS: &str = "validatingadmissionpolicybindings";
-        ValidatingAdmissionPolicy { policies: Policies::new(access, registry, POLICIES, BINDINGS) }
+        ValidatingAdmissionPolicy { policies: Policies::new(registry, access, (POLICIES, BINDINGS)) }
     }
 
     async fn policy(
@@ -45,9 +46,15 @@ impl ValidatingAdmissionPolicy {
         if !constraints.matches_objects(&object, &old) || !constraints.matches_namespace(&selected) {
             return Ok(None);
         }
+        if let Err(error) = self.policies.param_row(policy) {
+            let message = format!("failed to configure policy: {error}");
+            let decision = Decision { index: 0, message, reason: String::new() };
+            return Ok((!policy.ignores_failures).then(|| (policy.name.clone(), None, decision)));
+        }
         let namespace = self.policies.namespace(attributes, policy).await?;
-        let authorizer = &self.policies.authorizer(context, policy).await;
         let request = request_of(context, attributes, matched.row(attributes));
+        let is_used = policy.uses_authorizer();
+        let authorizer = &RequestAuthorizer::new(&self.policies.access, context, attributes, is_used).await?;
         let mut denial = None;
         let mut annotations = Annotations::default();
         for binding in bindings {

@@ -28,11 +28,11 @@ pub(in crate::pipeline::admission) struct MutatingAdmissionWebhook {
 
 impl MutatingAdmissionWebhook {
     pub(in crate::pipeline::admission) fn new(
+        registry: &Registry,
         access: &AccessControl,
-        registry: Registry,
         caller: Arc<WebhookCaller>,
     ) -> Self {
-        MutatingAdmissionWebhook { webhooks: Webhooks::new(access, registry, caller, Phase::Mutating) }
+        MutatingAdmissionWebhook { webhooks: Webhooks::new(registry, access, caller, Phase::Mutating) }
     }
 
     async fn call_all(

@@ -32,11 +32,11 @@ struct Version<'v> {
 
 impl ValidatingAdmissionWebhook {
     pub(in crate::pipeline::admission) fn new(
+        registry: &Registry,
         access: &AccessControl,
-        registry: Registry,
         caller: Arc<WebhookCaller>,
     ) -> Self {
-        ValidatingAdmissionWebhook { webhooks: Webhooks::new(access, registry, caller, Phase::Validating) }
+        ValidatingAdmissionWebhook { webhooks: Webhooks::new(registry, access, caller, Phase::Validating) }
     }
 
     async fn call(
