@@ -26,6 +26,7 @@ pub mod disruption_budgets;
 pub mod endpoint_slice_mirroring;
 pub mod endpoint_slices;
 pub mod endpoints;
+pub mod ephemeral_volumes;
 pub mod event_ttl;
 pub mod flow_control;
 pub mod garbage_collector;
@@ -88,6 +89,7 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(stateful_set::StatefulSetController),
         Registration::new(autoscaler::AutoscalerController),
         Registration::new(volume_binder::VolumeBinder),
+        Registration::new(ephemeral_volumes::EphemeralVolumeController),
         Registration::new(namespace::NamespaceController),
         Registration::new(service_account::ServiceAccountController),
         Registration::new(root_ca::RootCaPublisher { ca_pem: config.ca_pem.clone() }),
