@@ -54,7 +54,8 @@ pub use cache::{
     ObjectName, OwnerLookup, Refusal, View,
 };
 pub use conditions::{
-    Condition, condition, equal_ignoring_empty, remove_condition, replace_condition, says, set_condition,
+    Condition, applied_condition, condition, equal_ignoring_empty, remove_condition, replace_condition, says,
+    set_condition,
 };
 pub use controller::{Controller, Keys, Registration};
 pub use disruption::Disruption;
@@ -103,6 +104,7 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(cluster_role_aggregation::ClusterRoleAggregationController),
         Registration::new(volume_protection::ClaimProtectionController),
         Registration::new(volume_protection::VolumeProtectionController),
+        Registration::new(volume_protection::AttributesClassProtectionController),
         Registration::new(disruption_budgets::DisruptionController),
         Registration::new(resource_quota::ResourceQuotaController),
         Registration::new(job::JobController),

@@ -12,6 +12,7 @@ mod around_admission;
 mod cells;
 mod certificate_signing_request;
 mod component_status;
+mod conditions;
 mod configmap;
 pub(crate) mod cron_job;
 pub mod custom_resource_definition;
@@ -52,6 +53,7 @@ mod service_account;
 mod stateful_set;
 mod storage;
 mod virtual_resource;
+mod volume_sources;
 mod webhook;
 mod workload;
 
@@ -193,6 +195,11 @@ pub trait Strategy: Send + Sync {
         shim_model::names::dns_subdomain(name)
     }
 
+    /// Whether the kind validates its metadata together with the rest, rather than after it if the rest is valid.
+    fn validates_metadata(&self) -> bool {
+        true
+    }
+
     /// Validates a new object, except its metadata.
     fn validate_create(&self, _object: &Value) -> Vec<FieldError> {
         Vec::new()
@@ -282,11 +289,6 @@ pub trait Strategy: Send + Sync {
     /// The group that validation errors name; none means the resource's own.
     fn error_group(&self) -> Option<&'static str> {
         None
-    }
-
-    /// Whether the kind validates an update's metadata once more, which shows in the number of causes.
-    fn validates_metadata_again(&self) -> bool {
-        true
     }
 
     /// Conditions of the object's table row.

@@ -40,6 +40,7 @@ pub mod resource_list;
 pub mod rows;
 pub mod runtime_class;
 pub mod scheduler;
+pub mod secret_references;
 pub mod service_addresses;
 pub mod service_cidr;
 pub mod structural_schema;

@@ -90,6 +90,9 @@ impl TestCluster {
                         object["metadata"]["generation"] = json!(generation + 1);
                     }
                 }
+                Action::Apply { target, configuration, .. } => {
+                    shim_model::patch::merge::apply(self.get_mut(target), configuration);
+                }
                 Action::Delete { target, .. } => {
                     self.get_mut(target);
                     self.objects.remove(&place_of(target));

@@ -163,15 +163,28 @@ impl fmt::Display for FieldError {
 /// How a value is shown in a message: strings quoted, everything else as JSON.
 pub fn show(value: &Value) -> String {
     match value {
-        Value::Array(_) | Value::Object(_) => go_json(value),
+        Value::Array(_) | Value::Object(_) => {
+            let text = value.to_string();
+            // Members are in the order of their names, which is upstream's for no type but this common one.
+            if !text.contains("\"matchExpressions\"") {
+                return escaped(&text);
+            }
+            let mut out = String::with_capacity(text.len());
+            show_ordered(value, &mut out);
+            escaped(&out)
+        }
         scalar => scalar.to_string(),
     }
 }
 
 /// A value as Go's JSON package prints it: what HTML gives a meaning is escaped.
 pub fn go_json(value: &Value) -> String {
-    let mut out = String::new();
-    for c in value.to_string().chars() {
+    escaped(&value.to_string())
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
         match c {
             '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
@@ -180,6 +193,35 @@ pub fn go_json(value: &Value) -> String {
         }
     }
     out
+}
+
+/// Prints a value, `matchLabels` first in each selector.
+fn show_ordered(value: &Value, out: &mut String) {
+    let join = |out: &mut String, at: usize| out.push_str(if at == 0 { "" } else { "," });
+    match value {
+        Value::Object(members) => {
+            out.push('{');
+            let (labels, others): (Vec<_>, Vec<_>) =
+                members.iter().partition(|(name, _)| *name == "matchLabels");
+            for (at, (name, value)) in labels.into_iter().chain(others).enumerate() {
+                join(out, at);
+                let _ = write!(out, "{}:", Value::from(name.as_str()));
+                show_ordered(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                join(out, at);
+                show_ordered(item, out);
+            }
+            out.push(']');
+        }
+        other => {
+            let _ = write!(out, "{other}");
+        }
+    }
 }
 
 /// `name[key]`: the field of an element of a map or list.

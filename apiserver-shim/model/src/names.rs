@@ -1,6 +1,8 @@
 //! Checks of names: DNS labels and subdomains, qualified names, label values. Each returns the errors in upstream's
 //! words; an empty list means that the name is valid.
 
+use std::net::IpAddr;
+
 /// Maximum length of a DNS label.
 pub const LABEL_MAX: usize = 63;
 /// Maximum length of a DNS subdomain.
@@ -43,7 +45,8 @@ pub fn dns_label(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     longer_than(text, LABEL_MAX, "characters", &mut out);
     if !is_label(text) {
-        out.push(LABEL_1123.to_owned());
+        let is_subdomain = text.split('.').all(is_label);
+        out.push(if is_subdomain { "must not contain dots" } else { LABEL_1123 }.to_owned());
     }
     out
 }
@@ -186,13 +189,73 @@ pub fn port_number(port: i64) -> Vec<String> {
     }
 }
 
+/// An address as lenient parsers read it: IPv4 numbers may have leading zeros.
+fn lenient_ip(text: &str) -> Option<IpAddr> {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !text.split('.').all(digits) {
+        return text.parse().ok();
+    }
+    let parts: Vec<&str> = text.split('.').map(|part| part.trim_start_matches('0')).collect();
+    let parts: Vec<&str> = parts.into_iter().map(|part| if part.is_empty() { "0" } else { part }).collect();
+    parts.join(".").parse().ok()
+}
+
 /// An IP address of either family.
 pub fn ip(text: &str) -> Vec<String> {
-    if text.parse::<std::net::IpAddr>().is_ok() {
-        Vec::new()
-    } else {
-        vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
+    let why = match (lenient_ip(text), text.parse::<IpAddr>()) {
+        (None, _) => "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        (_, Err(_)) => "must not have leading 0s",
+        (_, Ok(IpAddr::V6(v6))) if v6.to_ipv4_mapped().is_some() => "must not be an IPv4-mapped IPv6 address",
+        _ => return Vec::new(),
+    };
+    vec![why.to_owned()]
+}
+
+/// What is unusual about an address of old fields, which accept several forms.
+pub fn unusual_ip(text: &str) -> Option<String> {
+    match (lenient_ip(text)?, text.parse::<IpAddr>()) {
+        (ip, Err(_)) => Some(format!("non-standard IP address \"{text}\" is invalid: use \"{ip}\"")),
+        (_, Ok(IpAddr::V6(v6))) => match v6.to_ipv4_mapped() {
+            Some(v4) => Some(format!("non-standard IP address \"{text}\" is invalid: use \"{v4}\"")),
+            None if v6.to_string() != text => {
+                Some(format!("IPv6 address \"{text}\" should be in RFC 5952 canonical format (\"{v6}\")"))
+            }
+            None => None,
+        },
+        _ => None,
     }
+}
+
+/// A range of IP addresses of either family.
+pub fn cidr(text: &str) -> Vec<String> {
+    let split = text.split_once('/');
+    let lenient = split.and_then(|(ip, bits)| {
+        let ip = lenient_ip(ip)?;
+        let most = if ip.is_ipv4() { 32 } else { 128 };
+        let bits = bits.parse::<u32>().ok().filter(|_| bits.bytes().all(|b| b.is_ascii_digit()))?;
+        (bits <= most).then_some((ip, bits, most))
+    });
+    let zeros = split
+        .is_some_and(|(ip, bits)| ip.parse::<IpAddr>().is_err() || bits.len() > 1 && bits.starts_with('0'));
+    let why = match lenient {
+        None => "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+        Some(_) if zeros => "must not have leading 0s in IP or prefix length",
+        Some((IpAddr::V6(v6), ..)) if v6.to_ipv4_mapped().is_some() => {
+            "must not have an IPv4-mapped IPv6 address"
+        }
+        Some((ip, bits, most)) => {
+            let number = match ip {
+                IpAddr::V4(v4) => u128::from(v4.to_bits()),
+                IpAddr::V6(v6) => v6.to_bits(),
+            };
+            let host = 1_u128.checked_shl(most - bits).map_or(u128::MAX, |end| end - 1);
+            if number & host == 0 {
+                return Vec::new();
+            }
+            "must not have bits set beyond the prefix length"
+        }
+    };
+    vec![why.to_owned()]
 }
 
 /// An IP address in canonical form: the only one in which it can name an object.

@@ -124,7 +124,7 @@ pub struct Field {
     pub required: bool,
     /// 0 and `false` are omitted (`omitempty`).
     pub omit_zero: bool,
-    /// An empty string is written.
+    /// An empty string is written, an empty list kept.
     pub keep_empty: bool,
     /// An embedded struct: implicitly present in every value of the parent.
     pub embedded: bool,

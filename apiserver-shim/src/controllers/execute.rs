@@ -4,12 +4,13 @@ use serde_json::Value;
 use shim_core::controllers::{Action, Change, CreationEvents, Plan, Propagation, Refusal, Target};
 use shim_core::kinds::Subresource;
 use shim_core::rows::Key;
+use shim_model::access;
 use shim_model::resource::GroupResource;
-use shim_model::status::Status;
+use shim_model::status::{self, Status};
 use tokio::task::JoinSet;
 
 use super::events::EventRecorder;
-use crate::pipeline::{Identity, ObjectRef, Pipeline};
+use crate::pipeline::{Configuration, Identity, ObjectRef, Pipeline, RequestContext};
 use crate::storage::deletion::{self, DeleteOptions};
 
 /// Concurrent creations and deletions of one plan; they share the store's group commits.
@@ -87,7 +88,7 @@ async fn execute_in_parallel(
                         let name = object["metadata"]["name"].as_str().unwrap_or("").to_owned();
                         Some((resource.clone(), name))
                     }
-                    Action::Change { .. } | Action::Delete { .. } => None,
+                    Action::Change { .. } | Action::Apply { .. } | Action::Delete { .. } => None,
                 };
                 (creating, write(&pipeline, &identity, action).await)
             });
@@ -145,7 +146,7 @@ async fn write(
     match action {
         Action::Create { resource, namespace, object } => {
             let Some(resource) = pipeline.registry().catalog().named(&resource).cloned() else {
-                return Err(shim_model::status::unknown_path());
+                return Err(status::unknown_path());
             };
             let context = identity.context("create");
             let made = pipeline.create(&context, ObjectRef::new(&resource, &namespace, ""), object).await?;
@@ -153,6 +154,10 @@ async fn write(
         }
         Action::Change { target, subresource, changes } => {
             change(pipeline, identity, &target, subresource, &changes).await
+        }
+        Action::Apply { target, subresource, manager, configuration } => {
+            let context = identity.applying(manager);
+            apply_configuration(pipeline, &context, (&target, subresource), configuration).await
         }
         Action::Delete { target, propagation, grace_seconds } => {
             delete(pipeline, identity, &target, propagation, grace_seconds).await
@@ -168,11 +173,7 @@ async fn change(
     subresource: Option<&'static str>,
     changes: &[Change],
 ) -> Result<Option<(String, u64)>, Status> {
-    let subresource = match subresource {
-        None => Subresource::Main,
-        Some("status") => Subresource::Status,
-        Some(other) => Subresource::Other(other),
-    };
+    let subresource = part(subresource);
     let Key { namespace, name } = &target.key;
     let Some(resource) = pipeline.registry().catalog().named(&target.resource).cloned() else {
         return Ok(None);
@@ -185,6 +186,46 @@ async fn change(
         Ok(object)
     });
     match changed.await {
+        Ok(outcome) => Ok(Some((name.to_string(), outcome.revision()))),
+        Err(status) if status.code == 404 => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
+fn part(subresource: Option<&'static str>) -> Subresource<'static> {
+    match subresource {
+        None => Subresource::Main,
+        Some("status") => Subresource::Status,
+        Some(other) => Subresource::Other(other),
+    }
+}
+
+/// Applies a configuration to an object that exists.
+async fn apply_configuration(
+    pipeline: &Pipeline,
+    context: &RequestContext,
+    (target, subresource): (&Target, Option<&'static str>),
+    mut configuration: Value,
+) -> Result<Option<(String, u64)>, Status> {
+    let Key { namespace, name } = &target.key;
+    let Some(resource) = pipeline.registry().catalog().named(&target.resource).cloned() else {
+        return Ok(None);
+    };
+    let kind = resource.kind_ref();
+    let members = access::object_mut(&mut configuration, &[]);
+    members.insert("apiVersion".into(), kind.api_version().into());
+    members.insert("kind".into(), kind.kind.into());
+    let metadata = access::object_mut(&mut configuration, &["metadata"]);
+    metadata.insert("name".into(), (**name).into());
+    metadata.insert("uid".into(), target.uid.as_str().into());
+    if !namespace.is_empty() {
+        metadata.insert("namespace".into(), (**namespace).into());
+    }
+    let object = ObjectRef { resource: &resource, subresource: part(subresource), namespace, name };
+    let applied = Configuration { value: &configuration, force: true, complaint: None };
+    // An object that is gone is not created again.
+    let may_create = || Err(status::not_found(&resource, name));
+    match pipeline.apply(context, object, applied, may_create).await {
         Ok(outcome) => Ok(Some((name.to_string(), outcome.revision()))),
         Err(status) if status.code == 404 => Ok(None),
         Err(status) => Err(status),

@@ -331,6 +331,12 @@ impl Identity {
         self
     }
 
+    /// The context of a server-side apply in the name of `manager`.
+    pub fn applying(&self, manager: &'static str) -> RequestContext {
+        let context = Identity { field_manager: manager, ..self.clone() }.context("patch");
+        context.with_recorded_owners()
+    }
+
     /// The user.
     pub fn user(&self) -> &Arc<User> {
         &self.user

@@ -362,7 +362,7 @@ fn check_version(resource: &ServedResource, old: &Value, new: &mut Value) -> Res
         }
         Ok(0) => {
             let why = "must be specified for an update";
-            let error = FieldError::invalid_shown("metadata.resourceVersion", "0x0", why);
+            let error = FieldError::invalid_shown("metadata.resourceVersion", "0", why);
             Err(status::invalid(&resource.group, &resource.kind, name, &[error]))
         }
         Ok(_) => Err(status::modified(resource, name)),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
+use shim_core::kinds::service::{begin_allocation, begin_reallocation};
 use shim_core::service_addresses::Ranges;
 pub use shim_core::service_cidr::{DEFAULT_SERVICE_CIDR, ServiceCidr};
 use shim_model::access;
@@ -106,6 +107,13 @@ pub fn allocate(
         check_families(service)?;
     }
     keep_old(service, old);
+    if let Some(old) = old {
+        let errors = begin_reallocation(service, old);
+        if !errors.is_empty() {
+            let name = access::text(service, &["metadata", "name"]);
+            return Err(status::invalid("", "Service", name, &errors));
+        }
+    }
     if !changes_cluster_ip(service, old) {
         cluster_ip(service, registry, (&taken, &had))?;
     }
@@ -208,27 +216,52 @@ fn cluster_ip(
 
 /// Only IPv4 is supported. A headless Service without a selector may name any family, because the user manages its
 /// endpoints.
-fn check_families(service: &Value) -> Result<(), Status> {
+fn check_families(service: &mut Value) -> Result<(), Status> {
+    let mut errors = begin_allocation(service);
+    let name = access::text(service, &["metadata", "name"]);
+    let refusal = |errors: &[FieldError]| match errors {
+        [] => Ok(()),
+        errors => Err(status::invalid("", "Service", name, errors)),
+    };
     let spec = &service["spec"];
     if service_type(service) == "ExternalName" {
         return Ok(());
     }
-    if access::text(spec, &["clusterIP"]) == "None" && access::is_zero(&spec["selector"]) {
-        return Ok(());
-    }
-    let mut errors = Vec::new();
-    if access::text(spec, &["ipFamilyPolicy"]) == "RequireDualStack" {
-        let why = "this cluster is not configured for dual-stack services";
-        errors.push(FieldError::invalid("spec.ipFamilyPolicy", "RequireDualStack", why));
-    }
-    for (i, family) in access::list(spec, &["ipFamilies"]).iter().enumerate() {
-        if family.as_str() == Some("IPv6") {
-            let field = format!("spec.ipFamilies[{i}]");
-            errors.push(FieldError::invalid(field, "IPv6", "not configured on this cluster"));
+    refusal(&errors)?;
+    let (ips, families) = (access::list(spec, &["clusterIPs"]), access::list(spec, &["ipFamilies"]));
+    let free = access::text(spec, &["clusterIP"]) == "None" && access::is_zero(&spec["selector"]);
+    let policy = match access::text(spec, &["ipFamilyPolicy"]) {
+        "" if free => "RequireDualStack",
+        "" => "SingleStack",
+        policy => policy,
+    };
+    let mut refuse =
+        |field: String, value: Value, why: &str| errors.push(FieldError::invalid(field, value, why));
+    for (list, what) in [(ips, "cluster IPs"), (families, "IP families")] {
+        if policy == "SingleStack" && list.len() == 2 {
+            let why =
+                format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
+            refuse("spec.ipFamilyPolicy".into(), policy.into(), &why);
         }
     }
-    let name = access::text(service, &["metadata", "name"]);
-    if errors.is_empty() { Ok(()) } else { Err(status::invalid("", "Service", name, &errors)) }
+    for (i, ip) in ips.iter().enumerate().skip(families.len()) {
+        if ip.as_str().is_some_and(|ip| ip.contains(':')) {
+            refuse(format!("spec.clusterIPs[{i}]"), ips.into(), "IPv6 is not configured on this cluster");
+        }
+    }
+    if free || !errors.is_empty() {
+        return refusal(&errors);
+    }
+    let mut refuse =
+        |field: String, value: &str, why: &str| errors.push(FieldError::invalid(field, value, why));
+    if policy == "RequireDualStack" {
+        let why = "this cluster is not configured for dual-stack services";
+        refuse("spec.ipFamilyPolicy".into(), policy, why);
+    }
+    for (i, _) in families.iter().enumerate().filter(|(_, family)| family.as_str() == Some("IPv6")) {
+        refuse(format!("spec.ipFamilies[{i}]"), "IPv6", "not configured on this cluster");
+    }
+    refusal(&errors)
 }
 
 fn check_address(service: &Value, address: Ipv4Addr, ranges: &Ranges, is_taken: bool) -> Result<(), Status> {
@@ -245,6 +278,9 @@ fn no_address(service: &Value) -> Status {
 }
 
 fn node_ports(service: &mut Value, taken: &BTreeSet<Key>) -> Result<(), Status> {
+    if !matches!(service_type(service), "NodePort" | "LoadBalancer") {
+        return Ok(());
+    }
     let wanted = match service_type(service) {
         "NodePort" => true,
         "LoadBalancer" => service["spec"]["allocateLoadBalancerNodePorts"] != json!(false),
@@ -253,7 +289,7 @@ fn node_ports(service: &mut Value, taken: &BTreeSet<Key>) -> Result<(), Status> 
     let asked: Vec<(usize, i64)> = access::list(service, &["spec", "ports"])
         .iter()
         .enumerate()
-        .filter_map(|(i, p)| access::int(p, &["nodePort"]).filter(|n| *n > 0).map(|n| (i, n)))
+        .filter_map(|(i, p)| access::int(p, &["nodePort"]).filter(|n| *n != 0).map(|n| (i, n)))
         .collect();
     for (i, port) in &asked {
         let field = format!("spec.ports[{i}].nodePort");

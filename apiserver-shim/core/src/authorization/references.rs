@@ -31,10 +31,15 @@ pub struct References<'a> {
 impl<'a> References<'a> {
     /// The references of a Pod; a mirror Pod has none.
     pub fn of(pod: &'a Value) -> References<'a> {
-        let mut found = References::default();
-        if access::get(pod, &["metadata", "annotations", MIRROR]).is_some() {
-            return found;
+        match access::get(pod, &["metadata", "annotations", MIRROR]) {
+            Some(_) => References::default(),
+            None => References::of_any(pod),
         }
+    }
+
+    /// The references of a Pod, mirror Pods included.
+    pub(crate) fn of_any(pod: &'a Value) -> References<'a> {
+        let mut found = References::default();
         let spec = &pod["spec"];
         found.service_account = access::text(spec, &["serviceAccountName"]);
         for secret in access::list(spec, &["imagePullSecrets"]) {

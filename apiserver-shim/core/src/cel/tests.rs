@@ -8,9 +8,10 @@ fn environment() -> Environment {
     let declared = Environment::default().variable("object", Type::Dyn);
     let declared = declared.variable(
         "typed",
-        Type::object(
+        Type::object_as(
             "typed",
             &[("a-b", Type::Int), ("namespace", Type::String), ("list", Type::list(Type::Double))],
+            escape,
         ),
     );
     declared.with_objects(ObjectTypes::Patches)

@@ -83,8 +83,13 @@ impl Type {
 
     /// An object whose fields have the same names in expressions and in JSON.
     pub fn object(name: &str, fields: &[(&str, Type)]) -> Type {
+        Self::object_as(name, fields, str::to_owned)
+    }
+
+    /// An object whose fields have names in expressions that are made of those in JSON.
+    pub fn object_as(name: &str, fields: &[(&str, Type)], named: fn(&str) -> String) -> Type {
         let field =
-            |(name, ty): &(&str, Type)| (escape(name), Field { name: (*name).to_owned(), ty: ty.clone() });
+            |(name, ty): &(&str, Type)| (named(name), Field { name: (*name).to_owned(), ty: ty.clone() });
         let fields = fields.iter().map(field).collect();
         Type::Object(Arc::new(Object { name: name.to_owned(), fields, open: false }))
     }

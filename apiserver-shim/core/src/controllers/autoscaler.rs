@@ -58,6 +58,13 @@ impl Controller for AutoscalerController {
         if scaler.header().deletion_timestamp.is_some() {
             return Plan::default();
         }
+        // Upstream queues a new one for the end of the first period, so that a client finds what it has just created.
+        let age = crate::rows::seconds(&scaler.header().creation_timestamp).map(|made| view.now - made);
+        if let Some(left) = age.map(|age| SYNC_SECONDS - age).filter(|left| *left > 0) {
+            let mut plan = Plan::default();
+            plan.requeue_after(left);
+            return plan;
+        }
         let served_apis =
             |name: &str| view.object(&served("apiregistration.k8s.io", "apiservices"), "", name).is_some();
         plan(&Snapshot { scaler, workload: find(scaler, view), serves: &served_apis, now: view.now })

@@ -2,14 +2,13 @@
 //! that its selectors match.
 
 use memchr::memmem;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::resource::GroupResource;
 use shim_model::selector::LabelSelector;
 
 use super::{
-    Action, CachedObject, Change, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Target, View,
-    served,
+    Action, CachedObject, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Target, View, served,
 };
 use crate::kinds::rbac::GROUP;
 
@@ -45,8 +44,12 @@ impl Controller for ClusterRoleAggregationController {
         let Some(rules) = aggregated_rules(view, &key.key.name, &object) else { return plan };
         if rules != access::list(&object, &["rules"]) {
             let target = Target::of(CLUSTER_ROLES, role.header());
-            let changes = vec![Change::Put(&["rules"], rules.into())];
-            plan.actions.push(Action::Change { target, subresource: None, changes });
+            plan.actions.push(Action::Apply {
+                target,
+                subresource: None,
+                manager: Self::NAME,
+                configuration: json!({"rules": rules}),
+            });
         }
         plan
     }

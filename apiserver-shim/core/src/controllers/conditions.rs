@@ -64,6 +64,16 @@ pub fn replace_condition(status: &Value, new: &Condition<'_>, since: &str) -> Ch
     Change::Put(&["status", "conditions"], all.into())
 }
 
+/// The configuration of a server-side apply that sets a condition.
+pub fn applied_condition(new: &Condition<'_>, since: &str) -> Value {
+    let mut condition = serde_json::json!({"type": new.kind, "status": new.status, "message": new.message,
+        "lastTransitionTime": since});
+    if !new.reason.is_empty() {
+        condition["reason"] = new.reason.into();
+    }
+    serde_json::json!({"status": {"conditions": [condition]}})
+}
+
 /// Removes the condition of this type.
 pub fn remove_condition(status: &mut Value, kind: &str) {
     if let Some(list) = access::list_mut(status, &["conditions"]) {

@@ -7,7 +7,7 @@ use shim_model::resource::GroupResource;
 
 use super::{
     Action, Change, Condition, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Propagation, Target,
-    View, condition, replace_condition, says, served,
+    View, applied_condition, condition, says, served,
 };
 use crate::flow_control::GROUP;
 use crate::flow_control::bootstrap::{AUTO_UPDATE, Upkeep, default_named, upkeep};
@@ -20,6 +20,8 @@ pub struct ConfigProducer;
 pub struct ConfigConsumer;
 
 const SCHEMAS: GroupResource = served(GROUP, "flowschemas");
+/// The field manager of the conditions, which has the version of the group that upstream's server writes them in.
+const CONSUMER: &str = "api-priority-and-fairness-config-consumer-v1";
 const LEVELS: GroupResource = served(GROUP, "prioritylevelconfigurations");
 
 fn inputs() -> Vec<Input> {
@@ -103,8 +105,12 @@ impl Controller for ConfigConsumer {
             return plan;
         }
         let target = Target::of(SCHEMAS, schema.header());
-        let changes = vec![replace_condition(&object["status"], &dangling, &rfc3339(view.now))];
-        plan.actions.push(Action::Change { target, subresource: Some("status"), changes });
+        plan.actions.push(Action::Apply {
+            target,
+            subresource: Some("status"),
+            manager: CONSUMER,
+            configuration: applied_condition(&dangling, &rfc3339(view.now)),
+        });
         plan
     }
 }

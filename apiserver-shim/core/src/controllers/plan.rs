@@ -109,6 +109,14 @@ pub enum Action {
         subresource: Option<&'static str>,
         changes: Vec<Change>,
     },
+    /// Applies a configuration (server-side apply, by force) to an object if it still has this UID. `configuration` has no
+    /// metadata: it is the target's.
+    Apply {
+        target: Target,
+        subresource: Option<&'static str>,
+        manager: &'static str,
+        configuration: Value,
+    },
     /// Deletes an object if it still has this UID.
     Delete {
         target: Target,

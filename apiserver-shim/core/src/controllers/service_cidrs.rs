@@ -7,7 +7,7 @@ use shim_model::resource::GroupResource;
 
 use super::{
     Action, CachedObject, Change, Condition, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Target,
-    View, condition, replace_condition, says, served,
+    View, applied_condition, condition, says, served,
 };
 use crate::rows::{Seconds, rfc3339};
 use crate::service_addresses::{DEFAULT_NAME, Prefix, is_allocated, prefixes};
@@ -57,32 +57,37 @@ impl Controller for ServiceCidrController {
         };
         let (header, object) = (range.header(), range.value());
         let protected = header.finalizers.iter().any(|own| own == FINALIZER);
-        let mut change = |subresource, change| {
-            let target = Target::of(RANGES, header);
-            plan.actions.push(Action::Change { target, subresource, changes: vec![change] });
+        let target = || Target::of(RANGES, header);
+        let change = |change| Action::Change { target: target(), subresource: None, changes: vec![change] };
+        let apply = |configuration| Action::Apply {
+            target: target(),
+            subresource: Some("status"),
+            manager: Self::NAME,
+            configuration,
         };
         match &header.deletion_timestamp {
             Some(_) if !protected => {}
             Some(_) if is_needed(view, range) => {
                 let message = "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR";
                 let condition = Condition { kind: "Ready", status: "False", reason: "Terminating", message };
-                ready(&object, &condition, view.now).into_iter().for_each(|set| change(Some("status"), set));
+                plan.actions.extend(ready(&object, &condition, view.now).map(apply));
             }
             Some(since) => {
                 let left = crate::rows::seconds(since).unwrap_or(view.now) + GRACE - view.now;
                 match left > 0 {
                     true => plan.requeue_after(left),
-                    false => change(None, Change::RemoveFinalizer(FINALIZER)),
+                    false => plan.actions.push(change(Change::RemoveFinalizer(FINALIZER))),
                 }
             }
             None => {
                 if !protected {
                     let all = header.finalizers.iter().map(String::as_str).chain([FINALIZER]);
-                    change(None, Change::Put(&["metadata", "finalizers"], json!(all.collect::<Vec<_>>())));
+                    let all = json!(all.collect::<Vec<_>>());
+                    plan.actions.push(change(Change::Put(&["metadata", "finalizers"], all)));
                 }
                 let message = "Kubernetes Service CIDR is ready";
                 let condition = Condition { kind: "Ready", status: "True", reason: "", message };
-                ready(&object, &condition, view.now).into_iter().for_each(|set| change(Some("status"), set));
+                plan.actions.extend(ready(&object, &condition, view.now).map(apply));
             }
         }
         plan
@@ -99,8 +104,8 @@ pub fn default_object(range: ServiceCidr) -> Value {
     })
 }
 
-/// The edit that sets the condition `Ready`, unless the range has it.
-fn ready(object: &Value, new: &Condition<'_>, now: Seconds) -> Option<Change> {
+/// The configuration that sets the condition `Ready`, unless the range has it.
+fn ready(object: &Value, new: &Condition<'_>, now: Seconds) -> Option<Value> {
     let status = &object["status"];
     let old = condition(status, new.kind);
     if old.is_some_and(|old| says(old, new)) {
@@ -110,7 +115,7 @@ fn ready(object: &Value, new: &Condition<'_>, now: Seconds) -> Option<Change> {
         Some(old) => access::text(old, &["lastTransitionTime"]).to_owned(),
         None => rfc3339(now),
     };
-    Some(replace_condition(status, new, &since))
+    Some(applied_condition(new, &since))
 }
 
 /// Whether a Service has an address of the range that no other range contains.

@@ -67,6 +67,9 @@ fn texts(plan: &Plan) -> BTreeSet<String> {
         Action::Change { target, changes, .. } => {
             format!("change {} {}: {changes:?}", target.resource.resource(), target.key)
         }
+        Action::Apply { target, configuration, .. } => {
+            format!("apply {} {}: {configuration}", target.resource.resource(), target.key)
+        }
         Action::Delete { target, propagation, .. } => {
             format!("delete {} {} {propagation:?}", target.resource.resource(), target.key)
         }

@@ -1,6 +1,7 @@
-//! The PVC and PV protection controllers: a claim that a Pod uses, and a volume that is bound, stay while they are being
-//! deleted. Admission gives each new one a finalizer ([`crate::kinds::admission::protect_storage`]); these controllers add it to
-//! older objects, and remove it from objects in deletion that nothing uses.
+//! The PVC, PV and VAC protection controllers: a claim that a Pod uses, a volume that is bound, and a class of attributes
+//! that a claim or volume has, stay while they are being deleted. Admission gives each new one a finalizer
+//! ([`crate::kinds::admission::protect_storage`]); these controllers add it to older objects, and remove it from objects in
+//! deletion that nothing uses.
 
 use memchr::memmem;
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use super::{
     Action, CachedObject, Change, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Target, View,
     served,
 };
-use crate::kinds::admission::{CLAIM_FINALIZER, VOLUME_FINALIZER};
+use crate::kinds::admission::{ATTRIBUTES_CLASS_FINALIZER, CLAIM_FINALIZER, VOLUME_FINALIZER};
 use crate::rows::{ObjectView, Pod};
 
 /// Protects PersistentVolumeClaims.
@@ -21,6 +22,10 @@ pub struct ClaimProtectionController;
 /// Protects PersistentVolumes.
 pub struct VolumeProtectionController;
 
+/// Protects VolumeAttributesClasses.
+pub struct AttributesClassProtectionController;
+
+const CLASSES: GroupResource = served("storage.k8s.io", "volumeattributesclasses");
 const CLAIMS: GroupResource = served("", "persistentvolumeclaims");
 const VOLUMES: GroupResource = served("", "persistentvolumes");
 
@@ -73,6 +78,48 @@ impl Controller for VolumeProtectionController {
     }
 }
 
+impl Controller for AttributesClassProtectionController {
+    const NAME: &'static str = "volumeattributesclass-protection-controller";
+    const SERVICE_ACCOUNT: &'static str = "volumeattributesclass-protection-controller";
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![
+            Input::headers("storage.k8s.io", "volumeattributesclasses"),
+            Input::headers("", "persistentvolumeclaims"),
+            Input::headers("", "persistentvolumes"),
+        ]
+    }
+
+    fn keys(&self, change: &ObjectChange, view: &View<'_>, keys: &mut Keys) {
+        if change.is_of("storage.k8s.io", "volumeattributesclasses") {
+            keys.insert(change.name());
+            return;
+        }
+        // Few classes are ever in deletion.
+        let leaving = view.everywhere(&CLASSES).filter(|class| class.header().deletion_timestamp.is_some());
+        keys.extend(leaving.map(|class| ObjectName::new(CLASSES, "", &class.header().name)));
+    }
+
+    fn reconcile(&self, view: &View<'_>, key: &ObjectName) -> Plan {
+        let Some(class) = view.named(key) else { return Plan::default() };
+        let is_used = || {
+            let name = class.header().name.as_str();
+            let mut users = view.everywhere(&CLAIMS).chain(view.everywhere(&VOLUMES));
+            users.any(|user| classes_of(&user.value()).contains(&name))
+        };
+        protect(CLASSES, class, ATTRIBUTES_CLASS_FINALIZER, is_used)
+    }
+}
+
+/// The classes of attributes that a claim or volume has, had, or will have.
+fn classes_of(user: &Value) -> [&str; 3] {
+    [
+        access::text(user, &["spec", "volumeAttributesClassName"]),
+        access::text(user, &["status", "currentVolumeAttributesClassName"]),
+        access::text(user, &["status", "modifyVolumeStatus", "targetVolumeAttributesClassName"]),
+    ]
+}
+
 fn protect(
     resource: GroupResource,
     object: &CachedObject,
@@ -121,8 +168,12 @@ mod tests {
     use crate::controllers::Registration;
     use crate::testing::TestCluster;
 
-    fn controllers() -> [Registration; 2] {
-        [Registration::new(ClaimProtectionController), Registration::new(VolumeProtectionController)]
+    fn controllers() -> [Registration; 3] {
+        [
+            Registration::new(ClaimProtectionController),
+            Registration::new(VolumeProtectionController),
+            Registration::new(AttributesClassProtectionController),
+        ]
     }
 
     fn object<'c>(cluster: &'c mut TestCluster, resource: &GroupResource) -> &'c mut Value {
@@ -168,5 +219,18 @@ mod tests {
         assert_eq!(finalizers(&mut cluster, &VOLUMES), [VOLUME_FINALIZER]);
         object(&mut cluster, &VOLUMES)["status"]["phase"] = "Released".into();
         assert_eq!(finalizers(&mut cluster, &VOLUMES), [Value::Null; 0]);
+    }
+
+    #[test]
+    fn a_class_stays_until_no_claim_has_it() {
+        let mut cluster = TestCluster::default();
+        cluster.add(CLASSES, json!({"metadata": {"name": "c"}, "driverName": "d", "parameters": {"a": "b"}}));
+        let spec = json!({"volumeAttributesClassName": "c"});
+        cluster.add(CLAIMS, json!({"metadata": {"name": "x", "namespace": "ns"}, "spec": spec}));
+        assert_eq!(finalizers(&mut cluster, &CLASSES), [ATTRIBUTES_CLASS_FINALIZER]);
+        delete(object(&mut cluster, &CLASSES));
+        assert_eq!(finalizers(&mut cluster, &CLASSES), [ATTRIBUTES_CLASS_FINALIZER]);
+        object(&mut cluster, &CLAIMS)["spec"] = json!({});
+        assert_eq!(finalizers(&mut cluster, &CLASSES), [Value::Null; 0]);
     }
 }

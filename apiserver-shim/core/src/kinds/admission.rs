@@ -17,6 +17,8 @@ const LOST_NODE_SECONDS: i64 = 300;
 pub const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 /// The finalizer that keeps a PersistentVolume while it is bound.
 pub const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
+/// The finalizer that keeps a VolumeAttributesClass while a claim or volume has it.
+pub const ATTRIBUTES_CLASS_FINALIZER: &str = "kubernetes.io/vac-protection";
 
 /// The parts of a ServiceAccount that a Pod inherits.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -46,7 +48,7 @@ pub struct PriorityClass {
     pub preemption_policy: String,
 }
 
-/// Adds a finalizer to a new PersistentVolume or PersistentVolumeClaim.
+/// Adds a finalizer to a new PersistentVolume, PersistentVolumeClaim or VolumeAttributesClass.
 pub fn protect_storage(object: &mut Value, finalizer: &str) {
     let metadata = access::object_mut(object, &["metadata"]);
     let finalizers = metadata.entry("finalizers").or_insert(Value::Null);

@@ -2,10 +2,13 @@
 
 pub(super) mod validation;
 
+pub(super) use validation::signer_name;
+
 use super::{FieldName, Strategy, SubresourceStrategy, cells, named};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
+use shim_model::names;
 use shim_model::time::{Instant, human_duration};
 
 pub(super) struct CertificateSigningRequest;
@@ -13,6 +16,10 @@ pub(super) struct CertificateSigningRequest;
 impl Strategy for CertificateSigningRequest {
     fn has_status(&self) -> bool {
         true
+    }
+
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value) {

@@ -26,6 +26,9 @@ impl Strategy for DaemonSet {
         }
         set_default(spec, "revisionHistoryLimit", 10);
         pod_template::default_template(as_object(spec.entry("template").or_insert_with(|| json!({}))));
+        // The annotation stands for a field of upstream's internal type, which every object has: it belongs to the writer.
+        let generation = template_generation(object);
+        set_template_generation(object, generation);
     }
 
     fn has_generation(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Deployments.
 
-use super::workload::{number, validate_always, validate_non_negative, validate_selector, wide_cells};
+use super::pod::dump;
+use super::workload::{number, validate_non_negative, validate_selector, wide_cells};
 use super::{Strategy, cells, pod_template};
 use serde_json::{Value, json};
 use shim_model::access;
@@ -59,7 +60,6 @@ impl Strategy for Deployment {
         let spec = &object["spec"];
         let mut errors = validate_non_negative(spec, &["replicas"]);
         errors.extend(validate_selector(spec, "deployment"));
-        errors.extend(validate_always(spec));
         errors.extend(strategy(&spec["strategy"]));
         errors.extend(validate_non_negative(spec, &["minReadySeconds", "revisionHistoryLimit"]));
         if let Some(deadline) = access::int(spec, &["progressDeadlineSeconds"]) {
@@ -88,17 +88,32 @@ impl Strategy for Deployment {
     }
 
     fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        const COUNTS: [&str; 6] = [
+        const COUNTS: [&str; 8] = [
             "observedGeneration",
             "replicas",
             "updatedReplicas",
             "readyReplicas",
             "availableReplicas",
             "unavailableReplicas",
+            "terminatingReplicas",
+            "collisionCount",
         ];
         let status = &new["status"];
         let negative = COUNTS.iter().filter(|k| number(status, &[k]) < 0);
-        negative.map(|k| super::workload::non_negative(&format!("status.{k}"), &status[*k])).collect()
+        let mut errors: Vec<FieldError> =
+            negative.map(|k| super::workload::non_negative(&format!("status.{k}"), &status[*k])).collect();
+        for (part, whole, shown) in [
+            ("updatedReplicas", "replicas", "status.replicas"),
+            ("readyReplicas", "replicas", "status.replicas"),
+            ("availableReplicas", "replicas", "status.replicas"),
+            ("availableReplicas", "readyReplicas", "readyReplicas"),
+        ] {
+            if number(status, &[part]) > number(status, &[whole]) {
+                let why = format!("cannot be greater than {shown}");
+                errors.push(FieldError::invalid(format!("status.{part}"), status[part].clone(), why));
+            }
+        }
+        errors
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
@@ -145,7 +160,8 @@ fn strategy(strategy: &Value) -> Vec<FieldError> {
             Some(rolling) => rolling_update(rolling),
         },
         other => {
-            vec![FieldError::not_supported(format!("{FIELD}.type"), other, &["Recreate", "RollingUpdate"])]
+            let error = FieldError::not_supported(FIELD, other, &["Recreate", "RollingUpdate"]);
+            vec![FieldError { shown: dump::compact("DeploymentStrategy", strategy), ..error }]
         }
     }
 }
@@ -156,14 +172,11 @@ fn rolling_update(rolling: &Value) -> Vec<FieldError> {
     for key in ["maxUnavailable", "maxSurge"] {
         errors.extend(super::workload::count_or_percent(&rolling[key], &format!("{FIELD}.{key}")));
     }
-    let zero = |v: &Value| v == 0 || v == "0%";
+    let zero = super::workload::is_nothing;
     if zero(&rolling["maxUnavailable"]) && zero(&rolling["maxSurge"]) {
         let detail = "may not be 0 when `maxSurge` is 0";
-        errors.push(FieldError::invalid(
-            format!("{FIELD}.maxUnavailable"),
-            rolling["maxUnavailable"].clone(),
-            detail,
-        ));
+        let shown = rolling["maxUnavailable"].clone();
+        errors.push(FieldError::invalid(format!("{FIELD}.maxUnavailable"), shown, detail));
     }
     let percent = rolling["maxUnavailable"].as_str().and_then(|t| t.strip_suffix('%')?.parse::<i64>().ok());
     if percent.is_some_and(|p| p > 100) {

@@ -2,7 +2,8 @@
 
 pub(super) mod validation;
 
-use super::rules::{self, Rule};
+use super::pod::dump;
+use super::rules::{self, Rule, Site};
 use super::{FieldName, Strategy, cells, metadata, named};
 use std::sync::Arc;
 
@@ -80,18 +81,20 @@ impl Strategy for ResourceClaim {
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if new.get("spec") != old.get("spec") {
-            errors.push(FieldError::invalid("spec", new["spec"].clone(), "field is immutable"));
+            let shown = dump::compact("ResourceClaimSpec", &new["spec"]);
+            errors.push(FieldError::invalid_shown("spec", shown, "field is immutable"));
         }
         errors
     }
 
-    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        rules::validate(&[Rule::Within("status", validation::CLAIM_STATUS)], new)
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::claim_status(new, old)
     }
 
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
         access::copy(old, new, &["spec"]);
         metadata::restore(new, old);
+        drop_released(new, old);
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
@@ -110,6 +113,28 @@ impl Strategy for ResourceClaim {
     }
 }
 
+/// A device of a claim or of its status, by its driver, pool, name and share.
+fn device_id(device: &Value) -> [&str; 4] {
+    ["driver", "pool", "device", "shareID"].map(|member| access::text(device, &[member]))
+}
+
+/// Removes the status of the devices that the claim has no longer.
+fn drop_released(new: &mut Value, old: &Value) {
+    const RESULTS: [&str; 4] = ["status", "allocation", "devices", "results"];
+    let now: Vec<[String; 4]> = ids(access::list(new, &RESULTS));
+    let mut gone = ids(access::list(old, &RESULTS));
+    gone.retain(|id| !now.contains(id));
+    let Some(devices) = access::list_mut(new, &["status", "devices"]) else { return };
+    devices.retain(|device| !gone.iter().any(|gone| *gone == device_id(device)));
+    if devices.is_empty() {
+        access::remove(new, &["status", "devices"]);
+    }
+}
+
+fn ids(devices: &[Value]) -> Vec<[String; 4]> {
+    devices.iter().map(|device| device_id(device).map(str::to_owned)).collect()
+}
+
 impl Strategy for ResourceClaimTemplate {
     fn default(&self, object: &mut Value) {
         if let Some(spec) = object.get_mut("spec").and_then(|spec| spec.get_mut("spec")) {
@@ -118,13 +143,18 @@ impl Strategy for ResourceClaimTemplate {
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        rules::validate(&[Rule::Within("spec", &[Rule::Within("spec", validation::CLAIM)])], object)
+        let root = Site::root(object);
+        let mut errors = Vec::new();
+        metadata::template(&root.at("spec").at("metadata"), &mut errors);
+        rules::apply(&[Rule::Within("spec", &[Rule::Within("spec", validation::CLAIM)])], &root, &mut errors);
+        errors
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = Vec::new();
+        let mut errors = self.validate_create(new);
         if new.get("spec") != old.get("spec") {
-            errors.push(FieldError::invalid("spec", new["spec"].clone(), "field is immutable"));
+            let shown = dump::template_of("ResourceClaimSpec", &new["spec"], &new["spec"]["spec"]);
+            errors.push(FieldError::invalid_shown("spec", shown, "field is immutable"));
         }
         errors
     }
@@ -134,9 +164,30 @@ impl Strategy for ResourceClaimTemplate {
     }
 }
 
+/// Drops members of features that are off: they are accepted and not stored.
+fn drop_disabled_fields(slice: &mut Value) {
+    for device in access::list_mut(slice, &["spec", "devices"]).into_iter().flatten() {
+        access::remove(device, &["nodeAllocatableResourceMappings"]);
+        let attributes = device.get_mut("attributes").and_then(Value::as_object_mut);
+        for attribute in attributes.into_iter().flat_map(|all| all.values_mut()) {
+            for list in ["bools", "ints", "strings", "versions"] {
+                access::remove(attribute, &[list]);
+            }
+        }
+    }
+}
+
 impl Strategy for ResourceSlice {
     fn has_generation(&self) -> bool {
         true
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &super::CreateContext<'_>) {
+        drop_disabled_fields(object);
+    }
+
+    fn prepare_update(&self, new: &mut Value, _old: &Value) {
+        drop_disabled_fields(new);
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {

@@ -39,10 +39,19 @@ impl Strategy for Endpoints {
             for (list, addresses) in [("addresses", ready), ("notReadyAddresses", not)] {
                 for (j, address) in addresses.iter().enumerate() {
                     let at = format!("{at}.{list}[{j}]");
-                    address_errors(access::text(address, &["ip"]), &format!("{at}.ip"), &mut errors);
-                    let of = |key| access::text(address, &[key]);
-                    named(of("hostname"), format_args!("{at}.hostname"), names::dns_label, &mut errors);
-                    named(of("nodeName"), format_args!("{at}.nodeName"), names::dns_subdomain, &mut errors);
+                    let (ip, field) = (access::text(address, &["ip"]), format!("{at}.ip"));
+                    let wrong = names::ip(ip).into_iter();
+                    errors.extend(wrong.map(|why| FieldError::invalid(&field, ip, why)));
+                    let hostname = access::text(address, &["hostname"]);
+                    named(hostname, format_args!("{at}.hostname"), names::dns_label, &mut errors);
+                    set(
+                        address,
+                        "nodeName",
+                        format_args!("{at}.nodeName"),
+                        names::dns_subdomain,
+                        &mut errors,
+                    );
+                    endpoint_address(ip, &field, &mut errors);
                 }
             }
             let ports = access::list(subset, &["ports"]);
@@ -84,6 +93,13 @@ type Check = fn(&str) -> Vec<String>;
 fn named(text: &str, at: At<'_>, check: Check, errors: &mut Vec<FieldError>) {
     if !text.is_empty() {
         errors.extend(check(text).into_iter().map(|d| FieldError::invalid(at, text, d)));
+    }
+}
+
+/// Validates a name that may be absent, but not empty.
+fn set(object: &Value, member: &str, at: At<'_>, check: Check, errors: &mut Vec<FieldError>) {
+    if let Some(text) = object.get(member).and_then(Value::as_str) {
+        errors.extend(check(text).into_iter().map(|why| FieldError::invalid(at, text, why)));
     }
 }
 
@@ -142,6 +158,16 @@ impl Strategy for EndpointSlice {
         true
     }
 
+    fn prepare_create(&self, object: &mut Value, _context: &super::CreateContext<'_>) {
+        drop_topology(object);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        if new.get("endpoints") != old.get("endpoints") {
+            drop_topology(new);
+        }
+    }
+
     fn changes_generation(&self, new: &Value, old: &Value) -> bool {
         let differs = |path: &[&str]| access::get(new, path) != access::get(old, path);
         differs(&["endpoints"])
@@ -159,11 +185,13 @@ impl Strategy for EndpointSlice {
         } else if !FAMILIES.contains(&family) {
             errors.push(FieldError::not_supported("addressType", family, FAMILIES));
         }
+        slice_ports(access::list(object, &["ports"]), &mut errors);
         let endpoints = access::list(object, &["endpoints"]);
         if endpoints.len() > ENDPOINTS_MAX {
             errors.push(FieldError::too_many("endpoints", endpoints.len(), ENDPOINTS_MAX));
         }
-        for (i, endpoint) in endpoints.iter().take(ENDPOINTS_MAX).enumerate() {
+        let endpoints = if endpoints.len() > ENDPOINTS_MAX { &[] } else { endpoints };
+        for (i, endpoint) in endpoints.iter().enumerate() {
             let addresses = access::list(endpoint, &["addresses"]);
             let at = format!("endpoints[{i}]");
             if addresses.is_empty() {
@@ -177,7 +205,6 @@ impl Strategy for EndpointSlice {
             }
             endpoint_errors(endpoint, &at, &mut errors);
         }
-        slice_ports(access::list(object, &["ports"]), &mut errors);
         errors
     }
 
@@ -209,6 +236,13 @@ impl Strategy for EndpointSlice {
     }
 }
 
+/// Drops what this version of the API does not write.
+fn drop_topology(slice: &mut Value) {
+    for endpoint in access::list_mut(slice, &["endpoints"]).into_iter().flatten() {
+        access::remove(endpoint, &["deprecatedTopology"]);
+    }
+}
+
 /// Upstream's limits of an EndpointSlice.
 const ENDPOINTS_MAX: usize = 1000;
 const ADDRESSES_MAX: usize = 100;
@@ -217,8 +251,7 @@ const TOPOLOGY_LABELS_MAX: usize = 16;
 const HINTS_MAX: usize = 8;
 
 fn endpoint_errors(endpoint: &Value, at: &str, errors: &mut Vec<FieldError>) {
-    let of = |key| access::text(endpoint, &[key]);
-    named(of("nodeName"), format_args!("{at}.nodeName"), names::dns_subdomain, errors);
+    set(endpoint, "nodeName", format_args!("{at}.nodeName"), names::dns_subdomain, errors);
     if let Some(topology) = endpoint.get("deprecatedTopology") {
         let count = topology.as_object().map_or(0, serde_json::Map::len);
         if count > TOPOLOGY_LABELS_MAX {
@@ -227,7 +260,7 @@ fn endpoint_errors(endpoint: &Value, at: &str, errors: &mut Vec<FieldError>) {
         }
         metadata::labels(Some(topology), format_args!("{at}.deprecatedTopology"), errors);
     }
-    named(of("hostname"), format_args!("{at}.hostname"), names::dns_label, errors);
+    set(endpoint, "hostname", format_args!("{at}.hostname"), names::dns_label, errors);
     let checks: [(&str, Check); 2] = [("forZones", names::label_value), ("forNodes", names::dns_subdomain)];
     for (list, check) in checks {
         let (hints, at) = (access::list(endpoint, &["hints", list]), format!("{at}.hints.{list}"));
@@ -264,30 +297,47 @@ fn slice_ports(ports: &[Value], errors: &mut Vec<FieldError>) {
 fn slice_address(address: &str, family: &str, i: usize, j: usize, errors: &mut Vec<FieldError>) {
     let field = format!("endpoints[{i}].addresses[{j}]");
     match (family, address.parse::<IpAddr>()) {
-        ("FQDN", _) => errors.extend(
-            names::dns_subdomain(address).into_iter().map(|d| FieldError::invalid(field.clone(), address, d)),
-        ),
-        ("IPv4", Ok(IpAddr::V6(_))) => errors.push(FieldError::invalid(
-            format!("endpoints[{i}].addresses"),
-            address,
-            "must be an IPv4 address",
-        )),
-        ("IPv6", Ok(IpAddr::V4(_))) => errors.push(FieldError::invalid(
-            format!("endpoints[{i}].addresses"),
-            address,
-            "must be an IPv6 address",
-        )),
-        _ => address_errors(address, &field, errors),
+        ("FQDN", _) => errors.extend(domain_error(address, &field)),
+        ("IPv4" | "IPv6", Err(_)) => {
+            errors
+                .extend(names::ip(address).into_iter().map(|why| FieldError::invalid(&field, address, why)));
+        }
+        ("IPv4" | "IPv6", Ok(ip)) => {
+            if ip.is_ipv4() != (family == "IPv4") {
+                let why = format!("must be an {family} address");
+                errors.push(FieldError::invalid(format!("endpoints[{i}].addresses"), address, why));
+            }
+            endpoint_address(address, &field, errors);
+        }
+        // An unknown family is refused itself.
+        _ => {}
     }
 }
 
-/// Validates an endpoint address.
-fn address_errors(address: &str, field: &str, errors: &mut Vec<FieldError>) {
-    let Ok(ip) = address.parse::<IpAddr>() else {
-        errors.extend(names::ip(address).into_iter().map(|d| FieldError::invalid(field, address, d)));
-        return;
-    };
-    errors.extend(special(ip, true).map(|d| FieldError::invalid(field, address, d)));
+/// The error of a text that is no fully qualified domain name; it may end in a dot.
+fn domain_error(text: &str, field: &str) -> Option<FieldError> {
+    if text.is_empty() {
+        return Some(FieldError::required(field, ""));
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let wrong = names::dns_subdomain(name);
+    if !wrong.is_empty() {
+        return Some(FieldError::invalid(field, name, wrong.join(",")));
+    }
+    if !name.contains('.') {
+        let why = "should be a domain with at least two segments separated by dots";
+        return Some(FieldError::invalid(field, name, why));
+    }
+    let label = name.split('.').find(|label| !names::dns_label(label).is_empty())?;
+    Some(FieldError::invalid(field, label, names::dns_label(label).join(",")))
+}
+
+/// Validates an endpoint's address.
+fn endpoint_address(address: &str, field: &str, errors: &mut Vec<FieldError>) {
+    match address.parse::<IpAddr>() {
+        Ok(ip) => errors.extend(special(ip, true).map(|why| FieldError::invalid(field, address, why))),
+        Err(_) => errors.push(FieldError::invalid(field, address, "must be a valid IP address")),
+    }
 }
 
 /// The error for an address that no endpoint may have (loopback, multicast …).

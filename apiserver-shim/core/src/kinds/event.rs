@@ -5,7 +5,7 @@ mod fields;
 
 pub(crate) use convert::EventConverter;
 
-use super::{FieldName, Strategy, cells, named};
+use super::{FieldName, Strategy, cells, metadata, named};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -29,24 +29,16 @@ impl Strategy for CoreEvent {
         names::path_segment(name)
     }
 
-    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let own = access::text(object, &["metadata", "namespace"]);
-        let of = access::text(object, &["involvedObject", "namespace"]);
-        // Events about cluster-scoped objects are in the default namespace.
-        let fits = of == own || of.is_empty() && ["", "default", "kube-system"].contains(&own);
-        if !fits {
-            errors.push(FieldError::invalid(
-                "involvedObject.namespace",
-                of,
-                "does not match event.namespace",
-            ));
-        }
-        errors
+    fn validates_metadata(&self) -> bool {
+        false
     }
 
-    fn validate_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
-        Vec::new()
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        legacy(object, CORE_NAMES)
+    }
+
+    fn validate_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        legacy(new, CORE_NAMES)
     }
 
     fn create_on_update(&self) -> bool {
@@ -99,61 +91,49 @@ impl Strategy for NewEvent {
         Some("")
     }
 
-    fn validate_name(&self, name: &str) -> Vec<String> {
-        names::path_segment(name)
+    fn validates_metadata(&self) -> bool {
+        false
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let text = |key: &str| access::text(object, &[key]);
-        let (own, of) = (
-            access::text(object, &["metadata", "namespace"]),
-            access::text(object, &["regarding", "namespace"]),
-        );
-        if of != own && !(of.is_empty() && ["default", "kube-system"].contains(&own)) {
-            errors.push(FieldError::invalid(
-                "involvedObject.namespace",
-                of,
-                "does not match event.namespace",
-            ));
-        }
-        if object.get("eventTime").is_none_or(Value::is_null) {
+        let mut errors = legacy(object, NEW_NAMES);
+        errors.extend(metadata::validate_namespaced(self, object));
+        series(object, &mut errors);
+        if zero_time(object, "eventTime") {
             errors.push(FieldError::required("eventTime", ""));
         }
-        let controller = text("reportingController");
-        if controller.is_empty() {
-            errors.push(FieldError::required("reportingController", ""));
+        let kind = access::text(object, &["type"]);
+        if !["Normal", "Warning"].contains(&kind) {
+            errors.push(FieldError::invalid("type", "", format!("has invalid value: {kind}")));
         }
-        let wrong = names::qualified(controller);
-        errors.extend(wrong.into_iter().map(|d| FieldError::invalid("reportingController", controller, d)));
-        for key in ["reportingInstance", "action", "reason"] {
-            match text(key) {
-                "" => errors.push(FieldError::required(key, "")),
-                long if long.len() > WORD_MAX => {
-                    errors.push(FieldError::invalid(
-                        key,
-                        "",
-                        format!("can have at most {WORD_MAX} characters"),
-                    ));
-                }
-                _ => {}
+        let source = &object["deprecatedSource"];
+        let named = ["component", "host"].iter().any(|member| !access::text(source, &[member]).is_empty());
+        for (field, set) in [
+            ("firstTimestamp", !zero_time(object, "deprecatedFirstTimestamp")),
+            ("lastTimestamp", !zero_time(object, "deprecatedLastTimestamp")),
+            ("count", access::int(object, &["deprecatedCount"]).unwrap_or(0) != 0),
+            ("source", named),
+        ] {
+            if set {
+                errors.push(FieldError::invalid(field, "", "needs to be unset"));
             }
-        }
-        if text("note").len() > NOTE_MAX {
-            errors.push(FieldError::invalid(
-                "message",
-                "",
-                format!("can have at most {NOTE_MAX} characters"),
-            ));
-        }
-        if !["Normal", "Warning"].contains(&text("type")) {
-            errors.push(FieldError::invalid("type", "", format!("has invalid value: {}", text("type"))));
         }
         errors
     }
 
-    fn validate_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
-        Vec::new()
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = legacy(new, NEW_NAMES);
+        if new.get("series") != old.get("series") {
+            series(new, &mut errors);
+        }
+        for (field, member) in FIXED {
+            let value = |event: &Value| event.get(*member).filter(|value| !access::is_zero(value)).cloned();
+            if value(new) != value(old) {
+                let shown = new.get(*member).cloned().unwrap_or_default();
+                errors.push(FieldError::invalid(*field, shown, "field is immutable"));
+            }
+        }
+        errors
     }
 
     fn create_on_update(&self) -> bool {
@@ -194,6 +174,83 @@ impl Strategy for NewEvent {
             "reportingController",
             "type",
         ]
+    }
+}
+
+/// Names of members in the core group and in `events.k8s.io`: what the Event is about, its text, its controller.
+type Names = [&'static str; 3];
+const CORE_NAMES: Names = ["involvedObject", "message", "reportingComponent"];
+const NEW_NAMES: Names = ["regarding", "note", "reportingController"];
+
+/// What no update changes through `events.k8s.io`: names in messages and in the object.
+const FIXED: &[(&str, &str)] = &[
+    ("involvedObject", "regarding"),
+    ("reason", "reason"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("reason", "reason"),
+    ("type", "type"),
+    ("eventTime", "eventTime"),
+    ("action", "action"),
+    ("related", "related"),
+    ("reportingController", "reportingController"),
+    ("reportingInstance", "reportingInstance"),
+];
+
+fn zero_time(event: &Value, member: &str) -> bool {
+    event.get(member).is_none_or(Value::is_null)
+}
+
+/// The rules of both groups: few for Events without time, which old clients write.
+fn legacy(event: &Value, [about, note, controller]: Names) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let text = |path: &[&str]| access::text(event, path);
+    let (own, of) = (text(&["metadata", "namespace"]), text(&[about, "namespace"]));
+    let timed = !zero_time(event, "eventTime");
+    // Events about cluster-scoped objects are in the default namespace.
+    let fits = match (timed, of) {
+        (false, "") => ["", "default"].contains(&own),
+        (false, of) => of == own,
+        (true, "") => ["default", "kube-system"].contains(&own),
+        (true, _) => true,
+    };
+    if !fits {
+        errors.push(FieldError::invalid("involvedObject.namespace", of, "does not match event.namespace"));
+    }
+    if !timed {
+        return errors;
+    }
+    let by = text(&[controller]);
+    if by.is_empty() {
+        errors.push(FieldError::required(controller, ""));
+    }
+    errors.extend(names::qualified(by).into_iter().map(|why| FieldError::invalid(controller, by, why)));
+    let long = |field: &str, most: usize| {
+        FieldError::invalid(field, "", format!("can have at most {most} characters"))
+    };
+    for field in ["reportingInstance", "action", "reason"] {
+        match text(&[field]).len() {
+            0 => errors.push(FieldError::required(field, "")),
+            length if length > WORD_MAX => errors.push(long(field, WORD_MAX)),
+            _ => {}
+        }
+    }
+    if text(&[note]).len() > NOTE_MAX {
+        errors.push(long("message", NOTE_MAX));
+    }
+    errors
+}
+
+fn series(event: &Value, errors: &mut Vec<FieldError>) {
+    let Some(series) = event.get("series").filter(|series| !series.is_null()) else { return };
+    if access::int(series, &["count"]).unwrap_or(0) < 2 {
+        errors.push(FieldError::invalid("series.count", "", "should be at least 2"));
+    }
+    if zero_time(series, "lastObservedTime") {
+        errors.push(FieldError::required("series.lastObservedTime", ""));
     }
 }
 

@@ -86,7 +86,9 @@ impl Strategy for Job {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = validation::spec(new);
+        // Upstream validates the spec twice.
+        let mut errors = self.validate_create(new);
+        errors.extend(validation::spec(new));
         errors.extend(validation::change(new, old));
         errors
     }

@@ -189,10 +189,6 @@ impl Strategy for LimitRange {
         }
     }
 
-    fn validates_metadata_again(&self) -> bool {
-        false
-    }
-
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let root = Site::root(object);

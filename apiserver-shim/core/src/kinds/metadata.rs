@@ -1,5 +1,8 @@
 //! Object metadata of all kinds: names, identity, labels, owners, finalizers.
 
+mod parts;
+
+use self::parts::Part;
 use super::{CreateContext, Strategy};
 use serde_json::{Map, Value};
 use shim_model::access;
@@ -113,6 +116,20 @@ pub(super) fn validate_create(
     strategy: &dyn Strategy,
     object: &Value,
 ) -> Vec<FieldError> {
+    validate(strategy, object, resource.namespaced, Finalizers::of(resource))
+}
+
+/// Validates the metadata of a new object of a namespaced kind.
+pub(super) fn validate_namespaced(strategy: &dyn Strategy, object: &Value) -> Vec<FieldError> {
+    validate(strategy, object, true, Finalizers::Prefixed)
+}
+
+fn validate(
+    strategy: &dyn Strategy,
+    object: &Value,
+    namespaced: bool,
+    finalizers: Finalizers,
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let meta = &object["metadata"];
     let generate = access::text(meta, &["generateName"]);
@@ -134,23 +151,22 @@ pub(super) fn validate_create(
             strategy.validate_name(name).into_iter().map(|d| FieldError::invalid("metadata.name", name, d)),
         );
     }
-    if resource.namespaced && access::text(meta, &["namespace"]).is_empty() {
+    if namespaced && access::text(meta, &["namespace"]).is_empty() {
         errors.push(FieldError::required("metadata.namespace", ""));
     }
-    validate_common(meta, Finalizers::of(resource), &mut errors);
+    validate_common(meta, finalizers, &mut errors);
     errors
 }
 
+/// Validates the metadata of an update. Upstream validates it several times: the message lists each error once,
+/// `details.causes` lists all of them, so the causes repeat here too.
 pub(super) fn validate_update(
     resource: &Resource,
-    strategy: &dyn Strategy,
+    status: bool,
     new: &Value,
     old: &Value,
 ) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    // Upstream validates the metadata twice on create and on update. The message lists each error once,
-    // `details.causes` lists all of them, so the causes repeat here too.
-    let finalizers = Finalizers::of(resource);
     match text(new, "name") {
         "" => errors.push(FieldError::required("metadata.name", "name or generateName is required")),
         name => {
@@ -158,12 +174,18 @@ pub(super) fn validate_update(
             errors.extend(wrong.map(|why| FieldError::invalid("metadata.name", name, why)));
         }
     }
-    validate_common(&new["metadata"], finalizers, &mut errors);
-    validate_change(resource, new, old, &mut errors);
-    if strategy.validates_metadata_again() {
-        validate_change(resource, new, old, &mut errors);
+    let generic = [Part::GenericWhole, Part::GenericChange];
+    for part in generic.iter().chain(parts::of(resource, status)) {
+        match part {
+            Part::Whole => validate_common(&new["metadata"], Finalizers::Prefixed, &mut errors),
+            Part::GenericWhole => validate_common(&new["metadata"], Finalizers::Qualified, &mut errors),
+            Part::Change => {
+                validate_change(resource, new, old, &mut errors);
+                prefixed_finalizers(access::list(new, &["metadata", "finalizers"]), &mut errors);
+            }
+            Part::GenericChange => validate_change(resource, new, old, &mut errors),
+        }
     }
-    validate_common(&new["metadata"], finalizers, &mut errors);
     errors
 }
 
@@ -241,7 +263,11 @@ fn owners(list: &[Value], errors: &mut Vec<FieldError>) {
     let mut controllers = Vec::new();
     for owner in list {
         let of = |key: &str| access::text(owner, &[key]);
-        let (group, version) = split_api_version(of("apiVersion"));
+        let (group, version) = match split_api_version(of("apiVersion")) {
+            // More than one slash: it is no version.
+            (_, version) if version.contains('/') => ("", ""),
+            parts => parts,
+        };
         if version.is_empty() {
             errors.push(FieldError::invalid(
                 format!("{FIELD}.apiVersion"),
@@ -275,6 +301,28 @@ fn owners(list: &[Value], errors: &mut Vec<FieldError>) {
     }
 }
 
+/// Validates the metadata of a template, which has labels and annotations and nothing else.
+pub(super) fn template(meta: &super::rules::Site<'_>, errors: &mut Vec<FieldError>) {
+    const OTHERS: [&str; 12] = [
+        "name",
+        "generateName",
+        "namespace",
+        "selfLink",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+    ];
+    annotations(meta.value.get("annotations"), format_args!("{}", meta.at("annotations")), errors);
+    labels(meta.value.get("labels"), format_args!("{}", meta.at("labels")), errors);
+    let others = OTHERS.iter().filter(|member| !meta.at(member).is_zero());
+    errors.extend(others.map(|member| meta.at(member).forbidden("cannot be set")));
+}
+
 /// An owner reference with its members in upstream's declaration order.
 fn show_owner(owner: &Value) -> String {
     const ORDER: [&str; 6] = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
@@ -296,7 +344,9 @@ pub(crate) enum Finalizers {
 
 impl Finalizers {
     fn of(resource: &Resource) -> Finalizers {
-        match resource.custom.is_some() || resource.group == "apiextensions.k8s.io" {
+        let generic =
+            ["apiextensions.k8s.io", "apiregistration.k8s.io", "admissionregistration.k8s.io", "node.k8s.io"];
+        match resource.custom.is_some() || generic.contains(&resource.group.as_str()) {
             true => Finalizers::Qualified,
             false => Finalizers::Prefixed,
         }
@@ -304,32 +354,37 @@ impl Finalizers {
 }
 
 fn finalizers(list: &[Value], kind: Finalizers, errors: &mut Vec<FieldError>) {
-    for (i, finalizer) in list.iter().enumerate() {
-        let name = finalizer.as_str().unwrap_or("");
-        match kind {
-            Finalizers::Prefixed => {
-                errors.extend(finalizer_errors(format_args!("metadata.finalizers[{i}]"), name));
-            }
-            Finalizers::Qualified => {
-                let wrong = names::qualified(name).into_iter();
-                errors.extend(wrong.map(|why| FieldError::invalid("metadata.finalizers", name, why)));
-            }
-        }
+    for name in list.iter().filter_map(Value::as_str) {
+        let wrong = names::qualified(name).into_iter();
+        errors.extend(wrong.map(|why| FieldError::invalid("metadata.finalizers", name, why)));
     }
     let has = |name: &str| list.iter().any(|f| f == name);
     if has("orphan") && has("foregroundDeletion") {
         let detail = "finalizer orphan and foregroundDeletion cannot be both set";
         errors.push(FieldError::invalid("metadata.finalizers", Value::from(list.to_vec()), detail));
     }
+    if kind == Finalizers::Prefixed {
+        prefixed_finalizers(list, errors);
+    }
+}
+
+fn prefixed_finalizers(list: &[Value], errors: &mut Vec<FieldError>) {
+    for (i, name) in list.iter().filter_map(Value::as_str).enumerate() {
+        errors.extend(unprefixed(format_args!("metadata.finalizers[{i}]"), name));
+    }
+}
+
+/// The error of a finalizer that has no domain prefix and is not known.
+fn unprefixed(field: At<'_>, name: &str) -> Option<FieldError> {
+    let detail = "name is neither a standard finalizer name nor is it fully qualified";
+    let is_wrong = !name.contains('/') && !STANDARD_FINALIZERS.contains(&name);
+    is_wrong.then(|| FieldError::invalid(field, name, detail))
 }
 
 /// Validates the name of a finalizer.
 pub(super) fn finalizer_errors(field: At<'_>, name: &str) -> Vec<FieldError> {
     let mut errors: Vec<FieldError> =
         names::qualified(name).into_iter().map(|d| FieldError::invalid(field, name, d)).collect();
-    if errors.is_empty() && !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
-        let detail = "name is neither a standard finalizer name nor is it fully qualified";
-        errors.push(FieldError::invalid(field, name, detail));
-    }
+    errors.extend(unprefixed(field, name));
     errors
 }

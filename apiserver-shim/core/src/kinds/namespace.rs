@@ -149,9 +149,8 @@ impl SubresourceStrategy for Finalize {
 }
 
 fn validate_finalize(new: &Value) -> Vec<FieldError> {
-    let finalizers = access::list(new, &["spec", "finalizers"]).iter().enumerate();
-    let check = |(i, f): (usize, &Value)| {
-        metadata::finalizer_errors(format_args!("spec.finalizers[{i}]"), f.as_str().unwrap_or(""))
-    };
+    let finalizers = access::list(new, &["spec", "finalizers"]).iter();
+    let check =
+        |f: &Value| metadata::finalizer_errors(format_args!("spec.finalizers"), f.as_str().unwrap_or(""));
     finalizers.flat_map(check).collect()
 }

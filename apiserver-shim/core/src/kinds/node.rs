@@ -41,21 +41,40 @@ impl Strategy for Node {
         false // A create may set the status, as kubelets do.
     }
 
+    fn prepare_create(&self, object: &mut Value, _context: &super::CreateContext<'_>) {
+        access::remove(object, &["spec", "configSource"]);
+        access::remove(object, &["status", "config"]);
+    }
+
     fn prepare_update(&self, new: &mut Value, old: &Value) {
         access::copy(old, new, &["status"]);
+        if access::get(old, &["spec", "configSource"]).is_none() {
+            access::remove(new, &["spec", "configSource"]);
+        }
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let spec = |member: &str| access::get(new, &["spec", member]).is_some_and(|v| !access::is_zero(v));
+        let mut warnings = Vec::new();
+        if spec("configSource") {
+            warnings.push("spec.configSource: the feature is removed".to_owned());
+        }
+        if spec("externalID") {
+            let text = "spec.externalID: this field is deprecated, and is unused by Kubernetes";
+            warnings.push(text.to_owned());
+        }
+        warnings
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
         taints(access::list(object, &["spec", "taints"]), &mut errors);
-        for (i, cidr) in access::list(object, &["spec", "podCIDRs"]).iter().enumerate() {
-            let text = cidr.as_str().unwrap_or("");
-            if !is_cidr(text) {
-                let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-                errors.push(FieldError::invalid(format!("spec.podCIDRs[{i}]"), text, detail));
-            }
-        }
         let cidrs = access::list(object, &["spec", "podCIDRs"]);
+        for (i, cidr) in cidrs.iter().enumerate() {
+            let text = cidr.as_str().unwrap_or("");
+            let wrong = names::cidr(text).into_iter();
+            errors.extend(wrong.map(|why| FieldError::invalid(format!("spec.podCIDRs[{i}]"), text, why)));
+        }
         let of_v6 = cidrs.iter().filter(|cidr| cidr.as_str().is_some_and(|text| text.contains(':'))).count();
         if of_v6 > 1 || cidrs.len() - of_v6 > 1 {
             let detail = "may specify no more than one CIDR for each IP family";
@@ -79,6 +98,12 @@ impl Strategy for Node {
                 "spec.podCIDRs",
                 "node updates may not change podCIDR except from \"\" to valid",
             ));
+        }
+        // Upstream validates the taints twice.
+        taints(access::list(new, &["spec", "taints"]), &mut errors);
+        let external = |node| access::text(node, &["spec", "externalID"]);
+        if external(new) != external(old) {
+            errors.push(FieldError::forbidden("spec.externalID", "may not be updated"));
         }
         errors
     }
@@ -173,15 +198,4 @@ fn taints(taints: &[Value], errors: &mut Vec<FieldError>) {
         }
         seen.push((key, effect));
     }
-}
-
-/// Whether the text is a CIDR.
-pub(super) fn is_cidr(text: &str) -> bool {
-    let Some((ip, length)) = text.split_once('/') else { return false };
-    let most = match ip.parse::<std::net::IpAddr>() {
-        Ok(std::net::IpAddr::V4(_)) => 32,
-        Ok(std::net::IpAddr::V6(_)) => 128,
-        Err(_) => return false,
-    };
-    length.parse::<u8>().is_ok_and(|n| n <= most)
 }

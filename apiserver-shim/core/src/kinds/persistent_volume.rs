@@ -2,7 +2,7 @@
 
 pub(super) mod validation;
 
-pub(super) use validation::driver_name;
+pub(super) use validation::{driver_name, inline as inline_volume};
 
 use super::{CreateContext, FieldName, Strategy, cells, named, pod_template};
 use crate::rows::CLASS_ANNOTATION;

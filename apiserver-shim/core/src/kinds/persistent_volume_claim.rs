@@ -2,7 +2,7 @@
 
 pub(super) mod validation;
 
-pub(super) use validation::{VOLUME_MODES, access_modes, class as class_name, is_positive};
+pub(super) use validation::{VOLUME_MODES, access_modes, claim_template, class as class_name, is_positive};
 
 use super::persistent_volume::{class, modes};
 use super::rules::{self, Rule};
@@ -32,6 +32,7 @@ impl Strategy for PersistentVolumeClaim {
     fn prepare_create(&self, object: &mut Value, _context: &CreateContext<'_>) {
         access::object_mut(object, &["status"]).insert("phase".into(), "Pending".into());
         drop_disabled_fields(object, None);
+        drop_unknown_source(access::object_mut(object, &["spec"]));
         same_data_source(access::object_mut(object, &["spec"]));
     }
 
@@ -95,6 +96,17 @@ fn drop_disabled_fields(claim: &mut Value, old: Option<&Value>) {
     };
     if elsewhere(claim) && !old.is_some_and(elsewhere) {
         access::remove(claim, &REFERENCE);
+    }
+}
+
+/// `dataSource` names a claim or a snapshot; whoever wants another source sets `dataSourceRef`.
+fn drop_unknown_source(spec: &mut serde_json::Map<String, Value>) {
+    let known = [("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot")];
+    let is_known = spec.get("dataSource").is_some_and(|source| {
+        known.contains(&(access::text(source, &["apiGroup"]), access::text(source, &["kind"])))
+    });
+    if !is_known && !spec.contains_key("dataSourceRef") {
+        spec.remove("dataSource");
     }
 }
 

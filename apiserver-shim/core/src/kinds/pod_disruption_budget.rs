@@ -6,6 +6,7 @@ use super::{CreateContext, Strategy, cells, workload};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
+use shim_model::names;
 use shim_model::time::Instant;
 
 pub(super) struct PodDisruptionBudget;
@@ -48,6 +49,10 @@ fn selector(selector: &Site<'_>, errors: &mut Vec<FieldError>) {
 }
 
 impl Strategy for PodDisruptionBudget {
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
     fn has_generation(&self) -> bool {
         true
     }
@@ -61,6 +66,14 @@ impl Strategy for PodDisruptionBudget {
         for count in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
             status.insert(count.into(), 0.into());
         }
+    }
+
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
+    }
+
+    fn validates_metadata(&self) -> bool {
+        false
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {

@@ -3,6 +3,7 @@
 
 mod affinity;
 mod containers;
+mod image_reference;
 mod mounts;
 mod ports;
 mod probes;
@@ -11,9 +12,10 @@ mod rounding;
 mod security;
 mod spec;
 mod volumes;
+mod windows;
 
 pub(super) use affinity::{validate_node_selector, validate_tolerations};
-pub(super) use resources::is_extended;
+pub(super) use resources::{is_extended, validate_overhead};
 pub(super) use rounding::{round_list, round_spec, round_status};
 pub(super) use spec::{SpecOf, validate_spec, validate_template};
 
@@ -34,19 +36,11 @@ impl Strategy for PodTemplate {
         true
     }
 
-    fn validates_metadata_again(&self) -> bool {
-        false
-    }
-
     fn default(&self, object: &mut Value) {
         default_template(access::object_mut(object, &["template"]));
     }
 
     fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn create_on_update(&self) -> bool {
         true
     }
 
@@ -171,7 +165,8 @@ fn default_container(container: &mut Map<String, Value>, ephemeral: bool) {
 
 /// The default pull policy: `Always` for `:latest` or no tag, otherwise `IfNotPresent`.
 fn pull_policy(image: &str) -> &'static str {
-    if image.contains('@') {
+    // Upstream does not find a tag in what is no reference.
+    if image.contains('@') || !image_reference::is_valid(image) {
         return "IfNotPresent";
     }
     let last = image.rsplit('/').next().unwrap_or(image);

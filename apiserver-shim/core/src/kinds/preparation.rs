@@ -28,8 +28,12 @@ pub fn begin_create(
         access::object_mut(object, &["metadata"]).insert("generation".to_owned(), 1.into());
     }
     kind.prepare_create(object, context);
-    let mut errors = metadata::validate_create(resource, kind, object);
-    errors.extend(kind.validate_create(object));
+    let (meta, own) = (|| metadata::validate_create(resource, kind, object), kind.validate_create(object));
+    let errors = match kind.validates_metadata() {
+        true => [meta(), own].concat(),
+        false if own.is_empty() => meta(),
+        false => own,
+    };
     refuse(resource, object, errors)
 }
 
@@ -72,7 +76,7 @@ pub fn begin_update(
         let generation = access::int(old, &["metadata", "generation"]).unwrap_or(0) + 1;
         access::object_mut(new, &["metadata"]).insert("generation".to_owned(), generation.into());
     }
-    let mut errors = metadata::validate_update(resource, kind, new, old);
+    let mut errors = metadata::validate_update(resource, subresource == Subresource::Status, new, old);
     errors.extend(match subresource {
         Subresource::Main => kind.validate_update(new, old),
         Subresource::Status => kind.validate_status_update(new, old),

@@ -14,12 +14,8 @@ pub(super) struct PriorityClass;
 impl Strategy for PriorityClass {
     fn default(&self, object: &mut Value) {
         let object = access::as_object(object);
-        access::set_if_zero(object, "preemptionPolicy", "PreemptLowerPriority");
+        access::set_default(object, "preemptionPolicy", "PreemptLowerPriority");
         access::set_default(object, "value", 0);
-    }
-
-    fn create_on_update(&self) -> bool {
-        true
     }
 
     fn has_generation(&self) -> bool {
@@ -45,12 +41,11 @@ impl Strategy for PriorityClass {
             errors.push(FieldError::forbidden("value", detail));
         }
         let policy = access::text(object, &["preemptionPolicy"]);
-        if !["PreemptLowerPriority", "Never"].contains(&policy) {
-            errors.push(FieldError::not_supported(
-                "preemptionPolicy",
-                policy,
-                &["Never", "PreemptLowerPriority"],
-            ));
+        const POLICIES: &[&str] = &["PreemptLowerPriority", "Never"];
+        match policy {
+            "" => errors.push(FieldError::required("preemptionPolicy", "")),
+            policy if POLICIES.contains(&policy) => {}
+            _ => errors.push(FieldError::not_supported("preemptionPolicy", policy, POLICIES)),
         }
         errors
     }

@@ -21,11 +21,12 @@ pub(super) struct Role {
 }
 
 impl Strategy for Role {
-    fn default(&self, object: &mut Value) {
-        // `rules` is always written, as null if there are none.
-        if object.get("rules").is_none_or(access::is_zero) {
-            access::as_object(object).insert("rules".into(), Value::Null);
-        }
+    fn prepare_create(&self, object: &mut Value, _context: &super::CreateContext<'_>) {
+        write_rules(object);
+    }
+
+    fn prepare_update(&self, new: &mut Value, _old: &Value) {
+        write_rules(new);
     }
 
     fn validate_name(&self, name: &str) -> Vec<String> {
@@ -51,6 +52,13 @@ impl Strategy for Role {
 
     fn cells(&self, object: &Value, _: Instant) -> Vec<Value> {
         vec![cells::name(object), access::text(object, &["metadata", "creationTimestamp"]).into()]
+    }
+}
+
+/// `rules` is always stored, as null if there are none. An empty list still belongs to the manager who writes it.
+fn write_rules(role: &mut Value) {
+    if role.get("rules").is_none_or(access::is_zero) {
+        access::as_object(role).insert("rules".into(), Value::Null);
     }
 }
 
@@ -200,10 +208,6 @@ fn validate_subject(subject: &Value, namespaced: bool, at: &str, errors: &mut Ve
             }
         }
         "User" | "Group" => {
-            if name.is_empty() {
-                let why = format!("{} name cannot be empty", kind.to_lowercase());
-                errors.push(FieldError::invalid(format!("{at}.name"), name, why));
-            }
             group_must_be(GROUP, errors);
         }
         _ => {

@@ -1,6 +1,6 @@
 //! ReplicaSets.
 
-use super::workload::{number, validate_always, validate_non_negative, validate_selector, wide_cells};
+use super::workload::{number, validate_non_negative, validate_selector, wide_cells};
 use super::{FieldName, Strategy, cells, named, pod_template};
 use serde_json::{Value, json};
 use shim_model::access;
@@ -39,7 +39,6 @@ impl Strategy for ReplicaSet {
         let spec = &object["spec"];
         let mut errors = validate_non_negative(spec, &["replicas", "minReadySeconds"]);
         errors.extend(validate_selector(spec, "deployment"));
-        errors.extend(validate_always(spec));
         errors
     }
 

@@ -37,6 +37,11 @@ pub(super) fn is_standard_for_quota(name: &str) -> bool {
     COMPUTE.contains(&name) || INTEGERS.contains(&name) || huge_pages
 }
 
+/// Whether a name without a domain is known.
+pub(super) fn is_standard(name: &str) -> bool {
+    name == "storage" || is_standard_for_quota(name)
+}
+
 /// Whether amounts of a resource are whole numbers.
 pub(super) fn is_integer(name: &str) -> bool {
     INTEGERS.contains(&name) || is_extended(name)
@@ -48,7 +53,7 @@ pub(super) fn validate(name: &str, at: &str) -> Vec<FieldError> {
     if !wrong.is_empty() {
         return wrong.into_iter().map(|why| FieldError::invalid(at, name, why)).collect();
     }
-    if !name.contains('/') && !is_standard_for_quota(name) && name != "storage" {
+    if !name.contains('/') && !is_standard(name) {
         let why = "must be a standard resource type or fully qualified";
         return vec![FieldError::invalid(at, name, why)];
     }

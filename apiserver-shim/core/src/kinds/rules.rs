@@ -183,8 +183,6 @@ pub(super) enum Check {
     Format(fn(&str) -> Vec<String>),
     /// Bytes of a text.
     MaxBytes(usize),
-    /// Elements of a list.
-    MaxItems(usize),
     /// Any other rule about it.
     Code(fn(&Site<'_>, &mut Vec<FieldError>)),
 }
@@ -237,9 +235,6 @@ fn one(check: Check, site: &Site<'_>, errors: &mut Vec<FieldError>) {
         Check::AtLeast(least, why) if number < least => errors.push(site.invalid(why)),
         Check::Format(format) => errors.extend(site.format(format)),
         Check::MaxBytes(most) if site.text().len() > most => errors.push(FieldError::too_long(site, most)),
-        Check::MaxItems(most) if site.len() > most => {
-            errors.push(FieldError::too_many(site, site.len(), most));
-        }
         Check::Code(code) => code(site, errors),
         _ => {}
     }

@@ -18,11 +18,8 @@ pub(super) const CLASS: &[Rule] = &[
 ];
 
 fn overhead(overhead: &Site<'_>, errors: &mut Vec<FieldError>) {
-    for (_, amount) in overhead.at("podFixed").entries() {
-        if amount.text().starts_with('-') {
-            errors.push(amount.invalid("must be greater than or equal to 0"));
-        }
-    }
+    let fixed = overhead.at("podFixed");
+    pod_template::validate_overhead(fixed.value, format_args!("{overhead}"), errors);
 }
 
 fn scheduling(scheduling: &Site<'_>, errors: &mut Vec<FieldError>) {
@@ -30,18 +27,24 @@ fn scheduling(scheduling: &Site<'_>, errors: &mut Vec<FieldError>) {
     metadata::labels(Some(selector.value), format_args!("{selector}"), errors);
     let list = tolerations.value.as_array().map_or(&[][..], Vec::as_slice);
     pod_template::validate_tolerations(list, format_args!("{tolerations}"), errors);
-    let mut seen: Vec<&Value> = Vec::new();
-    for toleration in tolerations.items() {
-        if seen.contains(&toleration.value) {
+    for (at, toleration) in tolerations.items().enumerate() {
+        if list[..at].contains(toleration.value) {
             let mut error = toleration.duplicate();
             error.shown = dump::compact("Toleration", toleration.value);
             errors.push(error);
         }
-        seen.push(list.get(seen.len()).unwrap_or(&Value::Null));
     }
 }
 
 impl Strategy for RuntimeClass {
+    fn create_on_update(&self) -> bool {
+        true
+    }
+
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         rules::validate(CLASS, object)
     }

@@ -15,8 +15,7 @@ pub fn read(workload: &Value) -> Value {
             meta.insert(key.to_owned(), value.clone());
         }
     }
-    let selector =
-        access::get(workload, &["spec", "selector"]).and_then(|s| LabelSelector::from_value(s).ok());
+    let selector = access::get(workload, &["spec", "selector"]).and_then(selector_of);
     let mut spec = serde_json::Map::new();
     let replicas = access::int(workload, &["spec", "replicas"]).unwrap_or(0);
     if replicas != 0 {
@@ -28,6 +27,17 @@ pub fn read(workload: &Value) -> Value {
         status.insert("selector".into(), selector.into());
     }
     json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta, "spec": spec, "status": status})
+}
+
+/// The selector of a workload: a map of labels in ReplicationControllers.
+fn selector_of(selector: &Value) -> Option<LabelSelector> {
+    let is_structured = ["matchLabels", "matchExpressions"]
+        .iter()
+        .any(|member| selector.get(member).is_some_and(|member| !member.is_string()));
+    match is_structured {
+        true => LabelSelector::from_value(selector).ok(),
+        false => LabelSelector::from_value(&json!({"matchLabels": selector})).ok(),
+    }
 }
 
 /// How the owners of the replicas of a workload in this version correspond to those of its Scale.

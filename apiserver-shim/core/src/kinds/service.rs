@@ -87,33 +87,13 @@ impl Strategy for Service {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = validation::validate(new);
-        errors.extend(validation::validate_addresses_kept(new, old));
+        let mut errors = validation::validate_addresses_kept(new, old);
+        errors.extend(validation::validate(new));
         errors
     }
 
-    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        if old.is_some_and(|o| o.get("spec") == new.get("spec")) {
-            return Vec::new();
-        }
-        let spec = &new["spec"];
-        let mut out = Vec::new();
-        if !access::list(spec, &["externalIPs"]).is_empty() {
-            out.push(
-                "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
-            );
-        }
-        if access::text(spec, &["trafficDistribution"]) == "PreferClose" {
-            out.push(
-                "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned(),
-            );
-        }
-        if !access::text(spec, &["externalName"]).is_empty()
-            && access::text(spec, &["type"]) != "ExternalName"
-        {
-            out.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
-        }
-        out
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        warnings(new)
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
@@ -142,6 +122,79 @@ impl Strategy for Service {
     fn selectable_fields(&self) -> Vec<&str> {
         vec!["spec.clusterIP", "spec.type"]
     }
+}
+
+fn warnings(service: &Value) -> Vec<String> {
+    const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+    const MODE: &str = "service.kubernetes.io/topology-mode";
+    let spec = &service["spec"];
+    let mut out = Vec::new();
+    if access::get(service, &["metadata", "annotations", HINTS]).is_some() {
+        out.push(format!("annotation {HINTS} is deprecated, please use {MODE} instead"));
+    }
+    let text = |key: &str| access::text(spec, &[key]);
+    let external_ips = access::list(spec, &["externalIPs"]);
+    let headless = matches!(access::list(spec, &["clusterIPs"]), [one] if one == "None");
+    let named = text("type") == "ExternalName";
+    if headless {
+        for (given, what) in [
+            (!text("loadBalancerIP").is_empty(), "loadBalancerIP"),
+            (!external_ips.is_empty(), "externalIPs"),
+            (text("sessionAffinity") != "None", "SessionAffinity"),
+        ] {
+            out.extend(given.then(|| format!("spec.{what} is ignored for headless services")));
+        }
+    }
+    for (i, ip) in external_ips.iter().filter_map(Value::as_str).enumerate() {
+        out.extend(names::unusual_ip(ip).map(|why| format!("spec.externalIPs[{i}]: {why}")));
+    }
+    if !external_ips.is_empty() && !headless && !named {
+        out.push(
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
+        );
+    }
+    out.extend(names::unusual_ip(text("loadBalancerIP")).map(|why| format!("spec.loadBalancerIP: {why}")));
+    if named && !external_ips.is_empty() {
+        out.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+    }
+    if !named && !text("externalName").is_empty() {
+        out.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
+    }
+    if text("trafficDistribution") == "PreferClose" {
+        out.push(
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned(),
+        );
+    }
+    out
+}
+
+/// Prepares a new Service for the allocation of addresses; its errors prevent that.
+pub fn begin_allocation(service: &mut Value) -> Vec<FieldError> {
+    let spec = access::object_mut(service, &["spec"]);
+    let one = spec.get("clusterIP").and_then(Value::as_str).unwrap_or("").to_owned();
+    if !one.is_empty() && spec.get("clusterIPs").is_none_or(access::is_zero) {
+        spec.insert("clusterIPs".into(), json!([one]));
+    }
+    validation::cluster_ips(&service["spec"])
+}
+
+/// The same for an update: clients may know only one of `clusterIP` and `clusterIPs`.
+pub fn begin_reallocation(service: &mut Value, old: &Value) -> Vec<FieldError> {
+    let one = |object: &Value| access::text(object, &["spec", "clusterIP"]).to_owned();
+    let all = |object: &Value| access::list(object, &["spec", "clusterIPs"]).to_vec();
+    let (is, was, before) = (one(service), one(old), all(old));
+    let same = all(service) == before;
+    let spec = access::object_mut(service, &["spec"]);
+    if is == was {
+        if !before.is_empty() {
+            access::set_if_zero(spec, "clusterIPs", before);
+        }
+    } else if same && is.is_empty() {
+        spec.remove("clusterIPs");
+    } else if same {
+        spec.insert("clusterIPs".into(), json!([is]));
+    }
+    validation::cluster_ips(&service["spec"])
 }
 
 fn default_port(port: &mut Map<String, Value>) {

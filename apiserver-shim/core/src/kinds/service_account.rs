@@ -5,6 +5,8 @@ use serde_json::Value;
 use shim_model::access;
 use shim_model::time::Instant;
 
+use crate::secret_references::ENFORCE_ANNOTATION as ANNOTATION;
+
 pub(super) struct ServiceAccount;
 
 impl Strategy for ServiceAccount {
@@ -12,8 +14,15 @@ impl Strategy for ServiceAccount {
         true
     }
 
+    fn prepare_create(&self, object: &mut Value, _context: &super::CreateContext<'_>) {
+        keep_names(object);
+    }
+
+    fn prepare_update(&self, new: &mut Value, _old: &Value) {
+        keep_names(new);
+    }
+
     fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
-        const ANNOTATION: &str = "kubernetes.io/enforce-mountable-secrets";
         let set = access::get(new, &["metadata", "annotations", ANNOTATION]).is_some();
         let text = format!(
             "metadata.annotations[{ANNOTATION}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
@@ -23,5 +32,12 @@ impl Strategy for ServiceAccount {
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         vec![cells::name(object), cells::age(object, now)]
+    }
+}
+
+/// Secrets are referenced by their names only.
+fn keep_names(account: &mut Value) {
+    for secret in access::list_mut(account, &["secrets"]).into_iter().flatten() {
+        access::as_object(secret).retain(|member, _| member == "name");
     }
 }

@@ -30,6 +30,8 @@ impl Strategy for StatefulSet {
         pod_template::default_template(as_object(spec.entry("template").or_insert_with(|| json!({}))));
         for claim in access::list_mut(object, &["spec", "volumeClaimTemplates"]).into_iter().flatten() {
             persistent_volume_claim::default_claim(claim);
+            as_object(claim).insert("apiVersion".into(), "v1".into());
+            as_object(claim).insert("kind".into(), "PersistentVolumeClaim".into());
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub(super) mod validation;
 
+use super::pod::dump;
 use super::rules::{self, Rule};
 use super::{CreateContext, Strategy, cells, metadata};
 use std::sync::Arc;
@@ -88,6 +89,10 @@ impl Strategy for VolumeAttributesClass {
 }
 
 impl Strategy for CsiDriver {
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Value) {
         let spec = access::object_mut(object, &["spec"]);
         set_default(spec, "attachRequired", true);
@@ -133,6 +138,10 @@ impl Strategy for CsiDriver {
 }
 
 impl Strategy for CsiNode {
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         rules::validate(&[Rule::Within("spec", validation::NODE)], object)
     }
@@ -148,6 +157,10 @@ impl Strategy for CsiNode {
 }
 
 impl Strategy for CsiStorageCapacity {
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         rules::validate(validation::CAPACITY, object)
     }
@@ -164,6 +177,10 @@ impl Strategy for CsiStorageCapacity {
 }
 
 impl Strategy for VolumeAttachment {
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
     fn has_status(&self) -> bool {
         true
     }
@@ -178,7 +195,10 @@ impl Strategy for VolumeAttachment {
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = self.validate_create(new);
-        errors.extend(rules::immutable(new, old, &["spec"]));
+        if new["spec"] != old["spec"] {
+            let shown = dump::compact("VolumeAttachmentSpec", &new["spec"]);
+            errors.push(FieldError::invalid_shown("spec", shown, "field is immutable"));
+        }
         errors
     }
 

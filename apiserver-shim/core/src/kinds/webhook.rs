@@ -43,6 +43,10 @@ pub(super) fn builtin(kind: &str) -> Arc<dyn Strategy> {
 }
 
 impl Strategy for WebhookConfiguration {
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Value) {
         for webhook in access::list_mut(object, &["webhooks"]).into_iter().flatten() {
             let webhook = as_object(webhook);
@@ -96,6 +100,10 @@ fn default_match_resources(resources: &mut Value) {
 }
 
 impl Strategy for AdmissionPolicy {
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Value) {
         let spec = access::object_mut(object, &["spec"]);
         set_default(spec, "failurePolicy", "Fail");
@@ -132,6 +140,10 @@ impl Strategy for AdmissionPolicy {
 }
 
 impl Strategy for AdmissionPolicyBinding {
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Value) {
         let resources = object.get_mut("spec").and_then(|spec| spec.get_mut("matchResources"));
         resources.into_iter().for_each(default_match_resources);

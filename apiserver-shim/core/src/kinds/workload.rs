@@ -15,11 +15,13 @@ pub(super) struct ControllerRevision;
 impl Strategy for ControllerRevision {
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        if object.get("data").is_none_or(Value::is_null) {
-            errors.push(FieldError::required("data", "data is mandatory"));
-        }
         if access::int(object, &["revision"]).unwrap_or(0) < 0 {
             errors.push(non_negative("revision", &object["revision"]));
+        }
+        match object.get("data") {
+            None | Some(Value::Null) => errors.push(FieldError::required("data", "data is mandatory")),
+            Some(Value::Object(_)) => {}
+            Some(_) => errors.push(FieldError::required("data", "data must be a valid JSON object")),
         }
         errors
     }
@@ -56,7 +58,7 @@ pub(super) fn validate_non_negative(spec: &Value, keys: &[&str]) -> Vec<FieldErr
     negative.map(|k| non_negative(&format!("spec.{k}"), &spec[*k])).collect()
 }
 
-/// Validates a workload's selector, and that its template matches. `noun` names the kind in messages.
+/// Validates a workload's selector and its template, which must match. `noun` names the kind in messages.
 pub(super) fn validate_selector(spec: &Value, noun: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let selector = spec.get("selector").filter(|s| !s.is_null());
@@ -74,24 +76,22 @@ pub(super) fn validate_selector(spec: &Value, noun: &str) -> Vec<FieldError> {
         }
     }
     let labels = access::get(spec, &["template", "metadata", "labels"]);
-    let parsed = selector.map(LabelSelector::from_value);
-    match parsed {
-        Some(Err(_)) => errors.push(FieldError::invalid(
-            "spec.selector",
-            spec["selector"].clone(),
-            "invalid label selector",
-        )),
+    match selector.map(LabelSelector::from_value) {
+        Some(Err(_)) => {
+            // What it would match is not known: upstream does not look at the template.
+            let shown = spec["selector"].clone();
+            errors.push(FieldError::invalid("spec.selector", shown, "invalid label selector"));
+            return errors;
+        }
         Some(Ok(s)) if s.is_everything() => {}
         Some(Ok(s)) if s.matches(&labels.map(string_map).unwrap_or_default()) => {}
         _ => {
             let detail = "`selector` does not match template `labels`";
-            errors.push(FieldError::invalid(
-                "spec.template.metadata.labels",
-                labels.cloned().unwrap_or(Value::Null),
-                detail,
-            ));
+            let shown = labels.cloned().unwrap_or(Value::Null);
+            errors.push(FieldError::invalid("spec.template.metadata.labels", shown, detail));
         }
     }
+    errors.extend(validate_always(spec));
     errors
 }
 
@@ -128,12 +128,16 @@ pub(super) fn label_selector(selector: &Value, field: At<'_>) -> Vec<FieldError>
                 .into_iter()
                 .map(|d| FieldError::invalid(format!("{at}.key"), key, d)),
         );
+        for (j, value) in values.iter().filter_map(Value::as_str).enumerate() {
+            let wrong = shim_model::names::label_value(value).into_iter();
+            errors.extend(wrong.map(|why| FieldError::invalid(format!("{at}.values[{j}]"), value, why)));
+        }
     }
     errors
 }
 
 /// Validates the template of a workload whose Pods must have restart policy Always.
-pub(super) fn validate_always(spec: &Value) -> Vec<FieldError> {
+fn validate_always(spec: &Value) -> Vec<FieldError> {
     let Some(template) = spec.get("template") else {
         return vec![FieldError::required("spec.template", "")];
     };
@@ -164,6 +168,15 @@ pub(super) fn number(object: &Value, path: &[&str]) -> i64 {
 pub(super) fn template_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
     let template = |object| access::get(object, &["spec", "template"]);
     super::pod_template::warnings(template(new), old.and_then(template), "spec.template")
+}
+
+/// Whether a number or percentage is 0; a text that is no percentage counts as its number.
+pub(super) fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Number(n) => n.as_i64() == Some(0),
+        Value::String(text) => text.strip_suffix('%').unwrap_or(text).parse::<i64>().unwrap_or(0) == 0,
+        _ => true,
+    }
 }
 
 /// Validates a number or percentage.

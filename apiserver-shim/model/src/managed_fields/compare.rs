@@ -207,7 +207,7 @@ fn value_of<'a>(
 pub(super) fn implicit_default(field: &Field) -> Option<&'static Value> {
     match field.ty {
         Type::Struct(_) if field.embedded => Some(&EMPTY_OBJECT),
-        Type::List(_) if field.embedded => Some(&EMPTY_LIST),
+        Type::List(_) if field.embedded && field.written_default.is_none() => Some(&EMPTY_LIST),
         _ => match field.written_default? {
             DefaultValue::Null => Some(&Value::Null),
             DefaultValue::Text => Some(&EMPTY_TEXT),

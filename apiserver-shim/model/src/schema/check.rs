@@ -110,7 +110,7 @@ impl<'s> Walk<'s> {
             Value::Number(n) => !(field.omit_zero && n.as_i64() == Some(0)),
             // An empty list of managed fields is a request to reset them, so it is kept.
             Value::Array(items) if items.is_empty() => {
-                !is_nil(field) && (required || field.name == "managedFields")
+                field.keep_empty || !is_nil(field) && (required || field.name == "managedFields")
             }
             Value::Object(o) if o.is_empty() => {
                 !matches!(field.ty, Type::Map(_)) || required && !is_nil(field)
@@ -178,6 +178,13 @@ impl<'s> Walk<'s> {
 
     fn time(&mut self, text: &mut String, micro: bool) {
         match Instant::parse(text) {
+            // Go's layout demands the six digits.
+            Some(_) if micro && micros(text).is_some() => {
+                let (found, wanted) = micros(text).unwrap_or_default();
+                self.note(format!(
+                    "parsing time \"{text}\" as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse \"{found}\" as \"{wanted}\""
+                ));
+            }
             Some(at) => *text = if micro { at.to_rfc3339_micro() } else { at.to_rfc3339() },
             None => {
                 let layout =
@@ -268,5 +275,16 @@ fn go_type(schema: &Schema, ty: Type) -> String {
         Type::Bytes => "[]uint8".to_owned(),
         Type::Time | Type::MicroTime => "string".to_owned(),
         Type::Any => "interface {}".to_owned(),
+    }
+}
+
+/// What a time has instead of six digits after its seconds, and what is wanted there.
+fn micros(text: &str) -> Option<(&str, &'static str)> {
+    const SECONDS: usize = "2006-01-02T15:04:05".len();
+    let rest = text.get(SECONDS..).unwrap_or("");
+    match rest.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count()) {
+        6 => None,
+        7.. => Some((rest.get(7..).unwrap_or(""), "Z07:00")),
+        _ => Some((rest, ".000000")),
     }
 }

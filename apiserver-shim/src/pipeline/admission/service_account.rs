@@ -1,11 +1,15 @@
-//! ServiceAccount: sets a new Pod's service account, its image pull secrets, and a token volume.
+//! ServiceAccount: sets a new Pod's service account, its image pull secrets, and a token volume. Limits the Secrets that it
+//! references where the account says so.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use memchr::memmem;
+use serde_json::Value;
 use shim_core::controllers::served;
 use shim_core::kinds::admission as rules;
+use shim_core::secret_references;
 use shim_model::access;
 use shim_model::status::{self, Status};
 
@@ -18,6 +22,9 @@ use crate::storage::registry::{Registry, generate_name};
 const DEFAULT_ACCOUNT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Polling interval during that wait.
 const DEFAULT_ACCOUNT_POLL: Duration = Duration::from_millis(20);
+
+/// The subresource through which a Pod gets ephemeral containers.
+const EPHEMERAL: &str = "ephemeralcontainers";
 
 pub(super) struct ServiceAccount {
     registry: Registry,
@@ -38,7 +45,11 @@ impl AdmissionPlugin for ServiceAccount {
     }
 
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
-        attributes.operation == Operation::Create && attributes.is_core("pods")
+        match attributes.operation {
+            Operation::Create => attributes.is_core("pods"),
+            Operation::Update => attributes.subresource == EPHEMERAL && attributes.resource.is("", "pods"),
+            Operation::Delete | Operation::Connect => false,
+        }
     }
 
     async fn admit(
@@ -48,7 +59,14 @@ impl AdmissionPlugin for ServiceAccount {
         _preconditions: &mut Preconditions,
     ) -> Result<(), Status> {
         let namespace = attributes.namespace;
+        if attributes.operation != Operation::Create {
+            return Ok(());
+        }
         let Some(pod) = &mut attributes.object else { return Ok(()) };
+        // A node that reports its static Pods would take a change for one of the Pod.
+        if secret_references::is_mirror(pod) {
+            return Ok(());
+        }
         let name = match access::text(pod, &["spec", "serviceAccountName"]) {
             "" => "default".to_owned(),
             name => name.to_owned(),
@@ -68,6 +86,46 @@ impl AdmissionPlugin for ServiceAccount {
         };
         rules::service_account(pod, &account, || generate_name(""));
         Ok(())
+    }
+
+    async fn validate(
+        &self,
+        _context: &RequestContext,
+        attributes: &Attributes<'_>,
+        _preconditions: &mut Preconditions,
+    ) -> Result<(), Status> {
+        let Some(pod) = &attributes.object else { return Ok(()) };
+        let why = match (attributes.operation, secret_references::is_mirror(pod)) {
+            (Operation::Create, true) => secret_references::refuse_mirror(pod).map(str::to_owned),
+            (Operation::Create, false) => {
+                self.refuse(attributes.namespace, pod, secret_references::refuse_pod)
+            }
+            _ => self.refuse(attributes.namespace, pod, secret_references::refuse_ephemeral),
+        };
+        match why {
+            Some(why) => Err(status::forbidden("", "pods", access::text(pod, &["metadata", "name"]), why)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ServiceAccount {
+    /// Why the Pod's service account does not allow its references, by `rule`.
+    fn refuse(
+        &self,
+        namespace: &str,
+        pod: &Value,
+        rule: fn(&Value, &Value) -> Option<String>,
+    ) -> Option<String> {
+        let name = access::text(pod, &["spec", "serviceAccountName"]);
+        let account = self.registry.peek(&self.accounts, namespace, name)?;
+        // Few accounts have the annotation: the others need no decoding.
+        memmem::find(account.bytes(), secret_references::ENFORCE_ANNOTATION.as_bytes())?;
+        let account = account.value();
+        if !secret_references::is_limited(&account) {
+            return None;
+        }
+        rule(pod, &account)
     }
 }
 

@@ -1,5 +1,5 @@
-//! StorageObjectInUseProtection: PersistentVolumes and PersistentVolumeClaims get the finalizer that keeps them while they
-//! are in use. The controllers of `volume_protection` remove it.
+//! StorageObjectInUseProtection: PersistentVolumes, PersistentVolumeClaims and VolumeAttributesClasses get the finalizer
+//! that keeps them while they are in use. The controllers of `volume_protection` remove it.
 
 use async_trait::async_trait;
 use shim_core::kinds::admission as rules;
@@ -15,6 +15,10 @@ fn finalizer(attributes: &Attributes<'_>) -> Option<&'static str> {
         Some(rules::VOLUME_FINALIZER)
     } else if attributes.is_core("persistentvolumeclaims") {
         Some(rules::CLAIM_FINALIZER)
+    } else if attributes.subresource.is_empty()
+        && attributes.resource.is("storage.k8s.io", "volumeattributesclasses")
+    {
+        Some(rules::ATTRIBUTES_CLASS_FINALIZER)
     } else {
         None
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::testing::{TestCluster, deployment, deployments};
 
 fn cluster(replicas: i64, target: &str) -> TestCluster {
-    let mut cluster = TestCluster { now: 1_000, ..TestCluster::default() };
+    let mut cluster = TestCluster { now: 985, ..TestCluster::default() };
     cluster.add(deployments(), deployment(replicas, json!(1), json!(0)));
     cluster.add(
         served("autoscaling", "horizontalpodautoscalers"),
@@ -23,6 +23,8 @@ fn cluster(replicas: i64, target: &str) -> TestCluster {
             "status": {"currentMetrics": null, "desiredReplicas": 0},
         }),
     );
+    // A new one is looked at after fifteen seconds.
+    cluster.now = 1_000;
     cluster
 }
 

@@ -206,6 +206,15 @@ impl<'a> View<'a> {
         self.cache.range(resource, namespace, "").map(move |(_, object)| self.visit(object))
     }
 
+    /// Every object of a resource in all namespaces. For what happens rarely.
+    pub fn everywhere<'v>(
+        &'v self,
+        resource: &GroupResource,
+    ) -> impl Iterator<Item = &'a CachedObject> + use<'a, 'v> {
+        let cache: &'a ControllerCache = self.cache;
+        cache.objects(resource).map(move |(_, object)| self.visit(object))
+    }
+
     /// The typed views in a namespace whose names begin with `prefix`.
     pub fn with_name_prefix<'v, V: ObjectView>(
         &'v self,

@@ -46,6 +46,7 @@ fn check(
             Action::Change { target, changes, .. } => format!("{} {changes:?}", target.uid),
             Action::Delete { target, propagation, .. } => format!("{} delete {propagation:?}", target.uid),
             Action::Create { .. } => "create".to_owned(),
+            Action::Apply { .. } => "apply".to_owned(),
         })
         .collect();
     expected.assert_eq(&text.join("; "));

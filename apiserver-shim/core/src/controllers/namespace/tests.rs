@@ -21,6 +21,7 @@ fn pods_are_deleted_before_the_rest_and_the_namespace() {
             Action::Delete { target, .. } => format!("delete {}", target.key),
             Action::Change { subresource, .. } => format!("write {}", subresource.unwrap_or("object")),
             Action::Create { .. } => "create".to_owned(),
+            Action::Apply { .. } => "apply".to_owned(),
         };
         plan.actions.iter().map(text).collect::<Vec<_>>().join(", ")
     };

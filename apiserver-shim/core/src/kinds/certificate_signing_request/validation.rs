@@ -35,6 +35,7 @@ const USAGES: &[&str] = &[
 ];
 /// The shortest lifetime of a certificate, in seconds.
 const SECONDS_MIN: i64 = 600;
+const DOMAIN_MAX: usize = 253;
 const SIGNER_MAX: usize = 571;
 
 /// The rules of a spec.
@@ -54,7 +55,11 @@ fn request(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
     let decoded = base64::decode(request.text()).unwrap_or_default();
     if !has_block(&decoded, "CERTIFICATE REQUEST") {
         let why = "PEM block type must be CERTIFICATE REQUEST";
-        errors.push(FieldError::invalid(request, request.text(), why));
+        let shown = match request.text() {
+            "" if !request.is_set() => Value::Null,
+            text => text.into(),
+        };
+        errors.push(FieldError::invalid(request, shown, why));
     }
 }
 
@@ -82,37 +87,45 @@ fn usages(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
 fn signer(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
     let name = spec.at("signerName");
     match name.text() {
-        "" => errors.push(name.required("")),
         "kubernetes.io/legacy-unknown" => {
             errors.push(name.invalid("the legacy signerName is not allowed via this API version"));
         }
-        text => {
-            match text.split_once('/') {
-                Some((domain, path)) if !domain.is_empty() && !path.is_empty() => {
-                    signer_parts(&name, domain, path, errors);
-                }
-                _ => errors.push(name.invalid(
-                    "must be a fully qualified domain and path of the form 'example.com/signer-name'",
-                )),
-            }
-        }
+        _ => signer_name(&name, errors),
     }
+}
+
+/// Validates the name of a signer: a domain, a slash and a path.
+pub(in super::super) fn signer_name(name: &Site<'_>, errors: &mut Vec<FieldError>) {
+    if name.text().is_empty() {
+        return errors.push(name.required(""));
+    }
+    let parts: Vec<&str> = name.text().split('/').collect();
+    let [domain, path] = parts[..] else {
+        let why = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+        return errors.push(FieldError::invalid(name, name.text(), why));
+    };
+    if domain.len() > DOMAIN_MAX {
+        errors.push(FieldError::too_long(name, DOMAIN_MAX));
+    }
+    first_wrong(name, domain, names::dns_label, errors);
+    if !domain.contains('.') {
+        let why = "should be a domain with at least two segments separated by dots";
+        errors.push(FieldError::invalid(name, domain, why));
+    }
+    first_wrong(name, path, names::dns_subdomain, errors);
     if name.text().len() > SIGNER_MAX {
         errors.push(FieldError::too_long(name, SIGNER_MAX));
     }
 }
 
-fn signer_parts(name: &Site<'_>, domain: &str, path: &str, errors: &mut Vec<FieldError>) {
-    let wrong = |part: &str, errors: &mut Vec<FieldError>| {
-        let found = names::dns_subdomain(part).into_iter();
-        errors.extend(found.map(|why| FieldError::invalid(name, part, why)));
-    };
-    wrong(domain, errors);
-    if !domain.contains('.') {
-        let why = "should be a domain with at least two segments separated by dots";
-        errors.push(FieldError::invalid(name, domain, why));
+/// The errors of the first label of a part of a name that has any.
+fn first_wrong(name: &Site<'_>, part: &str, check: fn(&str) -> Vec<String>, errors: &mut Vec<FieldError>) {
+    let wrong = part.split('.').map(|label| (label, check(label))).find(|(_, wrong)| !wrong.is_empty());
+    for (label, why) in
+        wrong.into_iter().flat_map(|(label, wrong)| wrong.into_iter().map(move |why| (label, why)))
+    {
+        errors.push(FieldError::invalid(name, part, format!("validating label \"{label}\": {why}")));
     }
-    path.split('.').for_each(|part| wrong(part, errors));
 }
 
 /// Validates a request as it is.

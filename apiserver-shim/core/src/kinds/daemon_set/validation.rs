@@ -73,19 +73,17 @@ fn update_strategy(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
 }
 
 fn rolling_update(rolling: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let is_zero = |name: &str| {
-        let value = rolling.at(name).value;
-        value.is_null() || *value == 0 || *value == "0%"
-    };
     let (unavailable, surge) = (rolling.at("maxUnavailable"), rolling.at("maxSurge"));
-    match (is_zero("maxUnavailable"), is_zero("maxSurge")) {
-        (true, true) => errors.push(unavailable.invalid("cannot be 0 when maxSurge is 0")),
-        (false, false) => errors.push(surge.invalid("may not be set when maxUnavailable is non-zero")),
-        _ => {}
-    }
     for amount in [&unavailable, &surge] {
         errors.extend(workload::count_or_percent(amount.value, &amount.to_string()));
+    }
+    for amount in [&unavailable, &surge] {
         errors.extend(workload::at_most_everything(amount));
+    }
+    match (workload::is_nothing(unavailable.value), workload::is_nothing(surge.value)) {
+        (true, true) => errors.push(unavailable.required("cannot be 0 when maxSurge is 0")),
+        (false, false) => errors.push(surge.invalid("may not be set when maxUnavailable is non-zero")),
+        _ => {}
     }
 }
 

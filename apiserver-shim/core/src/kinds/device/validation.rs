@@ -1,8 +1,15 @@
-//! Validation of the kinds of `resource.k8s.io`. Expressions in CEL are bounded in length and not compiled yet.
+//! Validation of the kinds of `resource.k8s.io`: what claims and classes have in common. `claim_status` has the rules of what
+//! the scheduler and drivers write, `slice` those of ResourceSlices.
+
+mod claim_status;
+mod slice;
+
+pub(in super::super) use claim_status::claim_status;
+pub(in super::super) use slice::{SLICE, SLICE_DRIVER};
 
 use super::super::persistent_volume::driver_name;
-use super::super::pod_template;
 use super::super::rules::{Check, Rule, Site, apply};
+use crate::cel::{Environment, Type};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -15,19 +22,15 @@ const CONFIGS_MAX: usize = 32;
 const SELECTORS_MAX: usize = 32;
 const SUBREQUESTS_MAX: usize = 8;
 const EXPRESSION_MAX: usize = 10 * 1024;
+const PARAMETERS_MAX: usize = 10 * 1024;
 const DOMAIN_MAX: usize = 63;
 const ID_MAX: usize = 32;
 const POOL_NAME_MAX: usize = 253;
-const DEVICES_MAX: usize = 128;
-const ATTRIBUTES_MAX: usize = 32;
-const VALUE_MAX: usize = 64;
-const TAINTS_MAX: usize = 16;
-const CONSUMERS_MAX: usize = 256;
+const BINDING_CONDITIONS_MAX: usize = 4;
 
-const SELECTORS: &[Rule] = &[
-    Rule::Field("selectors", &[Check::MaxItems(SELECTORS_MAX)]),
-    Rule::Each("selectors", &[Rule::Field("cel", &[Check::Code(expression)]), Rule::Code(cel)]),
-];
+const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "None"];
+
+const SELECTOR: &[Rule] = &[Rule::Code(selector)];
 
 const REQUEST: &[Rule] = &[
     Rule::Field("deviceClassName", &[Check::Required, Check::Format(names::dns_subdomain)]),
@@ -36,45 +39,84 @@ const REQUEST: &[Rule] = &[
     Rule::Each("tolerations", &[Rule::Code(toleration)]),
 ];
 
-const OPAQUE: &[Rule] = &[
-    Rule::Code(opaque),
-    Rule::Within("opaque", &[Rule::Field("driver", &[Check::Code(driver_name)]), Rule::Code(parameters)]),
-];
+const OPAQUE: &[Rule] = &[Rule::Code(opaque)];
 
 /// The rules of a claim's spec.
-pub(in super::super) const CLAIM: &[Rule] = &[Rule::Within(
-    "devices",
-    &[
-        Rule::Code(requests),
-        Rule::Field("constraints", &[Check::MaxItems(CONSTRAINTS_MAX)]),
-        Rule::Code(constraints),
-        Rule::Field("config", &[Check::MaxItems(CONFIGS_MAX)]),
-        Rule::Each("config", OPAQUE),
-    ],
-)];
+pub(in super::super) const CLAIM: &[Rule] =
+    &[Rule::Within("devices", &[Rule::Code(requests), Rule::Code(constraints), Rule::Code(claim_config)])];
 
 /// The rules of a class' spec.
-pub(in super::super) const CLASS: &[Rule] = &[
-    Rule::Code(selectors),
-    Rule::Field("config", &[Check::MaxItems(CONFIGS_MAX)]),
-    Rule::Each("config", OPAQUE),
-];
+pub(in super::super) const CLASS: &[Rule] =
+    &[Rule::Code(selectors), Rule::Code(class_config), Rule::Code(extended_resource)];
+
+/// Whether a list is short enough. The items of one that is too long are not validated.
+fn is_bounded(list: &Site<'_>, most: usize, errors: &mut Vec<FieldError>) -> bool {
+    if list.len() > most {
+        errors.push(FieldError::too_many(list, list.len(), most));
+    }
+    list.len() <= most
+}
+
+/// Refuses items whose key occurs earlier in the list.
+fn unique(list: &Site<'_>, key: fn(&Site<'_>) -> Value, errors: &mut Vec<FieldError>) {
+    let mut seen: Vec<Value> = Vec::new();
+    for item in list.items() {
+        let key = key(&item);
+        if seen.contains(&key) {
+            errors.push(FieldError::duplicate(item, key));
+        } else {
+            seen.push(key);
+        }
+    }
+}
+
+fn name_of(item: &Site<'_>) -> Value {
+    item.at("name").text().into()
+}
+
+fn text_of(item: &Site<'_>) -> Value {
+    item.text().into()
+}
 
 fn selectors(holder: &Site<'_>, errors: &mut Vec<FieldError>) {
-    apply(SELECTORS, holder, errors);
-}
-
-fn cel(selector: &Site<'_>, errors: &mut Vec<FieldError>) {
-    if !selector.at("cel").is_set() {
-        errors.push(selector.at("cel").required(""));
+    let list = holder.at("selectors");
+    if is_bounded(&list, SELECTORS_MAX, errors) {
+        list.items().for_each(|item| apply(SELECTOR, &item, errors));
     }
 }
 
-fn expression(cel: &Site<'_>, errors: &mut Vec<FieldError>) {
+fn selector(selector: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let cel = selector.at("cel");
+    if !cel.is_set() {
+        return errors.push(cel.required(""));
+    }
     let expression = cel.at("expression");
     if expression.text().len() > EXPRESSION_MAX {
-        errors.push(FieldError::too_long(expression, EXPRESSION_MAX));
+        return errors.push(FieldError::too_long(expression, EXPRESSION_MAX));
     }
+    let why = match device_environment().compile(expression.text()) {
+        Err(error) => error.detail(),
+        Ok(program) if matches!(program.result_type(), Type::Bool | Type::Dyn) => return,
+        Ok(program) => {
+            format!("must evaluate to bool or the unknown type, not {}", program.result_type())
+        }
+    };
+    errors.push(FieldError::invalid(expression, expression.text(), why));
+}
+
+/// The names of an expression that selects devices.
+fn device_environment() -> Environment {
+    let by_domain = |value: Type| Type::map(Type::String, Type::map(Type::String, value));
+    let device = Type::object(
+        "kubernetes.DRADevice",
+        &[
+            ("driver", Type::String),
+            ("allowMultipleAllocations", Type::Bool),
+            ("attributes", by_domain(Type::Dyn)),
+            ("capacity", by_domain(Type::Opaque("kubernetes.Quantity"))),
+        ],
+    );
+    Environment::default().variable("device", device)
 }
 
 fn allocation_mode(request: &Site<'_>, errors: &mut Vec<FieldError>) {
@@ -107,37 +149,18 @@ fn toleration(toleration: &Site<'_>, errors: &mut Vec<FieldError>) {
         "" => errors.push(operator.required("")),
         _ => errors.push(operator.not_supported(&["Equal", "Exists"])),
     }
-    if operator.text() != "Exists" && key.text().is_empty() {
-        errors.push(operator.invalid(
-            "operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
-        ));
-    }
     let effect = toleration.at("effect");
-    if !["", "NoExecute", "NoSchedule"].contains(&effect.text()) {
-        errors.push(effect.not_supported(&["NoExecute", "NoSchedule"]));
-    }
-}
-
-fn unique_names(list: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
-    for item in list.items() {
-        let name = access::text(item.value, &["name"]);
-        if seen.contains(&name) {
-            errors.push(FieldError::duplicate(item, name));
-        }
-        seen.push(name);
-    }
-}
-
-fn too_many(list: &Site<'_>, most: usize, errors: &mut Vec<FieldError>) {
-    if list.len() > most {
-        errors.push(FieldError::too_many(list, list.len(), most));
+    if !effect.text().is_empty() && !EFFECTS.contains(&effect.text()) {
+        errors.push(effect.not_supported(&EFFECTS));
     }
 }
 
 fn requests(devices: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let requests = devices.at("requests");
-    for request in requests.items() {
+    let list = devices.at("requests");
+    if !is_bounded(&list, REQUESTS_MAX, errors) {
+        return;
+    }
+    for request in list.items() {
         label(&request.at("name"), errors);
         let (exactly, first) = (request.at("exactly"), request.at("firstAvailable"));
         let why = "exactly one of `exactly` or `firstAvailable` is required";
@@ -148,18 +171,21 @@ fn requests(devices: &Site<'_>, errors: &mut Vec<FieldError>) {
                 errors.push(FieldError::invalid_shown(request, "null", why));
             }
             (true, false) => apply(REQUEST, &exactly, errors),
-            (false, true) => {
-                too_many(&first, SUBREQUESTS_MAX, errors);
-                for sub in first.items() {
-                    label(&sub.at("name"), errors);
-                    apply(REQUEST, &sub, errors);
-                }
-                unique_names(&first, errors);
-            }
+            (false, true) => subrequests(&first, errors),
         }
     }
-    too_many(&requests, REQUESTS_MAX, errors);
-    unique_names(&requests, errors);
+    unique(&list, name_of, errors);
+}
+
+fn subrequests(list: &Site<'_>, errors: &mut Vec<FieldError>) {
+    if !is_bounded(list, SUBREQUESTS_MAX, errors) {
+        return;
+    }
+    for request in list.items() {
+        label(&request.at("name"), errors);
+        apply(REQUEST, &request, errors);
+    }
+    unique(list, name_of, errors);
 }
 
 fn label(name: &Site<'_>, errors: &mut Vec<FieldError>) {
@@ -168,11 +194,11 @@ fn label(name: &Site<'_>, errors: &mut Vec<FieldError>) {
 }
 
 /// Whether a claim has a request of this name, or a request and a subrequest.
-fn has_request(devices: &Site<'_>, name: &str) -> bool {
+fn has_request(devices: &Value, name: &str) -> bool {
     let (request, sub) = name.split_once('/').map_or((name, None), |(r, s)| (r, Some(s)));
     let named =
-        |list: &[Value], name: &str| list.iter().find(|item| access::text(item, &["name"]) == name).cloned();
-    let found = named(access::list(devices.value, &["requests"]), request);
+        |list: &[Value], name: &str| list.iter().rfind(|item| access::text(item, &["name"]) == name).cloned();
+    let found = named(access::list(devices, &["requests"]), request);
     match (found, sub) {
         (None, _) => false,
         (Some(_), None) => true,
@@ -180,139 +206,134 @@ fn has_request(devices: &Site<'_>, name: &str) -> bool {
     }
 }
 
-fn constraints(devices: &Site<'_>, errors: &mut Vec<FieldError>) {
+/// A reference to a request of the claim whose `devices` these are.
+fn request_reference(name: &Site<'_>, devices: &Value, errors: &mut Vec<FieldError>) {
     let why = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
-    for list in ["constraints", "config"] {
-        let list = devices.at(list);
-        for item in list.items() {
-            for name in item.at("requests").items() {
-                let parts: Vec<&str> = name.text().split('/').collect();
-                if parts.len() > 2 {
-                    errors.push(name.invalid(why));
-                    continue;
-                }
-                for part in parts {
-                    let wrong = names::dns_label(part).into_iter();
-                    errors.extend(wrong.map(|why| FieldError::invalid(name, part, why)));
-                }
-                if !has_request(devices, name.text()) {
-                    errors.push(name.invalid(why));
-                }
-            }
-        }
+    let unknown = || FieldError::invalid(name, name.text(), why);
+    let parts: Vec<&str> = name.text().split('/').collect();
+    if parts.len() > 2 {
+        return errors.push(unknown());
     }
-    for constraint in devices.at("constraints").items() {
+    for part in parts {
+        let wrong = names::dns_label(part).into_iter();
+        errors.extend(wrong.map(|why| FieldError::invalid(name, part, why)));
+    }
+    if !has_request(devices, name.text()) {
+        errors.push(unknown());
+    }
+}
+
+fn request_references(list: &Site<'_>, devices: &Value, errors: &mut Vec<FieldError>) {
+    if is_bounded(list, REQUESTS_MAX, errors) {
+        list.items().for_each(|name| request_reference(&name, devices, errors));
+        unique(list, text_of, errors);
+    }
+}
+
+fn constraints(devices: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let list = devices.at("constraints");
+    if !is_bounded(&list, CONSTRAINTS_MAX, errors) {
+        return;
+    }
+    for constraint in list.items() {
+        request_references(&constraint.at("requests"), devices.value, errors);
         let (same, distinct) = (constraint.at("matchAttribute"), constraint.at("distinctAttribute"));
         if same.is_set() {
-            qualified(&same, errors);
+            fully_qualified(&same, errors);
         } else if distinct.is_set() {
-            qualified(&distinct, errors);
+            fully_qualified(&distinct, errors);
         } else {
-            errors.push(same.required(""));
+            let why = "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required, but multiple fields are set";
+            errors.push(constraint.required(why));
         }
     }
 }
 
-/// A domain and an identifier of C, separated by a slash.
-fn qualified(name: &Site<'_>, errors: &mut Vec<FieldError>) {
-    match name.text().split_once('/') {
-        None => {
-            errors.push(
-                name.invalid("a fully qualified name must be a domain and a name separated by a slash"),
-            );
-        }
-        Some((domain, id)) => {
-            domain_errors(name, domain, errors);
-            id_errors(name, id, errors);
-        }
+fn claim_config(devices: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let list = devices.at("config");
+    if !is_bounded(&list, CONFIGS_MAX, errors) {
+        return;
+    }
+    for config in list.items() {
+        request_references(&config.at("requests"), devices.value, errors);
+        apply(OPAQUE, &config, errors);
     }
 }
 
-fn domain_errors(site: &Site<'_>, domain: &str, errors: &mut Vec<FieldError>) {
-    if domain.is_empty() {
-        errors.push(site.required("the domain must not be empty"));
+fn class_config(class: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let list = class.at("config");
+    if is_bounded(&list, CONFIGS_MAX, errors) {
+        list.items().for_each(|config| apply(OPAQUE, &config, errors));
     }
-    if domain.len() > DOMAIN_MAX {
-        errors.push(FieldError::too_long(site, DOMAIN_MAX));
-    }
-    let wrong = names::dns_subdomain(domain).into_iter();
-    errors.extend(wrong.filter(|_| !domain.is_empty()).map(|why| FieldError::invalid(site, domain, why)));
 }
 
-fn id_errors(site: &Site<'_>, id: &str, errors: &mut Vec<FieldError>) {
-    if id.is_empty() {
-        errors.push(site.required("the name must not be empty"));
+fn extended_resource(class: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let name = class.at("extendedResourceName");
+    if name.is_set() && !super::super::pod_template::is_extended(name.text()) {
+        errors.push(FieldError::invalid(name, name.text(), "must be a valid extended resource name"));
+    }
+}
+
+/// A name of an attribute or capacity: an identifier of C, which may have a domain.
+fn qualified(site: &Site<'_>, name: &str, errors: &mut Vec<FieldError>) {
+    let parts: Vec<&str> = name.split('/').collect();
+    let (domain, id) = match parts[..] {
+        [id] => (None, id),
+        [domain, id] => (Some(domain), id),
+        // Upstream accepts names with more slashes.
+        _ => return,
+    };
+    match domain {
+        None => {}
+        Some("") => errors.push(FieldError::invalid(site, "", "the domain must not be empty")),
+        Some(domain) => domain_errors(site, domain, errors),
+    }
+    if id.is_empty() && domain.is_some() {
+        return errors.push(FieldError::invalid(site, "", "the name must not be empty"));
     }
     if id.len() > ID_MAX {
         errors.push(FieldError::too_long(site, ID_MAX));
     }
-    let wrong = names::c_identifier(id).into_iter();
-    errors.extend(wrong.filter(|_| !id.is_empty()).map(|why| FieldError::invalid(site, id, why)));
+    errors.extend(names::c_identifier(id).into_iter().map(|why| FieldError::invalid(site, id, why)));
+}
+
+fn domain_errors(site: &Site<'_>, domain: &str, errors: &mut Vec<FieldError>) {
+    if domain.len() > DOMAIN_MAX {
+        errors.push(FieldError::too_long(site, DOMAIN_MAX));
+    }
+    let wrong = names::dns_subdomain(&domain.to_lowercase()).into_iter();
+    errors.extend(wrong.map(|why| FieldError::invalid(site, domain, why)));
+}
+
+fn fully_qualified(name: &Site<'_>, errors: &mut Vec<FieldError>) {
+    qualified(name, name.text(), errors);
+    if !name.text().contains('/') {
+        let why = "a fully qualified name must be a domain and a name separated by a slash";
+        errors.push(FieldError::invalid(name, name.text(), why));
+    }
 }
 
 fn opaque(config: &Site<'_>, errors: &mut Vec<FieldError>) {
-    if !config.at("opaque").is_set() {
-        errors.push(config.at("opaque").required(""));
+    let opaque = config.at("opaque");
+    if !opaque.is_set() {
+        return errors.push(opaque.required(""));
+    }
+    driver_name(&opaque.at("driver"), errors);
+    json_object(&opaque.at("parameters"), PARAMETERS_MAX, errors);
+}
+
+/// Data of a driver: an object of at most so many bytes.
+fn json_object(data: &Site<'_>, most: usize, errors: &mut Vec<FieldError>) {
+    if !data.is_set() {
+        errors.push(data.required(""));
+    } else if data.value.to_string().len() > most {
+        errors.push(FieldError::too_long(data, most));
+    } else if !data.value.is_object() {
+        errors.push(FieldError::invalid(data, "<value omitted>", "must be a valid JSON object"));
     }
 }
 
-fn parameters(opaque: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let parameters = opaque.at("parameters");
-    if !parameters.is_set() {
-        errors.push(parameters.required(""));
-    } else if !parameters.value.is_object() {
-        errors.push(parameters.wrong("parameters must be a valid JSON object"));
-    }
-}
-
-/// The rules of a claim's status.
-pub(in super::super) const CLAIM_STATUS: &[Rule] = &[
-    Rule::Field("reservedFor", &[Check::MaxItems(CONSUMERS_MAX)]),
-    Rule::Each(
-        "reservedFor",
-        &[
-            Rule::Field("resource", &[Check::Required]),
-            Rule::Field("name", &[Check::Required]),
-            Rule::Field("uid", &[Check::Required]),
-        ],
-    ),
-    Rule::Code(reserved),
-];
-
-fn reserved(status: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
-    let consumers = status.at("reservedFor");
-    for consumer in consumers.items() {
-        let uid = access::text(consumer.value, &["uid"]);
-        if seen.contains(&uid) {
-            errors.push(FieldError::duplicate(consumer, uid));
-        }
-        seen.push(uid);
-    }
-    if !seen.is_empty() && !status.at("allocation").is_set() {
-        let why = "may not be specified when `allocated` is not set";
-        errors.push(status.at("reservedFor").forbidden(why));
-    }
-}
-
-/// The rules of a slice's spec, before and after those of its update.
-pub(in super::super) const SLICE_DRIVER: &[Rule] =
-    &[Rule::Field("driver", &[Check::Code(driver_name)]), Rule::Within("pool", POOL)];
-pub(in super::super) const SLICE: &[Rule] = &[
-    Rule::Code(slice_nodes),
-    Rule::Code(devices_or_counters),
-    Rule::Field("devices", &[Check::MaxItems(DEVICES_MAX)]),
-    Rule::Code(devices),
-];
-
-const POOL: &[Rule] = &[
-    Rule::Code(pool_name),
-    Rule::Field("resourceSliceCount", &[Check::AtLeast(1, "must be greater than zero")]),
-    Rule::Field("generation", &[Check::AtLeast(0, "must be greater than or equal to zero")]),
-];
-
-fn pool_name(pool: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let name = pool.at("name");
+fn pool_name(name: &Site<'_>, errors: &mut Vec<FieldError>) {
     if name.text().is_empty() {
         return errors.push(name.required(""));
     }
@@ -325,114 +346,38 @@ fn pool_name(pool: &Site<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Which of the members that say on which nodes devices are is set.
-fn node_choice(site: &Site<'_>, flags: &[&'static str], errors: &mut Vec<FieldError>) -> Vec<String> {
-    let mut set = Vec::new();
-    let (name, selector) = (site.at("nodeName"), site.at("nodeSelector"));
-    if name.is_set() {
-        if name.text().is_empty() {
-            errors.push(name.invalid("must be either unset or set to a non-empty string"));
-        } else {
-            set.push("`nodeName`".to_owned());
-            errors.extend(name.format(names::dns_subdomain));
+/// The conditions that hold up a Pod until its device is ready, and those that end the wait.
+fn binding_conditions(device: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let (ready, failed) = (device.at("bindingConditions"), device.at("bindingFailureConditions"));
+    for list in [&ready, &failed] {
+        if is_bounded(list, BINDING_CONDITIONS_MAX, errors) {
+            list.items().for_each(|name| {
+                let wrong = names::qualified(name.text()).into_iter();
+                errors.extend(wrong.map(|why| FieldError::invalid(name, name.text(), why)));
+            });
         }
     }
-    if selector.is_set() {
-        set.push("`nodeSelector`".to_owned());
-        pod_template::validate_node_selector(selector.value, format_args!("{selector}"), errors);
-    }
-    for flag in flags {
-        let site = site.at(flag);
-        if site.flag() {
-            set.push(format!("`{flag}`"));
-        } else if site.is_set() {
-            errors.push(site.invalid("must be either unset or set to true"));
+    unique(&ready, text_of, errors);
+    let mut seen: Vec<&str> = Vec::new();
+    for name in failed.items() {
+        if seen.contains(&name.text()) {
+            errors.push(name.duplicate());
+        }
+        seen.push(name.text());
+        if ready.items().any(|other| other.text() == name.text()) {
+            let why = "bindingFailureConditions must not overlap with bindingConditions";
+            errors.push(name.invalid(why));
         }
     }
-    set
-}
-
-fn slice_nodes(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let why = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
-    let set = node_choice(spec, &["allNodes", "perDeviceNodeSelection"], errors);
-    match set.len() {
-        0 => errors.push(spec.required(why)),
-        1 => {}
-        _ => {
-            let shown = format!("{{{}}}", set.join(", "));
-            let why = format!("{why}, but multiple fields are set");
-            errors.push(FieldError::invalid(spec, shown, why));
+    match (ready.len(), failed.len()) {
+        (0, 1..) => {
+            let why = "bindingConditions are required to use bindingFailureConditions";
+            errors.push(ready.invalid(why));
         }
-    }
-}
-
-fn devices_or_counters(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
-    if spec.at("sharedCounters").is_set() && spec.at("devices").is_set() {
-        errors.push(FieldError::invalid(spec, "", "only one of `sharedCounters` or `devices` is allowed"));
-    }
-}
-
-fn devices(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let per_device = spec.at("perDeviceNodeSelection").flag();
-    let list = spec.at("devices");
-    for device in list.items() {
-        label(&device.at("name"), errors);
-        let (attributes, capacity) = (device.at("attributes"), device.at("capacity"));
-        let total = attributes.len() + capacity.len();
-        if total > ATTRIBUTES_MAX {
-            let why =
-                format!("the total number of attributes and capacities must not exceed {ATTRIBUTES_MAX}");
-            errors.push(FieldError::invalid(device, total, why));
+        (1.., 0) => {
+            let why = "bindingFailureConditions are required to use bindingConditions";
+            errors.push(failed.invalid(why));
         }
-        for (key, attribute) in attributes.entries() {
-            key_errors(&attribute, key, errors);
-            attribute_value(&attribute, errors);
-        }
-        for (key, amount) in capacity.entries() {
-            key_errors(&amount, key, errors);
-        }
-        too_many(&device.at("taints"), TAINTS_MAX, errors);
-        device_nodes(&device, per_device, errors);
-    }
-    unique_names(&list, errors);
-}
-
-fn key_errors(site: &Site<'_>, key: &str, errors: &mut Vec<FieldError>) {
-    match key.split_once('/') {
-        None => id_errors(site, key, errors),
-        Some((domain, id)) => {
-            domain_errors(site, domain, errors);
-            id_errors(site, id, errors);
-        }
-    }
-}
-
-fn attribute_value(attribute: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let set = ["bool", "int", "string", "version"].into_iter().filter(|v| attribute.at(v).is_set()).count();
-    for text in ["string", "version"] {
-        if attribute.at(text).text().len() > VALUE_MAX {
-            errors.push(FieldError::too_long(attribute.at(text), VALUE_MAX));
-        }
-    }
-    if set != 1 {
-        errors.push(FieldError::invalid(attribute, "", "exactly one value must be specified"));
-    }
-}
-
-fn device_nodes(device: &Site<'_>, per_device: bool, errors: &mut Vec<FieldError>) {
-    let choices = ["nodeName", "nodeSelector", "allNodes"];
-    if !per_device {
-        if choices.iter().any(|choice| device.at(choice).is_set()) {
-            let why = "`nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set to true in the ResourceSlice spec";
-            errors.push(FieldError::invalid_shown(device, "null", why));
-        }
-        return;
-    }
-    let why = "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when `perDeviceNodeSelection` is set to true in the ResourceSlice spec";
-    let set = node_choice(device, &["allNodes"], errors);
-    match set.len() {
-        0 => errors.push(device.required(why)),
-        1 => {}
-        _ => errors.push(FieldError::invalid(device, format!("{{{}}}", set.join(", ")), why)),
+        _ => {}
     }
 }

@@ -56,31 +56,76 @@ fn rule(rule: &Site<'_>, errors: &mut Vec<FieldError>) {
         let why = "at least one of resourceRules and nonResourceRules has to be non-empty";
         errors.push(rule.required(why));
     }
-    for resource in resources.items() {
-        for (list, why) in [
-            ("verbs", "verbs must contain at least one value"),
-            ("apiGroups", "resource rules must supply at least one api group"),
-            ("resources", "resource rules must supply at least one resource"),
-        ] {
-            let list = resource.at(list);
-            if list.len() == 0 {
-                errors.push(list.required(why));
-            }
-        }
-        if resource.at("namespaces").len() == 0 && !resource.at("clusterScope").flag() {
-            let why = "resource rules that are not cluster scoped must supply at least one namespace";
-            errors.push(resource.at("namespaces").required(why));
-        }
-    }
+    resources.items().for_each(|resource| resource_rule(&resource, errors));
     for other in others.items() {
-        if other.at("verbs").len() == 0 {
-            errors.push(other.at("verbs").required("verbs must contain at least one value"));
-        }
-        if other.at("nonResourceURLs").len() == 0 {
-            let why = "nonResourceURLs must contain at least one value";
-            errors.push(other.at("nonResourceURLs").required(why));
+        verbs(&other.at("verbs"), errors);
+        let urls = other.at("nonResourceURLs");
+        if urls.len() == 0 {
+            errors.push(urls.required("nonResourceURLs must contain at least one value"));
+        } else if !star_alone(&urls, "non-resource URLs", errors) {
+            urls.items().for_each(|url| url_path(&url, errors));
         }
     }
+}
+
+fn resource_rule(resource: &Site<'_>, errors: &mut Vec<FieldError>) {
+    verbs(&resource.at("verbs"), errors);
+    for (list, why, what) in [
+        ("apiGroups", "resource rules must supply at least one api group", "api groups"),
+        ("resources", "resource rules must supply at least one resource", "resources"),
+    ] {
+        let list = resource.at(list);
+        if list.len() == 0 {
+            errors.push(list.required(why));
+        } else {
+            star_alone(&list, what, errors);
+        }
+    }
+    let namespaces = resource.at("namespaces");
+    if namespaces.len() == 0 && !resource.at("clusterScope").flag() {
+        let why = "resource rules that are not cluster scoped must supply at least one namespace";
+        errors.push(namespaces.required(why));
+    } else if !star_alone(&namespaces, "namespaces", errors) {
+        for namespace in namespaces.items() {
+            let wrong = names::dns_label(namespace.text()).into_iter();
+            let intro = "each member of this list must be '*' or a DNS-1123 label; ";
+            errors.extend(wrong.map(|why| namespace.invalid(format!("{intro}{why}"))));
+        }
+    }
+}
+
+/// Whether a list has a star, which must be alone.
+fn star_alone(list: &Site<'_>, what: &str, errors: &mut Vec<FieldError>) -> bool {
+    let star = list.items().any(|item| item.text() == "*");
+    if star && list.len() > 1 {
+        errors.push(list.invalid(format!("if '*' is present, must not specify other {what}")));
+    }
+    star
+}
+
+fn verbs(verbs: &Site<'_>, errors: &mut Vec<FieldError>) {
+    const KNOWN: &[&str] =
+        &["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
+    if verbs.len() == 0 {
+        errors.push(verbs.required("verbs must contain at least one value"));
+    } else if !star_alone(verbs, "verbs", errors) && verbs.items().any(|verb| !KNOWN.contains(&verb.text())) {
+        errors.push(FieldError::not_supported(verbs, verbs.value.clone(), KNOWN));
+    }
+}
+
+fn url_path(url: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let text = url.text();
+    let stars = text.matches('*').count();
+    let why = match text {
+        "" => "must not be empty",
+        "/" => return,
+        _ if !text.starts_with('/') => "must start with slash",
+        _ if text.contains(' ') => "must not contain white-space",
+        _ if text.contains("//") => "must not contain double slash",
+        _ if stars > 1 || stars == 1 && !text.ends_with("/*") => "wildcard can only do suffix matching",
+        _ => return,
+    };
+    errors.push(FieldError::invalid(url, text, why));
 }
 
 fn subject(subject: &Site<'_>, errors: &mut Vec<FieldError>) {
@@ -96,12 +141,26 @@ fn subject(subject: &Site<'_>, errors: &mut Vec<FieldError>) {
     if !site.is_set() {
         let why = format!("{member} is required when subject kind is '{}'", kind.text());
         errors.push(site.required(&why));
-    } else if site.at("name").text().is_empty() {
-        errors.push(site.at("name").required(""));
+    } else {
+        subject_name(&site, member == "serviceAccount", errors);
     }
     for other in names.into_iter().filter(|other| *other != member && subject.at(other).is_set()) {
         let why = format!("{other} is forbidden when subject kind is not '{}'", kind_of(other));
         errors.push(subject.at(other).forbidden(why));
+    }
+}
+
+fn subject_name(subject: &Site<'_>, account: bool, errors: &mut Vec<FieldError>) {
+    let (name, namespace) = (subject.at("name"), subject.at("namespace"));
+    match name.text() {
+        "" => errors.push(name.required("")),
+        text if account && text != "*" => errors.extend(name.format(names::dns_subdomain)),
+        _ => {}
+    }
+    match namespace.text() {
+        _ if !account => {}
+        "" => errors.push(namespace.required("must specify namespace for service account")),
+        _ => errors.extend(namespace.format(names::dns_label)),
     }
 }
 
@@ -118,11 +177,11 @@ pub(super) fn schema(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let root = Site::root(object);
     let spec = root.at("spec");
-    apply(SCHEMA, &spec, &mut errors);
     let precedence = spec.at("matchingPrecedence");
     if precedence.int() == Some(1) && access::text(object, &["metadata", "name"]) != "exempt" {
         errors.push(precedence.invalid("only the schema named 'exempt' may have matchingPrecedence 1"));
     }
+    apply(SCHEMA, &spec, &mut errors);
     errors
 }
 

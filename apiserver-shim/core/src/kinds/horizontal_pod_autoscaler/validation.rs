@@ -1,7 +1,6 @@
 //! Validation of HorizontalPodAutoscalers, in version 2.
 
 use super::super::rules::{Check, Rule, Site, apply};
-use super::super::workload;
 use serde_json::Value;
 use shim_model::field::FieldError;
 use shim_model::names;
@@ -34,6 +33,7 @@ const SCALING_RULES: &[Rule] = &[
     Rule::Field("selectPolicy", &[Check::Enum(&["Disabled", "Max", "Min"])]),
     Rule::Field("policies", &[Check::RequiredBecause("must specify at least one Policy")]),
     Rule::Each("policies", POLICY),
+    Rule::Field("tolerance", &[Check::Code(tolerance)]),
 ];
 
 const REFERENCE: &[Rule] = &[
@@ -43,10 +43,10 @@ const REFERENCE: &[Rule] = &[
 
 /// The rules of a spec.
 pub(in super::super) const SPEC: &[Rule] = &[
-    Rule::Field("minReplicas", &[Check::AtLeast(1, "must be greater than or equal to 1")]),
     Rule::Code(replicas),
-    Rule::Within("scaleTargetRef", REFERENCE),
+    Rule::Code(target_reference),
     Rule::Each("metrics", &[Rule::Code(metric)]),
+    Rule::Code(scale_to_zero),
     Rule::Within(
         "behavior",
         &[Rule::Within("scaleUp", SCALING_RULES), Rule::Within("scaleDown", SCALING_RULES)],
@@ -66,13 +66,66 @@ fn policy_type(kind: &Site<'_>, errors: &mut Vec<FieldError>) {
 }
 
 fn replicas(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let most = spec.at("maxReplicas");
-    let number = most.int().unwrap_or(0);
-    if number < 1 {
-        errors.push(FieldError::invalid(most, number, "must be greater than 0"));
+    let (least, most) = (spec.at("minReplicas"), spec.at("maxReplicas"));
+    if least.int().is_some_and(|least| least < 1) {
+        errors.push(least.invalid("must be greater than or equal to 1"));
     }
-    if spec.at("minReplicas").int().is_some_and(|least| number < least) {
+    let number = most.int().unwrap_or(0);
+    match number {
+        0 => errors.push(most.required("must be set and greater than 0")),
+        ..0 => errors.push(most.invalid("must be greater than or equal to 1")),
+        _ => {}
+    }
+    if least.int().is_some_and(|least| number < least) {
         errors.push(FieldError::invalid(most, number, "must be greater than or equal to `minReplicas`"));
+    }
+}
+
+fn scale_to_zero(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let metrics = spec.at("metrics");
+    let counts_work = metrics.items().any(|metric| matches!(metric.at("type").text(), "Object" | "External"));
+    if spec.at("minReplicas").int() == Some(0) && !counts_work {
+        let why = "must specify at least one Object or External metric to support scaling to zero replicas";
+        errors.push(metrics.forbidden(why));
+    }
+}
+
+fn tolerance(tolerance: &Site<'_>, errors: &mut Vec<FieldError>) {
+    if tolerance.text().parse::<Quantity>().is_ok_and(|quantity| quantity.sign() < 0) {
+        errors.push(tolerance.invalid("must be greater than or equal to 0"));
+    }
+}
+
+/// Only ReplicationControllers have no API group.
+fn target_reference(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let target = spec.at("scaleTargetRef");
+    let group =
+        if target.at("kind").text() == "ReplicationController" { Group::Any } else { Group::Required };
+    reference(&target, group, errors);
+}
+
+/// Whether a reference needs an API group.
+#[derive(Clone, Copy, PartialEq)]
+enum Group {
+    Any,
+    Required,
+}
+
+fn reference(reference: &Site<'_>, group: Group, errors: &mut Vec<FieldError>) {
+    apply(REFERENCE, reference, errors);
+    let version = reference.at("apiVersion");
+    let text = version.text();
+    let found = match text.matches('/').count() {
+        _ if text == "/" => None,
+        0 => None,
+        1 => text.split('/').next().filter(|group| !group.is_empty()),
+        _ => {
+            let why = format!("unexpected GroupVersion string: {text}");
+            return errors.push(FieldError::invalid(version, text, why));
+        }
+    };
+    if found.is_none() && group == Group::Required {
+        errors.push(FieldError::invalid(version, text, "apiVersion must specify API group"));
     }
 }
 
@@ -127,10 +180,6 @@ fn identifier(metric: &Site<'_>, errors: &mut Vec<FieldError>) {
     } else {
         errors.extend(name.format(names::path_segment));
     }
-    let selector = metric.at("selector");
-    if selector.is_set() {
-        errors.extend(workload::label_selector(selector.value, format_args!("{selector}")));
-    }
 }
 
 fn target(target: &Site<'_>, errors: &mut Vec<FieldError>) {
@@ -162,7 +211,7 @@ fn neither(amounts: &Site<'_>, first: &str, reported: &str, why: &str) -> Option
 }
 
 fn object(source: &Site<'_>, errors: &mut Vec<FieldError>) {
-    apply(REFERENCE, &source.at("describedObject"), errors);
+    reference(&source.at("describedObject"), Group::Any, errors);
     identifier(&source.at("metric"), errors);
     let amounts = source.at("target");
     target(&amounts, errors);

@@ -381,13 +381,15 @@ fn completions(new: &Value, old: &Value) -> Vec<FieldError> {
     }
 }
 
-/// A suspended Job that has not started may change what decides where its Pods run, and their resources.
+/// A suspended Job without active Pods may change what decides where its Pods run, and their resources.
 fn template_change(new: &Value, old: &Value) -> Vec<FieldError> {
     let template = |job| access::get(job, &["spec", "template"]).cloned().unwrap_or_default();
     let (now, mut before) = (template(new), template(old));
     let suspended = access::flag(old, &["spec", "suspend"]);
-    let started = access::get(old, &["status", "startTime"]).is_some();
-    if suspended && access::flag(new, &["spec", "suspend"]) && !started {
+    let free = suspended
+        && (access::get(old, &["status", "startTime"]).is_none() || is_suspended(old))
+        && workload::number(old, &["status", "active"]) == 0;
+    if free {
         for path in [
             &["spec", "affinity", "nodeAffinity"][..],
             &["spec", "nodeSelector"],
@@ -402,10 +404,34 @@ fn template_change(new: &Value, old: &Value) -> Vec<FieldError> {
         if empty && access::get(&now, &["spec", "affinity"]).is_none() {
             access::remove(&mut before, &["spec", "affinity"]);
         }
+        copy_resources(&now, &mut before);
     }
-    if now == before {
+    if now == before || free && now.get("spec") == before.get("spec") {
         return Vec::new();
     }
-    let shown = dump::compact_template(&now);
-    vec![FieldError::invalid_shown("spec.template", shown, "field is immutable")]
+    let (field, shown) = match free {
+        true => ("spec.template.spec", dump::compact_spec(now.get("spec").unwrap_or(&Value::Null))),
+        false => ("spec.template", dump::compact_template(&now)),
+    };
+    vec![FieldError::invalid_shown(field, shown, "field is immutable")]
+}
+
+fn is_suspended(job: &Value) -> bool {
+    access::list(job, &["status", "conditions"])
+        .iter()
+        .any(|one| access::text(one, &["type"]) == "Suspended" && access::text(one, &["status"]) == "True")
+}
+
+/// Takes over the resources of containers, where the containers are the same.
+fn copy_resources(now: &Value, before: &mut Value) {
+    for list in ["containers", "initContainers"] {
+        let new = access::list(now, &["spec", list]);
+        let old = access::list_mut(before, &["spec", list]).map_or(&mut [][..], Vec::as_mut_slice);
+        if new.len() != old.len() {
+            continue;
+        }
+        for (new, old) in new.iter().zip(old).filter(|(new, old)| new.get("name") == old.get("name")) {
+            access::copy(new, old, &["resources"]);
+        }
+    }
 }

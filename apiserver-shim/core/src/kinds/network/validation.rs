@@ -31,7 +31,8 @@ const PATHS: &[Rule] = &[
 fn something_to_route(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
     if spec.at("rules").len() == 0 && !spec.at("defaultBackend").is_set() {
         let why = "either `defaultBackend` or `rules` must be specified";
-        errors.push(FieldError::invalid_shown(spec, "null", why));
+        let shown = if spec.at("rules").is_set() { "[]" } else { "null" };
+        errors.push(FieldError::invalid_shown(spec, shown, why));
     }
 }
 
@@ -110,7 +111,7 @@ fn backend(backend: &Site<'_>, errors: &mut Vec<FieldError>) {
 /// A reference to an object by its kind and name.
 fn typed_reference(reference: &Site<'_>, errors: &mut Vec<FieldError>) {
     let group = reference.at("apiGroup");
-    if !group.text().is_empty() {
+    if group.is_set() {
         errors.extend(group.format(names::dns_subdomain));
     }
     for member in ["kind", "name"] {
@@ -205,7 +206,7 @@ fn class_parameters(parameters: &Site<'_>, errors: &mut Vec<FieldError>) {
         }
         "Cluster" => {}
         "Namespace" => {
-            if namespace.text().is_empty() {
+            if !namespace.is_set() {
                 errors.push(namespace.required("`parameters.scope` is set to 'Namespace'"));
             } else {
                 errors.extend(namespace.format(names::dns_label));
@@ -280,16 +281,15 @@ fn ip_block(block: &Site<'_>, errors: &mut Vec<FieldError>) {
     if cidr.text().is_empty() {
         return errors.push(cidr.required(""));
     }
-    let Some(whole) = super::Cidr::parse(cidr.text()) else {
-        return errors.extend(cidr.format(super::cidr_errors));
-    };
+    errors.extend(cidr.format(names::cidr));
+    let Some(whole) = super::Cidr::parse(cidr.text()) else { return };
     for except in block.at("except").items() {
+        errors.extend(except.format(names::cidr));
         match super::Cidr::parse(except.text()) {
-            None => errors.extend(except.format(super::cidr_errors)),
             Some(part) if !whole.strictly_contains(&part) => {
                 errors.push(except.invalid("must be a strict subset of `cidr`"));
             }
-            Some(_) => {}
+            _ => {}
         }
     }
 }
@@ -341,14 +341,15 @@ fn cidrs(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
         return errors.push(list.required("at least one CIDR required"));
     }
     if list.len() > 2 {
-        return errors.push(list.invalid("may only hold up to 2 values"));
+        let shown = format!("{{\"CIDRs\":{}}}", list.value);
+        return errors.push(FieldError::invalid_shown(list, shown, "may only hold up to 2 values"));
     }
+    list.items().for_each(|cidr| errors.extend(cidr.format(super::canonical_cidr)));
     let families: Vec<bool> =
         list.items().filter_map(|c| super::Cidr::parse(c.text())).map(|c| c.is_ipv4()).collect();
     if families.len() == 2 && families[0] == families[1] {
         errors.push(list.invalid(
-            "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96",
+            "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
         ));
     }
-    list.items().for_each(|cidr| errors.extend(cidr.format(super::canonical_cidr)));
 }

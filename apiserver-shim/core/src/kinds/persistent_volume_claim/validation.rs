@@ -2,7 +2,7 @@
 
 use super::super::pod;
 use super::super::rules::{Check, Rule, Site, apply};
-use super::super::workload;
+use super::super::{metadata, workload};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -91,16 +91,17 @@ fn data_source(source: &Site<'_>, errors: &mut Vec<FieldError>) {
 
 fn same_data_sources(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
     let (source, reference) = (spec.at("dataSource"), spec.at("dataSourceRef"));
-    let elsewhere = !reference.at("namespace").text().is_empty();
-    if elsewhere && source.is_set() {
-        let shown = pod::dump::compact("TypedReference", source.value);
-        let why = "may not be specified when dataSourceRef.namespace is specified";
-        errors.push(FieldError::invalid_shown(source, shown, why));
+    if !source.is_set() || !reference.is_set() {
+        return;
     }
-    if !elsewhere && source.is_set() && source.value != reference.value {
-        let shown = pod::dump::compact("TypedReference", source.value);
-        errors.push(FieldError::invalid_shown(source, shown, "must match dataSourceRef"));
-    }
+    let same = |member: &str| source.at(member).text() == reference.at(member).text();
+    let why = match reference.at("namespace").text() {
+        "" if ["apiGroup", "kind", "name"].into_iter().all(same) => return,
+        "" => "must match dataSourceRef",
+        _ => "may not be specified when dataSourceRef.namespace is specified",
+    };
+    // Upstream shows a path, which prints as an empty object.
+    errors.push(FieldError::invalid_shown(spec, "{}", why));
 }
 
 /// Validates a claim.
@@ -157,6 +158,12 @@ const STATUSES: &[&str] = &[
     "NodeResizeInfeasible",
     "NodeResizePending",
 ];
+
+/// Validates the template of a claim: its metadata is labels and annotations.
+pub(in super::super) fn claim_template(template: &Site<'_>, errors: &mut Vec<FieldError>) {
+    metadata::template(&template.at("metadata"), errors);
+    apply(SPEC, &template.at("spec"), errors);
+}
 
 /// The rules of a status.
 pub(in super::super) const STATUS: &[Rule] = &[Rule::Code(amounts), Rule::Code(resize_statuses)];

@@ -26,13 +26,23 @@ pub(in super::super) fn compact(ty: &str, value: &Value) -> String {
 
 /// A Pod template in one line. Its metadata has no member of its own.
 pub(in super::super) fn compact_template(template: &Value) -> String {
+    let spec = with_moved(template.get("spec").unwrap_or(&Value::Null));
+    template_of("PodSpec", template, &spec)
+}
+
+/// A Pod spec in one line.
+pub(in super::super) fn compact_spec(spec: &Value) -> String {
+    compact("PodSpec", &with_moved(spec))
+}
+
+/// The same of a template of another type.
+pub(in super::super) fn template_of(ty: &str, template: &Value, spec: &Value) -> String {
     const METADATA: [&str; 5] = ["name", "namespace", "labels", "annotations", "finalizers"];
     let metadata = METADATA.iter().filter_map(|key| {
         let value = access::get(template, &["metadata", key]).filter(|v| !access::is_zero(v))?;
         Some(format!("{}:{value},", Value::from(*key)))
     });
-    let spec = with_moved(template.get("spec").unwrap_or(&Value::Null));
-    format!("{{{}\"Spec\":{}}}", metadata.collect::<String>(), compact("PodSpec", &spec))
+    format!("{{{}\"Spec\":{}}}", metadata.collect::<String>(), compact(ty, spec))
 }
 
 /// The difference from one value of a type to another, in hunks of lines.
@@ -148,10 +158,15 @@ impl Printer {
     fn plain(&mut self, value: &Value) {
         match value {
             Value::Array(items) => self.group(["[", "]"], items.iter(), |printer, i| printer.plain(i)),
-            Value::Object(members) => self.group(["{", "}"], members.iter(), |printer, (key, value)| {
-                printer.name(key);
-                printer.plain(value);
-            }),
+            Value::Object(members) => {
+                // The labels come first in selectors.
+                let (labels, others): (Vec<_>, Vec<_>) =
+                    members.iter().partition(|(name, _)| *name == "matchLabels");
+                self.group(["{", "}"], labels.into_iter().chain(others), |printer, (key, value)| {
+                    printer.name(key);
+                    printer.plain(value);
+                });
+            }
             scalar => self.put(&scalar.to_string()),
         }
     }
@@ -162,6 +177,14 @@ fn json_name(name: &str) -> String {
     match name {
         "CephFS" => return "cephfs".into(),
         "StorageOS" => return "storageos".into(),
+        "CephMonitors" => return "monitors".into(),
+        "RBDImage" => return "image".into(),
+        "RBDPool" => return "pool".into(),
+        "RadosUser" => return "user".into(),
+        "DiscoveryCHAPAuth" => return "chapAuthDiscovery".into(),
+        "SessionCHAPAuth" => return "chapAuthSession".into(),
+        "WWIDs" => return "wwids".into(),
+        "DataDiskURI" => return "diskURI".into(),
         _ => {}
     }
     let capitals = name.bytes().take_while(u8::is_ascii_uppercase).count();

@@ -96,6 +96,71 @@ fn node_term(term: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
         errors.extend(
             names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)),
         );
+        for (j, value) in values.iter().filter_map(Value::as_str).enumerate() {
+            let wrong = names::label_value(value).into_iter();
+            errors.extend(wrong.map(|why| FieldError::invalid(format!("{at}.values[{j}]"), value, why)));
+        }
+    }
+    for (i, requirement) in access::list(term, &["matchFields"]).iter().enumerate() {
+        match_field(requirement, format_args!("{at}.matchFields[{i}]"), errors);
+    }
+}
+
+/// A requirement on a field of a Node: only its name can be selected.
+fn match_field(requirement: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+    let values = access::list(requirement, &["values"]);
+    match access::text(requirement, &["operator"]) {
+        "In" | "NotIn" if values.len() != 1 => {
+            let why = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
+            errors.push(FieldError::required(format!("{at}.values"), why));
+        }
+        "In" | "NotIn" => {}
+        other => {
+            let why = "not a valid selector operator";
+            errors.push(FieldError::invalid(format!("{at}.operator"), other, why));
+        }
+    }
+    let key = access::text(requirement, &["key"]);
+    if key != "metadata.name" {
+        return errors.push(FieldError::invalid(format!("{at}.key"), key, "not a valid field selector key"));
+    }
+    for (j, value) in values.iter().filter_map(Value::as_str).enumerate() {
+        let wrong = names::dns_subdomain(value).into_iter();
+        errors.extend(wrong.map(|why| FieldError::invalid(format!("{at}.values[{j}]"), value, why)));
+    }
+}
+
+/// Keys of labels whose values are those of the Pod itself.
+fn label_keys(holder: &Value, lists: [&str; 2], at: At<'_>, errors: &mut Vec<FieldError>) {
+    let selector = holder.get("labelSelector");
+    for list in lists {
+        let keys = access::list(holder, &[list]);
+        if !keys.is_empty() && selector.is_none() {
+            let why = "must not be specified when labelSelector is not set";
+            errors.push(FieldError::forbidden(format!("{at}.{list}"), why));
+            continue;
+        }
+        for (i, key) in keys.iter().filter_map(Value::as_str).enumerate() {
+            let wrong = names::qualified(key).into_iter();
+            errors.extend(wrong.map(|why| FieldError::invalid(format!("{at}.{list}[{i}]"), key, why)));
+        }
+    }
+    let [keys, others] = lists.map(|list| access::list(holder, &[list]));
+    let mut seen: Vec<&str> = selector
+        .map(|s| access::entries(s, &["matchLabels"]).map(|(key, _)| key).collect())
+        .unwrap_or_default();
+    for expression in selector.into_iter().flat_map(|s| access::list(s, &["matchExpressions"])) {
+        let key = access::text(expression, &["key"]);
+        let found = keys.iter().rposition(|own| own == key).filter(|_| seen.contains(&key));
+        if let Some(i) = found {
+            let why = "exists in both matchLabelKeys and labelSelector";
+            errors.push(FieldError::invalid(format!("{at}[{i}]"), key, why));
+        }
+        seen.push(key);
+    }
+    for (i, key) in keys.iter().enumerate().filter(|(_, key)| others.contains(key)) {
+        let why = "exists in both matchLabelKeys and mismatchLabelKeys";
+        errors.push(FieldError::invalid(format!("{at}.{}[{i}]", lists[0]), key.clone(), why));
     }
 }
 
@@ -113,6 +178,7 @@ fn pod_term(term: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
                 .map(|d| FieldError::invalid(format!("{at}.namespace"), name, d)),
         );
     }
+    label_keys(term, ["matchLabelKeys", "mismatchLabelKeys"], at, errors);
     let key = access::text(term, &["topologyKey"]);
     if key.is_empty() {
         errors.push(FieldError::required(format!("{at}.topologyKey"), "can not be empty"));
@@ -145,22 +211,20 @@ pub(in super::super) fn validate_tolerations(list: &[Value], field: At<'_>, erro
         match operator {
             "" | "Equal" => {
                 let wrong = names::label_value(value);
-                errors.extend(
-                    wrong
-                        .into_iter()
-                        .take(1)
-                        .map(|d| FieldError::invalid(format!("{at}.operator"), value, d)),
-                );
+                if !wrong.is_empty() {
+                    errors.push(FieldError::invalid(format!("{at}.operator"), value, wrong.join(";")));
+                }
             }
             "Exists" if !value.is_empty() => {
-                let shown = format!("{toleration}");
-                errors.push(FieldError::invalid_shown(
-                    format!("{at}.operator"),
-                    shown,
-                    "value must be empty when `operator` is 'Exists'",
-                ));
+                let why = "value must be empty when `operator` is 'Exists'";
+                errors.push(FieldError::invalid(format!("{at}.operator"), value, why));
             }
             "Exists" => {}
+            // Comparisons are a feature that is off.
+            "Lt" | "Gt" => {
+                let known = ["Equal", "Exists", "Lt", "Gt"];
+                errors.push(FieldError::not_supported(format!("{at}.operator"), operator, &known));
+            }
             other => {
                 errors.push(FieldError::not_supported(format!("{at}.operator"), other, &["Equal", "Exists"]))
             }
@@ -184,11 +248,6 @@ pub(super) fn validate_spread(spec: &Members<'_>, field: At<'_>, errors: &mut Ve
         if key.is_empty() {
             errors.push(FieldError::required(format!("{at}.topologyKey"), "can not be empty"));
         }
-        errors.extend(
-            names::qualified(key)
-                .into_iter()
-                .map(|d| FieldError::invalid(format!("{at}.topologyKey"), key, d)),
-        );
         let when = access::text(constraint, &["whenUnsatisfiable"]);
         if !["DoNotSchedule", "ScheduleAnyway"].contains(&when) {
             errors.push(FieldError::not_supported(
@@ -227,6 +286,7 @@ pub(super) fn validate_spread(spec: &Members<'_>, field: At<'_>, errors: &mut Ve
                 errors.push(FieldError::not_supported(format!("{at}.{key}"), policy, &policies));
             }
         }
+        label_keys(constraint, ["matchLabelKeys", ""], at, errors);
         if let Some(selector) = constraint.get("labelSelector") {
             errors.extend(label_selector(selector, format_args!("{at}.labelSelector")));
         }

@@ -7,6 +7,9 @@ use shim_model::field::{At, FieldError};
 use shim_model::names;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What is wrong with a name.
+type Format = fn(&str) -> Vec<String>;
+
 /// The Pod's volumes by name.
 pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a Value>;
 
@@ -48,7 +51,10 @@ pub(super) fn validate(
         let container = &Members::of(container);
         let at = format_args!("{field}.containers[{i}]");
         common(container, at, of, errors);
-        unique(container, at, &mut names_seen, errors);
+        let name = container.text("name");
+        if !names_seen.insert(name) {
+            errors.push(FieldError::duplicate(format!("{at}.name"), name));
+        }
         probes::lifecycle(container, at, grace, errors);
         probes::validate(container, at, errors);
         restart(container, at, errors);
@@ -65,12 +71,16 @@ pub(super) fn validate(
         ports::unique_host_ports(&init_containers[i..=i], format_args!("{field}.initContainers"), errors);
         init(container, at, grace, errors);
     }
+    let others = names_seen.clone();
     for (i, container) in spec.list("ephemeralContainers").iter().enumerate() {
         let container = &Members::of(container);
         let at = format_args!("{field}.ephemeralContainers[{i}]");
         common(container, at, of, errors);
-        unique(container, at, &mut names_seen, errors);
-        ephemeral(container, at, main, errors);
+        let name = container.text("name");
+        if !names_seen.insert(name) {
+            errors.push(FieldError::duplicate(format!("{at}.name"), name));
+        }
+        ephemeral(container, at, &others, errors);
     }
 }
 
@@ -105,21 +115,20 @@ fn common(container: &Members<'_>, at: At<'_>, of: &OfPod<'_>, errors: &mut Vec<
             "must not have leading or trailing whitespace",
         ));
     }
-    for (key, choices) in [
-        ("terminationMessagePolicy", &["File", "FallbackToLogsOnError"][..]),
-        ("imagePullPolicy", &["Always", "IfNotPresent", "Never"]),
-    ] {
-        choice(container.text(key), format_args!("{at}.{key}"), choices, errors);
-    }
-    resources::validate_resize_policy(container, at, of.never_restarts, errors);
+    let policies = ["File", "FallbackToLogsOnError"];
+    let at_policy = format_args!("{at}.terminationMessagePolicy");
+    choice(container.text("terminationMessagePolicy"), at_policy, &policies, errors);
     ports::validate(container, at, errors);
     env(container, at, errors);
     env_from(container, at, errors);
     mounts::validate(container, at, of.volumes, errors);
     mounts::validate_devices(container, at, of.volumes, errors);
+    let policies = ["Always", "IfNotPresent", "Never"];
+    choice(container.text("imagePullPolicy"), format_args!("{at}.imagePullPolicy"), &policies, errors);
     let resources = container.get("resources").unwrap_or(&Value::Null);
     resources::validate(resources, format_args!("{at}.resources"), errors);
     resources::validate_claims(resources, &of.claims, format_args!("{at}.resources"), errors);
+    resources::validate_resize_policy(container, at, of.never_restarts, errors);
     security::validate_container(container, at, of.host_users, errors);
 }
 
@@ -132,6 +141,19 @@ pub(super) fn choice(value: &str, at: At<'_>, choices: &[&str], errors: &mut Vec
 }
 
 fn init(container: &Members<'_>, at: At<'_>, grace: Option<i64>, errors: &mut Vec<FieldError>) {
+    let is_sidecar = container.text("restartPolicy") == "Always";
+    init_probes(container, at, grace, errors);
+    for (i, policy) in container.list("resizePolicy").iter().enumerate().filter(|_| !is_sidecar) {
+        let restart = access::text(policy, &["restartPolicy"]);
+        if restart == "RestartContainer" {
+            let at = format!("{at}.resizePolicy[{i}].restartPolicy");
+            let why = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+            errors.push(FieldError::invalid(at, restart, why));
+        }
+    }
+}
+
+fn init_probes(container: &Members<'_>, at: At<'_>, grace: Option<i64>, errors: &mut Vec<FieldError>) {
     if container.text("restartPolicy") == "Always" {
         probes::lifecycle(container, at, grace, errors);
         probes::validate(container, at, errors);
@@ -145,24 +167,40 @@ fn init(container: &Members<'_>, at: At<'_>, grace: Option<i64>, errors: &mut Ve
     }
 }
 
-fn ephemeral(container: &Members<'_>, at: At<'_>, main: &[Value], errors: &mut Vec<FieldError>) {
+fn ephemeral(container: &Members<'_>, at: At<'_>, others: &BTreeSet<&str>, errors: &mut Vec<FieldError>) {
+    const FORBIDDEN: &str = "cannot be set for an Ephemeral Container";
+    /// What upstream refuses, in the order of the members of its type.
+    const REFUSED: [&str; 9] = [
+        "ports",
+        "resources",
+        "resizePolicy",
+        "restartPolicy",
+        "restartPolicyRules",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "lifecycle",
+    ];
     let target = container.text("targetContainerName");
-    if !target.is_empty() && !main.iter().any(|c| access::text(c, &["name"]) == target) {
+    if !target.is_empty() && !others.contains(target) {
         errors.push(FieldError::not_found(format!("{at}.targetContainerName"), target));
     }
-    for key in ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy"] {
-        if container.get(key).is_some_and(|v| !access::is_zero(v)) {
-            errors.push(FieldError::forbidden(
-                format!("{at}.{key}"),
-                "cannot be set for an Ephemeral Container",
-            ));
+    for key in REFUSED {
+        let is_set = container.get(key).is_some_and(|v| match v {
+            // An empty probe is one.
+            Value::Object(members) => key != "resources" || !members.is_empty(),
+            other => !access::is_zero(other),
+        });
+        if is_set {
+            errors.push(FieldError::forbidden(format!("{at}.{key}"), FORBIDDEN));
         }
     }
-    if container.get("resources").is_some_and(|v| !access::is_zero(v)) {
-        errors.push(FieldError::forbidden(
-            format!("{at}.resources"),
-            "cannot be set for an Ephemeral Container",
-        ));
+    for (i, mount) in container.list("volumeMounts").iter().enumerate() {
+        for key in ["subPath", "subPathExpr"] {
+            if !access::text(mount, &[key]).is_empty() {
+                errors.push(FieldError::forbidden(format!("{at}.volumeMounts[{i}].{key}"), FORBIDDEN));
+            }
+        }
     }
 }
 
@@ -262,6 +300,9 @@ fn env(container: &Members<'_>, at: At<'_>, errors: &mut Vec<FieldError>) {
                 key_ref(selector, format_args!("{at}.{key}"), errors);
             }
         }
+        if let Some(selector) = source.get("fileKeyRef") {
+            file_key_ref(selector, format_args!("{at}.fileKeyRef"), errors);
+        }
         if kinds.is_empty() {
             let detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
             errors.push(FieldError::invalid(at, "", detail));
@@ -280,6 +321,9 @@ pub(super) fn field_ref(field: &Value, at: At<'_>, allowed: &[&str], errors: &mu
         errors.push(FieldError::required(format!("{at}.apiVersion"), ""));
     } else if path.is_empty() {
         errors.push(FieldError::required(format!("{at}.fieldPath"), ""));
+    } else if version != "v1" {
+        let why = format!("error converting fieldPath: unsupported pod version: {version}");
+        errors.push(FieldError::invalid(format!("{at}.fieldPath"), path, why));
     } else if let Some((name, key)) = subscript(path) {
         let key = match name {
             "metadata.labels" => key.to_owned(),
@@ -348,18 +392,35 @@ const BYTES: &[&str] =
 
 fn key_ref(selector: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     let name = access::text(selector, &["name"]);
-    if !name.is_empty() {
-        errors.extend(
-            names::dns_subdomain(name)
-                .into_iter()
-                .map(|d| FieldError::invalid(format!("{at}.name"), name, d)),
-        );
-    }
+    let wrong = names::dns_subdomain(name).into_iter();
+    errors.extend(wrong.map(|d| FieldError::invalid(format!("{at}.name"), name, d)));
     match access::text(selector, &["key"]) {
         "" => errors.push(FieldError::required(format!("{at}.key"), "")),
         key => errors.extend(
             names::config_key(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)),
         ),
+    }
+}
+
+/// A variable in a file of a volume.
+fn file_key_ref(selector: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+    let text = |member: &str| access::text(selector, &[member]);
+    let formats: [(&str, Format); 2] = [("key", names::env_name), ("volumeName", names::dns_label)];
+    for (member, format) in formats {
+        match text(member) {
+            "" => errors.push(FieldError::required(format!("{at}.{member}"), "")),
+            value => {
+                let wrong = format(value).into_iter();
+                errors.extend(wrong.map(|why| FieldError::invalid(format!("{at}.{member}"), value, why)));
+            }
+        }
+    }
+    match text("path") {
+        "" => errors.push(FieldError::required(format!("{at}.path"), "")),
+        path if path.split('/').any(|part| part == "..") => {
+            errors.push(FieldError::invalid(format!("{at}.path"), path, "must not contain '..'"));
+        }
+        _ => {}
     }
 }
 

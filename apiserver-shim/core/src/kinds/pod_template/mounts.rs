@@ -13,34 +13,43 @@ pub(super) fn validate(
     volumes: &Volumes<'_>,
     errors: &mut Vec<FieldError>,
 ) {
+    let devices = |member: &'static str| {
+        container.list("volumeDevices").iter().map(move |device| access::text(device, &[member]))
+    };
     let mut paths = BTreeSet::new();
     for (i, mount) in container.list("volumeMounts").iter().enumerate() {
         // Upstream's paths of some errors have no index.
         let list = format_args!("{at}.volumeMounts");
         let at = format_args!("{list}[{i}]");
-        let name = access::text(mount, &["name"]);
+        let (name, path) = (access::text(mount, &["name"]), access::text(mount, &["mountPath"]));
         if name.is_empty() {
             errors.push(FieldError::required(format!("{at}.name"), ""));
-        } else if !volumes.contains_key(name) {
+        }
+        if !volumes.contains_key(name) {
             errors.push(FieldError::not_found(format!("{at}.name"), name));
         }
-        let path = access::text(mount, &["mountPath"]);
         if path.is_empty() {
             errors.push(FieldError::required(format!("{at}.mountPath"), ""));
-        } else if !paths.insert(path) {
-            errors.push(FieldError::invalid(format!("{at}.mountPath"), path, "must be unique"));
         }
-        let sub = [access::text(mount, &["subPath"]), access::text(mount, &["subPathExpr"])];
-        for (key, value) in ["subPath", "subPathExpr"].iter().zip(sub) {
-            super::volumes::local_path(value, format_args!("{list}.{key}"), errors);
+        let mut invalid = |key: &str, value: &str, why: &str| {
+            errors.push(FieldError::invalid(format!("{at}.{key}"), value, why));
+        };
+        if !paths.insert(path) {
+            invalid("mountPath", path, "must be unique");
         }
-        if sub.iter().all(|s| !s.is_empty()) {
-            errors.push(FieldError::invalid(
-                format!("{at}.subPathExpr"),
-                sub[1],
-                "subPathExpr and subPath are mutually exclusive",
-            ));
+        if devices("name").any(|device| device == name) {
+            invalid("name", name, "must not already exist in volumeDevices");
         }
+        if devices("devicePath").any(|device| device == path) {
+            invalid("mountPath", path, "must not already exist as a path in volumeDevices");
+        }
+        let [sub, expression] = ["subPath", "subPathExpr"].map(|key| access::text(mount, &[key]));
+        super::volumes::local_path(sub, format_args!("{list}.subPath"), errors);
+        if !sub.is_empty() && !expression.is_empty() {
+            let why = "subPathExpr and subPath are mutually exclusive";
+            errors.push(FieldError::invalid(format!("{at}.subPathExpr"), expression, why));
+        }
+        super::volumes::local_path(expression, format_args!("{list}.subPathExpr"), errors);
         propagation(container, mount, list, errors);
         recursive_read_only(mount, format_args!("{list}.recursiveReadOnly"), errors);
     }
@@ -87,40 +96,47 @@ pub(super) fn validate_devices(
     volumes: &Volumes<'_>,
     errors: &mut Vec<FieldError>,
 ) {
-    let mounted: BTreeSet<&str> =
-        container.list("volumeMounts").iter().map(|mount| access::text(mount, &["name"])).collect();
+    let mounted = |member: &'static str| {
+        container.list("volumeMounts").iter().map(move |mount| access::text(mount, &[member]))
+    };
     let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
     for (i, device) in container.list("volumeDevices").iter().enumerate() {
         let at = format_args!("{at}.volumeDevices[{i}]");
         let (name, path) = (access::text(device, &["name"]), access::text(device, &["devicePath"]));
-        let mut invalid = |key: &str, value: &str, detail: &str| {
-            errors.push(FieldError::invalid(format!("{at}.{key}"), value, detail));
-        };
+        let invalid =
+            |key: &str, value: &str, detail: &str| FieldError::invalid(format!("{at}.{key}"), value, detail);
         let volume = volumes.get(name);
         let has_claim = |v: &&Value| v.get("persistentVolumeClaim").or_else(|| v.get("ephemeral")).is_some();
-        if !names.insert(name) {
-            invalid("name", name, "must be unique");
-        }
-        if volume.is_some_and(|volume| !has_claim(volume)) {
-            let detail =
-                "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
-            invalid("name", name, detail);
-        }
-        if path.split('/').any(|part| part == "..") {
-            invalid("devicePath", path, "can not contain backsteps ('..')");
-        } else if !path.is_empty() && !paths.insert(path) {
-            invalid("devicePath", path, "must be unique");
-        }
-        if mounted.contains(name) {
-            invalid("name", name, "must not already exist in volumeMounts");
-        }
         if name.is_empty() {
             errors.push(FieldError::required(format!("{at}.name"), ""));
-        } else if volume.is_none() {
-            errors.push(FieldError::not_found(format!("{at}.name"), name));
+        } else if !names.insert(name) {
+            errors.push(invalid("name", name, "must be unique"));
+        }
+        match volume {
+            None => errors.push(FieldError::not_found(format!("{at}.name"), name)),
+            Some(volume) if !has_claim(volume) => {
+                let why =
+                    "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
+                errors.push(invalid("name", name, why));
+            }
+            Some(_) => {}
         }
         if path.is_empty() {
             errors.push(FieldError::required(format!("{at}.devicePath"), ""));
+        }
+        if paths.contains(path) {
+            errors.push(invalid("devicePath", path, "must be unique"));
+        }
+        if path.split('/').any(|part| part == "..") {
+            errors.push(invalid("devicePath", path, "can not contain backsteps ('..')"));
+        } else {
+            paths.insert(path);
+        }
+        if mounted("name").any(|mount| mount == name) {
+            errors.push(invalid("name", name, "must not already exist in volumeMounts"));
+        }
+        if mounted("mountPath").any(|mount| mount == path) {
+            errors.push(invalid("devicePath", path, "must not already exist as a path in volumeMounts"));
         }
     }
 }

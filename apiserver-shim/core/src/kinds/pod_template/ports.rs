@@ -38,7 +38,7 @@ pub(super) fn validate(container: &Members<'_>, at: At<'_>, errors: &mut Vec<Fie
             );
         }
         let protocol = access::text(port, &["protocol"]);
-        choice(protocol, format_args!("{at}.protocol"), &["TCP", "UDP", "SCTP"], errors);
+        choice(protocol, format_args!("{at}.protocol"), &["SCTP", "TCP", "UDP"], errors);
     }
 }
 

@@ -25,20 +25,13 @@ pub(super) fn validate(container: &Members<'_>, at: At<'_>, errors: &mut Vec<Fie
                 ));
             }
         }
-        if let Some(grace) = access::int(probe, &["terminationGracePeriodSeconds"]) {
-            if kind == "readinessProbe" {
-                errors.push(FieldError::invalid(
-                    format!("{at}.terminationGracePeriodSeconds"),
-                    grace,
-                    "must not be set for readinessProbes",
-                ));
-            } else if grace <= 0 {
-                errors.push(FieldError::invalid(
-                    format!("{at}.terminationGracePeriodSeconds"),
-                    grace,
-                    "must be greater than 0",
-                ));
-            }
+        let grace = access::int(probe, &["terminationGracePeriodSeconds"]);
+        let at_grace = format_args!("{at}.terminationGracePeriodSeconds");
+        if let Some(grace) = grace.filter(|grace| *grace <= 0) {
+            errors.push(FieldError::invalid(at_grace, grace, "must be greater than 0"));
+        }
+        if let Some(grace) = grace.filter(|_| kind == "readinessProbe") {
+            errors.push(FieldError::invalid(at_grace, grace, "must not be set for readinessProbes"));
         }
         let successes = access::int(probe, &["successThreshold"]).unwrap_or(1);
         if kind != "readinessProbe" && successes != 1 {
@@ -57,7 +50,11 @@ pub(super) fn lifecycle(
     let Some(hooks) = container.get("lifecycle") else { return };
     for hook in ["postStart", "preStop"] {
         if let Some(h) = hooks.get(hook) {
+            let others = HOOKS[..3].iter().any(|kind| h.get(*kind).is_some());
             handler(h, format_args!("{at}.lifecycle.{hook}"), &HOOKS, errors);
+            if others {
+                continue;
+            }
             let (seconds, grace) = (access::int(h, &["sleep", "seconds"]), grace.unwrap_or(i64::MAX));
             if let Some(seconds) = seconds.filter(|seconds| *seconds < 0 || *seconds > grace) {
                 let detail =
@@ -108,6 +105,13 @@ fn http_get(action: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
     let scheme = access::text(action, &["scheme"]);
     if !["HTTP", "HTTPS"].contains(&scheme) {
         errors.push(FieldError::not_supported(format!("{at}.scheme"), scheme, &["HTTP", "HTTPS"]));
+    }
+    for header in access::list(action, &["httpHeaders"]) {
+        const WHY: &str = "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')";
+        let name = access::text(header, &["name"]);
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            errors.push(FieldError::invalid(format!("{at}.httpHeaders"), name, WHY));
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::resource_names;
+use super::containers::choice;
 use serde_json::Value;
 use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
@@ -12,40 +14,61 @@ const STANDARD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
 /// Whether a resource name is that of an extended resource.
 pub(in super::super) fn is_extended(name: &str) -> bool {
-    let native = !name.contains('/') || name.contains("kubernetes.io/");
-    !native && !name.starts_with("requests.")
+    crate::resource_list::is_extended(name)
 }
 
 fn amount(value: Option<&Value>) -> Option<Quantity> {
     value?.as_str()?.parse().ok()
 }
 
+/// Validates what a Pod costs beside its containers, or the same of a RuntimeClass.
+pub(in super::super) fn validate_overhead(overhead: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+    validate(&serde_json::json!({"limits": overhead}), at, errors);
+}
+
+/// The rules of the names of resources.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Container,
+    Pod,
+}
+
 /// Validates a container's resources.
 pub(super) fn validate(resources: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
+    requirements(resources, Names::Container, at, errors);
+}
+
+fn requirements(resources: &Value, kind: Names, at: At<'_>, errors: &mut Vec<FieldError>) {
     let Some(members) = resources.as_object() else { return };
     let limits = members.get("limits");
     for (name, value) in limits.and_then(Value::as_object).into_iter().flatten() {
-        one(name, amount(Some(value)), format_args!("{at}.limits[{name}]"), errors);
+        one(name, amount(Some(value)), kind, format_args!("{at}.limits[{name}]"), errors);
     }
-    let mut short_of_limits = false;
     for (name, value) in members.get("requests").and_then(Value::as_object).into_iter().flatten() {
         let request = amount(Some(value));
-        one(name, request, format_args!("{at}.requests[{name}]"), errors);
+        let place = format_args!("{at}.requests[{name}]");
+        name_errors(name, kind, place, errors);
+        let Some(request) = request else { continue };
+        amount_errors(name, request, place, errors);
         let overcommit = !(is_extended(name) || name.starts_with("hugepages-"));
         let limit = amount(limits.and_then(|limits| limits.get(name)));
-        let Some(request) = request else { continue };
+        let mut refuse = |detail: String| {
+            errors.push(FieldError::invalid(format!("{at}.requests"), request.to_string(), detail));
+        };
         match limit {
             Some(limit) if !overcommit && request != limit => {
-                let detail = format!("must be equal to {name} limit of {limit}");
-                errors.push(FieldError::invalid(format!("{at}.requests"), request.to_string(), detail));
+                refuse(format!("must be equal to {name} limit of {limit}"));
             }
             Some(limit) if request > limit => {
-                let detail = format!("must be less than or equal to {name} limit of {limit}");
-                errors.push(FieldError::invalid(format!("{at}.requests"), request.to_string(), detail));
+                refuse(format!("must be less than or equal to {name} limit of {limit}"));
             }
-            None if !overcommit => short_of_limits = true,
+            None if !overcommit => {
+                let why = "Limit must be set for non overcommitable resources";
+                errors.push(FieldError::required(format!("{at}.limits"), why));
+            }
             _ => {}
         }
+        page_errors(name, request, place, errors);
     }
     let names = || {
         let lists = ["limits", "requests"].into_iter();
@@ -58,35 +81,59 @@ pub(super) fn validate(resources: &Value, at: At<'_>, errors: &mut Vec<FieldErro
     {
         errors.push(FieldError::forbidden(at, "HugePages require cpu or memory"));
     }
-    if short_of_limits {
-        errors.push(FieldError::required(
-            format!("{at}.limits"),
-            "Limit must be set for non overcommitable resources",
-        ));
+}
+
+fn one(name: &str, amount: Option<Quantity>, kind: Names, at: At<'_>, errors: &mut Vec<FieldError>) {
+    name_errors(name, kind, at, errors);
+    let Some(amount) = amount else { return };
+    amount_errors(name, amount, at, errors);
+    page_errors(name, amount, at, errors);
+}
+
+fn name_errors(name: &str, kind: Names, at: At<'_>, errors: &mut Vec<FieldError>) {
+    const POD_LEVEL: [&str; 3] = ["cpu", "hugepages-", "memory"];
+    let before = errors.len();
+    errors.extend(names::qualified(name).into_iter().map(|d| FieldError::invalid(at, name, d)));
+    let is_qualified = errors.len() == before;
+    if is_qualified && !name.contains('/') && !resource_names::is_standard(name) {
+        errors.push(FieldError::invalid(at, name, "must be a standard resource type or fully qualified"));
+    }
+    match kind {
+        Names::Container if !name.contains('/') => {
+            if !name.starts_with("hugepages-") && !STANDARD.contains(&name) {
+                errors.push(FieldError::invalid(at, name, "must be a standard resource for containers"));
+            }
+        }
+        Names::Container if name.contains("kubernetes.io/") || is_extended(name) => {}
+        Names::Container => {
+            errors.push(FieldError::invalid(at, name, "doesn't follow extended resource name standard"));
+        }
+        Names::Pod => {
+            let is_known = ["cpu", "memory"].contains(&name) || name.starts_with("hugepages-");
+            if errors.len() == before && !is_known {
+                errors.push(FieldError::not_supported(at, name, &POD_LEVEL));
+            }
+        }
     }
 }
 
-fn one(name: &str, amount: Option<Quantity>, at: At<'_>, errors: &mut Vec<FieldError>) {
-    errors.extend(names::qualified(name).into_iter().map(|d| FieldError::invalid(at, name, d)));
-    if !name.contains('/') && !name.starts_with("hugepages-") && !STANDARD.contains(&name) {
-        errors.push(FieldError::invalid(at, name, "must be a standard resource type or fully qualified"));
-        errors.push(FieldError::invalid(at, name, "must be a standard resource for containers"));
+fn amount_errors(name: &str, amount: Quantity, at: At<'_>, errors: &mut Vec<FieldError>) {
+    if amount.sign() < 0 {
+        errors.push(FieldError::invalid(at, amount.to_string(), "must be greater than or equal to 0"));
     }
-    let Some(q) = amount else { return };
-    if let Some(page) = name.strip_prefix("hugepages-").map(str::parse::<Quantity>) {
-        let pages = page.is_ok_and(|page| {
-            q.is_whole() && page.is_whole() && page.units() > 0 && q.units() % page.units() == 0
-        });
-        if !pages {
-            let detail = format!("{q} is not positive integer multiple of {name}");
-            errors.push(FieldError::invalid(at, q.to_string(), detail));
-        }
+    if resource_names::is_integer(name) && !amount.is_whole() {
+        errors.push(FieldError::invalid(at, amount.to_string(), "must be an integer"));
     }
-    if q.sign() < 0 {
-        errors.push(FieldError::invalid(at, q.to_string(), "must be greater than or equal to 0"));
-    }
-    if is_extended(name) && !q.is_whole() {
-        errors.push(FieldError::invalid(at, q.to_string(), "must be an integer"));
+}
+
+fn page_errors(name: &str, amount: Quantity, at: At<'_>, errors: &mut Vec<FieldError>) {
+    let Some(page) = name.strip_prefix("hugepages-").map(str::parse::<Quantity>) else { return };
+    let is_multiple = page.is_ok_and(|page| {
+        amount.is_whole() && page.is_whole() && page.units() > 0 && amount.units() % page.units() == 0
+    });
+    if !is_multiple {
+        let detail = format!("{amount} is not positive integer multiple of {name}");
+        errors.push(FieldError::invalid(at, amount.to_string(), detail));
     }
 }
 
@@ -106,6 +153,10 @@ pub(super) fn validate_claims(
             continue;
         }
         let request = access::text(claim, &["request"]);
+        if !request.is_empty() {
+            let wrong = names::dns_label(request).into_iter();
+            errors.extend(wrong.map(|why| FieldError::invalid(format!("{at}.request"), request, why)));
+        }
         if !seen.insert((name, request)) {
             let twice = if request.is_empty() { name.to_owned() } else { format!("{name}/{request}") };
             errors.push(FieldError::duplicate(at, twice));
@@ -235,31 +286,18 @@ pub(super) fn validate_pod_level(
     at: At<'_>,
     errors: &mut Vec<FieldError>,
 ) {
+    if spec.get("os").is_some_and(|os| access::text(os, &["name"]) == "windows") {
+        return errors.push(FieldError::forbidden(at, "may not be set for a windows pod"));
+    }
     if resources.get("claims").is_some_and(|claims| !claims.is_null()) {
-        let detail = "claims cannot be set for Resources at pod-level";
+        let detail = "claims may not be set for Resources at pod-level";
         errors.push(FieldError::forbidden(format!("{at}.claims"), detail));
     }
+    requirements(resources, Names::Pod, at, errors);
+    let claims = spec.list("resourceClaims").iter().map(|claim| access::text(claim, &["name"]));
+    let claims = claims.filter(|name| !name.is_empty()).collect();
+    validate_claims(resources, &claims, at, errors);
     covers_containers(spec, resources, at, errors);
-    for list in ["limits", "requests"] {
-        for (name, _) in access::entries(resources, &[list]) {
-            if !["cpu", "memory"].contains(&name) && !name.starts_with("hugepages-") {
-                errors.push(FieldError::not_supported(
-                    format!("{at}.{list}[{name}]"),
-                    name,
-                    &["cpu", "hugepages-", "memory"],
-                ));
-            }
-        }
-    }
-    for (name, value) in access::entries(resources, &["requests"]) {
-        let (request, limit) = (amount(Some(value)), amount(access::get(resources, &["limits", name])));
-        if let (Some(request), Some(limit)) = (request, limit)
-            && request > limit
-        {
-            let detail = format!("must be less than or equal to {name} limit of {limit}");
-            errors.push(FieldError::invalid(format!("{at}.requests"), request.to_string(), detail));
-        }
-    }
 }
 
 /// Validates a container's resize policy.
@@ -277,22 +315,11 @@ pub(super) fn validate_resize_policy(
             errors.push(FieldError::duplicate(format!("{at}.resizePolicy[{i}]"), resource));
         }
         seen.push(resource);
-        if !["cpu", "memory"].contains(&resource) {
-            errors.push(FieldError::not_supported(
-                format!("{at}.resizePolicy"),
-                resource,
-                &["cpu", "memory"],
-            ));
-        }
-        if !["NotRequired", "RestartContainer"].contains(&restart) {
-            errors.push(FieldError::not_supported(
-                format!("{at}.resizePolicy"),
-                restart,
-                &["NotRequired", "RestartContainer"],
-            ));
-        }
+        choice(resource, format_args!("{at}.resizePolicy"), &["cpu", "memory"], errors);
+        let restarts = ["NotRequired", "RestartContainer"];
+        choice(restart, format_args!("{at}.resizePolicy"), &restarts, errors);
         if never_restarts && restart != "NotRequired" {
-            let detail = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            let detail = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
             errors.push(FieldError::invalid(format!("{at}.resizePolicy"), restart, detail));
         }
     }

@@ -7,6 +7,7 @@ use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
 
 use super::volumes::local_path;
+use super::windows;
 
 /// Validates the Pod's security context.
 pub(super) fn validate_pod(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
@@ -41,6 +42,7 @@ pub(super) fn validate_pod(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<F
     }
     sysctls(spec, access::list(context, &["sysctls"]), format_args!("{at}.sysctls"), errors);
     profiles(context, at, errors);
+    windows::options(context.get("windowsOptions"), format_args!("{at}.windowsOptions"), errors);
 }
 
 const SYSCTL_LENGTH_MAX: usize = 253;
@@ -172,7 +174,7 @@ pub(super) fn validate_host_users(spec: &Members<'_>, field: At<'_>, errors: &mu
     }
     for (key, name) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
         if spec.flag(key) {
-            let detail = "when `pod.Spec.HostUsers` is false";
+            let detail = "when `hostUsers` is false";
             errors.push(FieldError::forbidden(format!("{field}.{name}"), detail));
         }
     }
@@ -213,6 +215,7 @@ pub(super) fn validate_container(
             refuse("cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN");
         }
     }
+    windows::options(context.get("windowsOptions"), format_args!("{at}.windowsOptions"), errors);
 }
 
 /// Prints a security context like upstream's Go type.
@@ -253,9 +256,7 @@ pub(super) fn validate_os(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<Fi
         "linux" => linux(spec, field, errors),
         "" if spec.get("os").is_some() => errors.push(FieldError::required(format!("{field}.os.name"), "")),
         "" => {}
-        other => {
-            errors.push(FieldError::not_supported(format!("{field}.os.name"), other, &["linux", "windows"]))
-        }
+        other => errors.push(FieldError::not_supported(format!("{field}.os"), other, &["linux", "windows"])),
     }
 }
 

@@ -30,51 +30,68 @@ pub(in super::super) fn validate_spec(spec: &Value, field: At<'_>, of: SpecOf) -
     let mut errors = Vec::new();
     let spec = &Members::of(spec);
     let volumes = volumes::validate(spec, field, &mut errors);
+    let claims = spec.list("resourceClaims");
+    super::resources::validate_pod_claims(claims, format_args!("{field}.resourceClaims"), &mut errors);
     containers::validate(spec, field, &volumes, &mut errors);
-    ports::host_network(spec, field, of, &mut errors);
-    enums(spec, field, &mut errors);
-    dns(spec, field, &mut errors);
-    if let Some(affinity) = spec.get("affinity") {
-        affinity::validate(affinity, format_args!("{field}.affinity"), &mut errors);
-    }
-    super::metadata::labels(spec.get("nodeSelector"), format_args!("{field}.nodeSelector"), &mut errors);
-    security::validate_pod(spec, field, &mut errors);
-    security::validate_host_users(spec, field, &mut errors);
-    affinity::validate_tolerations(
-        spec.list("tolerations"),
-        format_args!("{field}.tolerations"),
-        &mut errors,
-    );
-    named_things(spec, field, &mut errors);
-    if let Some(deadline) =
-        spec.int("activeDeadlineSeconds").filter(|d| !(1..=i64::from(i32::MAX)).contains(d))
-    {
-        let detail = "must be between 1 and 2147483647, inclusive";
-        errors.push(FieldError::invalid(format!("{field}.activeDeadlineSeconds"), deadline, detail));
-    }
-    affinity::validate_spread(spec, field, &mut errors);
-    security::validate_os(spec, field, &mut errors);
     if let Some(resources) = spec.get("resources") {
         super::resources::validate_pod_level(spec, resources, format_args!("{field}.resources"), &mut errors);
     }
-    let claims = spec.list("resourceClaims");
-    super::resources::validate_pod_claims(claims, format_args!("{field}.resourceClaims"), &mut errors);
+    ports::host_network(spec, field, of, &mut errors);
+    required_choice(spec, "restartPolicy", &["Always", "OnFailure", "Never"], field, &mut errors);
+    required_choice(spec, "dnsPolicy", DNS_POLICIES, field, &mut errors);
+    super::metadata::labels(spec.get("nodeSelector"), format_args!("{field}.nodeSelector"), &mut errors);
+    security::validate_pod(spec, field, &mut errors);
+    if let Some(affinity) = spec.get("affinity") {
+        affinity::validate(affinity, format_args!("{field}.affinity"), &mut errors);
+    }
+    dns(spec, field, &mut errors);
+    gates(spec, field, &mut errors);
+    affinity::validate_spread(spec, field, &mut errors);
+    security::validate_host_users(spec, field, &mut errors);
+    named_things(spec, field, &mut errors);
+    if let Some(overhead) = spec.get("overhead") {
+        super::resources::validate_overhead(overhead, format_args!("{field}.overhead"), &mut errors);
+    }
+    security::validate_os(spec, field, &mut errors);
+    files_of_variables(spec, field, &mut errors);
     errors
 }
 
-fn enums(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
-    const CHOICES: [(&str, &[&str]); 3] = [
-        ("restartPolicy", &["Always", "OnFailure", "Never"]),
-        ("dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]),
-        ("preemptionPolicy", &["PreemptLowerPriority", "Never"]),
-    ];
-    for (key, choices) in CHOICES {
-        let value = spec.text(key);
-        if value.is_empty() && key != "preemptionPolicy" {
-            errors.push(FieldError::required(format!("{field}.{key}"), ""));
-        } else if !value.is_empty() && !choices.contains(&value) {
-            errors.push(FieldError::not_supported(format!("{field}.{key}"), value, choices));
+/// Variables come from files of empty directories only.
+fn files_of_variables(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for (i, container) in spec.list(list).iter().enumerate() {
+            for (j, variable) in access::list(container, &["env"]).iter().enumerate() {
+                let Some(file) = access::get(variable, &["valueFrom", "fileKeyRef"]) else { continue };
+                let name = access::text(file, &["volumeName"]);
+                let at = format!("{field}.{list}[{i}].env[{j}].valueFrom.fileKeyRef.volumeName");
+                match spec.list("volumes").iter().find(|volume| access::text(volume, &["name"]) == name) {
+                    None => errors.push(FieldError::not_found(at, name)),
+                    Some(volume) if access::get(volume, &["emptyDir"]).is_none() => {
+                        let why = "referenced volume must be of type emptyDir";
+                        errors.push(FieldError::invalid(at, name, why));
+                    }
+                    Some(_) => {}
+                }
+            }
         }
+    }
+}
+
+const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+
+fn required_choice(
+    spec: &Members<'_>,
+    key: &str,
+    choices: &[&str],
+    field: At<'_>,
+    errors: &mut Vec<FieldError>,
+) {
+    let value = spec.text(key);
+    if value.is_empty() {
+        errors.push(FieldError::required(format!("{field}.{key}"), ""));
+    } else if !choices.contains(&value) {
+        errors.push(FieldError::not_supported(format!("{field}.{key}"), value, choices));
     }
 }
 
@@ -138,44 +155,69 @@ fn dns(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// Names and other short values, in upstream's order.
 fn named_things(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
-    for (key, check) in [
-        ("nodeName", names::dns_subdomain as fn(&str) -> Vec<String>),
-        ("serviceAccountName", names::dns_subdomain),
-        ("priorityClassName", names::dns_subdomain),
-        ("runtimeClassName", names::dns_subdomain),
-        ("hostname", names::dns_label),
-        ("subdomain", names::dns_label),
-        ("hostnameOverride", names::dns_subdomain),
-    ] {
+    let format = |key: &str, check: fn(&str) -> Vec<String>, errors: &mut Vec<FieldError>| {
         let value = spec.text(key);
         if !value.is_empty() {
-            errors.extend(
-                check(value).into_iter().map(|d| FieldError::invalid(format!("{field}.{key}"), value, d)),
-            );
+            let wrong = check(value).into_iter();
+            errors.extend(wrong.map(|why| FieldError::invalid(format!("{field}.{key}"), value, why)));
         }
+    };
+    hostname_override(spec, field, errors);
+    format("serviceAccountName", names::dns_subdomain, errors);
+    format("nodeName", names::dns_subdomain, errors);
+    if let Some(deadline) =
+        spec.int("activeDeadlineSeconds").filter(|d| !(1..=i64::from(i32::MAX)).contains(d))
+    {
+        let detail = "must be between 1 and 2147483647, inclusive";
+        errors.push(FieldError::invalid(format!("{field}.activeDeadlineSeconds"), deadline, detail));
     }
-    if spec.get("hostnameOverride").is_some() {
-        let at = format_args!("{field}.hostnameOverride");
-        if spec.flag("hostNetwork") {
-            errors.push(FieldError::forbidden(at, "may not be specified when hostNetwork is true"));
-        } else if spec.flag("setHostnameAsFQDN") {
-            errors.push(FieldError::forbidden(at, "may not be specified when setHostnameAsFQDN is true"));
-        }
+    format("hostname", names::dns_label, errors);
+    format("subdomain", names::dns_label, errors);
+    let tolerations = spec.list("tolerations");
+    affinity::validate_tolerations(tolerations, format_args!("{field}.tolerations"), errors);
+    host_aliases(spec, field, errors);
+    format("priorityClassName", names::dns_subdomain, errors);
+    if let Some(class) = spec.get("runtimeClassName").and_then(Value::as_str) {
+        let at = format_args!("{field}.runtimeClassName");
+        errors.extend(names::dns_subdomain(class).into_iter().map(|why| FieldError::invalid(at, class, why)));
     }
+    if spec.get("preemptionPolicy").is_some() {
+        required_choice(spec, "preemptionPolicy", &["PreemptLowerPriority", "Never"], field, errors);
+    }
+}
+
+fn hostname_override(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
+    const LENGTH_MAX: usize = 64;
+    let Some(name) = spec.get("hostnameOverride").and_then(Value::as_str) else { return };
+    let at = format_args!("{field}.hostnameOverride");
+    if spec.flag("setHostnameAsFQDN") {
+        errors.push(FieldError::forbidden(at, "may not be specified when setHostnameAsFQDN is true"));
+    }
+    if spec.flag("hostNetwork") {
+        errors.push(FieldError::forbidden(at, "may not be specified when hostNetwork is true"));
+    }
+    if name.len() > LENGTH_MAX {
+        errors.push(FieldError::too_long(at, LENGTH_MAX));
+    }
+    errors.extend(names::dns_subdomain(name).into_iter().map(|why| FieldError::invalid(at, name, why)));
+}
+
+fn host_aliases(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
     for (i, alias) in spec.list("hostAliases").iter().enumerate() {
         let at = format_args!("{field}.hostAliases[{i}]");
         let ip = access::text(alias, &["ip"]);
-        errors.extend(names::ip(ip).into_iter().map(|d| FieldError::invalid(format!("{at}.ip"), ip, d)));
+        errors.extend(names::ip(ip).into_iter().map(|why| FieldError::invalid(format!("{at}.ip"), ip, why)));
         for (j, host) in access::list(alias, &["hostnames"]).iter().enumerate() {
             let host = host.as_str().unwrap_or("");
-            errors.extend(
-                names::dns_subdomain(host)
-                    .into_iter()
-                    .map(|d| FieldError::invalid(format!("{at}.hostnames[{j}]"), host, d)),
-            );
+            let wrong = names::dns_subdomain(host).into_iter();
+            errors.extend(wrong.map(|d| FieldError::invalid(format!("{at}.hostnames[{j}]"), host, d)));
         }
     }
+}
+
+fn gates(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
     for (i, gate) in spec.list("readinessGates").iter().enumerate() {
         let ty = access::text(gate, &["conditionType"]);
         let at = format_args!("{field}.readinessGates[{i}].conditionType");

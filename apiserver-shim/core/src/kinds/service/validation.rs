@@ -2,7 +2,6 @@
 
 use super::super::endpoints::special;
 use super::super::metadata;
-use super::super::node::is_cidr;
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -17,90 +16,110 @@ pub(super) fn validate(object: &Value) -> Vec<FieldError> {
     let spec = &object["spec"];
     let ty = access::text(spec, &["type"]);
     let mut errors = Vec::new();
+    annotations(object, &mut errors);
     by_type(spec, ty, &mut errors);
-    ports(spec, ty, &mut errors);
+    ports(spec, &mut errors);
     metadata::labels(spec.get("selector"), format_args!("spec.selector"), &mut errors);
     affinity(spec, &mut errors);
-    cluster_ips(spec, ty, &mut errors);
+    errors.extend(cluster_ips(spec));
     external_ips(spec, &mut errors);
-    if !TYPES.contains(&ty) {
+    if ty.is_empty() {
+        errors.push(FieldError::required("spec.type", ""));
+    } else if !TYPES.contains(&ty) {
         errors.push(FieldError::not_supported("spec.type", ty, TYPES));
     }
-    load_balancer(spec, ty, &mut errors);
+    port_numbers(spec, ty, &mut errors);
+    load_balancer(object, ty, &mut errors);
+    external_policy(spec, ty, &mut errors);
     policies(spec, ty, &mut errors);
     errors
 }
 
+fn annotations(object: &Value, errors: &mut Vec<FieldError>) {
+    const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+    const MODE: &str = "service.kubernetes.io/topology-mode";
+    let annotation = |key: &str| access::get(object, &["metadata", "annotations", key]);
+    if let (Some(mode), Some(hints)) = (annotation(MODE), annotation(HINTS))
+        && mode != hints
+    {
+        let why = format!("must match annotations[{HINTS}] when both are specified");
+        errors.push(FieldError::invalid(format!("metadata.annotations[{MODE}]"), mode.clone(), why));
+    }
+}
+
+fn is_headless(spec: &Value) -> bool {
+    matches!(access::list(spec, &["clusterIPs"]), [one] if one == "None")
+}
+
 fn by_type(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
-    let none = access::text(spec, &["clusterIP"]) == "None";
+    if access::list(spec, &["ports"]).is_empty() && !is_headless(spec) && ty != "ExternalName" {
+        errors.push(FieldError::required("spec.ports", ""));
+    }
     match ty {
-        "LoadBalancer" | "NodePort" if none => {
+        "LoadBalancer" | "NodePort" if is_headless(spec) => {
             let detail = format!("may not be set to 'None' for {ty} services");
             errors.push(FieldError::invalid("spec.clusterIPs[0]", "None", detail));
         }
         "ExternalName" => {
-            if !access::text(spec, &["clusterIP"]).is_empty()
-                || !access::list(spec, &["clusterIPs"]).is_empty()
-            {
-                errors.push(FieldError::forbidden(
-                    "spec.clusterIPs",
-                    "may not be set for ExternalName services",
-                ));
-            }
-            for (key, detail) in [
-                ("ipFamilies", "may not be set for ExternalName services"),
-                ("ipFamilyPolicy", "may not be set for ExternalName services"),
-            ] {
-                if spec.get(key).is_some_and(|v| !access::is_zero(v)) {
-                    errors.push(FieldError::forbidden(format!("spec.{key}"), detail));
-                }
+            let list = |key: &str| !access::list(spec, &[key]).is_empty();
+            let policy = spec.get("ipFamilyPolicy").is_some_and(|policy| !policy.is_null());
+            let set = [
+                ("clusterIPs", list("clusterIPs")),
+                ("ipFamilies", list("ipFamilies")),
+                ("ipFamilyPolicy", policy),
+            ];
+            for (key, _) in set.into_iter().filter(|(_, set)| *set) {
+                let why = "may not be set for ExternalName services";
+                errors.push(FieldError::forbidden(format!("spec.{key}"), why));
             }
             let name = access::text(spec, &["externalName"]);
             let bare = name.strip_suffix('.').unwrap_or(name);
             if bare.is_empty() {
                 errors.push(FieldError::required("spec.externalName", ""));
-            } else {
-                errors.extend(
-                    names::dns_subdomain(bare)
-                        .into_iter()
-                        .map(|d| FieldError::invalid("spec.externalName", name, d)),
-                );
             }
+            let wrong = if bare.is_empty() { Vec::new() } else { names::dns_subdomain(bare) };
+            errors.extend(wrong.into_iter().map(|d| FieldError::invalid("spec.externalName", bare, d)));
         }
         _ => {}
     }
 }
 
-fn ports(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
+fn ports(spec: &Value, errors: &mut Vec<FieldError>) {
     let ports = access::list(spec, &["ports"]);
-    let headless = access::text(spec, &["clusterIP"]) == "None";
-    if ports.is_empty() && ty != "ExternalName" && !headless {
-        errors.push(FieldError::required("spec.ports", ""));
-    }
-    let (mut named, mut numbered, mut node_ports) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut named = BTreeSet::new();
     for (i, port) in ports.iter().enumerate() {
-        let at = format!("spec.ports[{i}]");
-        one_port(port, &at, ports.len() > 1, &mut named, errors);
-        if ty == "ExternalName" || ty == "ClusterIP" {
-            if access::int(port, &["nodePort"]).unwrap_or(0) != 0 {
-                let detail = format!("may not be used when `type` is '{ty}'");
-                errors.push(FieldError::forbidden(format!("{at}.nodePort"), detail));
-            }
-        } else if let Some(n) = access::int(port, &["nodePort"]).filter(|n| *n != 0) {
-            errors.extend(
-                names::port_number(n)
-                    .into_iter()
-                    .map(|d| FieldError::invalid(format!("{at}.nodePort"), n, d)),
-            );
-            if !node_ports.insert((access::text(port, &["protocol"]), n)) {
-                errors.push(FieldError::duplicate(format!("{at}.nodePort"), n));
-            }
+        one_port(port, &format!("spec.ports[{i}]"), ports.len() > 1, &mut named, errors);
+    }
+}
+
+/// The rules across ports.
+fn port_numbers(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
+    let ports: Vec<(String, &Value)> = access::list(spec, &["ports"])
+        .iter()
+        .enumerate()
+        .map(|(i, port)| (format!("spec.ports[{i}]"), port))
+        .collect();
+    let node_port = |port: &Value| access::int(port, &["nodePort"]).filter(|number| *number != 0);
+    let (mut numbered, mut node_ports) = (BTreeSet::new(), BTreeSet::new());
+    for (at, port) in ports.iter().filter(|_| ty == "ClusterIP") {
+        if node_port(port).is_some() {
+            let detail = "may not be used when `type` is 'ClusterIP'";
+            errors.push(FieldError::forbidden(format!("{at}.nodePort"), detail));
         }
+    }
+    for (at, port) in &ports {
+        let Some(number) = node_port(port) else { continue };
+        if !node_ports.insert((access::text(port, &["protocol"]), number)) {
+            errors.push(FieldError::duplicate(format!("{at}.nodePort"), number));
+        }
+    }
+    for (at, port) in &ports {
         let key = (access::text(port, &["protocol"]), access::int(port, &["port"]).unwrap_or(0));
         if !numbered.insert(key) {
             let shown = format!(
-                "{{\"Name\":\"\",\"Protocol\":\"{}\",\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
-                key.0, key.1
+                "{{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
+                Value::from(key.0),
+                key.1
             );
             errors.push(FieldError { shown, ..FieldError::duplicate(at, "") });
         }
@@ -160,8 +179,13 @@ fn one_port<'a>(
 }
 
 fn affinity(spec: &Value, errors: &mut Vec<FieldError>) {
+    const CONFIG: &str = "spec.sessionAffinityConfig";
+    let config = spec.get("sessionAffinityConfig").filter(|config| !config.is_null());
     match access::text(spec, &["sessionAffinity"]) {
         "" => errors.push(FieldError::required("spec.sessionAffinity", "")),
+        "None" if config.is_some() => {
+            errors.push(FieldError::forbidden(CONFIG, "must not be set when session affinity is None"));
+        }
         "None" => {}
         "ClientIP" => {
             let seconds =
@@ -169,7 +193,7 @@ fn affinity(spec: &Value, errors: &mut Vec<FieldError>) {
             if !(1..=AFFINITY_SECONDS_MAX).contains(&seconds) {
                 let detail = format!("must be greater than 0 and less than {AFFINITY_SECONDS_MAX}");
                 errors.push(FieldError::invalid(
-                    "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+                    format!("{CONFIG}.clientIP.timeoutSeconds"),
                     seconds,
                     detail,
                 ));
@@ -179,154 +203,219 @@ fn affinity(spec: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn cluster_ips(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
+/// The rules of addresses and their families, which also hold before addresses are allocated.
+pub(super) fn cluster_ips(spec: &Value) -> Vec<FieldError> {
     const FAMILIES: &[&str] = &["IPv4", "IPv6"];
     const POLICIES: &[&str] = &["PreferDualStack", "RequireDualStack", "SingleStack"];
-    let policy = access::text(spec, &["ipFamilyPolicy"]);
-    if !policy.is_empty() && !POLICIES.contains(&policy) {
-        errors.push(FieldError::not_supported("spec.ipFamilyPolicy", policy, POLICIES));
+    let mut errors = Vec::new();
+    if access::text(spec, &["type"]) == "ExternalName" {
+        return errors;
+    }
+    let (ips, one) = (access::list(spec, &["clusterIPs"]), access::text(spec, &["clusterIP"]));
+    let refused = |why: &str| FieldError::invalid("spec.clusterIPs", Value::from(ips.to_vec()), why);
+    match (one, ips.first()) {
+        ("", None) => {}
+        ("", Some(_)) => errors.push(refused("must be empty when `clusterIP` is not specified")),
+        (_, None) => errors.push(FieldError::required("spec.clusterIPs", "")),
+        (one, Some(first)) if first != one => errors.push(refused("first value must match `clusterIP`")),
+        _ => {}
     }
     let families = access::list(spec, &["ipFamilies"]);
     for (i, family) in families.iter().enumerate() {
-        let family_text = family.as_str().unwrap_or("");
-        if !FAMILIES.contains(&family_text) {
-            errors.push(FieldError::not_supported(format!("spec.ipFamilies[{i}]"), family_text, FAMILIES));
+        let (text, field) = (family.as_str().unwrap_or(""), format!("spec.ipFamilies[{i}]"));
+        if !FAMILIES.contains(&text) {
+            errors.push(FieldError::not_supported(&field, text, FAMILIES));
         }
         if families[..i].contains(family) {
-            errors.push(FieldError::duplicate(format!("spec.ipFamilies[{i}]"), family_text));
+            errors.push(FieldError::duplicate(field, text));
         }
     }
-    if ty == "ExternalName" {
-        return;
+    if let Some(policy) = spec.get("ipFamilyPolicy").and_then(Value::as_str)
+        && !POLICIES.contains(&policy)
+    {
+        errors.push(FieldError::not_supported("spec.ipFamilyPolicy", policy, POLICIES));
     }
-    let ips = access::list(spec, &["clusterIPs"]);
-    let one = access::text(spec, &["clusterIP"]);
-    if !ips.is_empty() && ips[0].as_str() != Some(one) {
-        errors.push(FieldError::invalid(
-            "spec.clusterIPs",
-            Value::from(ips.to_vec()),
-            "first value must match `clusterIP`",
-        ));
-    }
-    let (mut seen, mut parsed_ips) = (BTreeSet::new(), 0);
+    let mut invalid = false;
     for (i, ip) in ips.iter().enumerate() {
         let text = ip.as_str().unwrap_or("");
-        let field = format!("spec.clusterIPs[{i}]");
-        if i == 0 && text == "None" && ips.len() > 1 {
-            let detail = "'None' must be the first and only value";
-            errors.push(FieldError::invalid("spec.clusterIPs", Value::from(ips.to_vec()), detail));
-        }
-        if (i == 0 && text == "None") || text.is_empty() {
+        if i == 0 && text == "None" {
+            if ips.len() > 1 {
+                invalid = true;
+                errors.push(refused("'None' must be the first and only value"));
+            }
             continue;
         }
-        let Ok(parsed) = text.parse::<IpAddr>() else {
-            errors.extend(names::ip(text).into_iter().map(|d| FieldError::invalid(field.clone(), text, d)));
-            continue;
-        };
-        let family = if parsed.is_ipv4() { "IPv4" } else { "IPv6" };
-        seen.insert(family);
-        parsed_ips += 1;
-        if let Some(wanted) =
-            families.get(i).and_then(Value::as_str).filter(|w| *w != family && FAMILIES.contains(w))
-        {
-            let detail = format!("expected an {wanted} value as indicated by `ipFamilies[{i}]`");
-            errors.push(FieldError::invalid(field, text, detail));
-        }
+        let wrong = names::ip(text);
+        invalid |= !wrong.is_empty();
+        errors
+            .extend(wrong.into_iter().map(|d| FieldError::invalid(format!("spec.clusterIPs[{i}]"), text, d)));
     }
-    let mut refuse = |detail| {
-        errors.push(FieldError::invalid("spec.clusterIPs", Value::from(ips.to_vec()), detail));
-    };
     if ips.len() > 2 {
-        refuse("may only hold up to 2 values");
+        errors.push(refused("may only hold up to 2 values"));
     }
-    if ips.len() > 1 && seen.len() < ips.len() && parsed_ips == ips.len() {
-        refuse("may specify no more than one IP for each IP family");
+    if invalid {
+        return errors;
     }
+    let addresses: Vec<IpAddr> =
+        ips.iter().filter_map(Value::as_str).filter_map(|ip| ip.parse().ok()).collect();
+    let dual = addresses.iter().any(IpAddr::is_ipv4) && addresses.iter().any(IpAddr::is_ipv6);
+    if ips.len() > 1 && !dual {
+        errors.push(refused("may specify no more than one IP for each IP family"));
+    }
+    for (i, (address, family)) in addresses.iter().zip(families).enumerate() {
+        let is = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+        if let Some(wanted) = family.as_str().filter(|wanted| *wanted != is && FAMILIES.contains(wanted)) {
+            let detail = format!("expected an {wanted} value as indicated by `ipFamilies[{i}]`");
+            errors.push(FieldError::invalid(format!("spec.clusterIPs[{i}]"), address.to_string(), detail));
+        }
+    }
+    errors
 }
 
 fn external_ips(spec: &Value, errors: &mut Vec<FieldError>) {
     for (i, ip) in access::list(spec, &["externalIPs"]).iter().enumerate() {
-        let text = ip.as_str().unwrap_or("");
-        let field = format!("spec.externalIPs[{i}]");
-        match text.parse::<IpAddr>() {
-            Err(_) => errors
-                .extend(names::ip(text).into_iter().map(|d| FieldError::invalid(field.clone(), text, d))),
-            Ok(ip) => errors.extend(special(ip, true).map(|d| FieldError::invalid(field, text, d))),
+        let (text, field) = (ip.as_str().unwrap_or(""), format!("spec.externalIPs[{i}]"));
+        let mut wrong = names::ip(text);
+        if let (true, Ok(ip)) = (wrong.is_empty(), text.parse::<IpAddr>()) {
+            wrong.extend(special(ip, true));
         }
+        errors.extend(wrong.into_iter().map(|d| FieldError::invalid(&field, text, d)));
     }
 }
 
-fn load_balancer(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
+fn load_balancer(object: &Value, ty: &str, errors: &mut Vec<FieldError>) {
+    const RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+    let spec = &object["spec"];
     let ranges = access::list(spec, &["loadBalancerSourceRanges"]);
+    let balanced = ty == "LoadBalancer";
     let only = |field: &str| FieldError::forbidden(field, "may only be used when `type` is 'LoadBalancer'");
-    if !ranges.is_empty() && ty != "LoadBalancer" {
-        errors.push(only("spec.LoadBalancerSourceRanges"));
-    }
-    for (i, range) in ranges.iter().enumerate().filter(|_| ty == "LoadBalancer") {
-        let text = range.as_str().unwrap_or("");
-        if !is_cidr(text.trim()) {
-            let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-            errors.push(FieldError::invalid(format!("spec.LoadBalancerSourceRanges[{i}]"), text, detail));
+    let annotation = access::get(object, &["metadata", "annotations", RANGES]).and_then(Value::as_str);
+    if !ranges.is_empty() {
+        let field = "spec.LoadBalancerSourceRanges";
+        errors.extend((!balanced).then(|| only(field)));
+        for (i, range) in ranges.iter().enumerate() {
+            let text = range.as_str().unwrap_or("").trim();
+            let wrong = names::cidr(text).into_iter();
+            errors.extend(wrong.map(|d| FieldError::invalid(format!("{field}[{i}]"), text, d)));
+        }
+    } else if let Some(ranges) = annotation {
+        let field = format!("metadata.annotations[{RANGES}]");
+        errors.extend((!balanced).then(|| only(&field)));
+        for text in ranges.split(',').map(str::trim).filter(|_| !ranges.trim().is_empty()) {
+            let wrong = names::cidr(text).into_iter();
+            errors.extend(wrong.map(|d| FieldError::invalid(&field, text, d)));
         }
     }
-    for key in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
-        if spec.get(key).is_some() && ty != "LoadBalancer" {
-            errors.push(only(&format!("spec.{key}")));
-        }
+    let allocates = spec.get("allocateLoadBalancerNodePorts").is_some_and(|allocate| !allocate.is_null());
+    match (balanced, allocates) {
+        (false, true) => errors.push(only("spec.allocateLoadBalancerNodePorts")),
+        (true, false) => errors.push(FieldError::required("allocateLoadBalancerNodePorts", "")),
+        _ => {}
     }
-    if let Some(class) =
-        spec.get("loadBalancerClass").and_then(Value::as_str).filter(|_| ty == "LoadBalancer")
-    {
-        let wrong = names::qualified(class);
+    if let Some(class) = spec.get("loadBalancerClass").and_then(Value::as_str) {
+        let wrong = if balanced { names::qualified(class) } else { Vec::new() };
+        errors.extend((!balanced).then(|| only("spec.loadBalancerClass")));
         errors.extend(wrong.into_iter().map(|d| FieldError::invalid("spec.loadBalancerClass", class, d)));
     }
-    let checked = ty == "LoadBalancer" && access::text(spec, &["externalTrafficPolicy"]) == "Local";
-    match access::int(spec, &["healthCheckNodePort"]).filter(|port| *port != 0) {
-        Some(port) if !checked => {
+}
+
+const CHOICES: &[&str] = &["Cluster", "Local"];
+
+fn external_policy(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
+    let external = access::text(spec, &["externalTrafficPolicy"]);
+    let exposed = matches!(ty, "NodePort" | "LoadBalancer")
+        || ty == "ClusterIP" && !access::list(spec, &["externalIPs"]).is_empty();
+    let field = "spec.externalTrafficPolicy";
+    match external {
+        "" if exposed => errors.push(FieldError::required(field, "")),
+        "" => {}
+        _ if !exposed => {
+            let detail = "may only be set for externally-accessible services";
+            errors.push(FieldError::invalid(field, external, detail));
+        }
+        _ if CHOICES.contains(&external) => {}
+        _ => errors.push(FieldError::not_supported(field, external, CHOICES)),
+    }
+    let checked = ty == "LoadBalancer" && external == "Local";
+    let field = "spec.healthCheckNodePort";
+    match access::int(spec, &["healthCheckNodePort"]).unwrap_or(0) {
+        0 if checked => errors.push(FieldError::required(field, "")),
+        0 => {}
+        port if checked => {
+            let wrong = names::port_number(port).into_iter();
+            errors.extend(wrong.map(|d| FieldError::invalid(field, port, d)));
+        }
+        port => {
             let detail =
                 "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
-            errors.push(FieldError::invalid("spec.healthCheckNodePort", port, detail));
+            errors.push(FieldError::invalid(field, port, detail));
         }
-        Some(port) => errors.extend(
-            names::port_number(port)
-                .into_iter()
-                .map(|d| FieldError::invalid("spec.healthCheckNodePort", port, d)),
-        ),
-        None => {}
     }
 }
 
 fn policies(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
-    const CHOICES: &[&str] = &["Cluster", "Local"];
-    let external = access::text(spec, &["externalTrafficPolicy"]);
-    let exposed =
-        matches!(ty, "NodePort" | "LoadBalancer") || !access::list(spec, &["externalIPs"]).is_empty();
-    if !external.is_empty() && !exposed {
-        let detail = "may only be set for externally-accessible services";
-        errors.push(FieldError::invalid("spec.externalTrafficPolicy", external, detail));
-    } else if !external.is_empty() && !CHOICES.contains(&external) {
-        errors.push(FieldError::not_supported("spec.externalTrafficPolicy", external, CHOICES));
+    const DISTRIBUTIONS: &[&str] = &["PreferClose", "PreferSameZone", "PreferSameNode"];
+    let field = "spec.internalTrafficPolicy";
+    match spec.get("internalTrafficPolicy").and_then(Value::as_str) {
+        None if matches!(ty, "NodePort" | "LoadBalancer" | "ClusterIP") => {
+            errors.push(FieldError::required(field, ""));
+        }
+        Some(internal) if !CHOICES.contains(&internal) => {
+            errors.push(FieldError::not_supported(field, internal, CHOICES));
+        }
+        _ => {}
     }
-    let internal = access::text(spec, &["internalTrafficPolicy"]);
-    if !internal.is_empty() && !CHOICES.contains(&internal) {
-        errors.push(FieldError::not_supported("spec.internalTrafficPolicy", internal, CHOICES));
-    }
-    const DISTRIBUTIONS: &[&str] = &["PreferClose", "PreferSameNode", "PreferSameZone"];
-    let distribution = access::text(spec, &["trafficDistribution"]);
-    if !distribution.is_empty() && !DISTRIBUTIONS.contains(&distribution) {
+    if let Some(distribution) = spec.get("trafficDistribution").and_then(Value::as_str)
+        && !DISTRIBUTIONS.contains(&distribution)
+    {
         errors.push(FieldError::not_supported("spec.trafficDistribution", distribution, DISTRIBUTIONS));
     }
 }
 
 /// Assigned addresses are immutable, except from or to type ExternalName; so is a load balancer's class.
 pub(super) fn validate_addresses_kept(new: &Value, old: &Value) -> Vec<FieldError> {
-    let ty = |o: &Value| access::text(o, &["spec", "type"]) == "ExternalName";
-    let (before, after) =
-        (access::list(old, &["spec", "clusterIPs"]), access::list(new, &["spec", "clusterIPs"]));
+    const ONCE: &str = "may not change once set";
     let mut errors = Vec::new();
-    if !(ty(new) || ty(old) || before.is_empty() || before.first() == after.first()) {
-        let detail = "may not change once set";
-        errors.push(FieldError::invalid("spec.clusterIPs[0]", Value::from(after.to_vec()), detail));
+    let list = |object: &Value, key: &str| access::list(object, &["spec", key]).to_vec();
+    let external = [new, old].iter().any(|o| access::text(o, &["spec", "type"]) == "ExternalName");
+    let (is_headless, was_headless) = (is_headless(&new["spec"]), is_headless(&old["spec"]));
+    let (single, policy) = {
+        let policy = access::get(new, &["spec", "ipFamilyPolicy"]).cloned().unwrap_or_default();
+        (policy == "SingleStack", policy)
+    };
+    let mut kept = |key: &str, what: &str| {
+        let (was, is) = (list(old, key), list(new, key));
+        let all = || Value::from(is.clone());
+        let changed = is.first().zip(was.first()).is_some_and(|(is, was)| is != was);
+        if is.len() == was.len() {
+            let differs = |at: &usize| was[*at] != is[*at];
+            for at in (0..is.len()).filter(differs) {
+                let at = if key == "ipFamilies" { 0 } else { at };
+                errors.push(FieldError::invalid(format!("spec.{key}[{at}]"), all(), ONCE));
+            }
+            return;
+        }
+        if was.len() > is.len() && list(new, "clusterIPs").is_empty() {
+            let why = format!(
+                "primary {} can not be unset",
+                if key == "ipFamilies" { "ipFamily" } else { "clusterIP" }
+            );
+            errors.push(FieldError::invalid(format!("spec.{key}[0]"), all(), why));
+        }
+        if changed {
+            let shown = Value::from(list(new, "clusterIPs"));
+            errors.push(FieldError::invalid(format!("spec.{key}[0]"), shown, ONCE));
+        }
+        if was.len() > is.len() && is.len() == 1 && !single {
+            let why = format!("must be set to 'SingleStack' when releasing the secondary {what}");
+            errors.push(FieldError::invalid("spec.ipFamilyPolicy", policy.clone(), why));
+        }
+    };
+    if !(external || is_headless && was_headless) {
+        kept("clusterIPs", "clusterIP");
+    }
+    if !external && !is_headless && !was_headless {
+        kept("ipFamilies", "ipFamily");
     }
     let class = |o: &Value| match access::text(o, &["spec", "type"]) {
         "LoadBalancer" => {

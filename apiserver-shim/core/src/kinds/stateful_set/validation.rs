@@ -1,7 +1,7 @@
 //! Validation of StatefulSets.
 
 use super::super::rules::{Check, Rule, Site, apply};
-use super::super::{pod_template, workload};
+use super::super::{metadata, persistent_volume_claim, pod_template, workload};
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -12,12 +12,13 @@ use shim_model::selector::LabelSelector;
 /// The rules of a spec.
 pub(in super::super) const SPEC: &[Rule] = &[
     Rule::Code(policies),
+    Rule::Each("volumeClaimTemplates", &[Rule::Within("spec", persistent_volume_claim::validation::SPEC)]),
     Rule::Field("replicas", &[Check::NonNegative]),
     Rule::Field("minReadySeconds", &[Check::NonNegative]),
     Rule::Within("ordinals", &[Rule::Field("start", &[Check::NonNegative])]),
+    Rule::Field("serviceName", &[Check::Code(service_name)]),
     Rule::Code(selector),
     Rule::Code(template),
-    Rule::Field("serviceName", &[Check::Code(service_name)]),
 ];
 
 /// The fields of a spec that may change.
@@ -61,7 +62,7 @@ fn policies(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
     for when in ["whenDeleted", "whenScaled"] {
         let policy = retention.at(when);
         if retention.is_set() && !["Retain", "Delete"].contains(&policy.text()) {
-            errors.push(policy.not_supported(&["Delete", "Retain"]));
+            errors.push(policy.not_supported(&["Retain", "Delete"]));
         }
     }
 }
@@ -98,6 +99,10 @@ fn template(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
     }
     let whole = with_claims(spec);
     errors.extend(pod_template::validate_template(&whole, format_args!("{template}")));
+    // Upstream validates labels and annotations once more.
+    metadata::labels(labels, format_args!("{template}.labels"), errors);
+    let annotations = access::get(template.value, &["metadata", "annotations"]);
+    metadata::annotations(annotations, format_args!("{template}.annotations"), errors);
     let pod = template.at("spec");
     let policy = pod.at("restartPolicy");
     if policy.text() != "Always" {
@@ -112,6 +117,9 @@ fn template(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
 /// The template with the volumes of the claims, which its containers may mount.
 fn with_claims(spec: &Site<'_>) -> Value {
     let mut template = spec.at("template").value.clone();
+    // The controller sets them.
+    access::remove(&mut template, &["spec", "subdomain"]);
+    access::remove(&mut template, &["spec", "hostname"]);
     let claims = spec.at("volumeClaimTemplates");
     let volumes = access::object_mut(&mut template, &["spec"]).entry("volumes").or_insert_with(|| json!([]));
     let Some(volumes) = volumes.as_array_mut() else { return template };
@@ -147,6 +155,12 @@ pub(super) fn change(new: &Value, old: &Value) -> Vec<FieldError> {
         let mut spec = set.get("spec").cloned().unwrap_or_default();
         let members = access::as_object(&mut spec);
         MUTABLE.iter().for_each(|field| drop(members.remove(*field)));
+        // Objects of older versions do not name the type of their claims.
+        for claim in
+            members.get_mut("volumeClaimTemplates").and_then(Value::as_array_mut).into_iter().flatten()
+        {
+            ["apiVersion", "kind"].iter().for_each(|member| drop(access::remove(claim, &[member])));
+        }
         spec
     };
     if rest(new) != rest(old) {

@@ -1,11 +1,13 @@
 //! Validation of the kinds of `storage.k8s.io`.
 
-use super::super::persistent_volume::driver_name;
+use super::super::persistent_volume::{driver_name, inline_volume};
 use super::super::rules::{Check, Rule, Site, apply, immutable};
 use super::super::workload;
 use serde_json::Value;
+use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::names;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries and bytes of the parameters of a class.
 const PARAMETERS_MAX: usize = 512;
@@ -20,9 +22,32 @@ pub(in super::super) const CLASS: &[Rule] = &[
     Rule::Field("provisioner", &[Check::Required, Check::Code(lower_qualified)]),
     Rule::Field("parameters", &[Check::Code(parameters)]),
     Rule::Field("reclaimPolicy", &[Check::Enum(&["Delete", "Retain"])]),
-    Rule::Field("volumeBindingMode", &[Check::Required, Check::Enum(&["Immediate", "WaitForFirstConsumer"])]),
-    Rule::Each("allowedTopologies", &[Rule::Each("matchLabelExpressions", &[Rule::Code(topology)])]),
+    Rule::Field("volumeBindingMode", &[Check::Enum(&["Immediate", "WaitForFirstConsumer"])]),
+    Rule::Code(topologies),
 ];
+
+/// Each term once, and each key once in a term.
+fn topologies(class: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let mut terms: Vec<BTreeMap<String, BTreeSet<String>>> =
+        vec![BTreeMap::new(); class.at("allowedTopologies").len()];
+    for term in class.at("allowedTopologies").items() {
+        let expressions = term.at("matchLabelExpressions");
+        let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for requirement in expressions.items() {
+            topology(&requirement, errors);
+            let key = access::text(requirement.value, &["key"]);
+            if keys.contains_key(key) {
+                errors.push(FieldError::duplicate(requirement.at("key"), key));
+            }
+            let values = access::list(requirement.value, &["values"]).iter().filter_map(Value::as_str);
+            keys.insert(key.to_owned(), values.map(str::to_owned).collect());
+        }
+        // Upstream compares with as many empty terms, too.
+        let twice = terms.iter().filter(|other| **other == keys).count();
+        errors.extend((0..twice).map(|_| FieldError::duplicate(expressions, "")));
+        terms.push(keys);
+    }
+}
 
 fn lower_qualified(name: &Site<'_>, errors: &mut Vec<FieldError>) {
     let lower = name.text().to_lowercase();
@@ -74,8 +99,7 @@ pub(super) fn fixed(new: &Value, old: &Value, fields: &[&str]) -> Vec<FieldError
 /// Validates an update of a StorageClass.
 pub(super) fn class_change(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = super::super::rules::validate(CLASS, new);
-    errors.extend(fixed(new, old, &["parameters", "provisioner", "reclaimPolicy"]));
-    errors.extend(immutable(new, old, &["volumeBindingMode"]));
+    errors.extend(immutable(new, old, &["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"]));
     errors
 }
 
@@ -93,7 +117,20 @@ pub(in super::super) const DRIVER: &[Rule] = &[
     Rule::Field("fsGroupPolicy", &[Check::Enum(&["File", "None", "ReadWriteOnceWithFSType"])]),
     Rule::Code(token_requests),
     Rule::Code(lifecycle_modes),
+    Rule::Field(
+        "nodeAllocatableUpdatePeriodSeconds",
+        &[Check::AtLeast(10, "must be greater than or equal to 10 seconds")],
+    ),
+    Rule::Code(token_in_secrets),
 ];
+
+fn token_in_secrets(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let flag = spec.at("serviceAccountTokenInSecrets");
+    if flag.is_set() && spec.at("tokenRequests").len() == 0 {
+        let why = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
+        errors.push(flag.invalid(why));
+    }
+}
 
 fn token_requests(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
     let mut seen: Vec<&str> = Vec::new();
@@ -101,6 +138,7 @@ fn token_requests(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
         let audience = request.value.get("audience").and_then(Value::as_str).unwrap_or("");
         if seen.contains(&audience) {
             errors.push(FieldError::duplicate(request.at("audience"), audience));
+            continue;
         }
         seen.push(audience);
         let lifetime = request.at("expirationSeconds");
@@ -114,7 +152,7 @@ fn token_requests(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
 }
 
 fn lifecycle_modes(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
-    const KNOWN: &[&str] = &["Ephemeral", "Persistent"];
+    const KNOWN: &[&str] = &["Persistent", "Ephemeral"];
     let modes = spec.at("volumeLifecycleModes");
     for mode in modes.items().filter(|mode| !KNOWN.contains(&mode.text())) {
         errors.push(FieldError::not_supported(modes, mode.text(), KNOWN));
@@ -216,14 +254,18 @@ fn not_negative(amount: &Site<'_>, errors: &mut Vec<FieldError>) {
 }
 
 /// The rules of a VolumeAttachment.
-pub(in super::super) const ATTACHMENT: &[Rule] = &[Rule::Within(
-    "spec",
-    &[
-        Rule::Field("attacher", &[Check::Code(driver_name)]),
-        Rule::Within("source", &[Rule::Code(attachment_source)]),
-        Rule::Code(attachment_node),
-    ],
-)];
+pub(in super::super) const ATTACHMENT: &[Rule] = &[
+    Rule::Within(
+        "spec",
+        &[
+            Rule::Field("attacher", &[Check::Code(driver_name)]),
+            Rule::Within("source", &[Rule::Code(attachment_source)]),
+            Rule::Code(attachment_node),
+        ],
+    ),
+    Rule::Within("status", &[Rule::Code(volume_errors)]),
+    Rule::Within("spec", &[Rule::Code(attachment_volume)]),
+];
 
 fn attachment_source(source: &Site<'_>, errors: &mut Vec<FieldError>) {
     let (inline, name) = (source.at("inlineVolumeSpec"), source.at("persistentVolumeName"));
@@ -234,7 +276,37 @@ fn attachment_source(source: &Site<'_>, errors: &mut Vec<FieldError>) {
         (false, true) if name.text().is_empty() => {
             errors.push(name.required("must specify non empty persistentVolumeName"));
         }
-        _ => {}
+        (true, false) => inline_volume(&inline, errors),
+        (false, true) => {}
+    }
+}
+
+fn attachment_volume(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let source = spec.at("source");
+    let name = source.at("persistentVolumeName");
+    if name.is_set() {
+        errors.extend(name.format(names::dns_subdomain));
+    }
+}
+
+fn volume_errors(status: &Site<'_>, errors: &mut Vec<FieldError>) {
+    const MESSAGE_MAX: usize = 1024;
+    /// Upstream names the bound of the metadata.
+    const METADATA_MAX: usize = 256 * 1024;
+    let metadata = status.at("attachmentMetadata");
+    let size: usize = metadata.entries().map(|(key, value)| key.len() + value.text().len()).sum();
+    if size > METADATA_MAX {
+        errors.push(FieldError::too_long(metadata, METADATA_MAX));
+    }
+    for error in ["attachError", "detachError"] {
+        let error = status.at(error);
+        if error.at("message").text().len() > MESSAGE_MAX {
+            errors.push(FieldError::too_long(error.at("message"), METADATA_MAX));
+        }
+        let code = error.at("errorCode");
+        if code.int().is_some_and(|code| code < 0) {
+            errors.push(code.invalid("must be between 0 and 2147483647, inclusive"));
+        }
     }
 }
 

@@ -4,13 +4,14 @@ use super::super::rules::{Check, Rule, Site, apply};
 use super::super::workload;
 use crate::admission_webhook::condition_errors;
 use serde_json::Value;
+use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::names;
 
 const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+pub(super) const MATCH_POLICIES: &[&str] = &["Equivalent", "Exact"];
 const SCOPES: &[&str] = &["*", "Cluster", "Namespaced"];
 pub(super) const FAILURE_POLICIES: &[&str] = &["Fail", "Ignore"];
-pub(super) const MATCH_POLICIES: &[&str] = &["Equivalent", "Exact"];
 pub(super) const REINVOCATION_POLICIES: &[&str] = &["IfNeeded", "Never"];
 const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 /// Seconds that a webhook may take.
@@ -20,8 +21,6 @@ pub(super) const CONDITIONS_MAX: usize = 64;
 /// The rules of a webhook.
 pub(in super::super) const WEBHOOK: &[Rule] = &[
     Rule::Field("name", &[Check::Code(qualified_name)]),
-    Rule::Code(conditions),
-    Rule::Code(review_versions),
     Rule::Each("rules", &[Rule::Code(operations_and_resources)]),
     Rule::Field("failurePolicy", &[Check::Enum(FAILURE_POLICIES)]),
     Rule::Field("matchPolicy", &[Check::Enum(MATCH_POLICIES)]),
@@ -29,7 +28,6 @@ pub(in super::super) const WEBHOOK: &[Rule] = &[
     Rule::Field("timeoutSeconds", &[Check::Code(timeout)]),
     Rule::Field("namespaceSelector", &[Check::Code(selector)]),
     Rule::Field("objectSelector", &[Check::Code(selector)]),
-    Rule::Code(client_config),
 ];
 
 /// The rules of a mutating webhook in addition.
@@ -44,33 +42,48 @@ fn qualified_name(name: &Site<'_>, errors: &mut Vec<FieldError>) {
     if name.text().is_empty() {
         return errors.push(name.required(""));
     }
-    errors.extend(name.format(names::dns_subdomain));
-    if name.text().split('.').count() < 3 {
-        errors.push(name.invalid("should be a domain with at least three segments separated by dots"));
+    match names::dns_subdomain(name.text()) {
+        wrong if !wrong.is_empty() => errors.push(name.invalid(wrong.join(","))),
+        _ if name.text().split('.').count() < 3 => {
+            errors.push(name.invalid("should be a domain with at least three segments separated by dots"));
+        }
+        _ => {}
     }
 }
 
-fn conditions(holder: &Site<'_>, errors: &mut Vec<FieldError>) {
+/// Moves the error of an expression to its place.
+fn expression(
+    expression: &Site<'_>,
+    why: &str,
+    compiled: &mut Vec<FieldError>,
+    errors: &mut Vec<FieldError>,
+) {
+    if expression.text().trim().is_empty() {
+        return errors.push(expression.required(why));
+    }
+    let path = expression.to_string();
+    errors.extend(compiled.extract_if(.., |error| error.field == path));
+}
+
+fn conditions(holder: &Site<'_>, compiled: &mut Vec<FieldError>, errors: &mut Vec<FieldError>) {
     let conditions = holder.at("matchConditions");
     if conditions.len() > CONDITIONS_MAX {
         errors.push(FieldError::too_many(conditions, conditions.len(), CONDITIONS_MAX));
     }
     let mut seen: Vec<&str> = Vec::new();
     for condition in conditions.items() {
-        let (name, expression) = (condition.at("name"), condition.at("expression"));
-        let text = name.value.as_str().unwrap_or("");
+        let name = condition.at("name");
+        expression(&condition.at("expression"), "", compiled, errors);
+        let text = access::text(condition.value, &["name"]);
         if text.is_empty() {
             errors.push(name.required(""));
-        } else {
-            errors.extend(name.format(names::qualified));
+            continue;
         }
-        if expression.text().trim().is_empty() {
-            errors.push(expression.required(""));
-        }
-        if !text.is_empty() && seen.contains(&text) {
+        errors.extend(name.format(names::qualified));
+        if seen.contains(&text) {
             errors.push(name.duplicate());
         }
-        seen.push(condition.value.get("name").and_then(Value::as_str).unwrap_or(""));
+        seen.push(text);
     }
 }
 
@@ -86,7 +99,7 @@ fn review_versions(webhook: &Site<'_>, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(version, text, "duplicate version"));
             continue;
         }
-        errors.extend(version.format(names::dns_label));
+        errors.extend(version.format(names::dns_1035_label));
         seen.push(text);
     }
     if !seen.iter().any(|version| REVIEW_VERSIONS.contains(version)) {
@@ -137,40 +150,37 @@ fn resources(rule: &Site<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Which resources exclude others in the same list, in the order of the list.
 fn resource_names(list: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let (mut all_below, mut all_of): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
-    let (mut everything, mut wildcard, mut whole) = (false, false, false);
+    let (mut of_resource, mut of_sub): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    let (mut star, mut whole) = (false, false);
     for item in list.items() {
         let name = item.text();
-        if name.is_empty() {
-            errors.push(item.required(""));
-            continue;
-        }
-        everything |= name == "*/*";
-        wildcard |= name == "*";
         let Some((resource, sub)) = name.split_once('/') else {
-            // As upstream, only the last one without a subresource counts.
-            whole = name != "*";
+            match name {
+                "" => errors.push(item.required("")),
+                "*" => (star, whole) = (true, false),
+                _ => whole = true,
+            }
             continue;
         };
-        if all_below.contains(&resource) {
+        if of_resource.iter().any(|known| known == resource) {
             errors.push(item.invalid(format!("if '{resource}/*' is present, must not specify {name}")));
         }
-        if all_of.contains(&sub) {
+        if of_sub.iter().any(|known| known == sub) {
             errors.push(item.invalid(format!("if '*/{sub}' is present, must not specify {name}")));
         }
         if sub == "*" {
-            all_below.push(resource);
+            of_resource.push(resource.to_owned());
         }
         if resource == "*" {
-            all_of.push(sub);
+            of_sub.push(sub.to_owned());
         }
     }
-    if list.len() > 1 && everything {
+    if list.len() > 1 && list.items().any(|item| item.text() == "*/*") {
         errors.push(list.invalid("if '*/*' is present, must not specify other resources"));
     }
-    if wildcard && whole {
+    // Upstream looks at the last resource without subresource only.
+    if star && whole {
         errors.push(list.invalid("if '*' is present, must not specify other resources without subresources"));
     }
 }
@@ -207,35 +217,41 @@ fn client_config(webhook: &Site<'_>, errors: &mut Vec<FieldError>) {
 /// Errors of the URL of a webhook.
 pub(in super::super) fn webhook_url(url: &Site<'_>, errors: &mut Vec<FieldError>) {
     let form = "; desired format: https://host[/path]";
-    let text = url.text();
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let (before, fragment) = url.text().split_once('#').unwrap_or((url.text(), ""));
+    let (before, query) = before.split_once('?').unwrap_or((before, ""));
+    let (scheme, rest) = match before.split_once(':') {
+        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) => {
+            (scheme, rest)
+        }
+        _ => ("", before),
+    };
     if scheme != "https" {
         let why = format!("'https' is the only allowed URL scheme{form}");
         errors.push(FieldError::invalid(url, scheme, why));
     }
-    let (host, path) = rest.split_once('/').map_or((rest, ""), |(host, path)| (host, path));
+    let authority = rest.strip_prefix("//").map_or("", |rest| rest.split('/').next().unwrap_or(""));
+    let (user, host) =
+        authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
     if host.is_empty() {
         errors.push(FieldError::invalid(url, "", format!("host must be specified{form}")));
     }
-    if let Some((user, _)) = host.split_once('@') {
+    if let Some(user) = user {
         errors.push(FieldError::invalid(url, user, "user information is not permitted in the URL"));
     }
-    if let Some((_, fragment)) = path.split_once('#') {
+    if !fragment.is_empty() {
         errors.push(FieldError::invalid(url, fragment, "fragments are not permitted in the URL"));
     }
-    if let Some((_, query)) = path.split_once('#').map_or(path, |(path, _)| path).split_once('?') {
+    if !query.is_empty() {
         errors.push(FieldError::invalid(url, query, "query parameters are not permitted in the URL"));
     }
 }
 
 /// Errors of the Service of a webhook.
 pub(in super::super) fn webhook_service(service: &Site<'_>, errors: &mut Vec<FieldError>) {
-    for (member, why) in
-        [("name", "service name is required"), ("namespace", "service namespace is required")]
-    {
-        let member = service.at(member);
-        if member.text().is_empty() {
-            errors.push(member.required(why));
+    // Upstream mixes up the two.
+    for (member, shown) in [("namespace", "name"), ("name", "namespace")] {
+        if service.at(member).text().is_empty() {
+            errors.push(service.at(shown).required(""));
         }
     }
     let port = service.at("port");
@@ -245,17 +261,14 @@ pub(in super::super) fn webhook_service(service: &Site<'_>, errors: &mut Vec<Fie
     }
     let path = service.at("path");
     let text = path.text();
-    if !path.is_set() || text == "/" {
-        return;
+    match text {
+        "" | "/" => return,
+        "//" => return errors.push(path.invalid("segment[0] may not be empty")),
+        _ if !text.starts_with('/') => errors.push(path.invalid("must start with a '/'")),
+        _ => {}
     }
-    if !text.starts_with('/') {
-        errors.push(path.invalid("must start with a '/'"));
-    }
-    let steps: Vec<&str> = text.trim_start_matches('/').split('/').collect();
-    for (i, step) in steps.iter().enumerate() {
-        if i == steps.len() - 1 && step.is_empty() {
-            continue;
-        }
+    let checked = text.get(1..).unwrap_or("");
+    for (i, step) in checked.strip_suffix('/').unwrap_or(checked).split('/').enumerate() {
         if step.is_empty() {
             errors.push(path.invalid(format!("segment[{i}] may not be empty")));
         } else {
@@ -276,8 +289,10 @@ pub(super) fn webhooks(object: &Value, mutating: bool) -> Vec<FieldError> {
         if mutating {
             apply(MUTATING, &webhook, &mut errors);
         }
-        errors.extend(condition_errors(webhook.value, &webhook.to_string()));
-        let name = webhook.value.get("name").and_then(Value::as_str).unwrap_or("");
+        client_config(&webhook, &mut errors);
+        conditions(&webhook, &mut condition_errors(webhook.value, &webhook.to_string()), &mut errors);
+        review_versions(&webhook, &mut errors);
+        let name = access::text(webhook.value, &["name"]);
         if !name.is_empty() && seen.contains(&name) {
             errors.push(webhook.at("name").duplicate());
         }
