@@ -103,7 +103,7 @@ fn users_come_from_expressions() {
         jane:r "7" ["a", "b"] {"example.com/all": ["x", "y"]}
         oidc: error evaluating claim validation expression: validation expression 'claims.exp - claims.nbf <= 86400' failed: too long
         oidc: error evaluating user info validation rule: validation expression '!user.username.startsWith('system:')' failed: reserved
-        oidc: error evaluating group claim expression: expression 'claims.roles.split(',')' resulted in error: no such overload"#]].assert_eq(
+        oidc: error evaluating group claim expression: expression 'claims.roles.split(',')' resulted in error: no such overload: split(double, string)"#]].assert_eq(
         &[
             of("jane", 86400, json!("a,b")),
             of("jane", 86401, json!("a,b")),
