@@ -15,6 +15,7 @@ pub use decode::{DecodeError, decode};
 pub use encode::{Encoder, Malformed};
 pub use envelope::{Envelope, TAIL as ENVELOPE_TAIL, head as envelope_head, open};
 pub use table::MessageId;
+pub(crate) use table::embedded;
 pub use wire::{Wire, bytes_length, write_bytes, write_tag, write_varint};
 
 use crate::resource::{KindRef, split_api_version};

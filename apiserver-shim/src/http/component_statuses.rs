@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shim_model::status::{self, Status};
+use shim_model::status::{self, Details, Status};
 use tokio::task::AbortHandle;
 
 use super::body::Response;
@@ -73,6 +73,12 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>) -> Result<Response, S
                 }
             }
             shapes::many_unstored(asked.resource, accepted, asked.query, items)
+        }
+        "watch" => {
+            let plural = &asked.resource.plural;
+            let details = Details { kind: plural.clone(), ..Details::default() };
+            let message = format!("watch is not supported on resources of kind {plural:?}");
+            Err(Status::failure(405, "MethodNotAllowed", message).about(details))
         }
         _ => Err(status::method_not_allowed()),
     }

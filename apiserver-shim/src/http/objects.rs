@@ -332,7 +332,7 @@ pub fn delete_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<De
         dry = query.dry_run(KIND)?;
     } else {
         let value = parse_options(request, bytes)?;
-        if let Some(why) = wrong_option(&value) {
+        if let Some(why) = foreign_kind(&value).or_else(|| wrong_option(&value)) {
             return Err(status::bad_request(why));
         }
         let text = |v: &Value| v.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
@@ -367,6 +367,16 @@ pub fn delete_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<De
         resource_version: version,
         dry_run: dry,
     })
+}
+
+/// What is said to a body of another kind. The group and version of the options do not matter.
+fn foreign_kind(options: &Value) -> Option<String> {
+    let text = |member: &str| options.get(member).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let kind = text("kind").filter(|kind| *kind != "DeleteOptions")?;
+    let version = text("apiVersion").unwrap_or("meta.k8s.io/v1");
+    Some(format!(
+        "no kind \"{kind}\" is registered for version \"{version}\" in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
+    ))
 }
 
 /// The first option of another type than Go's.

@@ -39,7 +39,7 @@ async fn statuses_tell_what_runs() {
         GET /api/v1/componentstatuses/scheduler | Accept: application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io
           200 299 - "v1 ComponentStatus is deprecated in v1.19+" {"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadata","metadata":{"name":"scheduler"}}
         GET /api/v1/componentstatuses?watch=true
-          405 299 - "v1 ComponentStatus is deprecated in v1.19+" {"apiVersion":"v1","code":405,"details":{},"kind":"Status","message":"the server does not allow this method on the requested resource","metadata":{},"reason":"MethodNotAllowed","status":"Failure"}
+          405 299 - "v1 ComponentStatus is deprecated in v1.19+" {"apiVersion":"v1","code":405,"details":{"kind":"componentstatuses"},"kind":"Status","message":"watch is not supported on resources of kind \"componentstatuses\"","metadata":{},"reason":"MethodNotAllowed","status":"Failure"}
         POST /api/v1/componentstatuses <- {}
           405 299 - "v1 ComponentStatus is deprecated in v1.19+" {"apiVersion":"v1","code":405,"details":{},"kind":"Status","message":"the server does not allow this method on the requested resource","metadata":{},"reason":"MethodNotAllowed","status":"Failure"}
         DELETE /api/v1/componentstatuses/scheduler

@@ -6,6 +6,22 @@ use std::sync::LazyLock;
 
 const TABLE: &str = include_str!("../../data/protobuf.tsv");
 
+/// The Go name of the embedded struct that a field of a message belongs to. Only errors need it: the table is searched.
+pub(crate) fn embedded(message: &str, field: &str) -> Option<&'static str> {
+    let members = |name: &str| {
+        let mut rows = TABLE.lines().filter_map(|line| line.split_once('\t'));
+        rows.find(|(message, _)| *message == name).map(|(_, members)| members)
+    };
+    let package = message.rsplit_once('.')?.0;
+    members(message)?.split(' ').filter_map(|member| member.strip_prefix("+/")).find_map(|member| {
+        let (go_name, ty) = member.split_once('=')?;
+        let ty = ty.trim_start_matches(|c: char| c.is_ascii_digit()).trim_matches(['*', '?']);
+        let ty = if ty.contains('.') { ty.to_owned() } else { format!("{package}.{ty}") };
+        let has_field = members(&ty)?.split(' ').any(|member| member.split(['=', '/']).next() == Some(field));
+        has_field.then_some(go_name)
+    })
+}
+
 /// A message of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageId(u32);

@@ -109,3 +109,12 @@ fn a_message_that_comes_twice_is_merged_and_unknown_fields_are_skipped() {
     let decoded = decode(id, &message).unwrap();
     assert_eq!(Value::Object(decoded), json!({"metadata": {"name": "b", "namespace": "n"}}));
 }
+
+#[test]
+fn embedded_structs_have_their_fields() {
+    let of = crate::protobuf::embedded;
+    assert_eq!(of("core.v1.Volume", "configMap"), Some("VolumeSource"));
+    assert_eq!(of("core.v1.Volume", "name"), None);
+    assert_eq!(of("core.v1.Probe", "exec"), Some("ProbeHandler"));
+    assert_eq!(of("core.v1.Pod", "spec"), None);
+}

@@ -3,6 +3,7 @@
 
 use super::strict_json::Path;
 use super::{DefaultValue, Field, ObjectType, Schema, Struct, Type};
+use crate::protobuf;
 use crate::quantity::Quantity;
 use crate::time::Instant;
 use serde_json::{Map, Value};
@@ -18,8 +19,8 @@ pub struct Issues {
 
 /// Checks and normalizes `value` as an object of a type.
 pub fn check(ty: &ObjectType, value: &mut Value) -> Issues {
-    let mut walk = Walk { schema: ty.schema(), issues: Issues::default() };
-    let kind = walk.schema.at(ty.root());
+    let kind = ty.schema().at(ty.root());
+    let mut walk = Walk { schema: ty.schema(), root: Some(kind), issues: Issues::default() };
     match value {
         Value::Object(members) => walk.members(kind, members, &Path::ROOT),
         Value::Null => *value = Value::Object(Map::new()),
@@ -38,7 +39,7 @@ pub fn check(ty: &ObjectType, value: &mut Value) -> Issues {
 pub fn check_metadata(ty: &ObjectType, object: &mut Value) -> Issues {
     const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
     let root = Path::ROOT;
-    let mut walk = Walk { schema: ty.schema(), issues: Issues::default() };
+    let mut walk = Walk { schema: ty.schema(), root: None, issues: Issues::default() };
     let owner = walk.schema.named(OBJECT_META).map(|id| walk.schema.at(id));
     let (Some(owner), Some(metadata)) = (owner, object.get_mut("metadata")) else { return walk.issues };
     match metadata {
@@ -56,6 +57,8 @@ pub fn check_metadata(ty: &ObjectType, object: &mut Value) -> Issues {
 
 struct Walk<'s> {
     schema: &'s Schema,
+    /// What the paths begin with.
+    root: Option<&'s Struct>,
     issues: Issues,
 }
 
@@ -145,6 +148,10 @@ impl<'s> Walk<'s> {
                 if n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {}
             (Type::IntOrString, Value::String(_)) => {}
             (Type::Quantity, Value::String(text)) => self.quantity(text),
+            // A quantity parses the text of any value itself.
+            (Type::Quantity, Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {
+                self.quantity(&mut "?".to_owned());
+            }
             (Type::Quantity, Value::Number(n)) => {
                 let mut text = n.to_string();
                 self.quantity(&mut text);
@@ -213,7 +220,9 @@ impl<'s> Walk<'s> {
             let number = matches!(ty, Type::Int32 | Type::Int64 | Type::IntOrString) && found.is_number();
             let kind = if number { format!("number {found}") } else { go_kind(found) };
             let (owner, path) = (place.owner.short_name(), place.path.go());
-            let field = path.rsplit('.').next().unwrap_or("");
+            let field = path.rsplit('.').next().unwrap_or("").to_owned();
+            let field = field.as_str();
+            let path = self.with_embedded(&path);
             let ty = match (ty, super::rules::named_type(&place.owner.name, field)) {
                 (Type::String | Type::Int32 | Type::Int64, Some(named)) => named.to_owned(),
                 (Type::List(_), Some(named)) => format!("[]{named}"),
@@ -222,6 +231,29 @@ impl<'s> Walk<'s> {
             self.note(format!(
                 "json: cannot unmarshal {kind} into Go struct field {owner}.{path} of type {ty}"
             ));
+        }
+    }
+
+    /// A path with the embedded structs that its fields belong to, as Go's errors have it.
+    fn with_embedded(&self, path: &str) -> String {
+        let mut at = self.root;
+        let mut out: Vec<&str> = Vec::new();
+        for name in path.split('.') {
+            if let Some(owner) = at {
+                out.extend(protobuf::embedded(&super::rules::short(&owner.name), name));
+                at = owner.field(name).and_then(|field| self.struct_of(field.ty));
+            }
+            out.push(name);
+        }
+        out.join(".")
+    }
+
+    /// The struct of a value or of its elements.
+    fn struct_of(&self, ty: Type) -> Option<&'s Struct> {
+        match ty {
+            Type::Struct(id) => Some(self.schema.at(id)),
+            Type::List(item) | Type::Map(item) => self.struct_of(self.schema.item(item)),
+            _ => None,
         }
     }
 
