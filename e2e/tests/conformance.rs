@@ -21,6 +21,8 @@ mod discovery;
 mod events;
 #[path = "conformance/kinds.rs"]
 mod kinds;
+#[path = "shared/kube_client.rs"]
+mod kube_client;
 #[path = "conformance/kubectl.rs"]
 mod kubectl;
 #[path = "conformance/lists.rs"]

@@ -39,6 +39,9 @@ const TEST: &[Prerequisite] = &[
         files: &["/usr/lib/python3.11/ensurepip", "/usr/lib/python3/dist-packages/virtualenv"],
     },
     Prerequisite { package: "python3-pip", files: &["/usr/bin/pip3", "/usr/local/bin/pip3"] },
+    Prerequisite { package: "openssl", files: &["/usr/bin/openssl"] },
+    Prerequisite { package: "nodejs", files: &["/usr/bin/node", "/usr/local/bin/node"] },
+    Prerequisite { package: "npm", files: &["/usr/bin/npm", "/usr/local/bin/npm"] },
 ];
 
 const PACKAGE: &[Prerequisite] = &[
@@ -66,10 +69,11 @@ pub fn for_testing() -> anyhow::Result<()> {
     install(&[BUILD, RUN, TEST])?;
     let clients = clients_directory();
     command::run(&mut command::program("python3", &["e2e/clients/fetch.py", &clients]))?;
+    command::run(&mut command::program("sh", &["e2e/clients/install.sh", &clients]))?;
     command::run(&mut command::program("bash", &["e2e/frameworks/install.sh", &frameworks_directory()]))
 }
 
-/// Directory of the tests' kubectl and helm.
+/// Directory of the tests' kubectl and helm, and of the client libraries.
 pub fn clients_directory() -> String {
     directory("clients")
 }

@@ -11,14 +11,16 @@ use crate::{
 const END_TO_END: &str = "end_to_end";
 /// The test target of the conformance suite.
 const CONFORMANCE: &str = "conformance";
+/// The test target of the real clients.
+const CLIENTS: &str = "clients";
 
 /// Arguments of `test`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Leave out the end-to-end tests and the conformance suite (they need root, containers and a few minutes)
+    /// Leave out the end-to-end tests, the real clients and the conformance suite (they need root, containers and a few minutes)
     #[arg(long)]
     fast: bool,
-    /// Run only the end-to-end and conformance tests whose name contains this
+    /// Run only the end-to-end, client and conformance tests whose name contains this
     #[arg(long)]
     only: Option<String>,
     /// Seed of the property tests; a plain `cargo test` uses a new one each time
@@ -54,7 +56,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         // The whole workspace is selected everywhere: another selection has other features of third-party crates, and
         // builds them once more.
         command::step("the binary", || {
-            let tests = ["--test", END_TO_END, "--test", CONFORMANCE];
+            let tests = ["--test", END_TO_END, "--test", CONFORMANCE, "--test", CLIENTS];
             let build =
                 [["build", "--workspace", "--bin", "catamaran"].as_slice(), tests.as_slice()].concat();
             command::run(&mut command::cargo(&build))
@@ -62,7 +64,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         // One cluster at a time: the tests share cores, and some have deadlines.
         let (only, one_by_one) = (arguments.only.as_deref(), Some("--test-threads=1"));
         command::step("end-to-end tests", || black_box(END_TO_END, one_by_one, only, &mut count))?;
-        // These share one cluster and mostly wait.
+        // These share one cluster each and mostly wait.
+        command::step("real clients", || black_box(CLIENTS, None, only, &mut count))?;
         command::step("conformance suite", || black_box(CONFORMANCE, None, only, &mut count))?;
     }
     println!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.ignored);

@@ -5,6 +5,7 @@ mod custom;
 mod endpoints;
 pub mod merge;
 mod paths;
+mod published;
 pub mod version_2;
 
 pub use endpoints::{endpoint_document, endpoint_paths};
@@ -118,6 +119,7 @@ fn annotate(schema: &Schema, name: &str, component: &mut Value) {
         component["x-kubernetes-map-type"] = "atomic".into();
     }
     annotate_fields(ty, component);
+    published::add(name, component);
 }
 
 fn annotate_fields(ty: &Struct, component: &mut Value) {

@@ -14,7 +14,7 @@ mod go_json;
 mod go_text;
 mod nesting_limit;
 pub mod roots;
-mod rules;
+pub(crate) mod rules;
 mod scheme;
 mod strict_fields;
 mod strict_json;

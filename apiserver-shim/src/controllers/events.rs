@@ -13,7 +13,7 @@ use shim_core::rows::Key;
 use shim_model::object::{Header, Parts, StoredObject};
 use shim_model::resource::Resource;
 use shim_model::time::Instant;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use crate::pipeline::{Identity, ObjectRef, Pipeline, RequestContext};
@@ -62,6 +62,8 @@ struct KnownEvent {
     name: String,
     count: i64,
     first: Instant,
+    /// Held while the Event is created: what repeats it meanwhile waits, and does not take it for deleted.
+    created: Arc<Mutex<()>>,
 }
 
 struct Writer {
@@ -121,7 +123,9 @@ impl Writer {
             let namespace = namespace_of(&record.about).to_owned();
             let fresh = event(&resource, &record, now, count).0;
             let message = record.message;
+            let created = Arc::clone(&known.created);
             writes.spawn(async move {
+                drop(created.lock().await);
                 aggregate(&pipeline, &context, (&namespace, &name), (count, now, message), fresh).await
             });
             return;
@@ -130,8 +134,13 @@ impl Writer {
             self.known.clear();
         }
         let (event, name) = event(&resource, &record, now, 1);
-        self.known.insert(same, KnownEvent { name, count: 1, first: now });
-        writes.spawn(async move { create(&pipeline, &context, event).await });
+        let created = Arc::new(Mutex::new(()));
+        let creating = Arc::clone(&created).try_lock_owned();
+        self.known.insert(same, KnownEvent { name, count: 1, first: now, created });
+        writes.spawn(async move {
+            create(&pipeline, &context, event).await;
+            drop(creating);
+        });
     }
 }
 
@@ -164,7 +173,8 @@ async fn aggregate(
     let counted = pipeline
         .update_parts(context, target, &[Subresource::Main], |event| {
             let mut event = event.clone();
-            event["count"] = json!(count);
+            // The writes of two repetitions may pass each other.
+            event["count"] = json!(event["count"].as_i64().unwrap_or_default().max(count));
             event["message"] = json!(message);
             event["lastTimestamp"] = json!(now.to_rfc3339());
             Ok(event)

@@ -7,14 +7,14 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use e2e::{cluster::Cluster, kubeconfig, program::wait_for};
-use http::{HeaderMap, Method, Request, Uri, header};
-use http_body_util::{BodyExt, Full};
-use kube::client::{Body, middleware::BaseUriLayer};
+use e2e::{cluster::Cluster, program::wait_for};
+use http::{HeaderMap, Method, Request, header};
+use http_body_util::BodyExt;
+use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tower::{BoxError, Layer};
-use transport::client::{Client, ClientOptions};
+
+use crate::kube_client;
 
 /// How long anything may take: the machine may be busy, and a controller's queue is shared by all tests.
 pub const DEADLINE: Duration = Duration::from_secs(90);
@@ -80,20 +80,7 @@ impl Api {
     /// A client of the cluster, with its administrator's credentials.
     pub fn of(cluster: Cluster) -> anyhow::Result<Self> {
         let runtime = Runtime::new()?;
-        let access = kubeconfig::read(&cluster.kubeconfig())?;
-        let base: Uri = format!("https://{}", access.authority).parse()?;
-        let options = ClientOptions { response_timeout: DEADLINE, ..ClientOptions::with_tls(access.tls) };
-        let http = Client::new(options);
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let http = http.clone();
-            async move {
-                let (head, body) = request.into_parts();
-                let body = body.collect().await.map_err(BoxError::from)?.to_bytes();
-                http.send(Request::from_parts(head, Full::new(body))).await.map_err(BoxError::from)
-            }
-        });
-        let service = BaseUriLayer::new(base).layer(service);
-        let client = runtime.block_on(async { kube::Client::new(service, "default") });
+        let client = kube_client::connect(&cluster, &runtime, DEADLINE)?;
         Ok(Self { cluster, runtime, client })
     }
 

@@ -9,7 +9,7 @@ use shim_model::access;
 use shim_model::field::{At, FieldError};
 use shim_model::names;
 use shim_model::resource::{Resource, split_api_version};
-use shim_model::status::{Status, bad_request};
+use shim_model::status::{Status, bad_request, unclassified};
 
 /// Longest `generateName` that is used; it is cut before the suffix is appended.
 const GENERATED_BASE_MAX: usize = 58;
@@ -29,7 +29,8 @@ pub(super) fn prepare_create(
     context: &CreateContext<'_>,
 ) -> Result<(), Status> {
     if !text(object, "resourceVersion").is_empty() {
-        return Err(bad_request("resourceVersion should not be set on objects to be created"));
+        // Upstream notices it only when it stores the object, and has no code for it.
+        return Err(unclassified("resourceVersion should not be set on objects to be created"));
     }
     let namespace = if resource.namespaced { context.namespace } else { "" };
     check_namespace(resource, namespace, object)?;

@@ -39,7 +39,8 @@ fn messages_that_always_differ_share_an_event() {
         let record = record(reason, message);
         let combined = is_combined(&known, &record, now);
         let own = if combined { COMBINED } else { message };
-        let event = KnownEvent { name: String::new(), count: 1, first: now };
+        let created = Arc::default();
+        let event = KnownEvent { name: String::new(), count: 1, first: now, created };
         known.insert((record.about.uid, record.about.key, reason, own.to_owned()), event);
         combined
     };
