@@ -4,10 +4,10 @@
 #[path = "manifests/large.rs"]
 mod large;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, ensure};
-use e2e::cluster::Cluster;
+use e2e::{cluster::Cluster, program::wait_for};
 use serde_json::Value;
 
 use crate::Test;
@@ -199,6 +199,12 @@ const DATABASES_USE: &[Use] = &[
     ),
 ];
 
+/// Waits until all definitions are served. kubectl fails where a new definition has no conditions yet.
+fn established(cluster: &Cluster) -> anyhow::Result<()> {
+    let wait = ["wait", "crd", "--all", "--for=condition=Established", "--timeout=10s"];
+    wait_for("the definitions", Duration::from_secs(60), || cluster.kubectl(&wait).map(Some)).map(drop)
+}
+
 /// The manifest of an operator.
 struct Manifest<'a> {
     cluster: &'a Cluster,
@@ -240,8 +246,7 @@ impl<'a> Manifest<'a> {
             known.iter().any(|part| line.contains(part))
         };
         ensure!(first.status.success() || first.stderr.lines().all(unknown), "{first:?}");
-        let definitions = ["wait", "crd", "--all", "--for=condition=Established", "--timeout=30s"];
-        self.cluster.try_kubectl(&definitions)?;
+        established(self.cluster)?;
         self.apply(flags).map(drop)
     }
 

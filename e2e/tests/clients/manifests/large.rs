@@ -24,7 +24,7 @@ pub fn a_definition_with_a_whole_pod(cluster: &Cluster) -> anyhow::Result<()> {
     let version = || cluster.kubectl(&["get", "crd", NAME, "-o", "jsonpath={.metadata.resourceVersion}"]);
     let apply = ["apply", "--server-side", "-f", &path];
     cluster.kubectl(&apply)?;
-    cluster.kubectl(&["wait", "crd", NAME, "--for=condition=Established", "--timeout=30s"])?;
+    super::established(cluster)?;
     let before = version()?;
     cluster.kubectl(&apply)?;
     ensure!(version()? == before, "written again");
