@@ -171,10 +171,13 @@ pub async fn read(
         }
     }
     resource.stored().unreadable().check_all(options.selection.namespace())?;
-    if let Some(read) = read_cache(registry, resource, options, at, &start) {
-        return Ok(read);
-    }
-    let read = read_history(registry, resource, options, at.unwrap_or_default(), start.clone()).await;
+    let read = match at {
+        Some(exact) if exact < registry.expired_before() => Err(status::list_expired()),
+        _ => match read_cache(registry, resource, options, at, &start) {
+            Some(read) => return Ok(read),
+            None => read_history(registry, resource, options, at.unwrap_or_default(), start.clone()).await,
+        },
+    };
     match read {
         Err(expired) if expired.code == 410 && !start.is_empty() => {
             Err(status::continue_expired(encode_token(ANY_REVISION, start.trim_end_matches('\0'))))

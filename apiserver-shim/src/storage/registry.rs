@@ -2,7 +2,7 @@
 //!
 //! The registry never writes: all writes go through the request pipeline (`crate::pipeline`).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -27,11 +27,13 @@ mod inflight_writes;
 mod install;
 mod names;
 mod object_counts;
+mod revision_ages;
 pub(crate) use inflight_writes::InflightGuard;
 use inflight_writes::InflightWrites;
 pub use install::InstallError;
 use install::Routes;
 pub use names::{generate_name, now};
+use revision_ages::RevisionAges;
 
 /// How long a consistent read waits for its cache to catch up with the store (upstream's `blockTimeout`).
 pub const FRESH_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -57,6 +59,7 @@ struct Inner {
     inflight: InflightWrites,
     /// The revision up to which all caches are complete.
     progress: watch::Sender<u64>,
+    ages: Mutex<RevisionAges>,
     /// The metrics of requests to the store.
     store_metrics: StoreMetrics,
 }
@@ -93,6 +96,7 @@ impl Registry {
             changing: tokio::sync::Mutex::new(()),
             inflight: InflightWrites::default(),
             progress: watch::Sender::new(revision),
+            ages: Mutex::default(),
             store_metrics: StoreMetrics::new(),
         });
         tokio::spawn(feed::follow(Arc::downgrade(&inner), revision));
@@ -142,6 +146,11 @@ impl Registry {
     /// The revision up to which all caches are complete.
     pub fn progress(&self) -> u64 {
         *self.inner.progress.borrow()
+    }
+
+    /// The revision before which lists have expired: all before it were superseded long ago.
+    pub fn expired_before(&self) -> u64 {
+        self.inner.ages.lock().unwrap_or_else(PoisonError::into_inner).expired_before()
     }
 
     /// Subscribes to [`Registry::progress`]. Caches are updated before the revision is published.

@@ -2,7 +2,7 @@
 //! of them. Keys of the Mesos master are ignored; their revisions count as progress.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use shim_core::definition::ResourceDefinition;
@@ -122,7 +122,9 @@ async fn follow_watch(
             batch = watch.next_batch() => batch,
             _ = expire.tick() => {
                 let inner = inner.upgrade().ok_or(Interruption::Dropped)?;
-                inner.routes.load().stores.iter().for_each(|s| s.cache().expire(Instant::now()));
+                let (now, latest) = (Instant::now(), *inner.progress.borrow());
+                inner.routes.load().stores.iter().for_each(|s| s.cache().expire(now));
+                inner.ages.lock().unwrap_or_else(PoisonError::into_inner).note(now, latest);
                 continue;
             }
             () = changed(&mut transformations) => {
