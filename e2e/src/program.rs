@@ -55,6 +55,13 @@ pub fn run(command: &mut Command, deadline: Duration) -> anyhow::Result<Output> 
         }
         thread::sleep(Duration::from_millis(10));
     };
+    // A process that it has left behind may keep its output open.
+    while !(stdout.is_finished() && stderr.is_finished()) {
+        if start.elapsed() > deadline {
+            bail!("{shown} has ended with {status}, and something that it started keeps its output open");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
     let read = |thread: thread::JoinHandle<String>| thread.join().unwrap_or_default();
     Ok(Output { status, stdout: read(stdout), stderr: read(stderr) })
 }

@@ -1,5 +1,5 @@
 //! Real clients against one cluster: Helm, kubectl, and programs on the official libraries of other languages. What they install,
-//! apply and print is in `e2e/clients` and `docs/kubectl-session`.
+//! apply and print is in `e2e/clients` and `docs/kubectl`.
 //!
 //! It has a `main` of its own because all tests share the cluster: a machine with containers and two hollow nodes. Each test has
 //! namespaces of its own.
@@ -19,7 +19,7 @@ mod programs;
 
 use std::{
     process::ExitCode,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, RwLock},
 };
 
 use anyhow::anyhow;
@@ -37,6 +37,9 @@ const CLIENTS: &[(&str, &[Test])] = &[
     ("kube_rs", kube_rs::TESTS),
     ("programs", programs::TESTS),
 ];
+
+/// Written while a group is registered that nothing serves, which discovery reports to each client.
+static DISCOVERY: RwLock<()> = RwLock::new(());
 
 /// The tests mostly wait, but for containers, which take a core.
 const THREADS: usize = 3;

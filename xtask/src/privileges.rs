@@ -9,7 +9,7 @@ use crate::command;
 /// Debian's path of sudo.
 const SUDO: &str = "/usr/bin/sudo";
 /// The environment of a cluster and of its tests, which sudo would drop.
-const KEPT: &str = "--preserve-env=CATAMARAN_LOG,CATAMARAN_LOG_FORMAT,CATAMARAN_BINARY,CATAMARAN_CLIENTS,CATAMARAN_FRAMEWORKS,CATAMARAN_FAULT_ROUNDS,CATAMARAN_CONFORMANCE_STORE,PROPTEST_RNG_SEED,RUST_BACKTRACE";
+const KEPT: &str = "--preserve-env=CATAMARAN_LOG,CATAMARAN_LOG_FORMAT,CATAMARAN_BINARY,CATAMARAN_CLIENTS,CATAMARAN_FRAMEWORKS,CATAMARAN_FAULT_ROUNDS,CATAMARAN_CONFORMANCE_STORE,PROPTEST_RNG_SEED,RUST_BACKTRACE,UPDATE_EXPECT";
 
 /// Whether this process is root.
 pub fn is_root() -> bool {

@@ -7,8 +7,11 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { PassThrough } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
 
-const k8s = createRequire(process.env.CLIENT + "/")("@kubernetes/client-node");
+// Node.js 18 cannot `require` modules, and the package is one.
+const path = createRequire(process.env.CLIENT + "/").resolve("@kubernetes/client-node");
+const k8s = await import(pathToFileURL(path));
 const [kubeconfig, namespace] = process.argv.slice(2);
 const image = "localhost/catamaran/example-web:1";
 const config = new k8s.KubeConfig();

@@ -16,6 +16,8 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         ("containerd://[0-9a-f]{64}", "containerd://<container>"),
         ("sha256:[0-9a-f]{64}", "sha256:<digest>"),
         ("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uid>"),
+        // Agents are numbered as they register.
+        (r"<uid>-S\d+", "<uid>-S<n>"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000 UTC", "<time>"),
         (r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}", "<time>"),
@@ -24,7 +26,7 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         // Events of a description.
         (r"(?m)^(\s+(?:Normal|Warning)\s+\S+\s+)\d\S*( \(x\d+ over \S+\))?", "${1}<age>"),
         (r"\b\d+[smhd](\d+[smh])? ago", "<age> ago"),
-        (r"(Duration:\s+)\d\S*", "${1}<age>"),
+        (r"(?m)^(Duration:\s+)\d\S*", "${1}<age>"),
         (r#"(pod-template-hash"?[=:] ?"?)SAFE{6,10}"#, "${1}<hash>"),
         ("-SAFE{6,10}-SAFE{5}\\b", "-<hash>-<id>"),
         ("-SAFE{8,10}\\b", "-<hash>"),
@@ -54,17 +56,31 @@ pub type Words<'a> = [(&'a str, &'a str)];
 /// The lines of the output, made equal for all runs.
 pub fn normal(output: &str, words: &Words<'_>) -> Vec<String> {
     let mut text = without_ages(output);
+    for (word, shown) in words {
+        text = with_word(&text, word, shown);
+    }
     for (pattern, replacement) in RULES.iter() {
         text = pattern.replace_all(&text, *replacement).into_owned();
-    }
-    for (word, shown) in words {
-        text = text.replace(word, shown);
     }
     let narrow = |line: &str| {
         let line = SPACES.replace_all(line, |found: &Captures<'_>| format!("{}  ", &found[1]));
         line.trim_end().to_owned()
     };
     text.trim_end().lines().map(narrow).collect()
+}
+
+/// Replaces a word, but not a part of a longer one.
+fn with_word(text: &str, word: &str, shown: &str) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(word) {
+        let (before, after) = (&rest[..at], &rest[at + word.len()..]);
+        let joins = |letter: Option<char>| letter.is_some_and(|l| l.is_ascii_alphanumeric() || l == '-');
+        let whole = !joins(before.chars().next_back()) && !joins(after.chars().next());
+        out.push_str(before);
+        out.push_str(if whole { shown } else { word });
+        rest = after;
+    }
+    out + rest
 }
 
 /// Replaces the cells of the columns of ages, which begin where their titles do.
@@ -102,6 +118,8 @@ mod tests {
             normal(table, &[("vm", "<node>")]),
             ["NAME  READY  AGE  NODE", "web-<hash>-<id>  1/1  <age>  <node>", "", "5m stays"]
         );
+        let words = [("vm", "<node>")];
+        assert_eq!(normal("node/vm vms vm-1 (vm)", &words), ["node/<node> vms vm-1 (<node>)"]);
         let described =
             "Events:\n  Normal  Started  5s (x2 over 1m)  kubelet  Container started\n    cpu:  10m\n";
         assert_eq!(

@@ -4,7 +4,7 @@
 //! What differs from run to run (ages, uids, generated names, addresses …) is shown as a word in angle brackets, and several spaces as
 //! two. Each page has a namespace of its own, and a kubeconfig whose context names it.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{fs, path::PathBuf, process::Command, sync::PoisonError, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use e2e::{
@@ -13,7 +13,7 @@ use e2e::{
     transcript::{self, Part, normal::normal},
 };
 
-use crate::Test;
+use crate::{DISCOVERY, Test};
 
 pub const TESTS: &[Test] = &[
     ("access", |cluster| follow(cluster, "access", THIS)),
@@ -34,6 +34,9 @@ const NEXT: &str = "next";
 
 /// How long one command may take.
 const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The directories of the other programs.
+const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A shell in a directory of its own.
 struct Shell {
@@ -56,7 +59,7 @@ impl Shell {
         let namespace =
             if version == THIS { format!("session-{page}") } else { format!("session-{page}-{version}") };
         cluster.kubectl(&["create", "namespace", &namespace])?;
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
         let mut shell = Self { home, clients, namespace, host, variables: String::new() };
         let namespace = "kubectl config set-context --current --namespace=$NAMESPACE";
         shell.run(namespace)?;
@@ -66,13 +69,14 @@ impl Shell {
     /// Runs a command, which must succeed: its output, errors among it, as on a terminal.
     fn run(&mut self, command: &str) -> anyhow::Result<Vec<String>> {
         let clients = self.clients.display();
-        let path = std::env::var("PATH").unwrap_or_default();
         let home = self.home.path();
         let mut shell = Command::new("bash");
         let script = format!("exec 2>&1\n{}{command}", self.variables);
         shell.args(["-eu", "-o", "pipefail", "-c", &script]).current_dir(home);
         shell.env("HOME", home).env("TMPDIR", home).env("KUBECONFIG", home.join("config"));
-        shell.env("NAMESPACE", &self.namespace).env("PATH", format!("{clients}:{path}"));
+        shell.env("NAMESPACE", &self.namespace).env("PATH", format!("{clients}:{PROGRAMS}"));
+        // The same output whatever the machine's settings.
+        shell.env("LC_ALL", "C").env("TZ", "UTC").env("NO_PROXY", "*");
         let output = program::run(&mut shell, DEADLINE)?;
         ensure!(output.status.success(), "$ {command}\n{}{}", output.stdout, output.status);
         if is_definition(command) {
@@ -92,6 +96,7 @@ fn is_definition(command: &str) -> bool {
 
 /// Runs the commands of a page and compares what they print.
 fn follow(cluster: &Cluster, page: &str, version: &str) -> anyhow::Result<()> {
+    let _all_served = DISCOVERY.read().unwrap_or_else(PoisonError::into_inner);
     let path = repository().join(format!("docs/kubectl/{page}.md"));
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let mut shell = Shell::new(cluster, page, version)?;

@@ -4,20 +4,23 @@
 #[path = "manifests/large.rs"]
 mod large;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::PoisonError, time::Duration};
 
 use anyhow::{Context, ensure};
 use e2e::{cluster::Cluster, program::wait_for};
 use serde_json::Value;
 
-use crate::Test;
+use crate::{DISCOVERY, Test};
 
 pub const TESTS: &[Test] = &[
     ("ingress_controller", |cluster| Manifest::of(cluster, "ingress-controller").run(INGRESS, &[])),
     ("certificates", |cluster| Manifest::of(cluster, "certificates").run(CERTIFICATES, CERTIFICATES_USE)),
     ("delivery", |cluster| Manifest::of(cluster, "delivery").run(DELIVERY, DELIVERY_USE)),
     ("monitoring", |cluster| Manifest::of(cluster, "monitoring").run(MONITORING, MONITORING_USE)),
-    ("resource_metrics", |cluster| Manifest::of(cluster, "resource-metrics").run(METRICS, METRICS_USE)),
+    ("resource_metrics", |cluster| {
+        let _unserved = DISCOVERY.write().unwrap_or_else(PoisonError::into_inner);
+        Manifest::of(cluster, "resource-metrics").run(METRICS, METRICS_USE)
+    }),
     ("databases", |cluster| Manifest::of(cluster, "databases").run(DATABASES, DATABASES_USE)),
     ("a_definition_with_a_whole_pod", large::a_definition_with_a_whole_pod),
 ];
