@@ -4,7 +4,7 @@
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use super::yaml_document::{Name, NameVisitor, utf_8};
 
@@ -35,7 +35,7 @@ struct Search {
 struct Walk<'w, 't> {
     search: &'w mut Search,
     text: &'t [u8],
-    seen: Option<&'w mut Vec<String>>,
+    seen: Option<&'w mut BTreeSet<String>>,
 }
 
 impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
@@ -104,7 +104,7 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Walk { search, text, seen } = self;
-        let mut own = Vec::new();
+        let mut own = BTreeSet::new();
         let seen = seen.unwrap_or(&mut own);
         while let Some(merges) = map.next_key_seed(Key { seen: &mut *seen, search: &mut *search, text })? {
             let seen = merges.then_some(&mut *seen);
@@ -121,7 +121,7 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
 
 /// Reads the name of a member; the result is whether it is a merge key.
 struct Key<'w, 't> {
-    seen: &'w mut Vec<String>,
+    seen: &'w mut BTreeSet<String>,
     search: &'w mut Search,
     text: &'t [u8],
 }
@@ -143,7 +143,7 @@ impl Key<'_, '_> {
             Name::Null | Name::Collection(_) => return Ok(false),
         };
         if !self.seen.contains(&name) {
-            self.seen.push(name);
+            self.seen.insert(name);
             return Ok(false);
         }
         match self.search.skipped.checked_sub(1) {
@@ -158,8 +158,8 @@ impl Key<'_, '_> {
         }
     }
 
-    fn name(&self) -> NameVisitor<'_> {
-        NameVisitor { text: self.text }
+    fn name(&self) -> NameVisitor<'_, 'static> {
+        NameVisitor { text: self.text, reading: None }
     }
 }
 
