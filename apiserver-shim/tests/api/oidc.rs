@@ -27,8 +27,11 @@ use crate::harness::{Server, request, show};
 /// The keys that an issuer publishes: key id and private key.
 type Keys = Arc<Mutex<Vec<(String, String)>>>;
 
-/// Keys, how often they were fetched, and the token with groups.
-type Published = (Keys, Arc<AtomicUsize>, Arc<Mutex<String>>);
+/// Held while the keys are not answered.
+type Gate = Arc<tokio::sync::Mutex<()>>;
+
+/// Keys, how often they were fetched, the token with groups, and what holds the keys back.
+type Published = (Keys, Arc<AtomicUsize>, Arc<Mutex<String>>, Gate);
 
 struct Issuer {
     pki: Pki,
@@ -38,6 +41,7 @@ struct Issuer {
     fetches: Arc<AtomicUsize>,
     /// What is at `/groups`.
     groups: Arc<Mutex<String>>,
+    gate: Gate,
     directory: tempfile::TempDir,
     _stop: DropGuard,
 }
@@ -52,8 +56,9 @@ impl Issuer {
         let tls = server_config(&issued.certificate, &issued.key, certificate, clients, ALPN_HTTP).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://127.0.0.1:{}", listener.local_addr().unwrap().port());
-        let (keys, fetches, groups) = Published::default();
-        let (shared, at) = ((keys.clone(), fetches.clone(), groups.clone()), url.clone());
+        let (keys, fetches, groups, gate) = Published::default();
+        let shared = (keys.clone(), fetches.clone(), groups.clone(), gate.clone());
+        let at = url.clone();
         let service = move |_: &Peer| {
             let (shared, at) = (shared.clone(), at.clone());
             let serve = move |request| respond(request, shared.clone(), at.clone());
@@ -63,7 +68,7 @@ impl Issuer {
         let stop = CancellationToken::new();
         let options = ServerOptions::new("issuer", 16);
         tokio::spawn(transport::server::serve(listener, tls, options, service, stop.clone()));
-        let issuer = Issuer { pki, url, keys, fetches, groups, directory, _stop: stop.drop_guard() };
+        let issuer = Issuer { pki, url, keys, fetches, groups, gate, directory, _stop: stop.drop_guard() };
         issuer.rotate("one");
         issuer
     }
@@ -121,7 +126,7 @@ impl Issuer {
 
 async fn respond(
     request: http::Request<Incoming>,
-    (keys, fetches, groups): Published,
+    (keys, fetches, groups, gate): Published,
     url: String,
 ) -> Result<Response, Infallible> {
     let key = |(id, key): &(String, String)| {
@@ -133,6 +138,7 @@ async fn respond(
         "/.well-known/openid-configuration" => json!({"issuer": url, "jwks_uri": format!("{url}/keys")}),
         "/keys" => {
             fetches.fetch_add(1, Ordering::Relaxed);
+            drop(gate.lock().await);
             json!({"keys": keys.lock().unwrap().iter().map(key).collect::<Vec<_>>()})
         }
         "/groups" => {
@@ -224,6 +230,26 @@ async fn a_key_that_is_not_known_is_fetched_once_in_a_while() {
     tokio::time::resume();
     assert_ne!(who(&server, &token).await, "401");
     assert_eq!(issuer.fetches.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_cancelled_request_does_not_cancel_the_fetch_that_all_share() {
+    let issuer = Issuer::start().await;
+    let server = server(AuthenticationOptions::of_flags(&issuer.flags()).unwrap()).await;
+    let token = issuer.token(json!({}));
+    let held = issuer.gate.lock().await;
+    // Once the discovery document is read, a request waits for the keys; the time limit drops it.
+    while issuer.fetches.load(Ordering::Relaxed) == 0 {
+        tokio::time::timeout(Duration::from_millis(500), who(&server, &token)).await.ok();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let open = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop(held);
+    };
+    let (one, two, ()) = tokio::join!(who(&server, &token), who(&server, &token), open);
+    assert!(one != "401" && one == two, "{one} {two}");
+    assert_eq!(issuer.fetches.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! One issuer over HTTPS: its discovery document, and its keys, which are fetched again when a token is signed by one that is not
 //! known.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -11,7 +11,7 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use serde::Deserialize;
 use shim_core::jwt::Issuer;
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use transport::client::{Client, ClientOptions};
 use transport::redirect::resolve;
@@ -22,7 +22,7 @@ use super::token::Token;
 
 /// Pause between attempts to read the discovery document; upstream's.
 const DISCOVERY_RETRY: Duration = Duration::from_secs(10);
-/// Least time between two fetches of keys, whatever tokens arrive: a forged token must not make this server ask the issuer.
+/// Least time from the end of a fetch of keys to the next, whatever tokens arrive: a forged token must not make this server ask the issuer.
 const REFETCH_PAUSE: Duration = Duration::from_secs(10);
 /// Time limit of a request with its body; upstream's.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,8 +58,20 @@ pub(super) struct Provider {
     /// Where its keys are, once the discovery document has been read.
     keys_url: ArcSwapOption<String>,
     keys: ArcSwap<KeySet>,
-    /// When the keys were last fetched; held during a fetch.
-    fetched: Mutex<Option<Instant>>,
+    fetches: Mutex<Fetches>,
+}
+
+/// Why a fetch of keys has failed, for all who wait for it.
+type Fetched = Result<(), Arc<str>>;
+
+/// The fetches of keys. There is one at a time, in a task of its own: all requests that need it share its result, and it
+/// goes on if they are cancelled.
+#[derive(Default)]
+struct Fetches {
+    /// The result of the one that runs; closed if its task is gone.
+    running: Option<watch::Receiver<Option<Fetched>>>,
+    /// When the last one ended; while one runs, when it began.
+    last: Option<Instant>,
 }
 
 #[derive(Deserialize)]
@@ -82,7 +94,7 @@ impl Provider {
             client: Client::new(ClientOptions::with_tls(tls)),
             keys_url: ArcSwapOption::empty(),
             keys: ArcSwap::default(),
-            fetched: Mutex::new(None),
+            fetches: Mutex::default(),
         })
     }
 
@@ -116,7 +128,7 @@ impl Provider {
     }
 
     /// Verifies the signature of a token.
-    pub(super) async fn verify(&self, token: &Token<'_>) -> Result<(), String> {
+    pub(super) async fn verify(self: &Arc<Self>, token: &Token<'_>) -> Result<(), String> {
         let Some(url) = self.keys_url.load_full() else {
             return Err("oidc: authenticator not initialized".to_owned());
         };
@@ -125,20 +137,51 @@ impl Provider {
         if is_signed(&self.keys.load()) {
             return Ok(());
         }
-        let mut fetched = self.fetched.lock().await;
-        // Another request may have fetched them meanwhile.
-        if !is_signed(&self.keys.load()) && fetched.is_none_or(|at| at.elapsed() >= REFETCH_PAUSE) {
-            *fetched = Some(Instant::now());
-            let failed = |error: FetchError| format!("failed to verify signature: fetching keys {error}");
-            let bytes = self.get(&url, None).await.map_err(failed)?;
-            let keys = KeySet::parse(&bytes)
-                .map_err(|error| failed(FetchError::Content { url: String::clone(&url), error }))?;
-            self.keys.store(Arc::new(keys));
+        if let Some(mut fetch) = self.fetch_keys(url) {
+            let fetched = match fetch.wait_for(Option::is_some).await {
+                Ok(result) => result.clone().unwrap_or(Ok(())),
+                Err(_) => Err("the fetch was aborted".into()),
+            };
+            fetched.map_err(|why| format!("failed to verify signature: fetching keys {why}"))?;
         }
+        // Without a fetch, too: one may have ended meanwhile.
         match is_signed(&self.keys.load()) {
             true => Ok(()),
             false => Err("failed to verify signature: failed to verify id token signature".to_owned()),
         }
+    }
+
+    /// The fetch of keys that runs, or else a new one; `None` if the last one ended a moment ago.
+    fn fetch_keys(self: &Arc<Self>, url: Arc<String>) -> Option<watch::Receiver<Option<Fetched>>> {
+        let mut fetches = self.fetches();
+        if let Some(running) = fetches.running.as_ref().filter(|running| running.has_changed().is_ok()) {
+            return Some(running.clone());
+        }
+        if fetches.last.is_some_and(|at| at.elapsed() < REFETCH_PAUSE) {
+            return None;
+        }
+        let (result, running) = watch::channel(None);
+        *fetches = Fetches { running: Some(running.clone()), last: Some(Instant::now()) };
+        drop(fetches);
+        let provider = self.clone();
+        tokio::spawn(async move {
+            let fetched = provider.read_keys(&url).await;
+            *provider.fetches() = Fetches { running: None, last: Some(Instant::now()) };
+            result.send_replace(Some(fetched.map_err(|error| error.to_string().into())));
+        });
+        Some(running)
+    }
+
+    fn fetches(&self) -> MutexGuard<'_, Fetches> {
+        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read_keys(&self, url: &str) -> Result<(), FetchError> {
+        let bytes = self.get(url, None).await?;
+        let keys =
+            KeySet::parse(&bytes).map_err(|error| FetchError::Content { url: url.to_owned(), error })?;
+        self.keys.store(Arc::new(keys));
+        Ok(())
     }
 
     /// Reads a document, with a bearer token if there is one.

@@ -1,6 +1,8 @@
 //! A JSON Web Token before its signature is verified, and what is checked of it beside the signature. The messages are
 //! upstream's.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -59,7 +61,7 @@ impl Token<'_> {
     /// Checks audience, times, algorithm and signature.
     pub(super) async fn verify(
         &self,
-        provider: &Provider,
+        provider: &Arc<Provider>,
         audiences: &[String],
         Verification { algorithms, now }: Verification<'_>,
     ) -> Result<(), String> {
