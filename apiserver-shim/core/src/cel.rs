@@ -9,6 +9,7 @@
 mod check;
 mod declare;
 mod depth;
+mod errors;
 mod estimate;
 mod eval;
 mod functions;

@@ -1,16 +1,16 @@
 //! Infers the types of expressions and reports names that nothing declares and calls that no form of a function accepts.
 //! A value whose type is not known is accepted everywhere and checked when it is evaluated.
 
+use super::errors::Errors;
 use super::node::{Each, EachKind, Kind, Node};
 use super::overloads::{self, Overload};
-use super::parse::at_offset;
 use super::types::Type;
 use super::value::Literal;
 use super::{CompileError, Names, literals};
 
 /// The types of all nodes of an expression, by their numbers; or its errors with their positions in the source.
 pub(super) fn check(source: &str, node: &Node, names: &dyn Names) -> Result<Vec<Type>, CompileError> {
-    let mut checker = Checker { names, locals: Vec::new(), errors: Vec::new(), types: Vec::new() };
+    let mut checker = Checker { names, locals: Vec::new(), errors: Errors::default(), types: Vec::new() };
     checker.node(node);
     if checker.errors.is_empty() {
         literals::check(node, &checker.types, &mut checker.errors);
@@ -18,23 +18,21 @@ pub(super) fn check(source: &str, node: &Node, names: &dyn Names) -> Result<Vec<
     if checker.errors.is_empty() {
         return Ok(checker.types.iter().map(Type::settled).collect());
     }
-    checker.errors.sort_by_key(|(at, _)| *at);
-    let texts: Vec<String> =
-        checker.errors.iter().map(|(at, message)| at_offset(source, *at, message)).collect();
-    Err(CompileError::plain(texts.join("\n")))
+    checker.errors.sort();
+    Err(checker.errors.of(source))
 }
 
 struct Checker<'a> {
     names: &'a dyn Names,
     locals: Vec<Type>,
-    errors: Vec<(u32, String)>,
+    errors: Errors,
     /// The types that were found, by the numbers of nodes.
     types: Vec<Type>,
 }
 
 impl Checker<'_> {
     fn error(&mut self, node: &Node, message: String) -> Type {
-        self.errors.push((node.at, message));
+        self.errors.push(node.at, message);
         Type::Error
     }
 
@@ -104,7 +102,7 @@ impl Checker<'_> {
                         let message = format!(
                             "expected type of field '{name}' is '{wanted}' but provided type is '{found}'"
                         );
-                        self.errors.push((field.at, message));
+                        self.errors.push(field.at, message);
                     }
                 }
                 ty
@@ -210,7 +208,7 @@ impl Checker<'_> {
                 let message = format!(
                     "expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"
                 );
-                self.errors.push((each.of.at, message));
+                self.errors.push(each.of.at, message);
                 (Type::Dyn, Type::Dyn)
             }
         };

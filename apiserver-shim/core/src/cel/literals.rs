@@ -1,6 +1,7 @@
 //! Checks of the literals of an expression: durations, timestamps and regular expressions that no call would accept, and lists
 //! and maps whose elements have several types.
 
+use super::errors::Errors;
 use super::eval::{Activation, EvalError};
 use super::functions::{self, convert};
 use super::node::{Entry, Kind, Node};
@@ -9,7 +10,7 @@ use super::value::{Literal, Val};
 use crate::go_regex;
 
 /// Adds what is wrong with literals, with their positions. `types` are those of all nodes.
-pub(super) fn check(node: &Node, types: &[Type], errors: &mut Vec<(u32, String)>) {
+pub(super) fn check(node: &Node, types: &[Type], errors: &mut Errors) {
     let element = |node: &Node, optional: bool| match types.get(node.id as usize) {
         Some(Type::Optional(of)) if optional => (**of).clone(),
         found => found.cloned().unwrap_or(Type::Dyn),
@@ -28,7 +29,7 @@ pub(super) fn check(node: &Node, types: &[Type], errors: &mut Vec<(u32, String)>
         Kind::Call { function, args, .. } => {
             let Some(Kind::Const(literal)) = args.first().map(|arg| &arg.kind) else { return };
             if !is_valid(function, literal) {
-                errors.push((args[0].at, format!("invalid {function} argument")));
+                errors.push(args[0].at, format!("invalid {function} argument"));
             }
         }
         // The values that a text is formatted with have any types.

@@ -5,74 +5,73 @@ use cel::common::ast::{
 };
 use cel::parser::Parser;
 
+use super::errors::{ERRORS_MAX, Errors};
 use super::node::{Each, EachKind, Entry, FieldNode, Kind, Node};
 use super::value::Literal;
 use super::{CompileError, Names};
 
-/// Bytes of an expression. Objects that hold expressions are bounded, and the parser's cost is not linear.
-const EXPRESSION_MAX: usize = 1 << 20;
-/// Nodes of an expression: macros copy none, so an expression has at most one for every other byte.
+/// Code points of an expression, as upstream bounds it.
+const EXPRESSION_MAX: usize = 100_000;
+/// Nodes of an expression. One of the greatest length has fewer, because the parser's macros copy none.
 const NODES_MAX: usize = 100_000;
 
 /// Parses and resolves an expression.
 pub(super) fn parse(source: &str, names: &dyn Names) -> Result<Node, CompileError> {
-    if source.len() > EXPRESSION_MAX {
-        return Err(CompileError::plain("expression code point size exceeds limit"));
+    let size = source.chars().count();
+    if size > EXPRESSION_MAX {
+        // Upstream has no location for it.
+        return Err(CompileError::plain(format!(
+            "ERROR: <input>:-1:0: expression code point size exceeds limit: size: {size}, limit {EXPRESSION_MAX}"
+        )));
     }
     if !super::depth::is_bounded(source) {
-        return Err(CompileError::plain(located(source, 1, 1, "expression recursion limit exceeded: 100")));
+        let mut errors = Errors::default();
+        errors.push(0, "expression recursion limit exceeded: 100".to_owned());
+        return Err(errors.of(source));
     }
     let parser = Parser::new().enable_optional_syntax(true);
     let (tree, info) = parser.parse_with_source_info(source).map_err(|errors| {
-        let texts =
-            super::syntax::messages(errors.errors.iter().map(|error| (error.pos, error.msg.as_str())));
-        let locate = |((line, column), message): ((isize, isize), String)| {
-            located(source, line as usize, column as usize, &message)
-        };
-        CompileError::plain(texts.into_iter().map(locate).collect::<Vec<_>>().join("\n"))
-    })?;
-    let mut resolver =
-        Resolver { names, info: &info, locals: Vec::new(), errors: Vec::new(), nodes: 0, made: 0 };
-    let node = resolver.node(&tree);
-    match resolver.errors.is_empty() {
-        true => Ok(node),
-        false => {
-            let texts: Vec<String> =
-                resolver.errors.iter().map(|(at, message)| at_offset(source, *at, message)).collect();
-            Err(CompileError::plain(texts.join("\n")))
+        let found = errors.errors.iter().map(|error| (error.pos, error.msg.as_str()));
+        let mut errors = Errors::default();
+        // Upstream's parser gives up at the error that is one too many.
+        for ((line, column), message) in super::syntax::messages(found).into_iter().take(ERRORS_MAX + 1) {
+            errors.push_at((line as usize, column as usize), message);
         }
-    }
+        errors.of(source)
+    })?;
+    resolve(source, (&tree, &info), names, NODES_MAX)
 }
 
-/// A message with the position and line of an error at an offset in bytes.
-pub(super) fn at_offset(source: &str, at: u32, message: &str) -> String {
-    let (mut line, mut column) = (1, 1);
-    for (_, c) in source.char_indices().take_while(|(offset, _)| *offset < at as usize) {
-        (line, column) = if c == '\n' { (line + 1, 1) } else { (line, column + 1) };
+fn resolve(
+    source: &str,
+    (tree, info): (&IdedExpr, &SourceInfo),
+    names: &dyn Names,
+    nodes_max: usize,
+) -> Result<Node, CompileError> {
+    let mut resolver = Resolver {
+        names,
+        info,
+        locals: Vec::new(),
+        errors: Errors::default(),
+        nodes_left: nodes_max,
+        has_too_many: false,
+        made: 0,
+    };
+    let node = resolver.node(tree);
+    if resolver.has_too_many {
+        return Err(CompileError::plain(format!("expression exceeds {nodes_max} nodes")));
     }
-    located(source, line, column, message)
-}
-
-fn located(source: &str, line: usize, column: usize, message: &str) -> String {
-    let snippet = source.split('\n').nth(line.saturating_sub(1)).unwrap_or("");
-    // Wide marks stand below wide characters, as upstream has them.
-    let is_wide = |c: char| c.len_utf8() > 1;
-    let mut chars = snippet.chars();
-    let before = chars.by_ref().take(column.saturating_sub(1)).map(is_wide);
-    let mut marks: String = before.map(|wide| if wide { '\u{ff0e}' } else { '.' }).collect();
-    let missing = column.saturating_sub(1 + snippet.chars().count());
-    marks.push_str(&".".repeat(missing));
-    marks.push(if chars.next().is_some_and(is_wide) { '\u{ff3e}' } else { '^' });
-    let snippet = snippet.replace('\t', " ");
-    format!("ERROR: <input>:{line}:{column}: {message}\n | {snippet}\n | {marks}")
+    if resolver.errors.is_empty() { Ok(node) } else { Err(resolver.errors.of(source)) }
 }
 
 struct Resolver<'a> {
     names: &'a dyn Names,
     info: &'a SourceInfo,
     locals: Vec<String>,
-    errors: Vec<(u32, String)>,
-    nodes: usize,
+    errors: Errors,
+    nodes_left: usize,
+    /// Whether nodes were left out.
+    has_too_many: bool,
     /// Nodes that were made.
     made: u32,
 }
@@ -88,11 +87,12 @@ impl Resolver<'_> {
     }
 
     fn node(&mut self, expr: &IdedExpr) -> Node {
-        self.nodes += 1;
-        if self.nodes > NODES_MAX {
-            self.errors.push((0, format!("expression exceeds {NODES_MAX} nodes")));
+        if self.nodes_left == 0 {
+            // Whatever else is found does not matter.
+            self.has_too_many = true;
             return self.make(expr.id, Kind::Const(Literal::Null));
         }
+        self.nodes_left -= 1;
         let kind = match &expr.expr {
             Expr::Unspecified => Kind::Const(Literal::Null),
             Expr::Literal(value) => Kind::Const(literal(value)),
@@ -141,7 +141,7 @@ impl Resolver<'_> {
                 Some(_) if select.test => Kind::Const(Literal::Bool(true)),
                 Some(index) => Kind::Composed(index),
                 None => {
-                    self.errors.push((self.at(id), format!("undefined field '{}'", select.field)));
+                    self.errors.push(self.at(id), format!("undefined field '{}'", select.field));
                     Kind::Const(Literal::Null)
                 }
             };
@@ -162,7 +162,7 @@ impl Resolver<'_> {
         let name = object.type_name.trim_start_matches('.');
         if !self.names.has_object(name) {
             let message = format!("undeclared reference to '{name}' (in container '')");
-            self.errors.push((self.at(id), message));
+            self.errors.push(self.at(id), message);
         }
         let mut fields = Vec::new();
         for entry in &object.entries {
@@ -260,7 +260,7 @@ impl Resolver<'_> {
             match &arg.expr {
                 Expr::Ident(name) => names.push(name.clone()),
                 _ => {
-                    self.errors.push((self.at(arg.id.max(id)), "argument must be a simple name".to_owned()));
+                    self.errors.push(self.at(arg.id.max(id)), "argument must be a simple name".to_owned());
                     return None;
                 }
             }
@@ -344,4 +344,30 @@ fn type_name(name: &str) -> Option<&'static str> {
     const NAMES: [&str; 10] =
         ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"];
     NAMES.into_iter().find(|known| *known == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cel::Environment;
+
+    #[test]
+    fn too_many_nodes_are_one_error() {
+        let source = format!("[{}]", vec!["variables.none"; 1_000].join(","));
+        let parsed = Parser::new().parse_with_source_info(&source).unwrap();
+        let names = Environment::default().composing();
+        let refused = |max| resolve(&source, (&parsed.0, &parsed.1), &names, max).unwrap_err().to_string();
+        assert_eq!(refused(500), "expression exceeds 500 nodes");
+        assert!(refused(NODES_MAX).ends_with("900 more errors were truncated"));
+    }
+
+    #[test]
+    fn long_expressions_are_refused() {
+        let refused =
+            |source: &str| parse(source, &Environment::default()).map(|_| ()).map_err(|e| e.to_string());
+        assert_eq!(refused(&format!("'{}'", "\u{e4}".repeat(EXPRESSION_MAX - 2))), Ok(()));
+        let expected =
+            "ERROR: <input>:-1:0: expression code point size exceeds limit: size: 100001, limit 100000";
+        assert_eq!(refused(&"1".repeat(EXPRESSION_MAX + 1)), Err(expected.to_owned()));
+    }
 }

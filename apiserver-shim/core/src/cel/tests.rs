@@ -256,3 +256,15 @@ fn deep_expressions_are_refused() {
     let long = format!("1{}", "+1".repeat(90));
     assert_eq!(evaluate(&long), "91");
 }
+
+#[test]
+fn the_text_of_many_errors_is_bounded() {
+    let unknown = format!("[{}]", vec!["x"; 4_000].join(","));
+    let calls = format!("[{}]", vec!["f()"; 24_000].join(","));
+    for source in [&unknown, &calls, &"a b ".repeat(2_000), &"Object.x{".repeat(10)] {
+        let error = environment().compile(source).map(|_| ()).expect_err(source).to_string();
+        assert!(error.len() < 100_000, "{}", error.len());
+    }
+    let error = environment().compile(&unknown).map(|_| ()).unwrap_err().to_string();
+    assert!(error.ends_with("\n3900 more errors were truncated"));
+}
