@@ -28,10 +28,6 @@ pub(super) fn prepare_create(
     object: &mut Value,
     context: &CreateContext<'_>,
 ) -> Result<(), Status> {
-    if !text(object, "resourceVersion").is_empty() {
-        // Upstream notices it only when it stores the object, and has no code for it.
-        return Err(unclassified("resourceVersion should not be set on objects to be created"));
-    }
     let namespace = if resource.namespaced { context.namespace } else { "" };
     check_namespace(resource, namespace, object)?;
     let meta = access::object_mut(object, &["metadata"]);
@@ -50,6 +46,19 @@ pub(super) fn prepare_create(
     }
     meta.insert("creationTimestamp".into(), context.now.to_rfc3339().into());
     meta.insert("uid".into(), context.uid.into());
+    Ok(())
+}
+
+/// Refuses a new object with a version, or takes from it what is none: upstream notices it only when it stores the object, and
+/// has no code for it.
+pub(super) fn take_version(object: &mut Value) -> Result<(), Status> {
+    let version = text(object, "resourceVersion");
+    // Go accepts no sign.
+    let is_number = version.bytes().all(|b| b.is_ascii_digit());
+    if is_number && version.parse::<u64>().is_ok_and(|version| version != 0) {
+        return Err(unclassified("resourceVersion should not be set on objects to be created"));
+    }
+    access::object_mut(object, &["metadata"]).remove("resourceVersion");
     Ok(())
 }
 

@@ -34,7 +34,8 @@ pub fn begin_create(
         false if own.is_empty() => meta(),
         false => own,
     };
-    refuse(resource, object, errors)
+    refuse(resource, object, errors)?;
+    metadata::take_version(object)
 }
 
 /// What an update does.

@@ -107,6 +107,22 @@ fn defaults_settle_at_once() {
 }
 
 #[test]
+fn new_objects_have_no_version() {
+    let create = |version: &str, data: Value| {
+        create("configmaps", json!({"metadata": {"name": "c", "resourceVersion": version}, "data": data}))
+    };
+    for version in ["", "0", "00", "x", "+5", "-1", "18446744073709551616"] {
+        assert_eq!(create(version, json!({})).unwrap()["metadata"].get("resourceVersion"), None, "{version}");
+    }
+    for version in ["1", "007", "18446744073709551615"] {
+        let refused = create(version, json!({})).unwrap_err();
+        assert_eq!(refused.message, "resourceVersion should not be set on objects to be created");
+    }
+    // What else is wrong is said first.
+    assert!(create("1", json!({"a b": "c"})).unwrap_err().message.contains("is invalid"));
+}
+
+#[test]
 fn bad_objects_are_refused_in_upstreams_words() {
     check(
         "pods",
