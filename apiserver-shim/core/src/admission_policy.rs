@@ -14,7 +14,7 @@ use shim_model::field::FieldError;
 
 use crate::cel::{
     Activation, Authorizer, CompileError, Environment, EvalError, ObjectTypes, Program, TOTAL_COST_MAX, Type,
-    Val, authorizer, request_resource,
+    Val, authorizer, on_compiler_stack, request_resource,
 };
 pub use conditions::{Condition, MatchConditions};
 use matching::MatchResources;
@@ -218,6 +218,11 @@ impl Budget {
 impl Policy {
     /// Compiles the spec of a policy. Expressions that do not compile fail when they are evaluated.
     pub fn compile(object: &Value) -> Policy {
+        // Without a thread for all expressions, each of them asks for its own.
+        on_compiler_stack(|| Policy::compile_here(object)).unwrap_or_else(|| Policy::compile_here(object))
+    }
+
+    fn compile_here(object: &Value) -> Policy {
         let spec = &object["spec"];
         let param_kind = access::get(spec, &["paramKind"]).filter(|kind| !kind.is_null());
         let text = |value: &Value, member: &str| access::text(value, &[member]).to_owned();
@@ -225,21 +230,21 @@ impl Policy {
         let mutates = spec.get("mutations").is_some();
         let conditions = MatchConditions::with_environment(spec, &with_authorizer(base.clone()));
         let declared = access::list(spec, &["variables"]);
-        let mut composed = match mutates || !declared.is_empty() {
+        let messages = match mutates || !declared.is_empty() {
             true => base.composing(),
             false => base,
         };
+        // Each variable is added to the same environment: a copy for each would be as long as all before it.
+        let mut composed = with_authorizer(messages.clone());
         let mut variables = Vec::new();
         for variable in declared {
-            let environment = with_authorizer(composed.clone());
-            let expression = Expression::compile(&text(variable, "expression"), &environment, &[]);
+            let expression = Expression::compile(&text(variable, "expression"), &composed, &[]);
             let ty = expression.program.as_ref().map_or(Type::Dyn, |program| program.result_type().clone());
             let name = text(variable, "name");
             composed = composed.composed(&name, ty);
             variables.push((name, expression));
         }
-        let message_environment = composed.clone();
-        let mut composed = with_authorizer(composed);
+        let message_environment = messages.composed_as(&composed);
         if mutates {
             composed = composed.with_objects(ObjectTypes::Patches);
         }

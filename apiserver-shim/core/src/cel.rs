@@ -34,6 +34,8 @@ pub use value::{List, Map, Val, equal};
 
 pub(crate) use sizes::Sizes;
 
+use std::cell::Cell;
+
 use node::Node;
 
 /// Units of cost of one evaluation, upstream's `PerCallLimit`: about a tenth of a second.
@@ -144,6 +146,12 @@ impl Environment {
         self.composing()
     }
 
+    /// Declares the same named expressions as another environment.
+    #[must_use]
+    pub fn composed_as(self, other: &Environment) -> Environment {
+        Environment { composed: other.composed.clone(), ..self }
+    }
+
     /// Allows expressions to make objects.
     #[must_use]
     pub fn with_objects(self, objects: ObjectTypes) -> Environment {
@@ -160,8 +168,6 @@ impl Environment {
     /// # Errors
     /// Syntax, names that are not declared, and types that do not fit.
     pub fn compile(&self, source: &str) -> Result<Program, CompileError> {
-        // The parser recurses some hundred KiB deep for brackets that `depth` allows, and more in a debug build. A thread of
-        // its own has the stack for it, whatever the caller's is.
         let compile = || {
             let node = parse::parse(source, self)?;
             let types = check::check(source, &node, self)?;
@@ -171,12 +177,32 @@ impl Environment {
             let ty = types.get(node.id as usize).cloned().unwrap_or(Type::Dyn);
             Ok(Program { node, ty, types })
         };
+        // A panic of the parser is the expression's, not of all that the thread compiles.
+        let caught = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile)).ok();
         let failed = || Err(CompileError::plain("the expression could not be compiled"));
-        std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().stack_size(COMPILER_STACK).spawn_scoped(scope, compile);
-            thread.map_or_else(|_| failed(), |thread| thread.join().unwrap_or_else(|_| failed()))
-        })
+        on_compiler_stack(caught).flatten().unwrap_or_else(failed)
     }
+}
+
+thread_local! {
+    /// Whether the thread has the stack for the compiler.
+    static HAS_STACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what compiles expressions where there is the stack for it, all of them on one thread; `None` if that fails. The parser
+/// recurses some hundred KiB deep for brackets that `depth` allows, and more in a debug build.
+pub(crate) fn on_compiler_stack<T: Send>(run: impl FnOnce() -> T + Send) -> Option<T> {
+    if HAS_STACK.get() {
+        return Some(run());
+    }
+    let marked = || {
+        HAS_STACK.set(true);
+        run()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(COMPILER_STACK).spawn_scoped(scope, marked);
+        thread.ok()?.join().ok()
+    })
 }
 
 /// The names that the parser and checker resolve.

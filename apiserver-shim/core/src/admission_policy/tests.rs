@@ -199,3 +199,27 @@ fn objects_of_a_configuration_are_named_after_their_fields() {
     let why = r#"type mismatch: unexpected type name "Object.spec.c", expected "Object.spec.a", which matches field name path from root Object type"#;
     assert_eq!(mutation("Object{spec: Object.spec{a: [Object.spec.c{b: 1}]}}"), Some(Err(why.to_owned())));
 }
+
+#[test]
+fn variables_see_those_before_them_and_messages_see_all() {
+    let mut variables = vec![json!({"name": "v0", "expression": "1"})];
+    variables.extend(
+        (1..300)
+            .map(|at| json!({"name": format!("v{at}"), "expression": format!("variables.v{} + 1", at - 1)})),
+    );
+    let spec = |first: &str| {
+        let mut variables = variables.clone();
+        variables[0]["expression"] = first.into();
+        json!({"variables": variables, "validations": [
+            {"expression": "variables.v9 == 0", "messageExpression": "string(variables.v299)"}]})
+    };
+    assert_eq!(policy(spec("1")).errors(), []);
+    assert_eq!(validate(spec("1"), &json!({})).denied[0].message, "300");
+    // A variable that comes later is not there yet.
+    let errors = policy(spec("variables.v1")).errors();
+    assert_eq!(errors[0].field, "spec.variables[0].expression");
+    // Messages have no authorizer, whatever the variables have.
+    let asks = json!({"validations": [{"expression": "true", "messageExpression": "authorizer.path('/').check('get').reason()"}],
+        "variables": [{"name": "a", "expression": "authorizer.path('/').check('get').allowed()"}]});
+    assert_eq!(policy(asks).errors().len(), 1);
+}
