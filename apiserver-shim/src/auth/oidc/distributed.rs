@@ -8,11 +8,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use shim_core::jwt::{Issuer, untrusted_issuer};
 use tokio::task::JoinHandle;
+use transport::tls::TlsError;
 
 use super::provider::Provider;
 use super::token::{Token, Verification};
 
-/// Most issuers of distributed claims per issuer of tokens. Upstream, which expects very few, has no bound.
+/// Most issuers of distributed claims per issuer of tokens; a further one replaces that used least recently. Upstream, which
+/// expects very few, has no bound.
 const ISSUERS_MAX: usize = 16;
 
 /// Resolves the claim with the groups.
@@ -20,12 +22,13 @@ pub(super) struct DistributedClaims {
     claim: String,
     /// The issuer of the tokens, whose authorities and audiences are those of the claims' tokens, too.
     issuer: Issuer,
-    /// The issuers that were met.
-    providers: Mutex<BTreeMap<String, MetIssuer>>,
+    /// The issuers that were met, the one used last at the end.
+    providers: Mutex<Vec<MetIssuer>>,
 }
 
 /// An issuer, and the task that reads its discovery document.
 struct MetIssuer {
+    url: String,
     provider: Arc<Provider>,
     initializing: JoinHandle<()>,
 }
@@ -117,18 +120,52 @@ impl DistributedClaims {
     /// The provider of an issuer, once its discovery document has been read.
     fn provider(&self, url: &str) -> Result<Arc<Provider>, String> {
         let mut providers = self.providers.lock().unwrap_or_else(PoisonError::into_inner);
-        if !providers.contains_key(url) {
-            if providers.len() >= ISSUERS_MAX {
-                return Err("too many issuers of distributed claims".to_owned());
-            }
-            let issuer = Issuer { url: url.to_owned(), ..self.issuer.clone() };
-            let provider = Arc::new(Provider::new(issuer).map_err(|error| error.to_string())?);
-            let initializing = tokio::spawn(provider.clone().initialize());
-            providers.insert(url.to_owned(), MetIssuer { provider, initializing });
+        let met = match providers.iter().position(|met| met.url == url) {
+            Some(at) => providers.remove(at),
+            None => self.meet(url).map_err(|error| error.to_string())?,
+        };
+        let provider = met.provider.clone();
+        if providers.len() >= ISSUERS_MAX {
+            providers.remove(0);
         }
-        match providers.get(url) {
-            Some(MetIssuer { provider, .. }) if provider.is_initialized() => Ok(provider.clone()),
-            _ => Err(format!("verifier not initialized for issuer: {url:?}")),
+        providers.push(met);
+        match provider.is_initialized() {
+            true => Ok(provider),
+            false => Err(format!("verifier not initialized for issuer: {url:?}")),
         }
+    }
+
+    fn meet(&self, url: &str) -> Result<MetIssuer, TlsError> {
+        let issuer = Issuer { url: url.to_owned(), ..self.issuer.clone() };
+        let provider = Arc::new(Provider::new(issuer)?);
+        let initializing = tokio::spawn(provider.clone().initialize());
+        Ok(MetIssuer { url: url.to_owned(), provider, initializing })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_issuer_used_least_recently_is_replaced() {
+        let issuer = Issuer {
+            url: "https://own.invalid".to_owned(),
+            discovery_url: None,
+            certificate_authority: String::new(),
+            audiences: vec!["a".to_owned()],
+        };
+        let claims = DistributedClaims::new("groups", &issuer);
+        let meet = |at: usize| {
+            let refused = claims.provider(&format!("https://{at}.invalid")).err().unwrap();
+            assert!(refused.contains("not initialized"), "{refused}");
+        };
+        (0..ISSUERS_MAX).for_each(meet);
+        meet(0);
+        meet(ISSUERS_MAX);
+        let providers = claims.providers.lock().unwrap();
+        let met = |at: usize| providers.iter().any(|met| met.url == format!("https://{at}.invalid"));
+        assert_eq!(providers.len(), ISSUERS_MAX);
+        assert!(met(0) && !met(1) && met(2) && met(ISSUERS_MAX));
     }
 }

@@ -206,7 +206,7 @@ impl Provider {
             {
                 let next = resolve(&uri, location).ok_or_else(|| FetchError::Url(location.to_owned()))?;
                 // The token is for this server only.
-                bearer = bearer.filter(|_| next.authority() == uri.authority());
+                bearer = bearer.filter(|_| is_same_server(&next, &uri));
                 uri = next;
                 continue;
             }
@@ -220,6 +220,13 @@ impl Provider {
     }
 }
 
+/// Whether scheme, host and port are the same.
+fn is_same_server(one: &Uri, other: &Uri) -> bool {
+    let port = |uri: &Uri| uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+    let host = |uri: &Uri| uri.host().map(str::to_ascii_lowercase);
+    one.scheme() == other.scheme() && host(one) == host(other) && port(one) == port(other)
+}
+
 /// An error with what has caused it.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -229,4 +236,22 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_its_scheme_host_and_port() {
+        let is_same = |other: &'static str| {
+            is_same_server(&Uri::from_static("https://a.example/groups"), &Uri::from_static(other))
+        };
+        assert!(is_same("https://a.example/other") && is_same("https://A.example:443/"));
+        for other in
+            ["http://a.example/", "http://a.example:443/", "https://a.example:8443/", "https://b.a.example/"]
+        {
+            assert!(!is_same(other), "{other}");
+        }
+    }
 }

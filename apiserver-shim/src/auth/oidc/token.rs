@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::provider::Provider;
@@ -18,6 +19,8 @@ const NOT_BEFORE_LEEWAY: i64 = 5 * 60;
 pub(super) struct Token<'t> {
     pub algorithm: String,
     pub key_id: String,
+    /// Whether its header names extensions that must be understood (RFC 7515, section 4.1.11). This server knows none.
+    has_critical: bool,
     /// An object.
     pub claims: Value,
     /// What is signed.
@@ -40,6 +43,13 @@ struct Header {
     alg: String,
     #[serde(default)]
     kid: String,
+    #[serde(default, rename = "crit", deserialize_with = "present")]
+    has_critical: bool,
+}
+
+/// True for a member of any value, also null.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(value).map(|_| true)
 }
 
 impl Token<'_> {
@@ -52,6 +62,7 @@ impl Token<'_> {
         claims.is_object().then_some(Token {
             algorithm: header.alg,
             key_id: header.kid,
+            has_critical: header.has_critical,
             claims,
             message,
             signature,
@@ -75,17 +86,21 @@ impl Token<'_> {
         provider.verify(self).await
     }
 
-    /// Checks audience and times; `now` is Unix time.
+    /// Checks header, audience and times; `now` is Unix time.
     fn check(&self, audiences: &[String], now: i64) -> Result<(), String> {
+        if self.has_critical {
+            return Err("oidc: malformed jwt: unsupported critical header (crit)".to_owned());
+        }
+        let (expiry, not_before) = (self.time("exp")?.unwrap_or(i64::MIN), self.time("nbf")?);
+        self.time("iat")?;
         let found = self.audiences();
         if !found.iter().any(|audience| audiences.iter().any(|wanted| wanted == audience)) {
             return Err(format!("oidc: expected audience in {audiences:?} got {found:?}"));
         }
-        let expiry = self.time("exp").unwrap_or(i64::MIN);
         if expiry < now {
             return Err(format!("oidc: token is expired (Token Expiry: {expiry})"));
         }
-        if self.time("nbf").is_some_and(|not_before| now + NOT_BEFORE_LEEWAY < not_before) {
+        if not_before.is_some_and(|not_before| now + NOT_BEFORE_LEEWAY < not_before) {
             return Err("oidc: current time before the nbf (not before) time".to_owned());
         }
         Ok(())
@@ -99,9 +114,15 @@ impl Token<'_> {
         }
     }
 
-    fn time(&self, claim: &str) -> Option<i64> {
-        let number = self.claims[claim].as_number()?;
-        number.as_i64().or_else(|| number.as_f64().map(|seconds| seconds as i64))
+    /// A time among the claims; null is as none.
+    fn time(&self, claim: &str) -> Result<Option<i64>, String> {
+        match &self.claims[claim] {
+            Value::Null => Ok(None),
+            Value::Number(number) => {
+                Ok(number.as_i64().or_else(|| number.as_f64().map(|seconds| seconds as i64)))
+            }
+            _ => Err(format!("oidc: failed to unmarshal claims: {claim} is not a number")),
+        }
     }
 }
 
@@ -131,6 +152,31 @@ mod tests {
         assert!(check(json!({"aud": "a", "exp": 10}), 11).unwrap_err().contains("expired"));
         assert!(check(json!({"aud": "a"}), 0).unwrap_err().contains("expired"));
         assert!(check(json!({"aud": "a", "exp": 1000, "nbf": 311}), 10).unwrap_err().contains("nbf"));
+    }
+
+    #[test]
+    fn times_that_are_no_numbers_are_refused() {
+        for claim in ["exp", "nbf", "iat"] {
+            for wrong in [json!("10"), json!([10]), json!({}), json!(true)] {
+                let mut claims = json!({"aud": "a", "exp": 10, "nbf": 10, "iat": 10});
+                claims[claim] = wrong;
+                let wanted = format!("oidc: failed to unmarshal claims: {claim} is not a number");
+                assert_eq!(check(claims, 10), Err(wanted));
+            }
+        }
+        assert_eq!(check(json!({"aud": "a", "exp": 10, "nbf": null, "iat": 1.5}), 10), Ok(()));
+    }
+
+    #[test]
+    fn critical_headers_are_refused() {
+        let payload = URL_SAFE_NO_PAD.encode(r#"{"aud": "a", "exp": 10}"#);
+        for crit in [r#"["b64"]"#, "[]", "null"] {
+            let header =
+                URL_SAFE_NO_PAD.encode(format!(r#"{{"alg": "RS256", "b64": false, "crit": {crit}}}"#));
+            let text = format!("{header}.{payload}.c2ln");
+            let refused = Token::parse(&text).unwrap().check(&["a".to_owned()], 10);
+            assert!(refused.unwrap_err().contains("crit"), "{crit}");
+        }
     }
 
     #[test]
