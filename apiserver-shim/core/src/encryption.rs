@@ -8,6 +8,7 @@ use serde_json::Value;
 use shim_model::field::FieldError;
 use shim_model::{base64, status};
 
+mod shape;
 mod validation;
 
 /// The group and version of the configuration.
@@ -98,9 +99,9 @@ pub enum EncryptionConfigurationError {
     /// It is of another kind or version.
     #[error("expected {KIND} of {API_VERSION}, found {0}")]
     Kind(String),
-    /// Unknown members, or members of a wrong type.
-    #[error(transparent)]
-    Content(#[from] serde_json::Error),
+    /// Unknown members, or members of a wrong type. No value is quoted: it may be a key.
+    #[error("{0}")]
+    Content(String),
     /// Values are not valid.
     #[error("{0}")]
     Invalid(String),
@@ -201,7 +202,11 @@ impl EncryptionConfiguration {
             let found = format!("{} of {}", text("kind"), text("apiVersion"));
             return Err(EncryptionConfigurationError::Kind(found));
         }
-        let file = File::deserialize(value)?;
+        if let Some(error) = shape::error(value) {
+            return Err(EncryptionConfigurationError::Content(error));
+        }
+        let unreadable = |_| EncryptionConfigurationError::Content("members of a wrong type".to_owned());
+        let file = File::deserialize(value).map_err(unreadable)?;
         let entries = file.resources.unwrap_or_default();
         let errors = validation::errors(&entries);
         if !errors.is_empty() {

@@ -43,7 +43,8 @@ enum Cause {
     Read(#[from] std::io::Error),
     #[error("the file is empty")]
     Empty,
-    #[error("invalid YAML: {0}")]
+    /// Where it is wrong. What is wrong is not said, because that may quote keys.
+    #[error("invalid YAML{0}")]
     Yaml(String),
     #[error(transparent)]
     Content(#[from] EncryptionConfigurationError),
@@ -116,6 +117,13 @@ impl EncryptionAtRest {
     }
 }
 
+/// The line that an error of YAML names; upstream's do not name the first.
+fn line_of(error: &str) -> String {
+    let rest = error.strip_prefix("yaml: line ").and_then(|rest| rest.split_once(':'));
+    let line = rest.and_then(|(line, _)| line.parse::<usize>().ok());
+    line.map_or_else(String::new, |line| format!(" in line {line}"))
+}
+
 /// Reads a file; also the digest of its content.
 fn read(path: &Path) -> Result<(EncryptionConfiguration, [u8; 32]), EncryptionFileError> {
     let parse = || -> Result<_, Cause> {
@@ -123,7 +131,7 @@ fn read(path: &Path) -> Result<(EncryptionConfiguration, [u8; 32]), EncryptionFi
         if bytes.is_empty() {
             return Err(Cause::Empty);
         }
-        let value = plain_yaml(&bytes).map_err(Cause::Yaml)?;
+        let value = plain_yaml(&bytes).map_err(|error| Cause::Yaml(line_of(&error)))?;
         Ok((EncryptionConfiguration::decode(&value)?, Sha256::digest(&bytes).into()))
     };
     parse().map_err(|cause| EncryptionFileError { path: path.to_owned(), cause })

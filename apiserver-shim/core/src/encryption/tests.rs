@@ -139,9 +139,37 @@ fn wrong_providers_are_refused() {
         resources[0].providers[1].secretbox.keys[0].secret: Invalid value: "REDACTED": secret is not of the expected length, got 16, expected one of [32],
         resources[0].providers[2].aesgcm.keys: Required value: at least one keys is required]"#]],
     );
-    let unknown = decode(json!([entry(&["a"], json!([{"rot13": {}}]))])).unwrap_err();
-    assert!(unknown.to_string().contains("unknown field `rot13`"), "{unknown}");
     let other = EncryptionConfiguration::decode(&json!({"kind": "EncryptionConfig", "apiVersion": "v1"}));
     expect!["expected EncryptionConfiguration of apiserver.config.k8s.io/v1, found EncryptionConfig of v1"]
         .assert_eq(&other.unwrap_err().to_string());
+}
+
+#[test]
+fn members_of_another_kind_are_refused_without_their_values() {
+    let unknown = expect![[r#"unknown field "resources[0].providers[0].rot13""#]];
+    refused(json!([entry(&["a"], json!([{"rot13": "TOPSECRET"}]))]), unknown);
+    let cases = [
+        (json!("TOPSECRET"), "aescbc: expected an object, found a string"),
+        (json!(["TOPSECRET"]), "aescbc: expected an object, found a list"),
+        (json!({"keys": "TOPSECRET"}), "aescbc.keys: expected a list, found a string"),
+        (json!({"keys": ["TOPSECRET"]}), "aescbc.keys[0]: expected an object, found a string"),
+        (json!({"keys": [null]}), "aescbc.keys[0]: expected an object, found null"),
+        (json!({"keys": [{}, {"secret": 4711}]}), "aescbc.keys[1].secret: expected a string, found a number"),
+        (json!({"keys": [{"name": null}]}), "aescbc.keys[0].name: expected a string, found null"),
+        (
+            json!({"keys": [{"secret": {"TOPSECRET": 1}}]}),
+            "aescbc.keys[0].secret: expected a string, found an object",
+        ),
+    ];
+    for (provider, wanted) in cases {
+        let error = decode(json!([entry(&["a"], json!([{"aescbc": provider}]))])).unwrap_err();
+        assert_eq!(error.to_string(), format!("resources[0].providers[0].{wanted}"));
+    }
+    refused(json!(true), expect!["resources: expected a list, found a boolean"]);
+    refused(
+        json!([{"resources": null, "providers": null}]),
+        expect![[r#"
+        [resources[0].resources: Required value: at least one resources[0].resources is required,
+        resources[0].providers: Required value: at least one resources[0].providers is required]"#]],
+    );
 }

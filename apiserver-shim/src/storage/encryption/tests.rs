@@ -121,5 +121,8 @@ fn files_that_are_not_valid_are_refused() {
         refused("a: b"),
         "expected EncryptionConfiguration of apiserver.config.k8s.io/v1, found nothing of nothing"
     );
-    assert!(refused("[").starts_with("invalid YAML"));
+    assert_eq!(refused("["), "invalid YAML in line 2");
+    // Nothing of the file is quoted.
+    assert_eq!(refused("a: !!int TOPSECRET"), "invalid YAML");
+    assert_eq!(refused("a:\n- ? [TOPSECRET]\n  : b"), "invalid YAML");
 }
