@@ -239,9 +239,8 @@ impl Policy {
         let mut variables = Vec::new();
         for variable in declared {
             let expression = Expression::compile(&text(variable, "expression"), &composed, &[]);
-            let ty = expression.program.as_ref().map_or(Type::Dyn, |program| program.result_type().clone());
             let name = text(variable, "name");
-            composed = composed.composed(&name, ty);
+            composed = composed.composed(&name, expression.program.as_ref().ok());
             variables.push((name, expression));
         }
         let message_environment = messages.composed_as(&composed);

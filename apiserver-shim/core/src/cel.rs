@@ -102,7 +102,8 @@ impl CompileError {
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     variables: Vec<(String, Type)>,
-    composed: Vec<(String, Type)>,
+    /// Named expressions: their types and depths.
+    composed: Vec<(String, Type, usize)>,
     /// Whether there are named expressions, if only none of this name.
     composes: bool,
     /// The types whose objects expressions may make; `None`: no objects.
@@ -139,10 +140,11 @@ impl Environment {
         Environment { composes: true, ..self }
     }
 
-    /// Declares `variables.name`. A later one of the same name replaces it.
+    /// Declares `variables.name`, of any type if its expression does not compile. A later one of the same name replaces it.
     #[must_use]
-    pub fn composed(mut self, name: &str, ty: Type) -> Environment {
-        self.composed.push((name.to_owned(), ty));
+    pub fn composed(mut self, name: &str, program: Option<&Program>) -> Environment {
+        let (ty, depth) = program.map_or((Type::Dyn, 0), |program| (program.ty.clone(), program.depth));
+        self.composed.push((name.to_owned(), ty, depth));
         self.composing()
     }
 
@@ -169,13 +171,13 @@ impl Environment {
     /// Syntax, names that are not declared, and types that do not fit.
     pub fn compile(&self, source: &str) -> Result<Program, CompileError> {
         let compile = || {
-            let node = parse::parse(source, self)?;
+            let (node, depth) = parse::parse(source, self)?;
             let types = check::check(source, &node, self)?;
             if let Some(why) = literals::preparation_error(&node) {
                 return Err(CompileError { message: why, stage: Stage::Instantiation });
             }
             let ty = types.get(node.id as usize).cloned().unwrap_or(Type::Dyn);
-            Ok(Program { node, ty, types })
+            Ok(Program { node, ty, types, depth })
         };
         // A panic of the parser is the expression's, not of all that the thread compiles.
         let caught = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile)).ok();
@@ -215,6 +217,7 @@ trait Names {
     /// Whether a function of this name may be called.
     fn has_function(&self, name: &str) -> bool;
     fn composed_type(&self, index: usize) -> Type;
+    fn composed_depth(&self, index: usize) -> usize;
     fn has_object(&self, name: &str) -> bool;
     fn object_type(&self, name: &str) -> Type;
 }
@@ -233,7 +236,7 @@ impl Names for Environment {
     }
 
     fn composed(&self, name: &str) -> Option<usize> {
-        self.composed.iter().rposition(|(known, _)| known == name)
+        self.composed.iter().rposition(|(known, _, _)| known == name)
     }
 
     fn has_function(&self, name: &str) -> bool {
@@ -242,7 +245,11 @@ impl Names for Environment {
     }
 
     fn composed_type(&self, index: usize) -> Type {
-        self.composed.get(index).map_or(Type::Dyn, |(_, ty)| ty.clone())
+        self.composed.get(index).map_or(Type::Dyn, |(_, ty, _)| ty.clone())
+    }
+
+    fn composed_depth(&self, index: usize) -> usize {
+        self.composed.get(index).map_or(0, |(_, _, depth)| *depth)
     }
 
     fn has_object(&self, name: &str) -> bool {
@@ -262,6 +269,8 @@ pub struct Program {
     ty: Type,
     /// The types of all nodes by their numbers.
     types: Vec<Type>,
+    /// How deep its evaluation nests, with that of the expressions that it names.
+    depth: usize,
 }
 
 impl Program {

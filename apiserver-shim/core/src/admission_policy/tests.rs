@@ -204,17 +204,17 @@ fn objects_of_a_configuration_are_named_after_their_fields() {
 fn variables_see_those_before_them_and_messages_see_all() {
     let mut variables = vec![json!({"name": "v0", "expression": "1"})];
     variables.extend(
-        (1..300)
+        (1..100)
             .map(|at| json!({"name": format!("v{at}"), "expression": format!("variables.v{} + 1", at - 1)})),
     );
     let spec = |first: &str| {
         let mut variables = variables.clone();
         variables[0]["expression"] = first.into();
         json!({"variables": variables, "validations": [
-            {"expression": "variables.v9 == 0", "messageExpression": "string(variables.v299)"}]})
+            {"expression": "variables.v9 == 0", "messageExpression": "string(variables.v99)"}]})
     };
     assert_eq!(policy(spec("1")).errors(), []);
-    assert_eq!(validate(spec("1"), &json!({})).denied[0].message, "300");
+    assert_eq!(validate(spec("1"), &json!({})).denied[0].message, "100");
     // A variable that comes later is not there yet.
     let errors = policy(spec("variables.v1")).errors();
     assert_eq!(errors[0].field, "spec.variables[0].expression");
@@ -222,4 +222,33 @@ fn variables_see_those_before_them_and_messages_see_all() {
     let asks = json!({"validations": [{"expression": "true", "messageExpression": "authorizer.path('/').check('get').reason()"}],
         "variables": [{"name": "a", "expression": "authorizer.path('/').check('get').allowed()"}]});
     assert_eq!(policy(asks).errors().len(), 1);
+}
+
+#[test]
+fn variables_may_not_nest_without_bound() {
+    let spec = |count: usize, step: &str| {
+        let mut variables = vec![json!({"name": "v0", "expression": "1"})];
+        variables.extend((1..count).map(|at| {
+            let expression = step.replace("last", &format!("variables.v{}", at - 1));
+            json!({"name": format!("v{at}"), "expression": expression})
+        }));
+        let expression = format!("string(variables.v{}) == ''", count - 1);
+        json!({"variables": variables, "validations": [{"expression": expression}]})
+    };
+    // The deepest that are accepted can be evaluated on the stack of a test's thread.
+    for (count, step) in
+        [(240, "last".to_owned()), (120, "last + 1".to_owned()), (3, format!("last{}", "+1".repeat(80)))]
+    {
+        assert_eq!(policy(spec(count, &step)).errors(), [], "{count} {step}");
+        assert_eq!(validate(spec(count, &step), &json!({})).denied.len(), 1);
+    }
+    for step in ["last", "[last]", "{last: last}"] {
+        let errors = policy(spec(400, step)).errors();
+        assert!(
+            errors[0].detail.contains("variables are nested more than 250 levels deep"),
+            "{}",
+            errors[0].detail
+        );
+        validate(spec(400, step), &json!({}));
+    }
 }

@@ -66,8 +66,7 @@ pub fn warnings(policy: &Value, known: &dyn KnownKinds) -> Vec<Value> {
 fn with_variables(spec: &Value, environment: Environment) -> Environment {
     access::list(spec, &["variables"]).iter().fold(environment, |environment, variable| {
         let program = environment.compile(access::text(variable, &["expression"]));
-        let ty = program.map_or(Type::Dyn, |program| program.result_type().clone());
-        environment.composed(access::text(variable, &["name"]), ty)
+        environment.composed(access::text(variable, &["name"]), program.ok().as_ref())
     })
 }
 

@@ -44,7 +44,7 @@ impl Checker<'_> {
     }
 
     fn node(&mut self, node: &Node) -> Type {
-        let ty = self.infer(node);
+        let ty = self.infer(node).bounded();
         let id = node.id as usize;
         if self.types.len() <= id {
             self.types.resize(id + 1, Type::Dyn);

@@ -15,8 +15,12 @@ const EXPRESSION_MAX: usize = 100_000;
 /// Nodes of an expression. One of the greatest length has fewer, because the parser's macros copy none.
 const NODES_MAX: usize = 100_000;
 
-/// Parses and resolves an expression.
-pub(super) fn parse(source: &str, names: &dyn Names) -> Result<Node, CompileError> {
+/// Nested nodes of an expression and the ones that it names, which are evaluated when it needs their values: there is stack for
+/// these in a debug build, too. Values nest no deeper.
+const COMPOSED_DEPTH_MAX: usize = 250;
+
+/// Parses and resolves an expression. Its depth is the other result.
+pub(super) fn parse(source: &str, names: &dyn Names) -> Result<(Node, usize), CompileError> {
     let size = source.chars().count();
     if size > EXPRESSION_MAX {
         // Upstream has no location for it.
@@ -47,7 +51,7 @@ fn resolve(
     (tree, info): (&IdedExpr, &SourceInfo),
     names: &dyn Names,
     nodes_max: usize,
-) -> Result<Node, CompileError> {
+) -> Result<(Node, usize), CompileError> {
     let mut resolver = Resolver {
         names,
         info,
@@ -55,13 +59,18 @@ fn resolve(
         errors: Errors::default(),
         nodes_left: nodes_max,
         has_too_many: false,
+        depth: 0,
+        deepest: 0,
         made: 0,
     };
     let node = resolver.node(tree);
     if resolver.has_too_many {
         return Err(CompileError::plain(format!("expression exceeds {nodes_max} nodes")));
     }
-    if resolver.errors.is_empty() { Ok(node) } else { Err(resolver.errors.of(source)) }
+    if resolver.deepest > COMPOSED_DEPTH_MAX {
+        resolver.errors.push(0, format!("variables are nested more than {COMPOSED_DEPTH_MAX} levels deep"));
+    }
+    if resolver.errors.is_empty() { Ok((node, resolver.deepest)) } else { Err(resolver.errors.of(source)) }
 }
 
 struct Resolver<'a> {
@@ -72,6 +81,9 @@ struct Resolver<'a> {
     nodes_left: usize,
     /// Whether nodes were left out.
     has_too_many: bool,
+    depth: usize,
+    /// The depth of the deepest node, of this expression or of one that it names.
+    deepest: usize,
     /// Nodes that were made.
     made: u32,
 }
@@ -87,6 +99,14 @@ impl Resolver<'_> {
     }
 
     fn node(&mut self, expr: &IdedExpr) -> Node {
+        self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
+        let node = self.bounded_node(expr);
+        self.depth -= 1;
+        node
+    }
+
+    fn bounded_node(&mut self, expr: &IdedExpr) -> Node {
         if self.nodes_left == 0 {
             // Whatever else is found does not matter.
             self.has_too_many = true;
@@ -139,7 +159,10 @@ impl Resolver<'_> {
         {
             let kind = match self.names.composed(&select.field) {
                 Some(_) if select.test => Kind::Const(Literal::Bool(true)),
-                Some(index) => Kind::Composed(index),
+                Some(index) => {
+                    self.deepest = self.deepest.max(self.depth + self.names.composed_depth(index));
+                    Kind::Composed(index)
+                }
                 None => {
                     self.errors.push(self.at(id), format!("undefined field '{}'", select.field));
                     Kind::Const(Literal::Null)

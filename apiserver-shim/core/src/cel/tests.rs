@@ -238,7 +238,7 @@ fn an_evaluation_ends_when_its_budget_is_spent() {
 fn composed_expressions_are_evaluated_once() {
     let environment = Environment::default().variable("object", Type::Dyn);
     let first = environment.compile("object.a + 1").unwrap();
-    let environment = environment.composed("x", first.result_type().clone());
+    let environment = environment.composed("x", Some(&first));
     let program = environment.compile("variables.x + variables.x").unwrap();
     let object = json!({"a": 1});
     let activation = Activation::new(vec![Val::of_json(&object, &Type::Dyn)]).with_composed([("a", &first)]);
@@ -267,4 +267,11 @@ fn the_text_of_many_errors_is_bounded() {
     }
     let error = environment().compile(&unknown).map(|_| ()).unwrap_err().to_string();
     assert!(error.ends_with("\n3900 more errors were truncated"));
+}
+
+#[test]
+fn types_do_not_grow_without_bound() {
+    // Each step would double the type.
+    let source = format!("[1]{}.size() == 1", ".map(x, {x: x})".repeat(30));
+    assert!(environment().compile(&source).is_ok());
 }

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+/// Parts of the type of an expression.
+const PARTS_MAX: usize = 256;
+
 /// The type of an expression or value.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
@@ -110,6 +113,21 @@ impl Type {
             Type::Optional(of) => Type::optional(of.settled()),
             Type::Map(entry) => Type::map(entry.0.settled(), entry.1.settled()),
             other => other.clone(),
+        }
+    }
+
+    /// The type, or any if it has too many parts. Those of a map of maps may double with each step.
+    pub(super) fn bounded(self) -> Type {
+        if self.fits(&mut PARTS_MAX.clone()) { self } else { Type::Dyn }
+    }
+
+    fn fits(&self, left: &mut usize) -> bool {
+        let Some(rest) = left.checked_sub(1) else { return false };
+        *left = rest;
+        match self {
+            Type::List(of) | Type::Optional(of) => of.fits(left),
+            Type::Map(entry) => entry.0.fits(left) && entry.1.fits(left),
+            _ => true,
         }
     }
 
