@@ -307,11 +307,11 @@ async fn beds(maps: &Api<ConfigMap>, name: &str, count: &str) -> anyhow::Result<
 
 /// Asks until there is an answer.
 async fn until<T, F: Future<Output = kube::Result<Option<T>>>>(ask: impl Fn() -> F) -> anyhow::Result<T> {
-    for _ in 0..300 {
+    for _ in 0..1200 {
         if let Some(answer) = ask().await? {
             return Ok(answer);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    bail!("waited for thirty seconds")
+    bail!("waited for two minutes")
 }
