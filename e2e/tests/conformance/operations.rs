@@ -1,5 +1,7 @@
 //! What every kind of [`crate::kinds`] answers to: discovery, and each verb on objects, collections and the status.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
@@ -156,8 +158,11 @@ impl Run<'_> {
         let rest = self.api.list(&format!("{}?{}", self.collection, self.selector))?;
         ensure!(rest.len() == others.len(), "{rest:?}");
         self.api.delete(&format!("{}?{}", self.collection, self.selector))?.ok()?;
-        for object in objects {
-            watch.until("DELETED", |deleted| name(deleted) == name(object))?;
+        // In any order: controllers release some kinds one by one.
+        let mut left: BTreeSet<&str> = objects.iter().map(name).collect();
+        while !left.is_empty() {
+            let deleted = watch.until("DELETED", |deleted| left.contains(name(deleted)))?;
+            left.remove(name(&deleted));
         }
         let rest = self.api.list(&format!("{}?{}", self.collection, self.selector))?;
         ensure!(rest.is_empty(), "after a deletion of the collection: {rest:?}");
