@@ -29,6 +29,7 @@ pub use functions::authorization::{Asked, Authorizer, ResourceAsked, Verdict};
 pub(crate) use functions::authorization::{authorizer, request_resource};
 pub use numbers::go_duration;
 pub(crate) use numbers::go_float;
+pub(crate) use types::is_reserved;
 pub use types::{Field, Object, Type, escape, is_escapable};
 pub use value::{List, Map, Val, equal};
 

@@ -189,12 +189,13 @@ impl fmt::Display for Type {
     }
 }
 
-fn is_reserved(name: &str) -> bool {
-    RESERVED.contains(&name) || name == "while"
+/// Whether expressions cannot use the name as an identifier.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
 }
 
 /// Names that expressions cannot use as identifiers.
-const RESERVED: [&str; 20] = [
+const RESERVED: [&str; 21] = [
     "true",
     "false",
     "null",
@@ -215,6 +216,7 @@ const RESERVED: [&str; 20] = [
     "return",
     "var",
     "void",
+    "while",
 ];
 
 /// A property's name as expressions write it: characters that identifiers cannot have are spelled out.
@@ -244,7 +246,7 @@ pub fn escape(name: &str) -> String {
 /// The name that [`escape`] spells like this; `None` for names that spell themselves.
 pub(super) fn unescape(escaped: &str) -> Option<String> {
     if let Some(reserved) = escaped.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"))
-        && (RESERVED.contains(&reserved) || reserved == "while")
+        && is_reserved(reserved)
     {
         return Some(reserved.to_owned());
     }

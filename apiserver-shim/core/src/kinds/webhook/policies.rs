@@ -6,6 +6,7 @@ use super::validation::{
     selector,
 };
 use crate::admission_policy::Policy;
+use crate::cel::is_reserved;
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -20,30 +21,6 @@ const MUTATING_OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "UPDATE"];
 const PATCH_TYPES: &[&str] = &["ApplyConfiguration", "JSONPatch"];
 const REASONS: &[&str] = &["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const ACTIONS: &[&str] = &["Audit", "Deny", "Warn"];
-/// Words that no variable may be called.
-const RESERVED: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 /// Validates a policy. Match conditions that an update leaves alone are not validated again.
 pub(super) fn policy(object: &Value, old: Option<&Value>, mutating: bool) -> Vec<FieldError> {
@@ -288,7 +265,7 @@ impl Validation {
 /// Whether a name is one of CEL's identifiers.
 fn is_identifier(name: &str) -> bool {
     let starts = name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic());
-    starts && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()) && !RESERVED.contains(&name)
+    starts && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()) && !is_reserved(name)
 }
 
 fn param_kind(kind: &Site<'_>, errors: &mut Vec<FieldError>) {
