@@ -33,6 +33,7 @@ pub use stateful_set::StatefulSet;
 pub use view::ObjectView;
 pub use volume::{
     BIND_COMPLETED, CLASS_ANNOTATION, ClaimReference, PersistentVolume, PersistentVolumeClaim, VolumeTerms,
+    ephemeral_claim,
 };
 pub use workload::{Deployment, ReplicaSet, ReplicationController, Strategy};
 

@@ -8,7 +8,7 @@ use super::{
     Action, Controller, EventRecord, EventSource, Input, Keys, ObjectChange, ObjectName, Plan, View,
     owned_pods, served,
 };
-use crate::rows::{Key, PersistentVolumeClaim, Pod, controller_reference};
+use crate::rows::{Key, PersistentVolumeClaim, Pod, controller_reference, ephemeral_claim};
 
 const CLAIMS: GroupResource = served("", "persistentvolumeclaims");
 /// The source of its Events.
@@ -52,7 +52,7 @@ impl Controller for EphemeralVolumeController {
         let spec: Value = serde_json::from_slice(pod.object.spec()).unwrap_or_default();
         for volume in access::list(&spec, &["volumes"]) {
             let Some(template) = access::get(volume, &["ephemeral", "volumeClaimTemplate"]) else { continue };
-            let name = format!("{}-{}", pod.header().name, access::text(volume, &["name"]));
+            let name = ephemeral_claim(&pod.header().name, volume);
             match view.get::<PersistentVolumeClaim>(&Key::new(&pod.header().namespace, &name)) {
                 None => plan.actions.push(creation(pod, &name, template)),
                 Some(claim) if claim.header().controller().is_some_and(|owner| owner.uid == pod.uid()) => {}

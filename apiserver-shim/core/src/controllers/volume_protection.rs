@@ -14,7 +14,7 @@ use super::{
     served,
 };
 use crate::kinds::admission::{ATTRIBUTES_CLASS_FINALIZER, CLAIM_FINALIZER, VOLUME_FINALIZER};
-use crate::rows::{ObjectView, Pod};
+use crate::rows::{ObjectView, Pod, ephemeral_claim};
 
 /// Protects PersistentVolumeClaims.
 pub struct ClaimProtectionController;
@@ -155,7 +155,7 @@ pub(super) fn claims_of(pod: &CachedObject) -> Vec<String> {
     let claim = |volume: &Value| match access::text(volume, &["persistentVolumeClaim", "claimName"]) {
         "" => {
             volume.get("ephemeral")?;
-            Some(format!("{}-{}", pod.header().name, access::text(volume, &["name"])))
+            Some(ephemeral_claim(&pod.header().name, volume))
         }
         name => Some(name.to_owned()),
     };

@@ -17,6 +17,11 @@ pub const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 /// The annotation with the class of a volume or claim. It is older than the field.
 pub const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 
+/// The name of the claim of a generic ephemeral volume of a Pod.
+pub fn ephemeral_claim(pod: &str, volume: &Value) -> String {
+    format!("{pod}-{}", access::text(volume, &["name"]))
+}
+
 /// What a volume offers, or a claim requires.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use shim_model::access;
 
 use super::NodeAffinity;
-use crate::rows::{BIND_COMPLETED, CLASS_ANNOTATION, Pod};
+use crate::rows::{BIND_COMPLETED, CLASS_ANNOTATION, Pod, ephemeral_claim};
 
 /// A claim that a Pod's volume names, or that is made for it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,7 +29,7 @@ impl ClaimReference {
             if !named.is_empty() {
                 return Some(ClaimReference { name: named.into(), ephemeral: false });
             }
-            let name = || format!("{pod}-{}", access::text(volume, &["name"])).into();
+            let name = || ephemeral_claim(pod, volume).into();
             volume.get("ephemeral").map(|_| ClaimReference { name: name(), ephemeral: true })
         };
         access::list(spec, &["volumes"]).iter().filter_map(of).collect()
