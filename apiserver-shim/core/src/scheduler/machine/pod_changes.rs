@@ -82,11 +82,13 @@ impl SchedulerMachine {
         if unsure {
             self.ask(&uid);
         }
-        let changed = before.header().generation != row.header().generation
-            || before.header().labels != row.header().labels
-            || annotations_changed(&before, &row)
-            || readiness_gates_changed(&before, &row);
-        if changed && row.node.is_some() && row.deletion.is_none() {
+        let changed = || {
+            before.header().generation != row.header().generation
+                || before.header().labels != row.header().labels
+                || annotations_changed(&before, &row)
+                || readiness_gates_changed(&before, &row)
+        };
+        if row.node.is_some() && row.deletion.is_none() && changed() {
             self.send_to_executor(&uid, &row);
         }
         self.kill_if_deleted(&uid);
