@@ -88,7 +88,10 @@ impl EncryptionAtRest {
             tokio::time::sleep(RELOAD_PERIOD).await;
             let result = match read(&self.path) {
                 Ok((_, digest)) if used == digest => continue,
-                Ok(_) => self.reload(),
+                Ok((configuration, digest)) => {
+                    self.replace(configuration);
+                    Ok(digest)
+                }
                 Err(error) => Err(error),
             };
             self.metrics.reloaded(result.is_ok());
@@ -111,9 +114,13 @@ impl EncryptionAtRest {
     /// The file cannot be read or is not valid; the previous configuration remains.
     pub fn reload(&self) -> Result<[u8; 32], EncryptionFileError> {
         let (configuration, digest) = read(&self.path)?;
+        self.replace(configuration);
+        Ok(digest)
+    }
+
+    fn replace(&self, configuration: EncryptionConfiguration) {
         self.configuration.store(Arc::new(configuration));
         self.generation.send_modify(|generation| *generation += 1);
-        Ok(digest)
     }
 }
 
