@@ -19,9 +19,12 @@ impl KeptMessages {
     pub(super) fn keep(self: &Arc<Self>, message: &[u8]) -> Option<KeptMessage> {
         let length = message.len();
         let before = self.bytes.fetch_add(length, Ordering::Relaxed);
-        // Counted from here on, and no longer counted when it is dropped.
-        let kept = KeptMessage { message: message.into(), counted_by: self.clone() };
-        (before + length <= KEPT_BYTES_MAX).then_some(kept)
+        if before + length > KEPT_BYTES_MAX {
+            self.bytes.fetch_sub(length, Ordering::Relaxed);
+            return None;
+        }
+        // It is no longer counted when it is dropped.
+        Some(KeptMessage { message: message.into(), counted_by: self.clone() })
     }
 
     /// The bytes of all kept messages.
