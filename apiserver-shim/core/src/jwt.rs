@@ -132,7 +132,7 @@ impl AuthenticationConfiguration {
     }
 }
 
-/// The issuer that an unverified token names; `None` if it is no JSON Web Token.
+/// The issuer that an unverified token names; empty if it names none.
 pub fn untrusted_issuer(claims: &Map<String, Value>) -> &str {
     match claims.get("iss").and_then(Value::as_str).unwrap_or_default() {
         // The older form of Google's.
