@@ -11,7 +11,7 @@ node_client=@kubernetes/client-node@1.4.0
 stamp="$dir/.clients-37.0.2-1.4.0"
 [ -e "$stamp" ] && exit 0
 
-if ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 18)'; then
+if ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 18 ? 1 : 0)'; then
     echo "install.sh: the JavaScript client needs Node.js 18 or newer; this is $(node --version)" >&2
     exit 1
 fi
