@@ -54,7 +54,9 @@ pub struct CustomResources {
 
 struct Installed {
     resource: GroupResource,
-    depends_on: Value,
+    /// What its store depends on.
+    stored_by: Value,
+    is_terminating: bool,
 }
 
 impl CustomResources {
@@ -207,8 +209,10 @@ impl CustomResources {
     /// Installs or replaces the resource of a definition whose names are accepted.
     async fn install(&mut self, crd: &Value) -> bool {
         let name = access::text(crd, &["metadata", "name"]);
-        let depends_on = depends_on(crd);
-        if self.installed.get(name).is_some_and(|installed| installed.depends_on == depends_on) {
+        let (stored_by, is_terminating) = (stored_by(crd), conditions::is_true(crd, "Terminating"));
+        let as_before = self.installed.get(name).filter(|installed| installed.stored_by == stored_by);
+        let is_stored_as_before = as_before.is_some();
+        if as_before.is_some_and(|installed| installed.is_terminating == is_terminating) {
             return true;
         }
         let definitions = match self.definitions(crd) {
@@ -224,11 +228,14 @@ impl CustomResources {
             return true;
         }
         let resource = definitions[0].group_resource();
-        if let Err(error) = self.registry().replace(definitions).await {
+        if is_stored_as_before {
+            // Watches must not end here: they show how the objects of a terminating definition are deleted.
+            self.registry().redefine(definitions).await;
+        } else if let Err(error) = self.registry().replace(definitions).await {
             tracing::warn!(definition = name, %error, "a custom resource cannot be installed");
             return false;
         }
-        self.installed.insert(name.to_owned(), Installed { resource, depends_on });
+        self.installed.insert(name.to_owned(), Installed { resource, stored_by, is_terminating });
         true
     }
 
@@ -256,14 +263,13 @@ fn status_of(object: &Object) -> Value {
     json!({"status": serde_json::from_slice::<Value>(object.stored().status()).unwrap_or_default()})
 }
 
-/// What the rows of a definition are made of.
-fn depends_on(crd: &Value) -> Value {
+/// What decides how a definition's objects are stored and read.
+fn stored_by(crd: &Value) -> Value {
     json!([
         crd["metadata"]["uid"],
         crd["spec"],
         crd["status"]["acceptedNames"],
         crd["status"]["storedVersions"],
-        conditions::is_true(crd, "Terminating"),
     ])
 }
 

@@ -233,6 +233,7 @@ async fn deletion_removes_the_objects_first() {
         );
         server.ask(&format!("POST {WIDGETS}"), &body).await;
     }
+    let watch = server.service().respond(request(&format!("GET {WIDGETS}?watch=1"), "")).await;
     let deleted = server.json(&format!("DELETE {CRDS}/widgets.example.com"), "").await;
     assert_eq!(deleted["metadata"]["finalizers"], json!(["customresourcecleanup.apiextensions.k8s.io"]));
     assert!(is_true(&deleted, "Terminating"), "{deleted}");
@@ -253,6 +254,17 @@ async fn deletion_removes_the_objects_first() {
     assert!(released.starts_with("200"), "{released}");
     until(&server, &format!("{CRDS}/widgets.example.com"), |found| found["code"] == 404).await;
     until(&server, "/apis/example.com/v1", Value::is_null).await;
+    // Watches show all this, and then end.
+    let events = watch.into_body().collect().await.unwrap().to_bytes();
+    let events = serde_json::Deserializer::from_slice(&events).into_iter::<Value>().map(|event| {
+        let event = event.unwrap();
+        format!(
+            "{} {}",
+            event["type"].as_str().unwrap(),
+            event["object"]["metadata"]["name"].as_str().unwrap()
+        )
+    });
+    assert_eq!(events.collect::<Vec<_>>(), ["ADDED a", "ADDED b", "DELETED a", "MODIFIED b", "DELETED b"]);
 }
 
 #[tokio::test]

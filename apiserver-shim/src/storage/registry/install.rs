@@ -152,6 +152,18 @@ impl Registry {
         Ok(())
     }
 
+    /// Replaces the definitions of an installed resource whose objects are stored and read as before. Its watches go on.
+    pub async fn redefine(&self, definitions: Vec<ResourceDefinition>) {
+        let _one_at_a_time = self.inner.changing.lock().await;
+        let definitions: Vec<Arc<ResourceDefinition>> = definitions.into_iter().map(Arc::new).collect();
+        let names: Vec<GroupResource> = definitions.iter().map(|d| d.group_resource()).collect();
+        let rows = rows(&definitions, &self.inner.routes.load());
+        self.change_catalog(|all| {
+            all.retain(|row| !names.iter().any(|name| row.is(name.group(), name.resource())));
+            all.extend(rows.clone());
+        });
+    }
+
     /// Uninstalls a resource in all versions and ends its watches. Its objects stay in the store; delete them first
     /// if they are not wanted. Returns false if the resource is not served.
     pub async fn uninstall(&self, name: &GroupResource) -> bool {
