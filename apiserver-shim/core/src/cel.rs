@@ -25,7 +25,7 @@ mod value;
 
 pub use declare::declare;
 pub use eval::{Activation, EvalError};
-pub use functions::authorization::{Asked, Authorizer, ResourceAsked, Verdict};
+pub use functions::authorization::{AccessAttributes, Authorizer, Decision, ResourceAttributes};
 pub(crate) use functions::authorization::{authorizer, request_resource};
 pub use numbers::go_duration;
 pub(crate) use numbers::go_float;

@@ -1,6 +1,7 @@
 //! A validation error of one field, printed as upstream does: `spec.containers[0].image: Required value`. Validation
 //! collects them; `status::invalid` makes the response.
 
+use crate::go_quote::{Quoted, go_quote};
 use serde_json::Value;
 use std::fmt::{self, Write as _};
 
@@ -97,7 +98,7 @@ impl FieldError {
     pub fn not_supported(field: impl fmt::Display, value: impl Into<Value>, supported: &[&str]) -> Self {
         let mut detail = String::new();
         for (i, s) in supported.iter().enumerate() {
-            let _ = write!(detail, "{}\"{s}\"", if i == 0 { "supported values: " } else { ", " });
+            let _ = write!(detail, "{}{}", if i == 0 { "supported values: " } else { ", " }, Quoted(s));
         }
         Self::new(Fault::NotSupported, field, show(&value.into()), detail)
     }
@@ -173,6 +174,7 @@ pub fn show(value: &Value) -> String {
             show_ordered(value, &mut out);
             escaped(&out)
         }
+        Value::String(text) => go_quote(text),
         scalar => scalar.to_string(),
     }
 }

@@ -10,6 +10,7 @@ pub mod access;
 pub mod base64;
 pub mod catalog;
 pub mod field;
+pub mod go_quote;
 pub mod managed_fields;
 pub mod names;
 pub mod object;

@@ -2,6 +2,7 @@
 //! controllers match on these messages, so they equal upstream's.
 
 use crate::field::FieldError;
+use crate::go_quote::Quoted;
 use crate::resource::Resource;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -161,7 +162,13 @@ pub fn created() -> Status {
 
 /// 404 for an object.
 pub fn not_found(resource: &Resource, name: &str) -> Status {
-    Status::on(404, "NotFound", format!("{} \"{name}\" not found", resource.qualified()), resource, name)
+    Status::on(
+        404,
+        "NotFound",
+        format!("{} {} not found", resource.qualified(), Quoted(name)),
+        resource,
+        name,
+    )
 }
 
 /// 404 for an unknown path.
@@ -175,7 +182,7 @@ pub fn already_exists(resource: &Resource, name: &str) -> Status {
     Status::on(
         409,
         "AlreadyExists",
-        format!("{} \"{name}\" already exists", resource.qualified()),
+        format!("{} {} already exists", resource.qualified(), Quoted(name)),
         resource,
         name,
     )
@@ -183,13 +190,15 @@ pub fn already_exists(resource: &Resource, name: &str) -> Status {
 
 /// 409: the object exists and is being deleted.
 pub fn already_exists_terminating(resource: &Resource, name: &str) -> Status {
-    let message = format!("object is being deleted: {} \"{name}\" already exists", resource.qualified());
+    let message =
+        format!("object is being deleted: {} {} already exists", resource.qualified(), Quoted(name));
     Status::on(409, "AlreadyExists", message, resource, name)
 }
 
 /// 409: a conflict, explained by `why`.
 pub fn conflict(resource: &Resource, name: &str, why: impl fmt::Display) -> Status {
-    let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified());
+    let message =
+        format!("Operation cannot be fulfilled on {} {}: {why}", resource.qualified(), Quoted(name));
     Status::on(409, "Conflict", message, resource, name)
 }
 
@@ -203,8 +212,9 @@ pub fn modified(resource: &Resource, name: &str) -> Status {
 /// 409 for a delete's preconditions; upstream reports the kind in place of the resource.
 pub fn precondition_failed(resource: &Resource, name: &str, what: &str, wanted: &str, found: &str) -> Status {
     let message = format!(
-        "Operation cannot be fulfilled on {} \"{name}\": the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {}",
+        "Operation cannot be fulfilled on {} {}: the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {}",
         kind_qualified(resource),
+        Quoted(name),
         if what == "UID" { "deleted and then recreated" } else { "modified" },
     );
     Status::failure(409, "Conflict", message).about(Details {
@@ -239,7 +249,7 @@ fn kind_qualified(resource: &Resource) -> String {
 /// 422: the object is invalid.
 pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Status {
     let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-    let message = format!("{qualified} \"{name}\" is invalid: {}", aggregate(errors));
+    let message = format!("{qualified} {} is invalid: {}", Quoted(name), aggregate(errors));
     Status::failure(422, "Invalid", message).about(Details {
         name: name.into(),
         group: group.into(),
@@ -279,7 +289,7 @@ pub fn forbidden(group: &str, plural: &str, name: &str, why: impl fmt::Display) 
     let message = if name.is_empty() {
         format!("{qualified} is forbidden: {why}")
     } else {
-        format!("{qualified} \"{name}\" is forbidden: {why}")
+        format!("{qualified} {} is forbidden: {why}", Quoted(name))
     };
     Status::failure(403, "Forbidden", message).about(Details {
         name: name.into(),

@@ -43,15 +43,15 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 
 /// The result of a check, as it stands in the condition.
 #[derive(Debug, PartialEq, Eq)]
-struct Verdict {
+struct Availability {
     available: bool,
     reason: &'static str,
     message: String,
 }
 
-impl Verdict {
+impl Availability {
     fn failed(reason: &'static str, message: String) -> Self {
-        Verdict { available: false, reason, message }
+        Availability { available: false, reason, message }
     }
 }
 
@@ -117,12 +117,12 @@ async fn check(pipeline: &Pipeline, aggregator: &Aggregator, server: &RemoteServ
 }
 
 /// What the objects say against the server.
-fn unreachable(pipeline: &Pipeline, server: &RemoteServer) -> Option<Verdict> {
+fn unreachable(pipeline: &Pipeline, server: &RemoteServer) -> Option<Availability> {
     let (namespace, name, port) = (&server.namespace, &server.service, server.port);
     let registry = pipeline.registry();
     let Some(service) = registry.peek(served("", "services"), namespace, name) else {
         let message = format!("service/{name} in {namespace:?} is not present");
-        return Some(Verdict::failed("ServiceNotFound", message));
+        return Some(Availability::failed("ServiceNotFound", message));
     };
     let service = service.value();
     if access::text(&service, &["spec", "type"]) != "ClusterIP" {
@@ -131,33 +131,33 @@ fn unreachable(pipeline: &Pipeline, server: &RemoteServer) -> Option<Verdict> {
     let ports = access::list(&service, &["spec", "ports"]);
     let Some(port) = ports.iter().find(|p| access::int(p, &["port"]) == Some(port.into())) else {
         let message = format!("service/{name} in {namespace:?} is not listening on port {port}");
-        return Some(Verdict::failed("ServicePortError", message));
+        return Some(Availability::failed("ServicePortError", message));
     };
     let port_name = access::text(port, &["name"]);
     let slices = crate::service_client::slices(registry, namespace, name);
     if slices.is_empty() {
         let message = format!("cannot find endpointslices for service/{name} in {namespace:?}");
-        return Some(Verdict::failed("EndpointsNotFound", message));
+        return Some(Availability::failed("EndpointsNotFound", message));
     }
     crate::service_client::ready_endpoints(&slices, port_name).is_empty().then(|| {
         let message = format!(
             "endpointslices for service/{name} in {namespace:?} have no addresses with port name {port_name:?}"
         );
-        Verdict::failed("MissingEndpoints", message)
+        Availability::failed("MissingEndpoints", message)
     })
 }
 
 /// Asks the server for what it must serve.
-async fn ask(aggregator: &Aggregator, server: &RemoteServer) -> Verdict {
+async fn ask(aggregator: &Aggregator, server: &RemoteServer) -> Availability {
     let path = group_version_path(server);
     let attempt = || Box::pin(get(aggregator, server, &path, None));
     let attempts = (0..ATTEMPTS).map(|_| attempt());
     match select_ok(attempts).await {
-        Ok(_) => Verdict { available: true, reason: "Passed", message: "all checks passed".to_owned() },
+        Ok(_) => Availability { available: true, reason: "Passed", message: "all checks passed".to_owned() },
         Err(why) => {
             let url = format!("https://{}{path}", server.authority());
             let message = format!("failing or missing response from {url}: {why}");
-            Verdict::failed("FailedDiscoveryCheck", message)
+            Availability::failed("FailedDiscoveryCheck", message)
         }
     }
 }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use shim_core::bootstrap_tokens;
 use shim_core::controllers::served;
 use shim_core::jwt::JwtUser;
+use shim_model::go_quote::go_quote_list;
 use shim_model::status::{self, Status};
 use shim_pki::Identity;
 
@@ -259,13 +260,10 @@ impl Authenticator {
             .claims;
         let served: Vec<String> = claims.aud.iter().filter(|a| wanted.contains(a)).cloned().collect();
         if served.is_empty() {
-            let shown = |audiences: &[String]| {
-                audiences.iter().map(|a| format!("{a:?}")).collect::<Vec<_>>().join(" ")
-            };
             return Err(format!(
-                "[invalid bearer token, token audiences [{}] is invalid for the target audiences [{}]]",
-                shown(&claims.aud),
-                shown(wanted)
+                "[invalid bearer token, token audiences {} is invalid for the target audiences {}]",
+                go_quote_list(&claims.aud),
+                go_quote_list(wanted)
             ));
         }
         self.check_bound(&claims.kubernetes)?;

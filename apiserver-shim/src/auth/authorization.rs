@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use shim_core::authorization::index::aggregate;
 use shim_core::authorization::node::{self, NodeVerdict};
 use shim_core::authorization::{AccessRequest, PolicyRule, Requested, RequestedResource, Subject};
+use shim_model::go_quote::Quoted;
 use shim_model::status::{self, Status};
 
 use crate::auth::authentication::{MASTERS, UNAUTHENTICATED, User};
@@ -221,19 +222,19 @@ pub fn refusal(user: &User, request: &AccessRequest<'_>, reason: &str) -> Status
     let verb = request.verb;
     match &request.object {
         Requested::Path(path) => {
-            let why = sanitized(&format!("User {:?} cannot {verb} path {path:?}", user.name));
+            let why = sanitized(&format!("User {} cannot {verb} path {}", Quoted(&user.name), Quoted(path)));
             status::forbidden_path(format!("{why}{because}"))
         }
         Requested::Resource(resource) => {
             let place = match resource.namespace {
                 "" => "at the cluster scope".to_owned(),
-                namespace => format!("in the namespace {namespace:?}"),
+                namespace => format!("in the namespace {}", Quoted(namespace)),
             };
             let what = format!(
-                "User {:?} cannot {verb} resource {:?} in API group {:?} {place}",
-                user.name,
-                resource.qualified(),
-                resource.group,
+                "User {} cannot {verb} resource {} in API group {} {place}",
+                Quoted(&user.name),
+                Quoted(&resource.qualified()),
+                Quoted(resource.group),
             );
             let why = format!("{}{because}", sanitized(&what));
             status::forbidden(resource.group, resource.resource, resource.name, why)

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shim_model::go_quote::Quoted;
 use shim_model::status::{self, Details, Status};
 use tokio::task::AbortHandle;
 
@@ -56,7 +57,7 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>) -> Result<Response, S
         // Upstream names the singular here.
         "get" => {
             let mut missing = status::not_found(asked.resource, name);
-            missing.message = format!("componentstatus {name:?} not found");
+            missing.message = format!("componentstatus {} not found", Quoted(name));
             if let Some(details) = &mut missing.details {
                 details.kind = "componentstatus".to_owned();
             }

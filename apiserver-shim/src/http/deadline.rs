@@ -8,7 +8,7 @@ use shim_model::status::{self, Status};
 
 use crate::pipeline::REQUEST_TIMEOUT;
 use crate::request::info::RequestInfo;
-use crate::request::query::quote;
+use shim_model::go_quote::go_quote;
 
 /// Longer than any watch or stream.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -61,7 +61,7 @@ fn limit(info: &RequestInfo) -> Result<Duration, Status> {
         };
         status::bad_request(format!(
             "invalid timeout specified in the request URL - time: {why} {}",
-            quote(text)
+            go_quote(text)
         ))
     })?;
     match u64::try_from(nanoseconds) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use shim_core::controllers::served;
 use shim_core::kinds::rbac;
+use shim_model::go_quote::go_quote;
 use tokio::sync::Mutex;
 
 use super::body::Response;
@@ -142,8 +143,7 @@ async fn all(registry: &Registry, endpoint: &str, checks: &[Check], query: &Quer
         }
     }
     let known = |excluded: &&str| checks.iter().any(|check| check.name() == *excluded);
-    let unknown: Vec<String> =
-        query.all("exclude").filter(|e| !known(e)).map(|excluded| format!("{excluded:?}")).collect();
+    let unknown: Vec<String> = query.all("exclude").filter(|e| !known(e)).map(go_quote).collect();
     if !unknown.is_empty() {
         let unknown = unknown.join(", ");
         lines.push_str(&format!("warn: some health checks cannot be excluded: no matches for {unknown}\n"));

@@ -15,12 +15,13 @@ use store::{ListRequest, Revision};
 use super::body::Response;
 use super::negotiation::{Accepted, Shape};
 use super::shapes::{self, ListMeta};
-use crate::request::query::{Query, quote};
+use crate::request::query::Query;
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::Object;
 use crate::storage::registry::{Registry, of_store, parse};
 use crate::storage::selection::Selection;
 use crate::storage::watch_cache::{View, push_key};
+use shim_model::go_quote::go_quote;
 
 /// Maximum number of keys per read of the store.
 const STORE_PAGE: usize = 1000;
@@ -70,7 +71,7 @@ pub fn revision(query: &Query) -> Result<Option<u64>, Status> {
     match query.text("resourceVersion") {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
-            let why = format!("strconv.ParseUint: parsing {}: invalid syntax", quote(text));
+            let why = format!("strconv.ParseUint: parsing {}: invalid syntax", go_quote(text));
             let error = FieldError::invalid("resourceVersion", text, why);
             status::bad_request(format!("invalid resource version: {error}"))
         }),

@@ -402,7 +402,7 @@ async fn answer(
     match &info.target {
         Some(target) => {
             context.subresource.clone_from(&target.subresource);
-            let asked = Asked { context: &context, target, arrived };
+            let asked = UnresolvedRequest { context: &context, target, arrived };
             to_resource(api, asked, request).await
         }
         None => Box::pin(paths::serve(api, info, request.method(), headers)).await,
@@ -425,7 +425,7 @@ fn record_span(info: &RequestInfo) {
 
 /// A request for a resource before the resource is looked up.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+struct UnresolvedRequest<'a> {
     context: &'a RequestContext,
     target: &'a Target,
     arrived: Arrived<'a>,
@@ -433,8 +433,8 @@ struct Asked<'a> {
 
 /// Serves a resource. The futures of all handlers but GET's are boxed: a future is as large as its largest branch, and it is
 /// copied to the heap with each request.
-async fn to_resource(api: &Api, asked: Asked<'_>, request: Request) -> Result<Response, Status> {
-    let Asked { context, target, arrived } = asked;
+async fn to_resource(api: &Api, asked: UnresolvedRequest<'_>, request: Request) -> Result<Response, Status> {
+    let UnresolvedRequest { context, target, arrived } = asked;
     let Arrived { catalog, resource, .. } = arrived;
     let mut of_group = catalog.resources().filter(|row| row.group == target.group);
     if resource.is_none() && of_group.all(|row| row.custom.is_some()) {
@@ -450,8 +450,12 @@ async fn to_resource(api: &Api, asked: Asked<'_>, request: Request) -> Result<Re
 }
 
 /// Serves a resource that is in the catalog.
-async fn to_served(api: &Api, asked: Asked<'_>, mut request: Request) -> Result<Response, Status> {
-    let Asked { context, target, arrived } = asked;
+async fn to_served(
+    api: &Api,
+    asked: UnresolvedRequest<'_>,
+    mut request: Request,
+) -> Result<Response, Status> {
+    let UnresolvedRequest { context, target, arrived } = asked;
     let Arrived { info, catalog, resource, headers } = arrived;
     let Some(resource) = resource else { return Err(status::unknown_path()) };
     if request.method() == Method::HEAD || info.verb.is_empty() {

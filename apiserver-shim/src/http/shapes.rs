@@ -28,7 +28,7 @@ pub fn include_object(query: &Query) -> Result<IncludeObject, Status> {
     IncludeObject::parse(text).ok_or_else(|| {
         status::bad_request(format!(
             "unrecognized includeObject value: {}",
-            crate::request::query::quote(text)
+            shim_model::go_quote::go_quote(text)
         ))
     })
 }

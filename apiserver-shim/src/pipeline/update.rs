@@ -19,11 +19,11 @@ use super::{
     Attributes, CONFLICT_RETRIES_MAX, ObjectRef, Operation, Pipeline, Preconditions, RequestContext,
     WriteOutcome, gave_up, subresource_name,
 };
-use crate::request::query::quote;
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::{Object, encoded, set_resource_version};
 use crate::storage::registry::is_released;
 use crate::storage::service_addresses;
+use shim_model::go_quote::go_quote;
 
 /// A subresource with an object type of its own, such as `scale`, which is a view of the object. Admission sees the
 /// view.
@@ -368,7 +368,7 @@ fn check_version(resource: &ServedResource, old: &Value, new: &mut Value) -> Res
         Ok(_) => Err(status::modified(resource, name)),
         Err(_) => Err(status::unclassified(format!(
             "strconv.ParseUint: parsing {}: invalid syntax",
-            quote(version)
+            go_quote(version)
         ))),
     }
 }

@@ -1,6 +1,7 @@
 //! Query parameters: decoding, and the typed options that most requests share.
 
 use shim_model::field::FieldError;
+use shim_model::go_quote::go_quote;
 use shim_model::status::{self, Status};
 
 /// Decoded query parameters, in order of appearance.
@@ -48,7 +49,7 @@ impl Query {
                 Ok(number) => Ok(Some(number)),
                 Err(_) => Err(status::bad_request(format!(
                     "strconv.ParseInt: parsing {}: invalid syntax",
-                    quote(text)
+                    go_quote(text)
                 ))),
             },
         }
@@ -111,9 +112,4 @@ pub fn percent_decode(text: &str, plus: bool) -> String {
         }
     }
     String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
-}
-
-/// Quotes a string as Go's `%q` does.
-pub fn quote(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }

@@ -200,7 +200,7 @@ fn write_with(provider: &Provider, value: Bytes, key: &str) -> Result<Bytes, Cip
 }
 
 /// A value that was read.
-struct Opened {
+struct Decrypted {
     value: Bytes,
     /// Whether another provider or key would write it now.
     is_stale: bool,
@@ -209,25 +209,25 @@ struct Opened {
 }
 
 /// Reads a value. The messages are upstream's.
-fn open_any(providers: &[&Provider], kept: &Bytes, key: &str) -> Result<Opened, String> {
+fn open_any(providers: &[&Provider], kept: &Bytes, key: &str) -> Result<Decrypted, String> {
     let is_plain = !kept.starts_with(ENCRYPTED);
     if providers.is_empty() {
         let refused = || "identity transformer tried to read encrypted data".to_owned();
-        let plain = || Opened { value: kept.clone(), is_stale: false, provider: 0 };
+        let plain = || Decrypted { value: kept.clone(), is_stale: false, provider: 0 };
         return if is_plain { Ok(plain()) } else { Err(refused()) };
     }
     let mut errors = Vec::new();
     for (at, provider) in providers.iter().enumerate() {
         match provider {
             Provider::Identity if is_plain => {
-                return Ok(Opened { value: kept.clone(), is_stale: at > 0, provider: at });
+                return Ok(Decrypted { value: kept.clone(), is_stale: at > 0, provider: at });
             }
             Provider::Identity => {}
             Provider::Keys(cipher, keys) => {
                 let Some(named) = kept.strip_prefix(cipher.prefix().as_bytes()) else { continue };
                 match open_with(*cipher, keys, named, key) {
                     Ok((value, stale)) => {
-                        return Ok(Opened { value, is_stale: stale || at > 0, provider: at });
+                        return Ok(Decrypted { value, is_stale: stale || at > 0, provider: at });
                     }
                     Err(error) => errors.push(error),
                 }

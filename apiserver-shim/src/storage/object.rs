@@ -12,9 +12,9 @@ use shim_core::definition::ResourceDefinition;
 use shim_core::kinds::{self, FieldName};
 use shim_model::object::{Header, Parts, StoredObject};
 
-pub use message::KeptMessages;
+pub use message::CachedMessages;
 
-use message::KeptMessage;
+use message::CachedMessage;
 
 /// Initial capacity of the encoding buffer; enough for most objects.
 const SCRATCH_BYTES: usize = 4096;
@@ -29,7 +29,7 @@ pub struct Object {
     /// Values of the selectable fields, extracted on first use.
     fields: OnceLock<Vec<(FieldName, String)>>,
     /// The message in protobuf, with its resourceVersion.
-    message: OnceLock<KeptMessage>,
+    message: OnceLock<CachedMessage>,
     /// Offset of the members after `apiVersion` and `kind`; list items are served from here.
     body: usize,
     /// Whether the bytes are not those in the store: a write that changes nothing still writes them.
@@ -128,7 +128,7 @@ impl Object {
     }
 
     /// Keeps the message, unless too much is kept already.
-    pub fn keep_message(&self, message: &[u8], kept: &Arc<KeptMessages>) {
+    pub fn keep_message(&self, message: &[u8], kept: &Arc<CachedMessages>) {
         if let Some(message) = kept.keep(message) {
             // Somebody else may have been faster, with the same bytes.
             let _ = self.message.set(message);

@@ -49,7 +49,7 @@ async fn parameters_are_validated_first() {
         GET /api/v1/namespaces/default/configmaps?resourceVersion=1&resourceVersionMatch=Exact&limit=-1
           200 {"apiVersion":"v1","items":[],"kind":"ConfigMapList","metadata":{}}
         POST /api/v1/namespaces/default/configmaps?fieldManager=%07 <- {"metadata":{"name":"x"}}
-          422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"fieldManager","message":"Invalid value: \"\\u0007\": invalid character U+0007 (at position 0)","reason":"FieldValueInvalid"}],"group":"meta.k8s.io","kind":"CreateOptions"},"kind":"Status","message":"CreateOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"\\u0007\": invalid character U+0007 (at position 0)","metadata":{},"reason":"Invalid","status":"Failure"}
+          422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"fieldManager","message":"Invalid value: \"\\a\": invalid character U+0007 (at position 0)","reason":"FieldValueInvalid"}],"group":"meta.k8s.io","kind":"CreateOptions"},"kind":"Status","message":"CreateOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"\\a\": invalid character U+0007 (at position 0)","metadata":{},"reason":"Invalid","status":"Failure"}
         POST /version
           405 {"apiVersion":"v1","code":405,"details":{},"kind":"Status","message":"the server does not allow this method on the requested resource","metadata":{},"reason":"MethodNotAllowed","status":"Failure"}
         DELETE /api

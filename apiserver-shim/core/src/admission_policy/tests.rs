@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::cel::{Asked, ResourceAsked, Verdict};
+use crate::cel::{AccessAttributes, Decision, ResourceAttributes};
 
 fn policy(spec: Value) -> Policy {
     Policy::compile(&json!({"kind": "ValidatingAdmissionPolicy", "metadata": {"name": "p"}, "spec": spec}))
@@ -155,13 +155,17 @@ fn mutations_are_configurations_and_patches() {
 struct NamedUsers;
 
 impl Authorizer for NamedUsers {
-    fn decide(&self, account: Option<(&str, &str)>, verb: &str, what: &Asked) -> Verdict {
-        let mine = matches!(what, Asked::Resource(asked) if asked.name == "mine");
-        Verdict { allowed: mine || account.is_some(), reason: format!("{verb} {what:?}") }
+    fn decide(&self, account: Option<(&str, &str)>, verb: &str, what: &AccessAttributes) -> Decision {
+        let mine = matches!(what, AccessAttributes::Resource(asked) if asked.name == "mine");
+        Decision { allowed: mine || account.is_some(), reason: format!("{verb} {what:?}") }
     }
 
-    fn requested(&self) -> ResourceAsked {
-        ResourceAsked { resource: "configmaps".into(), name: "mine".into(), ..ResourceAsked::default() }
+    fn requested(&self) -> ResourceAttributes {
+        ResourceAttributes {
+            resource: "configmaps".into(),
+            name: "mine".into(),
+            ..ResourceAttributes::default()
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use indexmap::IndexMap;
+use shim_model::go_quote::{Quoted, go_quote_list};
 
 use super::index::{UnknownRole, aggregate};
 use super::rule::path_matches;
@@ -29,9 +30,9 @@ pub fn refusal(
     let shown: BTreeSet<String> = compacted(missing).iter().map(show).collect();
     let shown: Vec<String> = shown.into_iter().collect();
     let mut why = format!(
-        "user {:?} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
-        subject.name,
-        show_list(subject.groups),
+        "user {} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
+        Quoted(subject.name),
+        go_quote_list(subject.groups),
         shown.join("\n")
     );
     if !unknown.is_empty() {
@@ -122,12 +123,6 @@ fn show(rule: &PolicyRule) -> String {
         ("Verbs", &rule.verbs),
     ];
     let shown = members.into_iter().filter(|(_, list)| !list.is_empty());
-    let shown: Vec<String> = shown.map(|(name, list)| format!("{name}:{}", show_list(list))).collect();
+    let shown: Vec<String> = shown.map(|(name, list)| format!("{name}:{}", go_quote_list(list))).collect();
     format!("{{{}}}", shown.join(", "))
-}
-
-/// Go's `%q` of a list.
-fn show_list(list: &[String]) -> String {
-    let quoted: Vec<String> = list.iter().map(|text| format!("{text:?}")).collect();
-    format!("[{}]", quoted.join(" "))
 }

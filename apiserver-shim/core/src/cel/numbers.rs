@@ -30,38 +30,6 @@ fn general(value: f64, exponent_min: i32) -> String {
     format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs())
 }
 
-/// A text as Go's `%q` prints it.
-pub(super) fn go_quote(text: &str) -> String {
-    quote(text, true)
-}
-
-/// A text in quotation marks; if `shown`, characters that cannot be printed are escaped too.
-pub(super) fn quote(text: &str, shown: bool) -> String {
-    let mut out = String::from('"');
-    for c in text.chars() {
-        let escape = match c {
-            '\u{7}' => "\\a",
-            '\u{8}' => "\\b",
-            '\u{c}' => "\\f",
-            '\n' => "\\n",
-            '\r' => "\\r",
-            '\t' => "\\t",
-            '\u{b}' => "\\v",
-            '\\' => "\\\\",
-            '"' => "\\\"",
-            _ => "",
-        };
-        match c {
-            _ if !escape.is_empty() => out.push_str(escape),
-            c if shown && c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c if shown && c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 /// Parses a duration of Go (`1h30m`, `-1.5s`, `300ms`) to nanoseconds.
 pub fn go_duration(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
@@ -153,12 +121,6 @@ mod tests {
         }
         assert_eq!(go_general(1e6), "1e+06");
         assert_eq!(go_general(123_456.5), "123456.5");
-    }
-
-    #[test]
-    fn texts_are_quoted_as_in_go() {
-        assert_eq!(go_quote("a\"\\\n\u{1}\u{85}é"), r#""a\"\\\n\x01\u0085é""#);
-        assert_eq!(quote("\u{1}\t", false), "\"\u{1}\\t\"");
     }
 
     #[test]

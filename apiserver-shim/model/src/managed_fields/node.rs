@@ -2,6 +2,7 @@
 //! own, or as a list whose elements have owners of their own.
 
 use super::path::{PathElement, encode_keys};
+use crate::go_quote::go_quote_list;
 use crate::schema::{Field, ItemId, ListKind, ObjectType, Schema, StructId, Type};
 use serde_json::Value;
 
@@ -175,15 +176,9 @@ pub(super) enum ElementError {
     NoObject,
     #[error(
         "associative list with keys has an element that omits all key fields {} (and doesn't have default values for any key fields)",
-        quoted(.0)
+        go_quote_list(.0)
     )]
     NoKeys(Vec<String>),
-}
-
-/// A list of texts like Go's `%q`.
-fn quoted(texts: &[String]) -> String {
-    let texts: Vec<String> = texts.iter().map(|text| Value::from(text.as_str()).to_string()).collect();
-    format!("[{}]", texts.join(" "))
 }
 
 /// Whether a value is absent, null, or an empty object or list: two of these are compared and merged as leaves.

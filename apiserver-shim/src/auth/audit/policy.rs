@@ -121,7 +121,7 @@ struct GroupResources {
 
 /// The policy's decision about one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct PolicyDecision {
     /// How much is recorded.
     pub level: Level,
     /// The stages that produce no event.
@@ -157,11 +157,11 @@ impl Policy {
     }
 
     /// Decides what is recorded of a request.
-    pub fn verdict(&self, user: &User, request: &AccessRequest<'_>) -> Verdict {
+    pub fn verdict(&self, user: &User, request: &AccessRequest<'_>) -> PolicyDecision {
         let rule = self.rules.iter().find(|rule| rule.matches(user, request));
         let mut omit_stages = self.omit_stages.clone();
         omit_stages.extend(rule.iter().flat_map(|rule| rule.omit_stages.iter().copied()));
-        Verdict {
+        PolicyDecision {
             level: rule.map_or(Level::None, |rule| rule.level),
             omit_stages,
             omit_managed_fields: rule

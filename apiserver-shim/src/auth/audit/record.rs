@@ -12,7 +12,7 @@ use shim_model::status::Status;
 
 use super::AuditId;
 use super::log::AuditLog;
-use super::policy::{Level, Stage, Verdict};
+use super::policy::{Level, PolicyDecision, Stage};
 use crate::auth::authentication::User;
 use crate::auth::authorization::request_of;
 use crate::request::info::RequestInfo;
@@ -38,7 +38,7 @@ pub struct AuditRequest {
 #[derive(Debug)]
 pub struct AuditRecord {
     log: Arc<AuditLog>,
-    verdict: Verdict,
+    verdict: PolicyDecision,
     received: Timestamp,
     long_running: bool,
     /// The members that are equal in all events of the request.

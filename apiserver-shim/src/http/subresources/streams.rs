@@ -66,7 +66,7 @@ async fn answer(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> Res
     if subresource == "portforward" {
         for port in asked.query.all("ports").flat_map(|p| p.split(',')) {
             if port.parse::<u64>().is_err() {
-                let shown = crate::request::query::quote(port);
+                let shown = shim_model::go_quote::go_quote(port);
                 return Err(status::bad_request(format!(
                     "cannot convert to []int32: strconv.ParseUint: parsing {shown}: invalid syntax"
                 )));

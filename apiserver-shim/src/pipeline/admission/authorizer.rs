@@ -1,7 +1,7 @@
 //! Who decides about access for expressions of policies and webhooks.
 
 use shim_core::authorization::{AccessRequest, RequestedResource};
-use shim_core::cel::{Asked, Authorizer, ResourceAsked, Verdict};
+use shim_core::cel::{AccessAttributes, Authorizer, Decision, ResourceAttributes};
 use shim_model::selector::FieldSelector;
 use shim_model::status::Status;
 
@@ -13,7 +13,7 @@ use crate::auth::authorization::AccessControl;
 pub(super) struct RequestAuthorizer<'a> {
     access: &'a AccessControl,
     user: &'a User,
-    requested: ResourceAsked,
+    requested: ResourceAttributes,
 }
 
 impl<'a> RequestAuthorizer<'a> {
@@ -27,25 +27,25 @@ impl<'a> RequestAuthorizer<'a> {
         if is_used {
             access.catch_up().await?;
         }
-        let requested = ResourceAsked {
+        let requested = ResourceAttributes {
             group: attributes.resource.group.clone(),
             resource: attributes.resource.plural.clone(),
             subresource: attributes.subresource.to_owned(),
             namespace: attributes.namespace.to_owned(),
             name: attributes.name.to_owned(),
-            ..ResourceAsked::default()
+            ..ResourceAttributes::default()
         };
         Ok(RequestAuthorizer { access, user: &context.user, requested })
     }
 }
 
 impl Authorizer for RequestAuthorizer<'_> {
-    fn decide(&self, account: Option<(&str, &str)>, verb: &str, what: &Asked) -> Verdict {
+    fn decide(&self, account: Option<(&str, &str)>, verb: &str, what: &AccessAttributes) -> Decision {
         let account = account.map(|(namespace, name)| User::named_service_account(namespace, name));
         let user = account.as_ref().unwrap_or(self.user);
         let decision = match what {
-            Asked::Path(path) => self.access.authorize(user, &AccessRequest::path(verb, path)),
-            Asked::Resource(asked) => {
+            AccessAttributes::Path(path) => self.access.authorize(user, &AccessRequest::path(verb, path)),
+            AccessAttributes::Resource(asked) => {
                 let selector = FieldSelector::parse(&asked.field_selector).ok();
                 let fields = selector.as_ref().map_or(&[][..], |selector| &selector.terms);
                 let resource = RequestedResource {
@@ -59,10 +59,10 @@ impl Authorizer for RequestAuthorizer<'_> {
                 self.access.authorize(user, &AccessRequest::resource(verb, resource))
             }
         };
-        Verdict { allowed: decision.allowed, reason: decision.reason }
+        Decision { allowed: decision.allowed, reason: decision.reason }
     }
 
-    fn requested(&self) -> ResourceAsked {
+    fn requested(&self) -> ResourceAttributes {
         self.requested.clone()
     }
 }

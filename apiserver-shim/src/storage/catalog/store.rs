@@ -11,7 +11,7 @@ use store::{Event, Key};
 
 use super::unreadable::UnreadableObjects;
 use crate::metrics::store_requests::{StoreMetrics, StoreRequests};
-use crate::storage::object::{KeptMessages, Object};
+use crate::storage::object::{CachedMessages, Object};
 use crate::storage::registry::parse;
 use crate::storage::watch_cache::{WatchCache, Written, push_key};
 
@@ -31,7 +31,7 @@ pub struct ResourceStore {
     opening: Mutex<Buffer>,
     unreadable: UnreadableObjects,
     requests: OnceLock<StoreRequests>,
-    messages: Arc<KeptMessages>,
+    messages: Arc<CachedMessages>,
 }
 
 /// The objects of a listing, without the resource's prefix in their keys.
@@ -100,7 +100,7 @@ impl ResourceStore {
     }
 
     /// The messages that are kept with its objects.
-    pub fn messages(&self) -> &Arc<KeptMessages> {
+    pub fn messages(&self) -> &Arc<CachedMessages> {
         &self.messages
     }
 

@@ -10,13 +10,13 @@ const KEPT_BYTES_MAX: usize = 384 << 20;
 
 /// How many bytes are kept.
 #[derive(Debug, Default)]
-pub struct KeptMessages {
+pub struct CachedMessages {
     bytes: AtomicUsize,
 }
 
-impl KeptMessages {
+impl CachedMessages {
     /// Keeps a message, unless there are too many.
-    pub(super) fn keep(self: &Arc<Self>, message: &[u8]) -> Option<KeptMessage> {
+    pub(super) fn keep(self: &Arc<Self>, message: &[u8]) -> Option<CachedMessage> {
         let length = message.len();
         let before = self.bytes.fetch_add(length, Ordering::Relaxed);
         if before + length > KEPT_BYTES_MAX {
@@ -24,7 +24,7 @@ impl KeptMessages {
             return None;
         }
         // It is no longer counted when it is dropped.
-        Some(KeptMessage { message: message.into(), counted_by: self.clone() })
+        Some(CachedMessage { message: message.into(), counted_by: self.clone() })
     }
 
     /// The bytes of all kept messages.
@@ -35,12 +35,12 @@ impl KeptMessages {
 
 /// A message that is counted as long as it exists.
 #[derive(Debug)]
-pub(super) struct KeptMessage {
+pub(super) struct CachedMessage {
     pub message: Box<[u8]>,
-    counted_by: Arc<KeptMessages>,
+    counted_by: Arc<CachedMessages>,
 }
 
-impl Drop for KeptMessage {
+impl Drop for CachedMessage {
     fn drop(&mut self) {
         self.counted_by.bytes.fetch_sub(self.message.len(), Ordering::Relaxed);
     }
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn kept_bytes_are_bounded_and_counted() {
-        let kept = Arc::new(KeptMessages::default());
+        let kept = Arc::new(CachedMessages::default());
         let large = vec![0; KEPT_BYTES_MAX / 2];
         let first = kept.keep(&large).unwrap();
         let second = kept.keep(&large).unwrap();

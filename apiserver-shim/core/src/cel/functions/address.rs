@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::cel::numbers::go_quote;
+use shim_model::go_quote::go_quote;
 
 /// An address, and whether it has a zone.
 pub(super) struct Address {

@@ -11,33 +11,33 @@ use crate::cel::value::{Opaque, Val};
 /// Decides about access.
 pub trait Authorizer: Sync {
     /// Whether a user may do something. `account` is a service account, by namespace and name; `None` is the user of the request.
-    fn decide(&self, account: Option<(&str, &str)>, verb: &str, what: &Asked) -> Verdict;
+    fn decide(&self, account: Option<(&str, &str)>, verb: &str, what: &AccessAttributes) -> Decision;
 
     /// What the request is about.
-    fn requested(&self) -> ResourceAsked;
+    fn requested(&self) -> ResourceAttributes;
 }
 
 /// A decision and its reason, which may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct Verdict {
+pub struct Decision {
     pub allowed: bool,
     pub reason: String,
 }
 
 /// What access is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum AccessAttributes {
     /// A path that is no resource.
     Path(String),
     /// A resource.
-    Resource(ResourceAsked),
+    Resource(ResourceAttributes),
 }
 
 /// A resource that access is asked for. Selectors that cannot be parsed are left out, as upstream does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct ResourceAsked {
+pub struct ResourceAttributes {
     pub group: String,
     pub resource: String,
     pub subresource: String,
@@ -54,8 +54,8 @@ pub enum Access {
     Authorizer(Account),
     Path(Account, String),
     Group(Account, String),
-    Resource(Account, ResourceAsked),
-    Decision(Verdict),
+    Resource(Account, ResourceAttributes),
+    Decision(Decision),
 }
 
 /// A service account by namespace and name, or the user of the request.
@@ -98,18 +98,19 @@ pub(super) fn call<'v>(function: &str, all: &[Val<'v>], a: &Activation<'v>) -> F
         }
         (Access::Group(account, group), "resource", [resource]) => {
             let resource = not_empty("resource", text(resource)?)?;
-            let asked = ResourceAsked { group: group.clone(), resource, ..ResourceAsked::default() };
+            let asked =
+                ResourceAttributes { group: group.clone(), resource, ..ResourceAttributes::default() };
             Access::Resource(account.clone(), asked)
         }
         (Access::Resource(account, asked), "check", [verb]) => {
-            decide(a, account, verb, Asked::Resource(asked.clone()))?
+            decide(a, account, verb, AccessAttributes::Resource(asked.clone()))?
         }
         (Access::Resource(account, asked), part, [value]) => match with(asked.clone(), part, text(value)?) {
             Some(asked) => Access::Resource(account.clone(), asked),
             None => return Ok(None),
         },
         (Access::Path(account, path), "check", [verb]) => {
-            decide(a, account, verb, Asked::Path(path.clone()))?
+            decide(a, account, verb, AccessAttributes::Path(path.clone()))?
         }
         (Access::Decision(verdict), _, []) => {
             return Ok(match function {
@@ -126,7 +127,7 @@ pub(super) fn call<'v>(function: &str, all: &[Val<'v>], a: &Activation<'v>) -> F
     opaque(Opaque::Access(Arc::new(found)))
 }
 
-fn with(mut asked: ResourceAsked, part: &str, value: &str) -> Option<ResourceAsked> {
+fn with(mut asked: ResourceAttributes, part: &str, value: &str) -> Option<ResourceAttributes> {
     let member = match part {
         "subresource" => &mut asked.subresource,
         "namespace" => &mut asked.namespace,
@@ -143,7 +144,7 @@ fn decide<'v>(
     a: &Activation<'v>,
     account: &Account,
     verb: &Val<'v>,
-    what: Asked,
+    what: AccessAttributes,
 ) -> Result<Access, EvalError> {
     let authorizer = a.authorizer().ok_or_else(|| EvalError::new("no such attribute(s): authorizer"))?;
     let account = account.as_ref().map(|(namespace, name)| (namespace.as_str(), name.as_str()));

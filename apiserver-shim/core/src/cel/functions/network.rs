@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::{Found, address, opaque};
 use crate::cel::eval::{EvalError, text};
-use crate::cel::numbers::go_quote;
 use crate::cel::value::{Opaque, Val};
+use shim_model::go_quote::go_quote;
 
 /// An address.
 #[derive(Clone, Copy, Debug, PartialEq)]

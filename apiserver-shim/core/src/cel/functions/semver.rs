@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{Found, opaque};
 use crate::cel::eval::{EvalError, text};
-use crate::cel::numbers::go_quote;
 use crate::cel::value::{Opaque, Val};
+use shim_model::go_quote::go_quote;
 
 /// A semantic version.
 #[derive(Clone, Debug)]

@@ -2,9 +2,9 @@
 
 use super::Found;
 use crate::cel::eval::{EvalError, int, list, text};
-use crate::cel::numbers::quote;
 use crate::cel::value::Val;
 use crate::go_regex;
+use shim_model::go_quote::short_escape;
 
 pub(super) fn call<'v>(function: &str, all: &[Val<'v>], _member: bool) -> Found<'v> {
     let Some(Val::Text(first)) = all.first() else {
@@ -30,7 +30,7 @@ pub(super) fn call<'v>(function: &str, all: &[Val<'v>], _member: bool) -> Found<
         ("upperAscii", []) => Val::text(s.to_ascii_uppercase()),
         ("trim", []) => Val::text(s.trim()),
         ("reverse", []) => Val::text(s.chars().rev().collect::<String>()),
-        ("strings.quote", []) => Val::text(quote(s, false)),
+        ("strings.quote", []) => Val::text(quote(s)),
         ("charAt", [at]) => {
             let at = int(at)?;
             let count = s.chars().count() as i64;
@@ -69,6 +69,19 @@ pub(super) fn call<'v>(function: &str, all: &[Val<'v>], _member: bool) -> Found<
         _ => return Ok(None),
     };
     Ok(Some(value))
+}
+
+/// A text in quotation marks. Unlike Go's `%q`, control characters without a letter stay as they are.
+fn quote(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match short_escape(c) {
+            Some(escape) => out.push_str(escape),
+            None => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 fn regex(pattern: &str) -> Result<regex::Regex, EvalError> {

@@ -1,8 +1,8 @@
 //! `"%s …".format([…])`.
 
 use crate::cel::eval::{EvalError, list};
-use crate::cel::numbers::go_quote;
 use crate::cel::value::{List, Map, Val};
+use shim_model::go_quote::go_quote;
 
 /// Digits after the point, unless a clause has its own.
 const DIGITS: usize = 6;

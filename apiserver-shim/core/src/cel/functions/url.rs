@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Found, address, opaque};
 use crate::cel::eval::{EvalError, text};
-use crate::cel::numbers::go_quote;
 use crate::cel::value::{Opaque, Val};
+use shim_model::go_quote::go_quote;
 
 /// A parsed URL.
 #[derive(Clone, Debug, PartialEq)]

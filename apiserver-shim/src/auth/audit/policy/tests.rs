@@ -24,7 +24,7 @@ rules:
   verbs: [patch]
 "#;
 
-fn verdict(user: &str, groups: &[&str], verb: &str, path: &str) -> Verdict {
+fn verdict(user: &str, groups: &[&str], verb: &str, path: &str) -> PolicyDecision {
     let policy = Policy::parse(POLICY.as_bytes()).unwrap();
     let user = User::component(user, groups);
     let Some((group, rest)) = path.split_once(':') else {
