@@ -4,7 +4,13 @@
 //! What differs from run to run (ages, uids, generated names, addresses …) is shown as a word in angle brackets, and several spaces as
 //! two. Each page has a namespace of its own, and a kubeconfig whose context names it.
 
-use std::{fs, path::PathBuf, process::Command, sync::PoisonError, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::PoisonError,
+    time::Duration,
+};
 
 use anyhow::{Context, bail, ensure};
 use e2e::{
@@ -16,16 +22,15 @@ use e2e::{
 use crate::{DISCOVERY, Test};
 
 pub const TESTS: &[Test] = &[
-    ("access", |cluster| follow(cluster, "access", THIS)),
-    ("apply", |cluster| follow(cluster, "apply", THIS)),
-    ("create", |cluster| follow(cluster, "create", THIS)),
-    ("describe", |cluster| follow(cluster, "describe", THIS)),
-    ("discovery", |cluster| follow(cluster, "discovery", THIS)),
-    ("get", |cluster| follow(cluster, "get", THIS)),
-    ("nodes", |cluster| follow(cluster, "nodes", THIS)),
-    ("pods", |cluster| follow(cluster, "pods", THIS)),
-    ("rollout", |cluster| follow(cluster, "rollout", THIS)),
-    ("get_by_the_next_version", |cluster| follow(cluster, "get", NEXT)),
+    ("access", |cluster| follow(cluster, "access")),
+    ("apply", |cluster| follow(cluster, "apply")),
+    ("create", |cluster| follow(cluster, "create")),
+    ("describe", |cluster| follow(cluster, "describe")),
+    ("discovery", |cluster| follow(cluster, "discovery")),
+    ("get", |cluster| follow(cluster, "get")),
+    ("nodes", |cluster| follow(cluster, "nodes")),
+    ("pods", |cluster| follow(cluster, "pods")),
+    ("rollout", |cluster| follow(cluster, "rollout")),
 ];
 
 /// The folder of the kubectl of the server's version, and of the next minor version.
@@ -94,29 +99,66 @@ fn is_definition(command: &str) -> bool {
     !name.is_empty() && name.chars().all(|letter| letter.is_ascii_lowercase())
 }
 
+/// Follows a page with each kubectl, one after the other: some pages make objects that are in no namespace.
+fn follow(cluster: &Cluster, page: &str) -> anyhow::Result<()> {
+    [THIS, NEXT].iter().try_for_each(|version| follow_with(cluster, page, version))
+}
+
 /// Runs the commands of a page and compares what they print.
-fn follow(cluster: &Cluster, page: &str, version: &str) -> anyhow::Result<()> {
+fn follow_with(cluster: &Cluster, page: &str, version: &str) -> anyhow::Result<()> {
     let _all_served = DISCOVERY.read().unwrap_or_else(PoisonError::into_inner);
-    let path = repository().join(format!("docs/kubectl/{page}.md"));
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let (common, path) = (page_of(THIS, page), page_of(version, page));
+    let mut parts = read(&common)?;
+    let expected = if path.exists() { read(&path)? } else { parts.clone() };
     let mut shell = Shell::new(cluster, page, version)?;
-    let mut parts = transcript::parse(&text)?;
-    let mut differences = Vec::new();
     for part in &mut parts {
-        let Part::Command { command, output } = part else { continue };
-        let printed = shell.run(command)?;
-        if printed != *output {
-            let expected = output.join("\n");
-            differences.push(format!("$ {command}\nexpected:\n{expected}\ngot:\n{}", printed.join("\n")));
-            *output = printed;
+        if let Part::Command { command, output } = part {
+            *output = shell.run(command)?;
         }
     }
     cluster.kubectl(&["delete", "namespace", &shell.namespace, "--wait=false"])?;
-    if std::env::var_os("UPDATE_EXPECT").is_some() && version == THIS {
-        return Ok(fs::write(&path, transcript::print(&parts))?);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        return update(&common, &path, &parts);
     }
+    let differences = differences(&expected, &parts);
     if !differences.is_empty() {
         bail!("{}:\n{}", path.display(), differences.join("\n\n"));
     }
     Ok(())
+}
+
+/// The page of a version of kubectl, which is there only if that version prints something else than this one.
+fn page_of(version: &str, page: &str) -> PathBuf {
+    repository().join("docs/kubectl").join(version).join(format!("{page}.md"))
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<Part>> {
+    transcript::parse(&fs::read_to_string(path).with_context(|| path.display().to_string())?)
+}
+
+/// Writes a page; that of another version only if it differs from the common one.
+fn update(common: &Path, path: &Path, parts: &[Part]) -> anyhow::Result<()> {
+    let text = transcript::print(parts);
+    let is_redundant = common != path && text == fs::read_to_string(common)?;
+    match is_redundant {
+        true if path.exists() => fs::remove_file(path)?,
+        true => {}
+        false => fs::write(path, text)?,
+    }
+    Ok(())
+}
+
+/// The commands whose output differs. Both pages have the same commands.
+fn differences(expected: &[Part], printed: &[Part]) -> Vec<String> {
+    if expected.len() != printed.len() {
+        return vec![
+            "the page's commands are not those of the common page: run this with UPDATE_EXPECT=1".into(),
+        ];
+    }
+    let pairs = expected.iter().zip(printed).filter(|(expected, printed)| expected != printed);
+    pairs.map(|(expected, printed)| format!("expected:\n{}got:\n{}", show(expected), show(printed))).collect()
+}
+
+fn show(part: &Part) -> String {
+    transcript::print(std::slice::from_ref(part))
 }
