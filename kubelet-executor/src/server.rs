@@ -207,7 +207,7 @@ async fn answer(
         ["portForward", namespace, pod] => {
             let target = Target::new(namespace, pod, None)?;
             pods.adopted(&target.namespace, &target.pod).await;
-            remote::port_forward(request, &context, &pods, &target).await
+            remote::port_forward(request, &context, &pods, &target, &query).await
         }
         _ => Err(StatusError::not_found("404 page not found")),
     }

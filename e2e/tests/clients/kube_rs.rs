@@ -15,24 +15,33 @@ use futures::{StreamExt, TryStreamExt, pin_mut};
 use k8s_openapi::{
     api::{
         coordination::v1::{Lease, LeaseSpec},
-        core::v1::{ConfigMap, Namespace},
+        core::v1::{ConfigMap, Namespace, Pod},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    api::{
+        ApiResource, AttachParams, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams,
+        PostParams,
+    },
     core::GroupVersionKind,
     runtime::{
         Controller,
         controller::Action,
         finalizer::{Event, finalizer},
-        wait::{await_condition, conditions::is_crd_established},
+        wait::{
+            await_condition,
+            conditions::{is_crd_established, is_pod_running},
+        },
         watcher,
     },
 };
 use serde_json::json;
-use tokio::runtime::Runtime;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    runtime::Runtime,
+};
 
 use crate::{Test, kube_client};
 
@@ -40,6 +49,7 @@ pub const TESTS: &[Test] = &[
     ("objects", |cluster| within(cluster, "kube-objects", objects)),
     ("streaming_lists", |cluster| within(cluster, "kube-lists", streaming_lists)),
     ("leases", |cluster| within(cluster, "kube-leases", leases)),
+    ("exec", |cluster| within(cluster, "kube-exec", exec)),
     ("controller", |cluster| within(cluster, "kube-controller", controller)),
 ];
 
@@ -109,6 +119,46 @@ async fn objects(client: Client, namespace: &'static str) -> anyhow::Result<()> 
     let found = kube::discovery::Discovery::new(client).run_aggregated().await?;
     let apps = found.get("apps").context("no group apps")?;
     ensure!(apps.recommended_kind("Deployment").is_some());
+    Ok(())
+}
+
+/// Commands, ports and logs of a Pod, the first two over a WebSocket.
+async fn exec(client: Client, namespace: &'static str) -> anyhow::Result<()> {
+    let pods: Api<Pod> = Api::namespaced(client, namespace);
+    let image = "localhost/catamaran/example-web:1";
+    let container =
+        json!({"name": "web", "image": image, "command": ["httpd", "-f", "-p", "8080", "-h", "/etc"]});
+    let pod = json!({"metadata": {"name": "web"}, "spec": {"containers": [container]}});
+    pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
+    await_condition(pods.clone(), "web", is_pod_running()).await?;
+
+    let script = "read word; echo out $word; echo err >&2; exit 3";
+    let mut process = pods.exec("web", ["sh", "-c", script], &AttachParams::default().stdin(true)).await?;
+    let mut input = process.stdin().context("no input")?;
+    input.write_all(b"hello\n").await?;
+    let (mut out, mut err) = (String::new(), String::new());
+    process.stdout().context("no output")?.read_to_string(&mut out).await?;
+    process.stderr().context("no errors")?.read_to_string(&mut err).await?;
+    let status = process.take_status().context("no status")?.await.context("the status is lost")?;
+    ensure!((&*out, &*err) == ("out hello\n", "err\n"), "{out:?} {err:?} {status:?}");
+    let causes = status.details.as_ref().and_then(|details| details.causes.iter().flatten().next());
+    ensure!(causes.is_some_and(|cause| cause.message.as_deref() == Some("3")), "{status:?}");
+    process.join().await?;
+
+    let mut ports = pods.portforward("web", &[8080]).await?;
+    let mut stream = ports.take_stream(8080).context("no stream")?;
+    stream.write_all(b"GET /hostname HTTP/1.0\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    ensure!(answer.starts_with(b"HTTP/1.0 200") || answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+
+    let mut process =
+        pods.exec("web", ["sh", "-c", "echo logged > /proc/1/fd/1"], &AttachParams::default()).await?;
+    process.take_status().context("no status")?.await.context("the status is lost")?;
+    let logged = || async { pods.logs("web", &LogParams::default()).await };
+    while !logged().await?.contains("logged\n") {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use e2e::{cluster::Cluster, kubeconfig};
 use http::{Request, Uri};
 use http_body_util::{BodyExt, Full};
 use kube::client::{Body, middleware::BaseUriLayer};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 use tower::{BoxError, Layer};
 use transport::client::{Client, ClientOptions};
@@ -17,7 +17,10 @@ pub fn connect(
 ) -> anyhow::Result<kube::Client> {
     let access = kubeconfig::read(&cluster.kubeconfig())?;
     let base: Uri = format!("https://{}", access.authority).parse()?;
-    let http = Client::new(ClientOptions { response_timeout, ..ClientOptions::with_tls(access.tls) });
+    // As kube-rs' own transport: WebSockets need HTTP/1.1.
+    let mut tls = (*access.tls).clone();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let http = Client::new(ClientOptions { response_timeout, ..ClientOptions::with_tls(Arc::new(tls)) });
     let service = tower::service_fn(move |request: Request<Body>| {
         let http = http.clone();
         async move {

@@ -32,8 +32,12 @@ const REMOTE_COMMAND: [&str; 6] = [
     "base64.channel.k8s.io",
     "",
 ];
-/// The WebSocket subprotocol of port-forward.
+/// The WebSocket subprotocol of port-forward that carries SPDY.
 const PORT_FORWARD_TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+/// All of port-forward; those with a channel for each of a port's streams are for libraries that know no SPDY.
+const PORT_FORWARD: [&str; 4] = [PORT_FORWARD_TUNNEL, "v4.channel.k8s.io", "v4.base64.channel.k8s.io", ""];
+/// The most ports of one WebSocket: each has two channels, whose number is a byte.
+const PORTS_MAX: usize = 127;
 
 fn find_pod(pods: &Pods, target: &Target) -> Result<PodView, StatusError> {
     pods.find(&target.namespace, &target.pod).ok_or_else(|| {
@@ -144,6 +148,16 @@ async fn remote_command(
         )));
     };
     let session = Session::open(&url, options).await.map_err(upstream_error)?;
+    Ok(carry(request, session, protocol, sandbox))
+}
+
+/// Completes the handshake of a WebSocket whose channels are the streams of a session.
+fn carry(
+    request: Request<Incoming>,
+    session: Session,
+    protocol: &'static str,
+    sandbox: Option<String>,
+) -> Response<Body> {
     let answer = websocket::accept(request.headers(), protocol);
     tokio::spawn(async move {
         if let Ok(upgraded) = hyper::upgrade::on(request).await {
@@ -151,7 +165,29 @@ async fn remote_command(
             with_input(sandbox, session.carry(websocket::open(upgraded).await, encoding)).await;
         }
     });
-    Ok(answer)
+    answer
+}
+
+/// The ports of a port-forward, in the order of their channels. The messages are upstream's.
+fn ports(query: &Query) -> Result<Vec<u16>, StatusError> {
+    let all = query.all("ports");
+    let mut ports = Vec::new();
+    for text in all.iter().flat_map(|list| list.split(',')) {
+        let port: u16 = text.parse().map_err(|_| {
+            StatusError::bad_request(format!("unable to parse {text:?} as a port: invalid syntax"))
+        })?;
+        if port == 0 {
+            return Err(StatusError::bad_request(format!("port {text:?} must be > 0")));
+        }
+        ports.push(port);
+    }
+    match ports.len() {
+        0 => Err(StatusError::bad_request("query parameter \"port\" is required")),
+        1..=PORTS_MAX => Ok(ports),
+        count => {
+            Err(StatusError::bad_request(format!("{count} ports; a WebSocket carries {PORTS_MAX} at most")))
+        }
+    }
 }
 
 pub(super) async fn port_forward(
@@ -159,6 +195,7 @@ pub(super) async fn port_forward(
     context: &Arc<NodeContext>,
     pods: &Pods,
     target: &Target,
+    query: &Query,
 ) -> Result<Response<Body>, StatusError> {
     let sandbox = find_pod(pods, target)?.sandbox;
     let sandbox = sandbox
@@ -167,13 +204,16 @@ pub(super) async fn port_forward(
     if is_spdy(&request) {
         return join(request, &url, None).await;
     }
-    let tunnelled = websocket::is_requested(request.headers())
-        && websocket::choose(request.headers(), &[PORT_FORWARD_TUNNEL]).is_some();
-    if !tunnelled {
-        let message = format!(
-            "unable to upgrade: supported are SPDY/3.1 and the WebSocket subprotocol {PORT_FORWARD_TUNNEL}"
-        );
-        return Err(StatusError::bad_request(message));
+    if !websocket::is_requested(request.headers()) {
+        return Err(StatusError::bad_request("unable to upgrade: missing upgrade headers in request"));
+    }
+    let Some(protocol) = websocket::choose(request.headers(), &PORT_FORWARD) else {
+        let known = PORT_FORWARD[..PORT_FORWARD.len() - 1].join(", ");
+        return Err(StatusError::bad_request(format!("unable to upgrade: supported subprotocols: {known}")));
+    };
+    if protocol != PORT_FORWARD_TUNNEL {
+        let session = Session::open_ports(&url, &ports(query)?).await.map_err(upstream_error)?;
+        return Ok(carry(request, session, protocol, None));
     }
     let protocol = HeaderValue::from_static("portforward.k8s.io");
     let upstream = upstream::connect(&url, &[protocol]).await.map_err(upstream_error)?;

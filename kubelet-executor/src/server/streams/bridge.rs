@@ -26,6 +26,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 32 << 10;
 /// The subprotocol in which the runtime reports exit codes as a Status.
 const REMOTE_COMMAND: &str = "v4.channel.k8s.io";
+/// The runtime's subprotocol of port-forward.
+const PORT_FORWARD: &str = "portforward.k8s.io";
 
 /// Channels of the WebSocket protocol.
 mod channel {
@@ -133,13 +135,23 @@ async fn discard(
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
 }
 
-/// The SPDY stream ids of an exec or attach.
-struct Streams {
-    error: u32,
-    stdin: Option<u32>,
-    stdout: Option<u32>,
-    stderr: Option<u32>,
-    resize: Option<u32>,
+/// A channel whose stream is to be opened with these headers.
+struct Wanted {
+    number: u8,
+    is_input: bool,
+    is_output: bool,
+    headers: Headers,
+}
+
+/// A channel of the client and the runtime's stream that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Channel {
+    number: u8,
+    stream: u32,
+    /// Whether the client writes it.
+    is_input: bool,
+    /// Whether the runtime writes it.
+    is_output: bool,
 }
 
 /// A connection to the runtime with its streams open.
@@ -147,52 +159,94 @@ pub(crate) struct Session {
     read: ReadHalf<TokioIo<hyper::upgrade::Upgraded>>,
     write: WriteHalf<TokioIo<hyper::upgrade::Upgraded>>,
     encoder: Encoder,
-    streams: Streams,
+    channels: Vec<Channel>,
+    /// The stream of the Status of a command.
+    status: Option<u32>,
+    /// The first messages to the client.
+    greetings: Vec<(u8, Vec<u8>)>,
 }
 
 impl Session {
-    /// Connects and opens the requested streams.
+    /// Connects and opens the streams of an exec or attach.
     pub async fn open(url: &str, options: StreamOptions) -> Result<Self, UpstreamError> {
-        let upstream = upstream::connect(url, &[HeaderValue::from_static(REMOTE_COMMAND)]).await?;
+        let kinds = [
+            (true, channel::ERROR, "error"),
+            (options.stdin, channel::STDIN, "stdin"),
+            (options.stdout, channel::STDOUT, "stdout"),
+            (options.stderr && !options.tty, channel::STDERR, "stderr"),
+            (options.tty, channel::RESIZE, "resize"),
+        ];
+        let wanted = kinds.into_iter().filter(|(on, ..)| *on).map(|(_, number, kind)| {
+            let is_input = matches!(number, channel::STDIN | channel::RESIZE);
+            Wanted {
+                number,
+                is_input,
+                is_output: !is_input,
+                headers: vec![("streamtype".into(), kind.into())],
+            }
+        });
+        let mut session = Self::connect(url, REMOTE_COMMAND, wanted.collect()).await?;
+        session.status = session.channels.first().map(|channel| channel.stream);
+        // Clients take the first message as the sign that all streams are open.
+        let outputs =
+            session.channels.iter().filter(|channel| channel.is_output).map(|channel| channel.number);
+        session.greetings = vec![(outputs.min().unwrap_or(channel::ERROR), Vec::new())];
+        Ok(session)
+    }
+
+    /// Connects and opens two streams for each port: its bytes, and why they cannot be forwarded. Each begins with the port.
+    pub async fn open_ports(url: &str, ports: &[u16]) -> Result<Self, UpstreamError> {
+        let mut wanted = Vec::new();
+        let mut greetings = Vec::new();
+        for (at, port) in (0_u8..).zip(ports) {
+            let headers = |kind: &str| -> Headers {
+                let named =
+                    [("streamtype", kind), ("port", &port.to_string()), ("requestid", &at.to_string())];
+                named.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+            };
+            let (data, error) = (2 * at, 2 * at + 1);
+            // The runtime expects the error stream first.
+            wanted.push(Wanted {
+                number: error,
+                is_input: false,
+                is_output: true,
+                headers: headers("error"),
+            });
+            wanted.push(Wanted { number: data, is_input: true, is_output: true, headers: headers("data") });
+            greetings.extend([data, error].map(|channel| (channel, port.to_le_bytes().to_vec())));
+        }
+        let session = Self::connect(url, PORT_FORWARD, wanted).await?;
+        Ok(Self { greetings, ..session })
+    }
+
+    async fn connect(url: &str, protocol: &'static str, wanted: Vec<Wanted>) -> Result<Self, UpstreamError> {
+        let upstream = upstream::connect(url, &[HeaderValue::from_static(protocol)]).await?;
         let (read, mut write) = tokio::io::split(upstream.stream);
         let mut encoder = Encoder::default();
-        let mut next = 1;
         let mut bytes = BytesMut::new();
-        let mut open = |kind: &str, on: bool| {
-            on.then(|| {
-                let stream = next;
-                next += 2;
-                let headers: Headers = vec![("streamtype".to_owned(), kind.to_owned())];
-                bytes.put_slice(&encoder.encode(&Frame::SynStream { stream, fin: false, headers }));
-                stream
-            })
-        };
-        let streams = Streams {
-            error: open("error", true).unwrap_or_default(),
-            stdin: open("stdin", options.stdin),
-            stdout: open("stdout", options.stdout),
-            stderr: open("stderr", options.stderr && !options.tty),
-            resize: open("resize", options.tty),
-        };
+        let mut channels = Vec::new();
+        for (stream, each) in (1..).step_by(2).zip(wanted) {
+            let Wanted { number, is_input, is_output, headers } = each;
+            bytes.put_slice(&encoder.encode(&Frame::SynStream { stream, fin: false, headers }));
+            channels.push(Channel { number, stream, is_input, is_output });
+        }
         write.write_all(&bytes).await.map_err(|e| UpstreamError::Connect(e.to_string()))?;
-        Ok(Self { read, write, encoder, streams })
+        Ok(Self { read, write, encoder, channels, status: None, greetings: Vec::new() })
     }
 
     /// Bridges WebSocket channels until the runtime is done or the client is gone.
     pub async fn carry(self, socket: Socket, encoding: Encoding) {
-        let Session { read, write, encoder, streams } = self;
+        let Session { read, write, encoder, channels, status, greetings } = self;
         let (mut to_client, mut from_client) = socket.split();
-        // Clients take the first message as the sign that all streams are open.
-        let first = [(streams.stdout, channel::STDOUT), (streams.stderr, channel::STDERR)];
-        let lowest = first.into_iter().find_map(|(stream, channel)| stream.map(|_| channel));
-        let greeting = encoding.message(lowest.unwrap_or(channel::ERROR), &[]);
-        if to_client.send(greeting).await.is_err() {
-            return;
+        for (number, bytes) in greetings {
+            if to_client.send(encoding.message(number, &bytes)).await.is_err() {
+                return;
+            }
         }
         let (pongs, pings) = tokio::sync::mpsc::channel(8);
         tokio::select! {
-            () = inward(&mut from_client, write, encoder, (&streams, encoding), pings) => return,
-            () = outward(read, &mut to_client, (&streams, encoding), pongs) => {}
+            () = inward(&mut from_client, write, encoder, (&channels, encoding), pings) => return,
+            () = outward(read, &mut to_client, (&channels, status, encoding), pongs) => {}
         }
         let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         let closed = async {
@@ -208,7 +262,7 @@ async fn inward(
     from_client: &mut (impl futures::Stream<Item = Result<Message, tungstenite::Error>> + Unpin),
     mut write: impl tokio::io::AsyncWrite + Unpin,
     mut encoder: Encoder,
-    (streams, encoding): (&Streams, Encoding),
+    (channels, encoding): (&[Channel], Encoding),
     mut pings: tokio::sync::mpsc::Receiver<u32>,
 ) {
     // Input is dropped once the runtime no longer reads it; its output may still be in flight to the client.
@@ -217,9 +271,9 @@ async fn inward(
         let frame = tokio::select! {
             Some(id) = pings.recv() => Some(Frame::Ping { id }),
             message = from_client.next() => match message {
-                Some(Ok(Message::Binary(bytes))) => to_frame(encoding.parse(bytes), streams),
+                Some(Ok(Message::Binary(bytes))) => to_frame(encoding.parse(bytes), channels),
                 // Older browser clients send text; the bytes are the same.
-                Some(Ok(Message::Text(text))) => to_frame(encoding.parse(Bytes::from(text)), streams),
+                Some(Ok(Message::Text(text))) => to_frame(encoding.parse(Bytes::from(text)), channels),
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 Some(Ok(_)) => None,
             },
@@ -230,28 +284,30 @@ async fn inward(
     }
 }
 
-/// Converts a client's message to an SPDY frame; unknown channels are dropped.
-fn to_frame(message: Option<(u8, Bytes)>, streams: &Streams) -> Option<Frame> {
-    let (channel, bytes) = message?;
-    match channel {
-        channel::STDIN => Some(Frame::Data { stream: streams.stdin?, fin: false, bytes }),
-        channel::RESIZE => Some(Frame::Data { stream: streams.resize?, fin: false, bytes }),
-        channel::CLOSE if bytes.first() == Some(&channel::STDIN) => {
-            Some(Frame::Data { stream: streams.stdin?, fin: true, bytes: Bytes::new() })
-        }
-        _ => None,
+/// Converts a client's message to an SPDY frame; those for other channels are dropped.
+fn to_frame(message: Option<(u8, Bytes)>, channels: &[Channel]) -> Option<Frame> {
+    let (number, bytes) = message?;
+    let input = |number| channels.iter().find(|channel| channel.is_input && channel.number == number);
+    if let Some(channel) = input(number) {
+        return Some(Frame::Data { stream: channel.stream, fin: false, bytes });
     }
+    let closed = bytes.first().filter(|_| number == channel::CLOSE);
+    closed.and_then(|closed| input(*closed)).map(|channel| Frame::Data {
+        stream: channel.stream,
+        fin: true,
+        bytes: Bytes::new(),
+    })
 }
 
 /// Runtime to client, until the runtime has closed all its streams or the connection.
 async fn outward(
     mut read: impl tokio::io::AsyncRead + Unpin,
     to_client: &mut (impl futures::Sink<Message, Error = tungstenite::Error> + Unpin),
-    (streams, encoding): (&Streams, Encoding),
+    (channels, status_stream, encoding): (&[Channel], Option<u32>, Encoding),
     pongs: tokio::sync::mpsc::Sender<u32>,
 ) {
-    let mut open: Vec<u32> =
-        [Some(streams.error), streams.stdout, streams.stderr].into_iter().flatten().collect();
+    let outputs = || channels.iter().filter(|channel| channel.is_output);
+    let mut open: Vec<u32> = outputs().map(|channel| channel.stream).collect();
     let mut decoder = Decoder::default();
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     // A Status that is to be told as a plain text.
@@ -259,7 +315,7 @@ async fn outward(
     loop {
         match decoder.next_frame() {
             Ok(Some(Frame::Data { stream, fin, bytes }))
-                if encoding.plain_errors && stream == streams.error =>
+                if encoding.plain_errors && Some(stream) == status_stream =>
             {
                 status.extend_from_slice(&bytes);
                 if fin {
@@ -274,8 +330,9 @@ async fn outward(
                 }
             }
             Ok(Some(Frame::Data { stream, fin, bytes })) => {
-                if !bytes.is_empty()
-                    && to_client.send(encoding.message(channel_of(stream, streams), &bytes)).await.is_err()
+                let channel = outputs().find(|channel| channel.stream == stream);
+                if let Some(channel) = channel.filter(|_| !bytes.is_empty())
+                    && to_client.send(encoding.message(channel.number, &bytes)).await.is_err()
                 {
                     return;
                 }
@@ -310,16 +367,6 @@ async fn outward(
     }
 }
 
-fn channel_of(stream: u32, streams: &Streams) -> u8 {
-    if stream == streams.error {
-        channel::ERROR
-    } else if Some(stream) == streams.stderr {
-        channel::STDERR
-    } else {
-        channel::STDOUT
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,6 +386,24 @@ mod tests {
         assert_eq!(parse(text, b"0aGk="), Some((0, Bytes::from_static(b"hi"))));
         for wrong in [&b""[..], b"0?", b"\x00aGk="] {
             assert_eq!(parse(text, wrong), None);
+        }
+    }
+
+    #[test]
+    fn messages_go_to_the_streams_of_their_channels() {
+        let data = Channel { number: 2, stream: 7, is_input: true, is_output: true };
+        let error = Channel { number: 3, stream: 5, is_input: false, is_output: true };
+        let frame = |number, bytes: &'static [u8]| {
+            to_frame(Some((number, Bytes::from_static(bytes))), &[error, data])
+        };
+        let hi = Bytes::from_static(b"hi");
+        assert_eq!(frame(2, b"hi"), Some(Frame::Data { stream: 7, fin: false, bytes: hi }));
+        assert_eq!(
+            frame(channel::CLOSE, &[2]),
+            Some(Frame::Data { stream: 7, fin: true, bytes: Bytes::new() })
+        );
+        for (number, bytes) in [(3, &b"hi"[..]), (4, b"hi"), (channel::CLOSE, &[3]), (channel::CLOSE, &[])] {
+            assert_eq!(frame(number, bytes), None);
         }
     }
 
