@@ -6,10 +6,14 @@ mod access;
 mod catalog;
 #[path = "all/custom_resources.rs"]
 mod custom_resources;
+#[path = "all/debug.rs"]
+mod debug;
 #[path = "all/faults.rs"]
 mod faults;
 #[path = "all/guide.rs"]
 mod guide;
+#[path = "all/image_volumes.rs"]
+mod image_volumes;
 #[path = "all/jobs.rs"]
 mod jobs;
 #[path = "all/kills.rs"]

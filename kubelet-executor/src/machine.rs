@@ -1,7 +1,8 @@
-//! The host: cgroups, the lock on the node's directory, the Pod network, virtual addresses, and pipes that containerd leaves full.
+//! The host: cgroups, mounts, the lock on the node's directory, the Pod network, virtual addresses, and pipes that containerd leaves full.
 
 pub(crate) mod cgroups;
 pub(crate) mod dead_pipes;
 pub(crate) mod lock;
+pub(crate) mod mounts;
 pub mod pod_network;
 pub(crate) mod virtual_addresses;

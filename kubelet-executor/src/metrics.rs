@@ -38,10 +38,14 @@ pub(crate) struct Metrics {
     /// Sandboxes that were to be started.
     pub started_pods: IntCounter,
     pub started_pods_errors: IntCounter,
-    /// By `container_type`: `container` or `init_container`.
+    /// By `container_type`: `container`, `init_container` or `ephemeral_container`.
     pub started_containers: IntCounterVec,
     /// By `container_type` and `code`, the reason that kubectl shows.
     pub started_containers_errors: IntCounterVec,
+    /// Image volumes that a container was to get.
+    pub image_volumes_requested: IntCounter,
+    pub image_volumes_mounted: IntCounter,
+    pub image_volumes_failed: IntCounter,
     running_pods: IntGauge,
     running_containers: IntGaugeVec,
     runtime_operations: IntCounterVec,
@@ -71,6 +75,7 @@ impl Metrics {
         let started_containers = to.counters(name, help, &["container_type"]);
         let (name, help) = ("kubelet_started_containers_errors_total", "Containers that failed to start.");
         let started_containers_errors = to.counters(name, help, &["container_type", "code"]);
+        let [image_volumes_requested, image_volumes_mounted, image_volumes_failed] = image_volumes(&to);
         let running_pods = to.add(IntGauge::new("kubelet_running_pods", "Pods with a running sandbox."));
         let (name, help) = ("kubelet_running_containers", "Containers in the runtime by state.");
         let running_containers = to.gauges(name, help, &["container_state"]);
@@ -97,6 +102,9 @@ impl Metrics {
             started_pods_errors,
             started_containers,
             started_containers_errors,
+            image_volumes_requested,
+            image_volumes_mounted,
+            image_volumes_failed,
             running_pods,
             running_containers,
             runtime_operations,
@@ -150,6 +158,14 @@ impl Metrics {
     pub fn encode(&self) -> Result<String, prometheus::Error> {
         exposition::print(&self.registry)
     }
+}
+
+fn image_volumes(to: &Registrar) -> [IntCounter; 3] {
+    [
+        to.counter("kubelet_image_volume_requested_total", "Image volumes that were requested."),
+        to.counter("kubelet_image_volume_mounted_succeed_total", "Image volumes that were mounted."),
+        to.counter("kubelet_image_volume_mounted_errors_total", "Image volumes that failed to mount."),
+    ]
 }
 
 #[cfg(test)]

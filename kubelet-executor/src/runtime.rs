@@ -13,7 +13,7 @@ pub mod labels;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cri::{Error, v1};
+use cri::{Error, ErrorKind, snapshots::Mount, v1};
 
 /// The runtime calls that the executor makes.
 #[async_trait]
@@ -40,6 +40,12 @@ pub trait Runtime: Send + Sync + 'static {
         auth: Option<v1::AuthConfig>,
         sandbox: v1::PodSandboxConfig,
     ) -> Result<String, Error>;
+    /// The identity of the layers of an image that is on the node; empty for an image without any.
+    async fn image_layers(&self, image: &str) -> Result<String, Error>;
+    /// The mounts that show these layers, read-only; until [`Self::remove_view`] nobody removes the layers.
+    async fn view_image(&self, key: &str, layers: &str) -> Result<Vec<Mount>, Error>;
+    /// Removes a view; succeeds if it does not exist.
+    async fn remove_view(&self, key: &str) -> Result<(), Error>;
     /// Creates a container; returns its id.
     async fn create(
         &self,
@@ -80,6 +86,12 @@ fn ignore_not_found(result: Result<(), Error>) -> Result<(), Error> {
         Err(error) if error.is_not_found() => Ok(()),
         other => other,
     }
+}
+
+/// The chain id in containerd's verbose description of an image.
+fn chain_id(info: &str) -> Option<String> {
+    let info: serde_json::Value = serde_json::from_str(info).ok()?;
+    info["chainID"].as_str().map(str::to_owned)
 }
 
 fn spec_of(image: &str) -> v1::ImageSpec {
@@ -137,6 +149,26 @@ impl Runtime for cri::Client {
         let request =
             v1::PullImageRequest { image: Some(spec_of(name)), auth, sandbox_config: Some(sandbox) };
         Ok(self.pull_image(request).await?.image_ref)
+    }
+
+    async fn image_layers(&self, image: &str) -> Result<String, Error> {
+        let request = v1::ImageStatusRequest { image: Some(spec_of(image)), verbose: true };
+        let info = self.image_status(request).await?.info.remove("info").unwrap_or_default();
+        chain_id(&info).ok_or_else(|| Error {
+            operation: "ImageStatus",
+            kind: ErrorKind::Other,
+            message: format!("the runtime does not tell the layers of image {image}"),
+        })
+    }
+
+    async fn view_image(&self, key: &str, layers: &str) -> Result<Vec<Mount>, Error> {
+        let snapshotter = self.snapshotter().await?;
+        self.view_snapshot(&snapshotter, key, layers).await
+    }
+
+    async fn remove_view(&self, key: &str) -> Result<(), Error> {
+        let snapshotter = self.snapshotter().await?;
+        ignore_not_found(self.remove_snapshot(&snapshotter, key).await)
     }
 
     async fn create(

@@ -272,7 +272,10 @@ impl Pipeline {
             Ok(effect) => effect,
             Err(refusal) => context.judge(Err(refusal)).map(|()| Effect::Change)?,
         };
-        strategy.warnings(&new, Some(old)).into_iter().for_each(|warning| context.warn(warning));
+        // Updates of subresources have none, as upstream.
+        if matches!(part, Subresource::Main) {
+            strategy.warnings(&new, Some(old)).into_iter().for_each(|warning| context.warn(warning));
+        }
         let (seen, kept) = match view {
             None => (new, None),
             Some(view) => ((view.read)(&new), Some(new)),

@@ -12,22 +12,36 @@ use e2e::{
 };
 
 /// A registry on loopback with its files in a temporary directory.
-struct Registry {
+pub struct Registry {
     process: Child,
-    address: String,
+    pub address: String,
     _directory: tempfile::TempDir,
 }
 
 impl Registry {
-    fn start() -> anyhow::Result<Self> {
+    pub fn start() -> anyhow::Result<Self> {
+        Self::start_with("", "")
+    }
+
+    /// A registry whose only user is `u` with the password `p`.
+    pub fn with_password() -> anyhow::Result<Self> {
+        let users = "u:$2b$05$abcdefghijklmnopqrstuuqwWMzKt5N8p.u2GX5MuH1t19BMWuLOW\n";
+        Self::start_with("auth:\n  htpasswd:\n    realm: test\n    path: ", users)
+    }
+
+    /// `access` is a part of the configuration that ends with the path of the file of users.
+    fn start_with(access: &str, users: &str) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("cm-registry-").tempdir_in("/tmp")?;
         let address = free_address()?;
         let config = directory.path().join("config.yml");
         let root = directory.path().join("data");
+        let file = directory.path().join("users");
+        fs::write(&file, users)?;
+        let access = if access.is_empty() { String::new() } else { format!("{access}{}\n", file.display()) };
         fs::write(
             &config,
             format!(
-                "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
+                "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n{access}",
                 root.display()
             ),
         )?;
@@ -94,7 +108,7 @@ fn an_image_is_pulled_from_a_registry() -> anyhow::Result<()> {
 }
 
 /// The socket of the cluster's private containerd.
-fn find_socket(cluster: &Cluster) -> anyhow::Result<String> {
+pub fn find_socket(cluster: &Cluster) -> anyhow::Result<String> {
     let listed = Command::new("find").arg(cluster.directory()).args(["-name", "containerd.sock"]).output()?;
     let text = String::from_utf8_lossy(&listed.stdout);
     Ok(text.lines().next().unwrap_or_default().to_owned())

@@ -25,6 +25,7 @@ pub const TESTS: &[Test] = &[
     ("access", |cluster| follow(cluster, "access")),
     ("apply", |cluster| follow(cluster, "apply")),
     ("create", |cluster| follow(cluster, "create")),
+    ("debug", |cluster| follow(cluster, "debug")),
     ("describe", |cluster| follow(cluster, "describe")),
     ("discovery", |cluster| follow(cluster, "discovery")),
     ("get", |cluster| follow(cluster, "get")),

@@ -36,7 +36,13 @@ pub enum Event {
     /// [`Action::StartContainer`] succeeded.
     ContainerStarted(ObservedContainer),
     /// [`Action::StartContainer`] failed.
-    ContainerFailed { name: String, failure: StartFailure, message: String },
+    ContainerFailed {
+        name: String,
+        failure: StartFailure,
+        message: String,
+        /// The image that could not be pulled, if it is that of a volume.
+        volume_image: Option<String>,
+    },
     /// [`Action::StopContainer`] returned. The container's new state appears in the next listing.
     StopReturned { id: String },
     /// [`Action::RunProbe`] returned.

@@ -135,7 +135,8 @@ pub fn build(
                     Some(field::field(pod, node, &r.field_path).map_err(EnvError::Field)?)
                 } else if let Some(r) = &from.resource_field_ref {
                     let name = r.container_name.as_deref().unwrap_or(&container.name);
-                    let of = spec::container(pod, name).unwrap_or(container);
+                    let named = spec::container(pod, name);
+                    let of = named.as_deref().unwrap_or(container);
                     let value = field::resource(of, node, &r.resource, r.divisor.as_ref());
                     Some(value.map_err(EnvError::Field)?)
                 } else if from.file_key_ref.is_some() {

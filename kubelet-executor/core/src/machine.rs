@@ -74,7 +74,7 @@ pub(crate) enum Sandbox {
 impl PodMachine {
     /// Creates the machine of a Pod that was launched at `now` on the node with the address `host_ip`.
     pub fn new(pod: Arc<Pod>, host_ip: &str, now: Timestamp) -> Self {
-        let containers = spec::containers(&pod)
+        let containers = spec::all_containers(&pod)
             .map(|(role, container)| ContainerState::new(role, &container.name))
             .collect();
         let mut machine = Self {
@@ -170,6 +170,11 @@ impl PodMachine {
         self.containers.iter().filter_map(|state| state.current.as_ref().or(state.last.as_ref()))
     }
 
+    /// The id of the newest instance of a container, running or not.
+    pub fn newest_instance(&self, name: &str) -> Option<&str> {
+        self.instances().find(|instance| instance.name == name).map(|instance| instance.id.as_str())
+    }
+
     /// Whether an action in progress will soon show in a listing; the shell lists more often then.
     pub fn expects_change(&self) -> bool {
         if self.gone {
@@ -178,7 +183,7 @@ impl PodMachine {
         let ends_by_itself = |state: &ContainerState| {
             let container = spec::container(&self.pod, &state.name);
             container.is_some_and(|container| {
-                spec::container_restart_policy(&self.pod, container) != spec::RestartPolicy::Always
+                spec::container_restart_policy(&self.pod, &container) != spec::RestartPolicy::Always
             })
         };
         !self.adopted
@@ -208,12 +213,13 @@ impl PodMachine {
             Event::ContainerStarted(seen) => {
                 if let Some(state) = container::find(&mut self.containers, &seen.name) {
                     let started = spec::container(&self.pod, &seen.name);
-                    state.started(seen, &self.pod, started, now);
+                    state.started(seen, &self.pod, started.as_deref(), now);
                 }
             }
-            Event::ContainerFailed { name, failure, message } => {
+            Event::ContainerFailed { name, failure, message, volume_image } => {
                 let pod = self.pod.clone();
                 if let Some(state) = container::find(&mut self.containers, &name) {
+                    state.failed_volume_image = volume_image;
                     state.start_failed(&pod, failure, message, now, actions);
                 }
             }
@@ -247,18 +253,13 @@ impl PodMachine {
         if pod.metadata.uid != self.pod.metadata.uid {
             return;
         }
-        let ephemeral = |pod: &Pod| spec::spec(pod).ephemeral_containers.as_ref().map_or(0, Vec::len);
-        if ephemeral(&pod) > ephemeral(&self.pod) {
-            // The API accepts them; whoever waits for one must learn that it will not start.
-            let message = "this node does not run ephemeral containers yet".to_owned();
-            actions.push(Action::RecordEvent(EventRecord {
-                container: None,
-                warning: true,
-                reason: "Failed",
-                message,
-            }));
-        }
         self.take_pod(pod, actions);
+        let added = spec::all_containers(&self.pod).filter(|(role, container)| {
+            *role == spec::Role::Ephemeral && self.containers.iter().all(|state| state.name != container.name)
+        });
+        let added: Vec<_> =
+            added.map(|(role, container)| ContainerState::new(role, &container.name)).collect();
+        self.containers.extend(added);
     }
 
     fn sandbox_failed(
@@ -336,10 +337,10 @@ impl PodMachine {
             && let Some(container) = spec::container(&pod, &state.name)
         {
             let own = kind
-                .of(container)
+                .of(&container)
                 .and_then(|probe| u64::try_from(probe.termination_grace_period_seconds?).ok())
                 .map(std::time::Duration::from_secs);
-            let why = probe_failure(&pod, state.role, container, kind);
+            let why = probe_failure(&pod, state.role, &container, kind);
             state.stop(own.unwrap_or_else(|| spec::grace(&pod)), why, now, actions);
         }
     }
@@ -363,7 +364,7 @@ fn probe_failure(pod: &Pod, role: spec::Role, container: &Container, kind: Probe
     match role {
         spec::Role::Init | spec::Role::Sidecar => format!("Init container {name} failed {probe} probe"),
         spec::Role::Main if restarts => format!("Container {name} failed {probe} probe, will be restarted"),
-        spec::Role::Main => format!("Container {name} failed {probe} probe"),
+        spec::Role::Main | spec::Role::Ephemeral => format!("Container {name} failed {probe} probe"),
     }
 }
 

@@ -39,7 +39,7 @@ pub struct ObservedSandbox {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct ObservedContainer {
-    /// The runtime's id.
+    /// The runtime's id; empty if only the log of the instance is left.
     pub id: String,
     pub sandbox_id: String,
     /// The container's name in the Pod's spec.

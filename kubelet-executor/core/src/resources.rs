@@ -269,6 +269,8 @@ fn without_overhead(pod: &Pod, limits: bool) -> Requests {
                 peak.cpu_milli = peak.cpu_milli.max(during.cpu_milli);
                 peak.memory_bytes = peak.memory_bytes.max(during.memory_bytes);
             }
+            // They use what the Pod has.
+            spec::Role::Ephemeral => {}
         }
     }
     let all = sidecars + mains;
@@ -377,6 +379,7 @@ pub fn memory_limit(pod: &Pod) -> Option<i64> {
             spec::Role::Main => main = main.saturating_add(limit),
             spec::Role::Sidecar => sidecars = sidecars.saturating_add(limit),
             spec::Role::Init => peak = peak.max(limit.saturating_add(sidecars)),
+            spec::Role::Ephemeral => {}
         }
     }
     Some(peak.max(main.saturating_add(sidecars)))

@@ -1,8 +1,8 @@
 //! Accessors for a Pod's spec.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
-use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, EphemeralContainer, Pod, PodSpec};
 
 /// The default of `terminationGracePeriodSeconds`.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(30);
@@ -16,6 +16,8 @@ pub enum Role {
     Sidecar,
     /// An entry of `spec.containers`.
     Main,
+    /// An entry of `spec.ephemeralContainers`: added to a running Pod, started once, and without part in its readiness and outcome.
+    Ephemeral,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,9 +120,95 @@ pub fn containers(pod: &Pod) -> impl Iterator<Item = (Role, &Container)> {
     init.chain(spec.containers.iter().map(|container| (Role::Main, container)))
 }
 
-/// Finds a container by name.
-pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
-    containers(pod).map(|(_, container)| container).find(|container| container.name == name)
+/// All containers: those of [`containers`], then the ephemeral ones, each with its role.
+pub fn all_containers(pod: &Pod) -> impl Iterator<Item = (Role, Cow<'_, Container>)> {
+    let others = containers(pod).map(|(role, container)| (role, Cow::Borrowed(container)));
+    others.chain(ephemeral(pod).map(|container| (Role::Ephemeral, Cow::Owned(as_container(container)))))
+}
+
+/// The ephemeral containers.
+fn ephemeral(pod: &Pod) -> impl Iterator<Item = &EphemeralContainer> {
+    spec(pod).ephemeral_containers.iter().flatten()
+}
+
+/// Finds a container of any role by name.
+pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<Cow<'a, Container>> {
+    let other = containers(pod).map(|(_, container)| container).find(|container| container.name == name);
+    other.map(Cow::Borrowed).or_else(|| {
+        let found = ephemeral(pod).find(|container| container.name == name);
+        found.map(|container| Cow::Owned(as_container(container)))
+    })
+}
+
+/// The role of a container.
+pub fn role(pod: &Pod, name: &str) -> Option<Role> {
+    let other = containers(pod).find(|(_, container)| container.name == name).map(|(role, _)| role);
+    other.or_else(|| ephemeral(pod).any(|container| container.name == name).then_some(Role::Ephemeral))
+}
+
+/// The container whose processes an ephemeral container sees.
+pub fn target<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
+    let container = ephemeral(pod).find(|container| container.name == name)?;
+    container.target_container_name.as_deref().filter(|target| !target.is_empty())
+}
+
+/// An ephemeral container has the fields of a container, and a target.
+fn as_container(ephemeral: &EphemeralContainer) -> Container {
+    let EphemeralContainer {
+        args,
+        command,
+        env,
+        env_from,
+        image,
+        image_pull_policy,
+        lifecycle,
+        liveness_probe,
+        name,
+        ports,
+        readiness_probe,
+        resize_policy,
+        resources,
+        restart_policy,
+        restart_policy_rules,
+        security_context,
+        startup_probe,
+        stdin,
+        stdin_once,
+        target_container_name: _,
+        termination_message_path,
+        termination_message_policy,
+        tty,
+        volume_devices,
+        volume_mounts,
+        working_dir,
+    } = ephemeral.clone();
+    Container {
+        args,
+        command,
+        env,
+        env_from,
+        image,
+        image_pull_policy,
+        lifecycle,
+        liveness_probe,
+        name,
+        ports,
+        readiness_probe,
+        resize_policy,
+        resources,
+        restart_policy,
+        restart_policy_rules,
+        security_context,
+        startup_probe,
+        stdin,
+        stdin_once,
+        termination_message_path,
+        termination_message_policy,
+        tty,
+        volume_devices,
+        volume_mounts,
+        working_dir,
+    }
 }
 
 /// Hash of the part of a container's spec whose change restarts the container. Only the image is mutable in the API.

@@ -35,15 +35,21 @@ pub(crate) fn of(machine: &PodMachine) -> PodStatus {
     if host_network && machine.sandbox().is_some() && ips.is_empty() {
         ips.push(machine.host_ip.clone());
     }
-    let (inits, mains): (Vec<_>, Vec<_>) = machine
-        .containers
-        .iter()
-        .filter_map(|state| Some((state, spec::container(pod, &state.name)?)))
-        .map(|(state, container)| (state.role, container_status(machine, state, container)))
-        .partition(|(role, _)| *role != Role::Main);
-    let statuses = |list: Vec<(Role, ContainerStatus)>| {
-        (!list.is_empty()).then(|| list.into_iter().map(|(_, status)| status).collect())
-    };
+    // Init containers are in the order in which they run, the others are sorted by name.
+    let (mut inits, mut mains, mut ephemeral) = (Vec::new(), Vec::new(), Vec::new());
+    for state in &machine.containers {
+        let Some(container) = spec::container(pod, &state.name) else { continue };
+        let list = match state.role {
+            Role::Init | Role::Sidecar => &mut inits,
+            Role::Main => &mut mains,
+            Role::Ephemeral => &mut ephemeral,
+        };
+        list.push(container_status(machine, state, &container));
+    }
+    for list in [&mut mains, &mut ephemeral] {
+        list.sort_by(|a: &ContainerStatus, b| a.name.cmp(&b.name));
+    }
+    let statuses = |list: Vec<ContainerStatus>| (!list.is_empty()).then_some(list);
     PodStatus {
         phase: Some(phase(machine).to_owned()),
         conditions: Some(conditions(machine)),
@@ -55,6 +61,7 @@ pub(crate) fn of(machine: &PodMachine) -> PodStatus {
         start_time: Some(time(machine.accepted_at)),
         init_container_statuses: statuses(inits),
         container_statuses: statuses(mains),
+        ephemeral_container_statuses: statuses(ephemeral),
         qos_class: Some(resources::qos_class(pod).as_str().to_owned()),
         ..Default::default()
     }
@@ -86,6 +93,7 @@ fn is_pending(machine: &PodMachine) -> bool {
     let never_ran = |state: &ContainerState| state.current.is_none() && state.last.is_none();
     machine.containers.iter().any(|state| match state.role {
         Role::Main => never_ran(state),
+        Role::Ephemeral => false,
         _ if machine.initialized => false,
         Role::Init => never_ran(state) || state.is_running(),
         Role::Sidecar => never_ran(state) || (state.is_running() && !state.probes.started()),
@@ -98,6 +106,8 @@ fn container_status(machine: &PodMachine, state: &ContainerState, container: &Co
     let ready = match state.role {
         Role::Init => state.exit().is_some_and(|exit| exit.code == 0),
         Role::Sidecar | Role::Main => is_ready(machine, state),
+        // Nothing waits for it, so the kubelet does not say.
+        Role::Ephemeral => false,
     };
     // A container in back-off shows its exit as its last state.
     let shown_as_last = match (&state.waiting, current) {
@@ -108,9 +118,9 @@ fn container_status(machine: &PodMachine, state: &ContainerState, container: &Co
         name: state.name.clone(),
         image: container.image.clone().unwrap_or_default(),
         image_id: current.map(|c| c.image_id.clone()).unwrap_or_default(),
-        container_id: current.map(|c| format!("{RUNTIME_SCHEME}{}", c.id)),
+        container_id: current.and_then(container_id),
         ready,
-        started: Some(started),
+        started: (state.role != Role::Ephemeral).then_some(started),
         restart_count: i32::try_from(state.restarts).unwrap_or(i32::MAX),
         state: Some(api_state(machine, state)),
         last_state: Some(shown_as_last.map(terminated_state).unwrap_or_default()),
@@ -122,6 +132,10 @@ fn container_status(machine: &PodMachine, state: &ContainerState, container: &Co
         volume_mounts: current.and_then(|_| volume_mounts(container)),
         ..Default::default()
     }
+}
+
+fn container_id(seen: &ObservedContainer) -> Option<String> {
+    (!seen.id.is_empty()).then(|| format!("{RUNTIME_SCHEME}{}", seen.id))
 }
 
 fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
@@ -164,7 +178,8 @@ fn api_state(machine: &PodMachine, state: &ContainerState) -> v1::ContainerState
 /// Why a container that has not been started yet waits. For all containers of Pods with init containers it is the same,
 /// as upstream, so that `kubectl get pods` shows `Init:0/2`.
 fn before_start(machine: &PodMachine) -> &'static str {
-    let has_init_containers = machine.containers.iter().any(|container| container.role != Role::Main);
+    let is_init = |state: &ContainerState| matches!(state.role, Role::Init | Role::Sidecar);
+    let has_init_containers = machine.containers.iter().any(is_init);
     if has_init_containers { "PodInitializing" } else { "ContainerCreating" }
 }
 
@@ -172,7 +187,7 @@ fn init_done(state: &ContainerState) -> bool {
     match state.role {
         Role::Init => state.exit().is_some_and(|exit| exit.code == 0),
         Role::Sidecar => state.is_running() && state.probes.started(),
-        Role::Main => true,
+        Role::Main | Role::Ephemeral => true,
     }
 }
 
@@ -194,7 +209,7 @@ fn terminated_state(seen: &ObservedContainer) -> v1::ContainerState {
         message: exit.message.clone(),
         started_at: Some(time(seen.started_at.unwrap_or(seen.created_at))),
         finished_at: Some(time(exit.finished_at)),
-        container_id: Some(format!("{RUNTIME_SCHEME}{}", seen.id)),
+        container_id: container_id(seen),
         ..Default::default()
     };
     v1::ContainerState { terminated: Some(terminated), ..Default::default() }
@@ -226,7 +241,7 @@ fn owned_conditions(machine: &PodMachine) -> Vec<Condition> {
     let unready: Vec<&str> = machine
         .containers
         .iter()
-        .filter(|state| state.role != Role::Init && !is_ready(machine, state))
+        .filter(|state| matches!(state.role, Role::Sidecar | Role::Main) && !is_ready(machine, state))
         .map(|state| state.name.as_str())
         .collect();
     // A Pod that has been initialized stays so, also when its containers start over.
@@ -407,6 +422,7 @@ pub fn agrees(stored: &PodStatus, reported: &PodStatus) -> bool {
         && stored.pod_ips == reported.pod_ips
         && stored.container_statuses == reported.container_statuses
         && stored.init_container_statuses == reported.init_container_statuses
+        && stored.ephemeral_container_statuses == reported.ephemeral_container_statuses
         && reported.conditions.iter().flatten().filter(is_own).all(same_condition)
 }
 

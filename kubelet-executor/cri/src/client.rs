@@ -13,14 +13,15 @@ use tonic::{
 
 use crate::{
     error::Error,
+    snapshots::messages::snapshots_client::SnapshotsClient,
     v1::{self, image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient},
 };
 
 /// The deadline of reads.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The deadline of calls that change one container or sandbox: upstream's default for runtime requests, because a
 /// sandbox waits for CNI plugins.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The deadline of a pull: registries can be far and images large.
 const PULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// Added to the time that the runtime itself is given, so that its response arrives.
@@ -36,6 +37,7 @@ pub type CallObserver = Arc<dyn Fn(&'static str, Duration, bool) + Send + Sync>;
 pub struct Client {
     runtime: RuntimeServiceClient<Channel>,
     image: ImageServiceClient<Channel>,
+    pub(crate) snapshots: SnapshotsClient<Channel>,
     observer: Option<CallObserver>,
 }
 
@@ -77,6 +79,7 @@ impl Client {
         let channel = endpoint.connect_lazy();
         Ok(Self {
             runtime: RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
+            snapshots: SnapshotsClient::new(channel.clone()),
             image: ImageServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
             observer: None,
         })
@@ -140,6 +143,8 @@ calls! {
     image.image_status "ImageStatus" (ImageStatusRequest, |_| READ_TIMEOUT) -> ImageStatusResponse;
     /// Pulls an image.
     image.pull_image "PullImage" (PullImageRequest, |_| PULL_TIMEOUT) -> PullImageResponse;
+    /// The file systems of images.
+    image.image_fs_info "ImageFsInfo" (ImageFsInfoRequest, |_| READ_TIMEOUT) -> ImageFsInfoResponse;
     /// Removes an image; idempotent.
     image.remove_image "RemoveImage" (RemoveImageRequest, |_| WRITE_TIMEOUT) -> RemoveImageResponse;
 }

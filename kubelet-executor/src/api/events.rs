@@ -146,8 +146,12 @@ fn event_name(pod: &Pod, at: Timestamp, serial: u64) -> String {
 fn api_event(pod: &Pod, event: &EventRecord, node: &str, recorded: &RecordedEvent, at: Timestamp) -> Event {
     let metadata = &pod.metadata;
     let field_path = event.container.as_ref().map(|name| {
-        let init = spec::containers(pod).any(|(role, c)| role != spec::Role::Main && c.name == *name);
-        format!("spec.{}{{{name}}}", if init { "initContainers" } else { "containers" })
+        let list = match spec::role(pod, name) {
+            Some(spec::Role::Init | spec::Role::Sidecar) => "initContainers",
+            Some(spec::Role::Ephemeral) => "ephemeralContainers",
+            Some(spec::Role::Main) | None => "containers",
+        };
+        format!("spec.{list}{{{name}}}")
     });
     let mut message = event.message.clone();
     if message.len() > MESSAGE_BYTES_MAX {

@@ -40,9 +40,11 @@ pub(crate) async fn collect(context: Arc<NodeContext>, pods: Arc<Pods>) {
         // Volumes outlive a stop of the node, and their Pod may be deleted meanwhile.
         for (dir, uid) in old_entries(&context.config.volumes_dir()) {
             let paths = PodPaths { logs: PathBuf::new(), volumes: dir };
-            if !exists(&uid)
-                && let Err(error) = volumes::remove(&paths)
-            {
+            if exists(&uid) {
+                continue;
+            }
+            volumes::images::remove(&context, &paths).await;
+            if let Err(error) = volumes::remove(&paths) {
                 tracing::warn!(%error, "cannot remove volumes");
             }
         }

@@ -4,7 +4,6 @@
 //! This is the last resort of a stop: if every call to the runtime succeeded, nothing is found. Each kind has a proof
 //! of ownership: a shim was started with our socket, a process is in our cgroup, a rule names our network.
 
-mod mounts;
 mod network;
 mod processes;
 #[cfg(test)]
@@ -21,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     config::Config,
-    machine::{cgroups, pod_network, virtual_addresses},
+    machine::{cgroups, mounts, pod_network, virtual_addresses},
     runtime::containerd,
 };
 

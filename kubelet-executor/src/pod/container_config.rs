@@ -2,7 +2,9 @@
 
 use cri::v1;
 use executor_core::{admission, env::expand, resources, spec};
-use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Pod, PodSecurityContext, SecurityContext};
+use k8s_openapi::api::core::v1::{
+    AppArmorProfile, Container, Pod, PodSecurityContext, PodSpec, SecurityContext,
+};
 
 use super::{paths::log_path, sandbox_config};
 use crate::{config::Config, runtime::labels};
@@ -14,6 +16,8 @@ pub(crate) struct ContainerConfigInputs {
     pub image_ref: String,
     pub attempt: u32,
     pub restart_count: u32,
+    /// The container whose process namespace it joins, unless the Pod shares one or has the machine's.
+    pub target_id: Option<String>,
     pub env: Vec<(String, String)>,
     pub mounts: Vec<v1::Mount>,
     /// The node's memory, for the OOM score of Burstable Pods.
@@ -99,11 +103,11 @@ fn linux(pod: &Pod, container: &Container, inputs: &ContainerConfigInputs) -> v1
             unified,
             ..Default::default()
         }),
-        security_context: Some(security(pod, container)),
+        security_context: Some(security(pod, container, inputs.target_id.as_deref())),
     }
 }
 
-fn security(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityContext {
+fn security(pod: &Pod, container: &Container, target_id: Option<&str>) -> v1::LinuxContainerSecurityContext {
     let pod_spec = spec::spec(pod);
     let of_pod: PodSecurityContext = pod_spec.security_context.clone().unwrap_or_default();
     let own: SecurityContext = container.security_context.clone().unwrap_or_default();
@@ -121,7 +125,7 @@ fn security(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityConte
     v1::LinuxContainerSecurityContext {
         capabilities,
         privileged,
-        namespace_options: Some(sandbox_config::namespaces(pod_spec)),
+        namespace_options: Some(namespaces(pod_spec, target_id)),
         run_as_user: run_as_user.map(int),
         // A group without a user is the group of root; the runtime needs both.
         run_as_group: run_as_user.and(run_as_group).map(int),
@@ -141,6 +145,19 @@ fn security(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityConte
         },
         readonly_paths: if privileged { Vec::new() } else { READ_ONLY.map(str::to_owned).to_vec() },
         ..Default::default()
+    }
+}
+
+/// The namespaces of a container: those of its sandbox, and the process namespace of its target.
+fn namespaces(pod_spec: &PodSpec, target_id: Option<&str>) -> v1::NamespaceOption {
+    let of_sandbox = sandbox_config::namespaces(pod_spec);
+    match target_id {
+        Some(id) if of_sandbox.pid == v1::NamespaceMode::Container as i32 => v1::NamespaceOption {
+            pid: v1::NamespaceMode::Target as i32,
+            target_id: id.to_owned(),
+            ..of_sandbox
+        },
+        _ => of_sandbox,
     }
 }
 

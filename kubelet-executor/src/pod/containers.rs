@@ -40,29 +40,59 @@ pub(crate) struct Start {
     pub context: Arc<NodeContext>,
     pub pod: Arc<Pod>,
     pub sandbox: ObservedSandbox,
+    pub target: Option<NamespaceTarget>,
     pub name: String,
     pub attempt: u32,
     pub restart_count: u32,
     pub cancel: CancellationToken,
 }
 
-type Failed = (StartFailure, String);
+/// The container whose process namespace an ephemeral container joins.
+pub(crate) struct NamespaceTarget {
+    pub name: String,
+    /// Its newest instance; `None` if it has not been started.
+    pub id: Option<String>,
+}
+
+/// Why a step of a start failed: the reason that kubectl shows, and the message.
+type Problem = (StartFailure, String);
+
+/// A failed start.
+pub(crate) struct Failed {
+    pub failure: StartFailure,
+    pub message: String,
+    /// The image of a volume that is not there. `None` if it is about the container's own image, or about none.
+    pub volume_image: Option<String>,
+}
+
+impl From<Problem> for Failed {
+    fn from((failure, message): Problem) -> Self {
+        Self { failure, message, volume_image: None }
+    }
+}
+
+impl Failed {
+    /// The failure is about the image of a volume.
+    pub fn of_volume(self, image: &str) -> Self {
+        Self { volume_image: Some(image.to_owned()), ..self }
+    }
+}
 
 impl Start {
     /// Runs the start and counts it.
     pub async fn run(&self) -> Result<ObservedContainer, Failed> {
         if self.context.stopping.is_cancelled() {
-            return Err(interrupted());
+            return Err(interrupted().into());
         }
-        let role = spec::containers(&self.pod).find(|(_, container)| container.name == self.name);
-        let container_type = match role {
-            Some((spec::Role::Init | spec::Role::Sidecar, _)) => "init_container",
-            Some((spec::Role::Main, _)) | None => "container",
+        let container_type = match spec::role(&self.pod, &self.name) {
+            Some(spec::Role::Init | spec::Role::Sidecar) => "init_container",
+            Some(spec::Role::Ephemeral) => "ephemeral_container",
+            Some(spec::Role::Main) | None => "container",
         };
         let metrics = &self.context.metrics;
         metrics.started_containers.with_label_values(&[container_type]).inc();
         let result = self.start().await;
-        if let Err((failure, _)) = &result
+        if let Err(Failed { failure, .. }) = &result
             && *failure != StartFailure::Interrupted
         {
             metrics.started_containers_errors.with_label_values(&[container_type, failure.reason()]).inc();
@@ -70,22 +100,29 @@ impl Start {
         result
     }
 
-    /// Image, container, post-start hook.
+    /// Image volumes, image, container, post-start hook.
     async fn start(&self) -> Result<ObservedContainer, Failed> {
         let container = spec::container(&self.pod, &self.name);
         let container = container.ok_or_else(|| config_error(format!("no container {}", self.name)))?;
+        let container = &*container;
         let sandbox_config = sandbox::config_of(&self.context, &self.pod, self.sandbox.attempt);
         let inputs = async {
-            let image = image_pull::ensure(self, container, &sandbox_config).await?;
+            let volumes = volumes::images::ensure(self, container, &sandbox_config).await?;
+            let wanted = image_pull::Wanted {
+                image: container.image.as_deref().unwrap_or_default(),
+                policy: container.image_pull_policy.as_deref(),
+                of_volume: false,
+            };
+            let image = image_pull::ensure(self, &wanted, &sandbox_config).await?;
             verify_run_as_non_root(&self.pod, container, &image)?;
-            self.inputs(container, image.id).await
+            Ok::<_, Failed>(self.inputs(container, image.id, &volumes).await?)
         };
         let inputs = tokio::select! {
             inputs = inputs => inputs?,
-            () = self.cancel.cancelled() => return Err(interrupted()),
+            () = self.cancel.cancelled() => return Err(interrupted().into()),
         };
         if self.cancel.is_cancelled() {
-            return Err(interrupted());
+            return Err(interrupted().into());
         }
         let config = container_config(&self.context.config, &self.pod, container, inputs);
         let paths = PodPaths::of(&self.context.config, &self.pod);
@@ -100,7 +137,7 @@ impl Start {
         self.record(false, "Created", "Container created".to_owned());
         if self.context.stopping.is_cancelled() {
             // Created and never started: removed with its sandbox.
-            return Err(interrupted());
+            return Err(interrupted().into());
         }
         runtime.start(&id).await.map_err(failed(StartFailure::RunContainerError))?;
         self.record(false, "Started", "Container started".to_owned());
@@ -122,15 +159,25 @@ impl Start {
         &self,
         container: &Container,
         image_ref: String,
-    ) -> Result<ContainerConfigInputs, Failed> {
+        image_volumes: &volumes::images::ImageRoots,
+    ) -> Result<ContainerConfigInputs, Problem> {
         let paths = PodPaths::of(&self.context.config, &self.pod);
+        let target_id = self.target_id()?;
         let env = self.environment(container).await?;
-        let mounts = volumes::mounts::mounts(&self.pod, container, self.attempt, &env, &paths)
-            .map_err(|error| config_error(error.to_string()))?;
+        let inputs = volumes::mounts::MountInputs { env: &env, paths: &paths, image_volumes };
+        let mounts = volumes::mounts::mounts(&self.pod, container, self.attempt, &inputs).map_err(
+            |error| match error {
+                volumes::mounts::MountError::Image(_) => {
+                    (StartFailure::CreateContainerError, error.to_string())
+                }
+                _ => config_error(error.to_string()),
+            },
+        )?;
         Ok(ContainerConfigInputs {
             image_ref,
             attempt: self.attempt,
             restart_count: self.restart_count,
+            target_id,
             env,
             mounts,
             memory_bytes: self.context.capacity.memory_bytes,
@@ -138,7 +185,14 @@ impl Start {
         })
     }
 
-    async fn environment(&self, container: &Container) -> Result<Vec<(String, String)>, Failed> {
+    /// The instance of the target; a target that has not been started is an error, and the start is tried again.
+    fn target_id(&self) -> Result<Option<String>, Problem> {
+        let Some(target) = &self.target else { return Ok(None) };
+        let missing = || config_error(format!("unable to find target container {}", target.name));
+        target.id.clone().map(Some).ok_or_else(missing)
+    }
+
+    async fn environment(&self, container: &Container) -> Result<Vec<(String, String)>, Problem> {
         let namespace = self.pod.metadata.namespace.as_deref().unwrap_or("default");
         let (config_maps, secrets) = env::references(container);
         let mut sources = env::Sources::default();
@@ -168,7 +222,7 @@ impl Start {
         built.map_err(|error| config_error(error.to_string()))
     }
 
-    async fn post_start(&self, container: &Container, id: &str) -> Result<(), Failed> {
+    async fn post_start(&self, container: &Container, id: &str) -> Result<(), Problem> {
         let Some(handler) = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref())
         else {
             return Ok(());
@@ -189,16 +243,16 @@ impl Start {
     }
 }
 
-fn interrupted() -> Failed {
+fn interrupted() -> Problem {
     (StartFailure::Interrupted, "cancelled".to_owned())
 }
 
-fn config_error(message: String) -> Failed {
+fn config_error(message: String) -> Problem {
     (StartFailure::CreateContainerConfigError, message)
 }
 
 /// Refuses a container with `runAsNonRoot` whose image runs as root.
-fn verify_run_as_non_root(pod: &Pod, container: &Container, image: &v1::Image) -> Result<(), Failed> {
+fn verify_run_as_non_root(pod: &Pod, container: &Container, image: &v1::Image) -> Result<(), Problem> {
     let of_pod = spec::spec(pod).security_context.as_ref();
     let own = container.security_context.as_ref();
     let must = own.and_then(|c| c.run_as_non_root).or(of_pod.and_then(|c| c.run_as_non_root)) == Some(true);
@@ -230,6 +284,7 @@ pub(crate) async fn stop(
 ) {
     let begun = Instant::now();
     let container = spec::container(pod, name);
+    let container = container.as_deref();
     let handler = container.and_then(|container| container.lifecycle.as_ref()?.pre_stop.as_ref());
     let mut left = grace;
     if let (true, Some(container), Some(handler), false) = (pre_stop, container, handler, grace.is_zero()) {
@@ -266,7 +321,7 @@ pub(crate) async fn update(
 ) -> Result<Option<CgroupLimits>, String> {
     let container = spec::container(pod, name).ok_or_else(|| format!("no container {name}"))?;
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    let limits = resources::limits(pod, container, context.capacity.memory_bytes);
+    let limits = resources::limits(pod, &container, context.capacity.memory_bytes);
     let before = cgroups::container_limits(&context.tag, uid, id).map_or(0, |limits| limits.memory_bytes);
     let lower = limits.memory_bytes > 0 && (before == 0 || limits.memory_bytes < before);
     let usage = cgroups::container_memory(&context.tag, uid, id).unwrap_or(0);

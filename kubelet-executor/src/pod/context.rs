@@ -33,6 +33,8 @@ pub(crate) struct NodeContext {
     pub ledger: Ledger,
     /// What the kernel has on record for their tasks.
     pub task_resources: TaskResources,
+    /// Held while an image is mounted for a Pod.
+    pub image_mounts: tokio::sync::Mutex<()>,
     /// What Pods may ask for.
     pub capabilities: NodeCapabilities,
     /// Triggers a listing.

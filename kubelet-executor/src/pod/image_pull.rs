@@ -1,25 +1,38 @@
-//! Image pulls: pull policy, credentials, Events.
+//! Pulls the images of containers and volumes: pull policy, credentials, Events.
 
 use std::{collections::BTreeMap, time::Instant};
 
 use base64::Engine;
 use cri::v1;
 use executor_core::{
-    action::StartFailure,
+    action::{EventRecord, StartFailure},
     image_name::{self, ImageName},
     spec,
 };
-use k8s_openapi::api::core::v1::{Container, Secret};
+use k8s_openapi::api::core::v1::Secret;
 
 use crate::pod::containers::Start;
 
-/// Makes sure that the container's image is on the node.
+/// An image that a container needs.
+pub(crate) struct Wanted<'a> {
+    pub image: &'a str,
+    pub policy: Option<&'a str>,
+    /// It is the content of a volume: Events are about the Pod.
+    pub of_volume: bool,
+}
+
+/// Makes sure that an image is on the node.
 pub(crate) async fn ensure(
     start: &Start,
-    container: &Container,
+    wanted: &Wanted<'_>,
     sandbox: &v1::PodSandboxConfig,
 ) -> Result<v1::Image, (StartFailure, String)> {
-    let image = container.image.as_deref().unwrap_or_default();
+    let image = wanted.image;
+    let record = |reason, message| {
+        let container = (!wanted.of_volume).then(|| start.name.clone());
+        let event = EventRecord { container, warning: false, reason, message };
+        start.context.recorder.record(&start.pod, event);
+    };
     if image.is_empty() {
         return Err((StartFailure::InvalidImageName, "the container has no image".to_owned()));
     }
@@ -31,14 +44,14 @@ pub(crate) async fn ensure(
     })?;
     let runtime = &start.context.runtime;
     let failed = |error: cri::Error| (StartFailure::ErrImagePull, error.message);
-    let policy = container.image_pull_policy.as_deref().unwrap_or_else(|| default_policy(&name));
+    let policy = wanted.policy.unwrap_or_else(|| default_policy(&name));
     let present = runtime.image(image).await.map_err(failed)?;
     match (policy, present) {
         ("Never" | "IfNotPresent", Some(present)) => {
             let event = format!(
                 "Container image \"{image}\" already present on machine and can be accessed by the pod"
             );
-            start.record(false, "Pulled", event);
+            record("Pulled", event);
             return Ok(present);
         }
         ("Never", None) => {
@@ -49,7 +62,7 @@ pub(crate) async fn ensure(
         (_, Some(present)) if image.starts_with("localhost/catamaran/") => return Ok(present),
         _ => {}
     }
-    start.record(false, "Pulling", format!("Pulling image \"{image}\""));
+    record("Pulling", format!("Pulling image \"{image}\""));
     let begun = Instant::now();
     let auth = credentials(start, &name.registry).await;
     let auth = auth.map_err(|error| (StartFailure::ErrImagePull, error.to_string()))?;
@@ -65,7 +78,7 @@ pub(crate) async fn ensure(
         took.as_secs_f64(),
         pulled.size
     );
-    start.record(false, "Pulled", event);
+    record("Pulled", event);
     Ok(pulled)
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct LogOptions {
 /// The newest attempt with a log of each container, in a Pod's log directory.
 pub(crate) fn newest_attempts(dir: &Path, pod: &Pod) -> BTreeMap<String, u32> {
     let newest = |name: &String| Some((name.clone(), *files::attempts(&dir.join(name)).last()?));
-    spec::containers(pod).filter_map(|(_, container)| newest(&container.name)).collect()
+    spec::all_containers(pod).filter_map(|(_, container)| newest(&container.name)).collect()
 }
 
 /// The end of a log, for a container without a termination message.
@@ -47,15 +47,23 @@ mod tests {
     #[test]
     fn the_newest_log_of_each_container_counts() {
         let dir = tempfile::tempdir().unwrap();
-        for file in ["web/0.log", "web/9.log", "web/10.log", "web/12.log.20260101-000000", "gone/4.log"] {
+        for file in
+            ["web/0.log", "web/9.log", "web/10.log", "web/12.log.20260101-000000", "gone/4.log", "look/0.log"]
+        {
             let path = dir.path().join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
         let pod: Pod = serde_json::from_value(serde_json::json!({
-            "spec": { "initContainers": [{ "name": "prepare" }], "containers": [{ "name": "web" }] }
+            "spec": {
+                "initContainers": [{ "name": "prepare" }], "containers": [{ "name": "web" }],
+                "ephemeralContainers": [{ "name": "look" }, { "name": "gone2" }],
+            }
         }))
         .unwrap();
-        assert_eq!(newest_attempts(dir.path(), &pod), BTreeMap::from([("web".to_owned(), 10)]));
+        assert_eq!(
+            newest_attempts(dir.path(), &pod),
+            BTreeMap::from([("web".to_owned(), 10), ("look".to_owned(), 0)])
+        );
     }
 }

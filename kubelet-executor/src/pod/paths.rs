@@ -29,6 +29,11 @@ impl PodPaths {
         self.volumes.join("volumes").join(name)
     }
 
+    /// The directory of mounted images.
+    pub fn images(&self) -> PathBuf {
+        self.volumes.join("images")
+    }
+
     /// The file mounted as `/etc/hosts`.
     pub fn hosts(&self) -> PathBuf {
         self.volumes.join("etc-hosts")

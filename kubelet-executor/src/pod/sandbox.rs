@@ -142,6 +142,7 @@ pub(crate) async fn suspend(context: &NodeContext, pod: &Pod) {
 async fn clear(context: &NodeContext, pod: &Pod, volumes: fn(&PodPaths) -> std::io::Result<()>) {
     let paths = PodPaths::of(&context.config, pod);
     let group = cgroups::pod_group(&context.tag, pod);
+    volumes::images::remove(context, &paths).await;
     let cleaned = tokio::task::spawn_blocking(move || {
         cgroups::remove(&group);
         volumes(&paths)

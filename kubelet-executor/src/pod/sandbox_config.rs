@@ -85,7 +85,8 @@ fn linux(pod: &Pod, pod_spec: &PodSpec, cgroup_parent: &str) -> v1::LinuxPodSand
         cgroup_parent: cgroup_parent.to_owned(),
         security_context: Some(v1::LinuxSandboxSecurityContext {
             namespace_options: Some(namespaces(pod_spec)),
-            privileged: spec::containers(pod).any(|(_, c)| {
+            // An ephemeral one is added later: the runtime reads this again when it creates a container.
+            privileged: spec::all_containers(pod).any(|(_, c)| {
                 c.security_context.as_ref().is_some_and(|context| context.privileged == Some(true))
             }),
             seccomp: Some(seccomp(context.seccomp_profile.as_ref())),

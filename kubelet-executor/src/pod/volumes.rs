@@ -2,20 +2,19 @@
 
 pub(crate) mod atomic;
 mod claims;
+pub(crate) mod images;
 pub(crate) mod mounts;
 mod payloads;
 
-use std::{
-    os::unix::fs::{MetadataExt, PermissionsExt},
-    path::Path,
-};
+use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use executor_core::{field, payload::PayloadError, resources, spec};
 use k8s_openapi::api::core::v1::{Pod, Volume};
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::MountFlags;
 
 use crate::{
     api::{Api, ApiError},
+    machine::mounts as machine_mounts,
     pod::paths::PodPaths,
 };
 
@@ -43,7 +42,7 @@ enum Cause {
     #[error("unknown storage medium \"{0}\"")]
     Medium(String),
     #[error(
-        "this node has no volumes of its kind (it has emptyDir, configMap, secret, projected, downwardAPI, hostPath, persistentVolumeClaim)"
+        "this node has no volumes of its kind (it has emptyDir, configMap, secret, projected, downwardAPI, hostPath, image, persistentVolumeClaim)"
     )]
     Unsupported,
     #[error("PersistentVolumeClaim \"{0}\" is not bound")]
@@ -96,6 +95,10 @@ impl VolumeBuilder<'_> {
             let claim = format!("{pod_name}-{}", volume.name);
             return claims::make(self, pod, (volume.name.as_str(), claim.as_str()), dir).await;
         }
+        if volume.image.is_some() {
+            // Pulled and mounted when a container that uses it starts.
+            return Ok(());
+        }
         if volume.secret.is_some() || volume.projected.is_some() {
             // Secrets and tokens are kept in memory.
             mount_tmpfs(dir, self.memory_max(pod, None))?;
@@ -141,7 +144,7 @@ fn make_open_dir(dir: &Path, group: Option<u32>) -> Result<(), Cause> {
 
 fn mount_tmpfs(dir: &Path, size: i64) -> Result<(), Cause> {
     std::fs::create_dir_all(dir).map_err(|e| Cause::Io("making its directory", e))?;
-    if is_mount_point(dir) {
+    if machine_mounts::is_mount_point(dir) {
         return Ok(());
     }
     let mut options = "mode=0755".to_owned();
@@ -153,11 +156,6 @@ fn mount_tmpfs(dir: &Path, size: i64) -> Result<(), Cause> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     rustix::mount::mount("tmpfs", dir, "tmpfs", flags, Some(options.as_c_str()))
         .map_err(|e| Cause::Io("mounting memory", e.into()))
-}
-
-fn is_mount_point(dir: &Path) -> bool {
-    let device = |path: &Path| path.symlink_metadata().ok().map(|metadata| metadata.dev());
-    dir.parent().is_some_and(|parent| device(dir) != device(parent))
 }
 
 fn check_host_path(path: &str, kind: &str) -> Result<(), Cause> {
@@ -182,7 +180,7 @@ fn check_host_path(path: &str, kind: &str) -> Result<(), Cause> {
     }
 }
 
-/// Unmounts and removes everything of a Pod but its logs.
+/// Unmounts and removes everything of a Pod but its logs. Image volumes are removed before: see [`images::remove`].
 pub(crate) fn remove(paths: &PodPaths) -> std::io::Result<()> {
     if !paths.volumes.exists() {
         return Ok(());
@@ -193,10 +191,9 @@ pub(crate) fn remove(paths: &PodPaths) -> std::io::Result<()> {
 
 /// Unmounts the volumes of a Pod that are in memory. The others keep their files.
 pub(crate) fn unmount(paths: &PodPaths) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(paths.volumes.join("volumes")).into_iter().flatten().flatten() {
-        if is_mount_point(&entry.path()) {
-            // Lazy unmount, so that an open file does not keep the Pod from ending.
-            rustix::mount::unmount(entry.path(), UnmountFlags::DETACH)?;
+    for directory in [paths.volumes.join("volumes"), paths.images()] {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            machine_mounts::detach_all(&entry.path())?;
         }
     }
     Ok(())

@@ -273,7 +273,7 @@ impl Worker {
     async fn publish(&mut self) {
         let status = self.machine.status();
         self.expects_change.store(self.machine.expects_change(), Ordering::Relaxed);
-        let running = spec::containers(self.machine.pod())
+        let running = spec::all_containers(self.machine.pod())
             .filter_map(|(_, container)| {
                 let id = self.machine.running(&container.name)?;
                 Some((container.name.clone(), id.to_owned()))

@@ -1,13 +1,13 @@
 //! An in-memory runtime for tests and for nodes that run nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use cri::{Error, ErrorKind, v1};
+use cri::{Error, ErrorKind, snapshots::Mount, v1};
 
 use super::Runtime;
 
@@ -26,6 +26,8 @@ struct State {
     sandboxes: BTreeMap<String, v1::PodSandboxStatus>,
     containers: BTreeMap<String, (v1::Container, v1::ContainerStatus, Vec<String>)>,
     starts: Vec<String>,
+    /// Keys of the views of images.
+    views: BTreeSet<String>,
     /// How long the creation of a sandbox or a container takes.
     delay: Duration,
     stop_graces: Vec<Duration>,
@@ -79,6 +81,11 @@ impl FakeRuntime {
     /// Every container that was started, as `pod/container`.
     pub fn starts(&self) -> Vec<String> {
         self.state().starts.clone()
+    }
+
+    /// The views of images that exist.
+    pub fn views(&self) -> usize {
+        self.state().views.len()
     }
 
     /// The handlers of the sandboxes that exist.
@@ -214,6 +221,20 @@ impl Runtime for FakeRuntime {
             return Err(other("PullImage", "no such image"));
         }
         Ok(format!("sha256:{name}"))
+    }
+
+    async fn image_layers(&self, image: &str) -> Result<String, Error> {
+        Ok(image.to_owned())
+    }
+
+    async fn view_image(&self, key: &str, _layers: &str) -> Result<Vec<Mount>, Error> {
+        self.state().views.insert(key.to_owned());
+        Ok(Vec::new())
+    }
+
+    async fn remove_view(&self, key: &str) -> Result<(), Error> {
+        self.state().views.remove(key);
+        Ok(())
     }
 
     async fn create(

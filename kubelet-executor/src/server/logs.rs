@@ -111,7 +111,8 @@ fn choose_attempt(
 /// The status of a container of any kind.
 fn container_status<'a>(status: &'a PodStatus, container: &str) -> Option<&'a ContainerStatus> {
     let init = status.init_container_statuses.iter().flatten();
-    let mut all = init.chain(status.container_statuses.iter().flatten());
+    let ephemeral = status.ephemeral_container_statuses.iter().flatten();
+    let mut all = init.chain(status.container_statuses.iter().flatten()).chain(ephemeral);
     all.find(|status| status.name == container)
 }
 

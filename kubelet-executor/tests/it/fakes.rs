@@ -134,6 +134,60 @@ fn a_failed_pull_is_reported() {
 }
 
 #[test]
+fn image_volumes_are_viewed_while_their_pod_lives() {
+    let (mut fixture, fake) = fixture();
+    let with_volume = |name: &str, image: &str, mount: serde_json::Value| {
+        pod(
+            name,
+            json!({
+                "containers": [{ "name": "c", "image": "i:1", "volumeMounts": [mount] }],
+                "volumes": [
+                    { "name": "v", "image": { "reference": image, "pullPolicy": "IfNotPresent" } },
+                    { "name": "unused", "image": { "reference": "absent:1", "pullPolicy": "Never" } },
+                ],
+            }),
+        )
+    };
+    let whole = json!({ "name": "v", "mountPath": "/v" });
+    let web = with_volume("web", "j:2", whole.clone());
+    fixture.launch(&web);
+    fixture.wait_for_status("uid-web", "running", |status| status["phase"] == "Running");
+    assert_eq!(fake.views(), 1);
+    fixture.stop();
+    assert_eq!(fake.views(), 0, "nothing is left after a stop of the node");
+    fixture.start();
+    fixture.launch(&web);
+    fixture.wait_for_status("uid-web", "running again", |status| status["phase"] == "Running");
+    fixture.launch(&with_volume("absent", "absent:2", whole));
+    let waits = |status: &serde_json::Value, reason: &str| {
+        status["containerStatuses"][0]["state"]["waiting"]["reason"] == reason
+    };
+    fixture.wait_for_status("uid-absent", "failing", |status| waits(status, "ImagePullBackOff"));
+    fixture.wait_for_event("Failed", "Failed to pull image \"absent:2\": no such image");
+    fixture.wait_for_event("BackOff", "Back-off pulling image \"absent:2\"");
+    let about_pod = |event: &k8s_openapi::api::core::v1::Event| event.involved_object.field_path.is_none();
+    assert!(
+        fixture
+            .api
+            .state()
+            .events
+            .iter()
+            .any(|event| event.reason.as_deref() == Some("BackOff") && about_pod(event))
+    );
+    // The fake runtime's images are empty.
+    fixture.launch(&with_volume("part", "j:2", json!({ "name": "v", "mountPath": "/v", "subPath": "data" })));
+    let status =
+        fixture.wait_for_status("uid-part", "failing", |status| waits(status, "CreateContainerError"));
+    let message = status["containerStatuses"][0]["state"]["waiting"]["message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("ImageVolumeMountFailed: subPath \"data\": "), "{message}");
+    for uid in ["uid-web", "uid-absent", "uid-part"] {
+        fixture.kill_pod(uid, 0);
+        fixture.wait_for_state(uid, TaskState::Killed);
+    }
+    assert_eq!(fake.views(), 0);
+}
+
+#[test]
 fn a_stop_awaits_and_removes_operations_in_progress() {
     let (mut fixture, fake) = fixture();
     // Long enough to be observed on a busy machine.

@@ -164,7 +164,7 @@ fn refuse_unstarted(pod: &Value, name: &str, container: &str) -> Result<(), Stat
     if !matches!(access::text(pod, &["status", "phase"]), "Succeeded" | "Failed") {
         return Ok(());
     }
-    let lists = ["initContainerStatuses", "containerStatuses"];
+    let lists = ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"];
     let mut statuses = lists.iter().flat_map(|list| access::list(pod, &["status", list]));
     let Some(own) = statuses.find(|c| access::text(c, &["name"]) == container) else { return Ok(()) };
     match access::text(own, &["state", "waiting", "reason"]) {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     PodMachine, Sandbox,
-    container::Operation,
+    container::{ContainerState, Operation},
     ending::{DEADLINE_MESSAGE, DEADLINE_REASON, EndCause},
 };
 use crate::{
@@ -45,6 +45,7 @@ impl PodMachine {
                     {
                         self.restarting_all = self.remove_all(now, actions);
                     }
+                    self.advance_ephemeral(&id, now, actions);
                     if !self.restarting_all {
                         self.advance_containers(&id, now, actions);
                         self.advance_resize(now, actions);
@@ -78,7 +79,8 @@ impl PodMachine {
     /// Stops and removes all containers, so that they start over. Returns whether one still runs.
     fn remove_all(&mut self, now: Timestamp, actions: &mut Vec<Action>) -> bool {
         let mut busy = false;
-        for state in self.containers.iter_mut().rev() {
+        let starts_over = |state: &&mut ContainerState| state.role != Role::Ephemeral;
+        for state in self.containers.iter_mut().rev().filter(starts_over) {
             state.cancel_start(actions);
             if state.operation == Operation::None {
                 state.stop(Duration::ZERO, "killing".to_owned(), now, actions);
@@ -90,7 +92,7 @@ impl PodMachine {
         }
         // The containers that caused this are removed last: after a crash in between they cause it again.
         let pod = self.pod.clone();
-        let mut order: Vec<_> = self.containers.iter_mut().rev().collect();
+        let mut order: Vec<_> = self.containers.iter_mut().rev().filter(starts_over).collect();
         order.sort_by_key(|state| state.restarts_all(&pod));
         for state in order {
             for instance in [&state.last, &state.current].into_iter().flatten() {
@@ -104,10 +106,21 @@ impl PodMachine {
         false
     }
 
+    /// Starts ephemeral containers, whatever the init containers do. None is started twice, as upstream.
+    fn advance_ephemeral(&mut self, sandbox_id: &str, now: Timestamp, actions: &mut Vec<Action>) {
+        let pod = self.pod.clone();
+        let ephemeral = self.containers.iter_mut().filter(|state| state.role == Role::Ephemeral);
+        for state in ephemeral.filter(|state| !state.has_run()) {
+            state.start_when_due(&pod, sandbox_id, now, actions);
+        }
+    }
+
     fn advance_containers(&mut self, sandbox_id: &str, now: Timestamp, actions: &mut Vec<Action>) {
         let pod = self.pod.clone();
         for state in &mut self.containers {
             match state.role {
+                // See `advance_ephemeral`.
+                Role::Ephemeral => {}
                 Role::Init if self.initialized => {}
                 Role::Init => {
                     if state.operation == Operation::None && state.exit().is_some_and(|exit| exit.code == 0) {
@@ -130,7 +143,7 @@ impl PodMachine {
                     }
                     if state.is_running() {
                         let changed = spec::container(&pod, &state.name).is_some_and(|container| {
-                            state.current.as_ref().is_some_and(|c| c.hash != spec::container_hash(container))
+                            state.current.as_ref().is_some_and(|c| c.hash != spec::container_hash(&container))
                         });
                         if changed && state.operation == Operation::None {
                             state.replace = true;

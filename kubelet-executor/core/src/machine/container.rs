@@ -42,6 +42,8 @@ pub(crate) struct ContainerState {
     /// The least restart count of the next instance: instances that are gone have left their logs.
     least_restarts: u32,
     pub waiting: Option<Waiting>,
+    /// The image that the last start could not pull, if it is that of a volume.
+    pub failed_volume_image: Option<String>,
     pub probes: Probes,
     /// The container is restarted regardless of the policy: its spec changed.
     pub replace: bool,
@@ -86,6 +88,7 @@ impl ContainerState {
             next_attempt: 0,
             least_restarts: 0,
             waiting: None,
+            failed_volume_image: None,
             probes: Probes::default(),
             replace: false,
             retry_at: None,
@@ -110,7 +113,8 @@ impl ContainerState {
         let (Some(exit), Some(container)) = (self.exit(), spec::container(pod, &self.name)) else {
             return ExitDecision::Stay;
         };
-        match (self.role, spec::after_exit(pod, container, exit.code)) {
+        match (self.role, spec::after_exit(pod, &container, exit.code)) {
+            (Role::Ephemeral, _) => ExitDecision::Stay,
             (_, ExitDecision::RestartAll) => ExitDecision::RestartAll,
             _ if self.replace => ExitDecision::Restart,
             (Role::Sidecar, _) => ExitDecision::Restart,
@@ -130,12 +134,38 @@ impl ContainerState {
         ended && self.after_exit(pod) == ExitDecision::Stay
     }
 
+    /// Whether it has been started, now or earlier. Only its log may tell of it, if its sandbox was replaced.
+    pub fn has_run(&self) -> bool {
+        self.current.is_some() || self.last.is_some() || self.least_restarts > 0
+    }
+
     /// Counts the instances that only their logs tell of, as upstream does when the runtime has none.
     pub fn take_logged(&mut self, attempt: u32) {
         if attempt >= self.next_attempt {
             self.next_attempt = attempt.saturating_add(1);
             self.least_restarts = self.next_attempt;
         }
+    }
+
+    /// Shows an ephemeral container of which only the log is left as ended: it is not started again.
+    pub fn mark_lost_if_logged(&mut self, now: Timestamp) {
+        if self.current.is_some() || self.least_restarts == 0 {
+            return;
+        }
+        self.current = Some(ObservedContainer {
+            id: String::new(),
+            sandbox_id: String::new(),
+            name: self.name.clone(),
+            attempt: self.next_attempt.saturating_sub(1),
+            restart_count: 0,
+            hash: String::new(),
+            image: String::new(),
+            image_id: String::new(),
+            state: RunState::Exited(lost_exit(now)),
+            created_at: now,
+            started_at: None,
+            applied: None,
+        });
     }
 
     /// Requests a start if no operation is in progress and the back-off is over.
@@ -166,13 +196,14 @@ impl ContainerState {
 
     /// Turns `ErrImagePull` into `ImagePullBackOff` after a while.
     fn back_off_failed_pull(&mut self, pod: &Pod, now: Timestamp, actions: &mut Vec<Action>) {
+        let image = self.failed_image(pod);
         let Some(waiting) = &mut self.waiting else { return };
         if waiting.reason == "ErrImagePull" && now >= after(waiting.since, PULL_ERROR_SHOWN) {
-            let record = format!("Back-off pulling image \"{}\"", image_of(pod, &self.name));
+            let record = format!("Back-off pulling image \"{image}\"");
             waiting.message = format!("{record}: {}: {}", waiting.reason, waiting.message);
             waiting.reason = "ImagePullBackOff";
             let reason = waiting.reason;
-            actions.push(self.event(false, "BackOff", record));
+            actions.push(self.image_event(false, "BackOff", record));
             actions.push(self.event(true, "Failed", format!("Error: {reason}")));
         }
     }
@@ -242,7 +273,7 @@ impl ContainerState {
             }
         };
         let reason = failure.reason();
-        actions.extend(self.start_failure_events(failure, &image_of(pod, &self.name), &message));
+        actions.extend(self.start_failure_events(failure, &self.failed_image(pod), &message));
         self.waiting = Some(Waiting { reason, message, since: now });
         self.retry_at = Some(after(now, delay));
     }
@@ -258,7 +289,10 @@ impl ContainerState {
             StartFailure::PostStartHookError => return Vec::new(),
             _ => return vec![self.event(true, "Failed", format!("Error: {message}"))],
         };
-        vec![self.event(true, of_image.0, of_image.1), self.event(true, "Failed", format!("Error: {reason}"))]
+        vec![
+            self.image_event(true, of_image.0, of_image.1),
+            self.event(true, "Failed", format!("Error: {reason}")),
+        ]
     }
 
     /// Requests the stop of the running instance.
@@ -340,7 +374,8 @@ impl ContainerState {
         {
             current.state = RunState::Exited(lost_exit(now));
         }
-        if self.role == Role::Main && self.is_over(pod) {
+        // An ephemeral container is not started again.
+        if self.role == Role::Ephemeral || (self.role == Role::Main && self.is_over(pod)) {
             return;
         }
         if let Some(current) = self.current.take() {
@@ -378,13 +413,21 @@ impl ContainerState {
         [start, shown, probes].into_iter().flatten().min()
     }
 
+    /// The image that could not be pulled.
+    fn failed_image(&self, pod: &Pod) -> String {
+        let own = || spec::container(pod, &self.name).and_then(|container| container.image.clone());
+        self.failed_volume_image.clone().or_else(own).unwrap_or_default()
+    }
+
+    /// An Event about an image: the image of a volume is the Pod's.
+    fn image_event(&self, warning: bool, reason: &'static str, message: String) -> Action {
+        let container = self.failed_volume_image.is_none().then(|| self.name.clone());
+        Action::RecordEvent(EventRecord { container, warning, reason, message })
+    }
+
     pub fn event(&self, warning: bool, reason: &'static str, message: String) -> Action {
         Action::RecordEvent(EventRecord { container: Some(self.name.clone()), warning, reason, message })
     }
-}
-
-fn image_of(pod: &Pod, container: &str) -> String {
-    spec::container(pod, container).and_then(|container| container.image.clone()).unwrap_or_default()
 }
 
 /// The exit of an instance that has disappeared from the runtime.

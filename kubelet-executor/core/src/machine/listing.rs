@@ -23,10 +23,12 @@ impl PodMachine {
         // A container that ended with its sandbox did not fail; it starts in the next sandbox without a delay.
         let restarting = self.ending.is_none() && self.sandbox().is_none_or(|sandbox| sandbox.ready);
         for state in &mut self.containers {
-            // Instances of an earlier sandbox are removed with it.
+            // Instances of an earlier sandbox are removed with it. That of an ephemeral container counts: it is the only one.
+            let any_sandbox = state.role == Role::Ephemeral;
             let mine: Vec<ObservedContainer> = containers
                 .iter()
-                .filter(|c| c.name == state.name && Some(&c.sandbox_id) == sandbox_id.as_ref())
+                .filter(|c| c.name == state.name)
+                .filter(|c| any_sandbox || Some(&c.sandbox_id) == sandbox_id.as_ref())
                 .filter(|c| !self.removal_requested.contains(&c.id))
                 .cloned()
                 .collect();
@@ -40,6 +42,9 @@ impl PodMachine {
             }
             let view = View { now, at: seen.at, first, restarting, pod: &pod };
             take_instances(state, mine, &view, &mut self.removal_requested, actions);
+            if first && state.role == Role::Ephemeral {
+                state.mark_lost_if_logged(now);
+            }
         }
         if first {
             self.adopted = true;
@@ -150,7 +155,7 @@ fn take_instances(
         take_same(state, newest, view, actions);
     } else if state.current.as_ref().is_none_or(|current| current.attempt < newest.attempt) {
         let running = newest.is_running();
-        state.adopt(newest, spec::container(view.pod, &state.name), view.now);
+        state.adopt(newest, spec::container(view.pod, &state.name).as_deref(), view.now);
         if view.first && view.restarting {
             state.restore_backoff();
         }

@@ -149,7 +149,7 @@ impl PodMachine {
         state.resize = ContainerResize { updating: false, retry_at };
         match result {
             Ok(applied) => {
-                let wanted = spec::container(&pod, &state.name).map(|c| CgroupLimits::wanted(&pod, c));
+                let wanted = spec::container(&pod, &state.name).map(|c| CgroupLimits::wanted(&pod, &c));
                 if let (Some(current), Some(wanted)) = (&mut state.current, wanted) {
                     // The runtime has its own conversion of shares to the weights of cgroup v2.
                     let cpu_weight = wanted.cpu_weight;
@@ -180,9 +180,9 @@ impl PodMachine {
         }
         let pod = self.pod.clone();
         let mut complete = true;
-        for state in &mut self.containers {
+        for state in self.containers.iter_mut().filter(|state| state.role != Role::Ephemeral) {
             let Some(container) = spec::container(&pod, &state.name) else { continue };
-            let wanted = CgroupLimits::wanted(&pod, container);
+            let wanted = CgroupLimits::wanted(&pod, &container);
             let applied = state.current.as_ref().filter(|c| c.is_running()).and_then(|c| c.applied);
             let Some(applied) = applied.filter(|applied| !applied.satisfies(&wanted)) else {
                 complete &= state.operation == Operation::None || state.role == Role::Init;
@@ -192,7 +192,7 @@ impl PodMachine {
             if state.operation != Operation::None || state.resize.updating {
                 continue;
             }
-            if restart_required(container, &applied, &wanted) {
+            if restart_required(&container, &applied, &wanted) {
                 state.replace = true;
                 let why = format!("Container {} resize requires restart, will be restarted", state.name);
                 state.stop(spec::grace(&pod), why, now, actions);

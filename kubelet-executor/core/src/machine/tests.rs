@@ -15,6 +15,8 @@ use crate::{
     time::after,
 };
 
+mod describe;
+mod ephemeral;
 mod faults;
 mod resizes;
 mod restart_rules;
@@ -138,7 +140,7 @@ impl Harness {
             }
             Action::UpdateContainer { name, id } => {
                 let pod = self.machine.pod().clone();
-                let limits = CgroupLimits::wanted(&pod, spec::container(&pod, &name).unwrap());
+                let limits = CgroupLimits::wanted(&pod, &spec::container(&pod, &name).unwrap());
                 self.updates.push(id.clone());
                 let result = match self.fail_updates.clone() {
                     Some(message) => Err(message),
@@ -152,7 +154,7 @@ impl Harness {
 
     fn start(&mut self, name: String, sandbox_id: String, attempt: u32, restart_count: u32) {
         if let Some((failure, message)) = self.fail_starts.clone() {
-            return self.send(Event::ContainerFailed { name, failure, message });
+            return self.send(Event::ContainerFailed { name, failure, message, volume_image: None });
         }
         if !self.sandboxes.get(&sandbox_id).is_some_and(|sandbox| sandbox.ready) {
             let message = "no sandbox".to_owned();
@@ -160,25 +162,27 @@ impl Harness {
                 name,
                 failure: StartFailure::CreateContainerError,
                 message,
+                volume_image: None,
             });
         }
         self.starts.push((name.clone(), attempt));
         let logged = self.logged.insert(name.clone(), attempt);
         assert!(logged.is_none_or(|logged| logged < attempt), "the log of an attempt is written twice");
-        let container = spec::container(&self.pod, &name).unwrap();
+        let pod = self.machine.pod().clone();
+        let container = spec::container(&pod, &name).unwrap();
         let seen = ObservedContainer {
             id: format!("{name}-{attempt}"),
             sandbox_id,
             name,
             attempt,
             restart_count,
-            hash: spec::container_hash(container),
+            hash: spec::container_hash(&container),
             image: "i".to_owned(),
             image_id: "sha256:1".to_owned(),
             state: RunState::Running,
             created_at: self.now,
             started_at: Some(self.now),
-            applied: Some(CgroupLimits::wanted(&self.pod, container)),
+            applied: Some(CgroupLimits::wanted(&pod, &container)),
         };
         self.containers.insert(seen.id.clone(), seen.clone());
         self.send(Event::ContainerStarted(seen));
@@ -216,49 +220,19 @@ impl Harness {
         panic!("does not settle: {:?}", self.pending);
     }
 
+    /// Adds an ephemeral container to the Pod.
+    pub fn add_ephemeral(&mut self, container: serde_json::Value) {
+        let mut pod = (*self.pod).clone();
+        let list = pod.spec.as_mut().unwrap().ephemeral_containers.get_or_insert_default();
+        list.push(serde_json::from_value(container).unwrap());
+        self.pod = Arc::new(pod);
+        self.send(Event::Update(self.pod.clone()));
+    }
+
     /// Kills the executor and restarts it: all operations in progress are lost.
     pub fn restart_executor(&mut self) {
         self.pending.clear();
         self.machine = PodMachine::new(self.pod.clone(), "192.0.2.1", self.now);
-    }
-
-    pub fn describe(&self) -> String {
-        let status = self.machine.status();
-        let conditions: Vec<String> = status
-            .conditions
-            .iter()
-            .flatten()
-            .map(|condition| format!("{}={}", condition.type_, condition.status))
-            .collect();
-        let mut out = format!("{} {}\n", status.phase.as_deref().unwrap_or("-"), conditions.join(" "));
-        let containers = status.init_container_statuses.iter().flatten();
-        for container in containers.chain(status.container_statuses.iter().flatten()) {
-            let describe = |state: &v1::ContainerState| {
-                if let Some(waiting) = &state.waiting {
-                    waiting.reason.clone().unwrap_or_default()
-                } else if let Some(t) = &state.terminated {
-                    format!("{}({})", t.reason.as_deref().unwrap_or_default(), t.exit_code)
-                } else {
-                    "Running".to_owned()
-                }
-            };
-            let ready = if container.ready { " ready" } else { "" };
-            let last = container
-                .last_state
-                .as_ref()
-                .filter(|last| last.terminated.is_some())
-                .map(|last| format!(" last={}", describe(last)))
-                .unwrap_or_default();
-            let now = container.state.as_ref().map(describe).unwrap_or_default();
-            out.push_str(&format!(
-                "{} {now}{ready} restarts={}{last}\n",
-                container.name, container.restart_count
-            ));
-        }
-        if let Some(outcome) = self.machine.outcome() {
-            out.push_str(&format!("ended: {outcome:?}\n"));
-        }
-        out
     }
 }
 
@@ -413,6 +387,7 @@ fn a_kill_while_an_image_is_pulled_cancels_the_start() {
         name: "web".to_owned(),
         failure: StartFailure::Interrupted,
         message,
+        volume_image: None,
     });
     harness.settle();
     assert_eq!(harness.machine.outcome(), Some(PodOutcome::Killed));

@@ -1,7 +1,7 @@
 //! Statuses in situations that kubectl users know.
 
 use expect_test::{Expect, expect};
-use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 
 use crate::{
     action::{Event, StartFailure},
@@ -155,15 +155,25 @@ fn events_of_failed_starts() {
 }
 
 #[test]
-fn an_ephemeral_container_is_refused_with_one_event() {
-    let mut harness = Harness::new(serde_json::json!({ "containers": [{ "name": "web", "image": "w" }] }));
+fn statuses_of_containers_are_sorted_by_name() {
+    let mut harness = Harness::new(serde_json::json!({
+        "initContainers": [{ "name": "z", "image": "i" }, { "name": "a", "image": "i" }],
+        "containers": [{ "name": "web", "image": "w" }, { "name": "log", "image": "l" }]
+    }));
     harness.settle();
-    let mut pod = (**harness.machine.pod()).clone();
-    pod.spec.as_mut().unwrap().ephemeral_containers = Some(vec![Default::default()]);
-    for _ in 0..2 {
-        harness.send(Event::Update(std::sync::Arc::new(pod.clone())));
+    for name in ["y", "b"] {
+        harness.add_ephemeral(serde_json::json!({ "name": name, "image": "i" }));
     }
-    assert_eq!(harness.events, ["Failed this node does not run ephemeral containers yet"]);
+    harness.settle();
+    let status = harness.machine.status();
+    let names = |list: &Option<Vec<ContainerStatus>>| -> Vec<String> {
+        list.iter().flatten().map(|status| status.name.clone()).collect()
+    };
+    assert_eq!(names(&status.init_container_statuses), ["z", "a"], "in the order in which they run");
+    assert_eq!(names(&status.container_statuses), ["log", "web"]);
+    let ephemeral = status.ephemeral_container_statuses.clone().unwrap();
+    assert_eq!(names(&status.ephemeral_container_statuses), ["b", "y"]);
+    assert!(ephemeral.iter().all(|status| !status.ready && status.started.is_none()));
 }
 
 #[test]

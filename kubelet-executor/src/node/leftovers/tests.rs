@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use expect_test::expect;
 use serde_json::json;
 
-use super::{OrphanScan, mounts, network, processes};
+use super::{OrphanScan, network, processes};
+use crate::machine::mounts;
 
 #[test]
 fn only_rules_of_this_network_are_removed() {

@@ -6,6 +6,7 @@ use cri::v1;
 use executor_core::{env::expand, hostname, payload, spec};
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 
+use super::images::{ImageRoots, MOUNT_FAILED};
 use crate::pod::{container_config::termination_path, paths::PodPaths};
 
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +19,18 @@ pub(crate) enum MountError {
     RecursiveReadOnly(String),
     #[error("subPath \"{0}\" leaves its volume")]
     SubPath(String),
+    #[error("{MOUNT_FAILED}: {0}")]
+    Image(String),
     #[error("preparing {0}: {1}")]
     Prepare(PathBuf, std::io::Error),
+}
+
+/// The inputs of a container's mounts besides its spec.
+pub(crate) struct MountInputs<'a> {
+    pub env: &'a [(String, String)],
+    pub paths: &'a PodPaths,
+    /// The image volumes that the container uses.
+    pub image_volumes: &'a ImageRoots,
 }
 
 /// Builds all mounts of a container.
@@ -27,12 +38,12 @@ pub(crate) fn mounts(
     pod: &Pod,
     container: &Container,
     attempt: u32,
-    env: &[(String, String)],
-    paths: &PodPaths,
+    inputs: &MountInputs<'_>,
 ) -> Result<Vec<v1::Mount>, MountError> {
+    let paths = inputs.paths;
     let mut mounts = Vec::new();
     for mount in container.volume_mounts.iter().flatten() {
-        mounts.push(volume_mount(pod, mount, env, paths)?);
+        mounts.push(volume_mount(pod, mount, inputs)?);
     }
     let taken = |path: &str, mounts: &[v1::Mount]| mounts.iter().any(|mount| mount.container_path == path);
     if spec::spec(pod).host_network != Some(true) && !taken("/etc/hosts", &mounts) {
@@ -65,12 +76,8 @@ fn touch(file: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o666))
 }
 
-fn volume_mount(
-    pod: &Pod,
-    mount: &VolumeMount,
-    env: &[(String, String)],
-    paths: &PodPaths,
-) -> Result<v1::Mount, MountError> {
+fn volume_mount(pod: &Pod, mount: &VolumeMount, inputs: &MountInputs<'_>) -> Result<v1::Mount, MountError> {
+    let MountInputs { env, paths, image_volumes } = inputs;
     let volumes = spec::spec(pod).volumes.as_deref().unwrap_or_default();
     let volume = volumes.iter().find(|volume| volume.name == mount.name);
     let volume = volume.ok_or_else(|| MountError::NoVolume(mount.name.clone()))?;
@@ -78,14 +85,16 @@ fn volume_mount(
         return Err(MountError::RecursiveReadOnly(mount.name.clone()));
     }
     let has_claim = volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
-    let root = match (&volume.host_path, has_claim) {
-        (Some(host), _) => PathBuf::from(&host.path),
+    let image = image_volumes.get(&mount.name);
+    let root = match (image, &volume.host_path, has_claim) {
+        (Some(root), ..) => root.clone(),
+        (None, Some(host), _) => PathBuf::from(&host.path),
         // A symbolic link to the path of the volume.
-        (None, true) => {
+        (None, None, true) => {
             let link = paths.volume(&mount.name);
             link.canonicalize().map_err(|e| MountError::Prepare(link.clone(), e))?
         }
-        (None, false) => paths.volume(&mount.name),
+        (None, None, false) => paths.volume(&mount.name),
     };
     let lookup = |name: &str| env.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
     let sub_path = match (&mount.sub_path_expr, &mount.sub_path) {
@@ -94,6 +103,7 @@ fn volume_mount(
         _ => None,
     };
     let host_path = match sub_path {
+        Some(sub_path) if image.is_some() => directory_below(&root, &sub_path)?,
         Some(sub_path) => below(&root, &sub_path)?,
         None => root,
     };
@@ -115,7 +125,7 @@ fn volume_mount(
             format!("/{}", mount.mount_path)
         },
         host_path: host_path.display().to_string(),
-        readonly: mount.read_only == Some(true) || of_values || claim_is_read_only,
+        readonly: mount.read_only == Some(true) || of_values || claim_is_read_only || image.is_some(),
         selinux_relabel: false,
         propagation: propagation as i32,
     })
@@ -143,6 +153,21 @@ fn below(root: &Path, sub_path: &str) -> Result<PathBuf, MountError> {
         }
     }
     Ok(path)
+}
+
+/// Resolves a subPath of an image, which must be a directory in it: nothing can be created there.
+fn directory_below(root: &Path, sub_path: &str) -> Result<PathBuf, MountError> {
+    if !payload::is_safe(sub_path.trim_end_matches('/')) {
+        return Err(MountError::SubPath(sub_path.to_owned()));
+    }
+    let failed = |why: &str| MountError::Image(format!("subPath \"{sub_path}\": {why}"));
+    let root = root.canonicalize().map_err(|error| failed(&error.to_string()))?;
+    let path = root.join(sub_path).canonicalize().map_err(|error| failed(&error.to_string()))?;
+    match path.starts_with(&root) {
+        false => Err(failed("it leaves the image")),
+        true if !path.is_dir() => Err(failed("only directories of an image can be mounted")),
+        true => Ok(path),
+    }
 }
 
 /// Writes the Pod's `/etc/hosts`.

@@ -113,7 +113,7 @@ fn downward(
             let name = reference.container_name.as_deref().unwrap_or_default();
             let container =
                 spec::container(pod, name).ok_or_else(|| Cause::Missing("container", name.to_owned()))?;
-            field::resource(container, builder.node, &reference.resource, reference.divisor.as_ref())?
+            field::resource(&container, builder.node, &reference.resource, reference.divisor.as_ref())?
         } else {
             String::new()
         };

@@ -73,8 +73,12 @@ impl Worker {
                 tokio::spawn(async move {
                     let Some(container) = spec::container(&pod, &name) else { return };
                     let ip = hooks::address(&context, &pod, &ips);
-                    let target =
-                        hooks::Target { context: &context, container, container_id: &container_id, ip };
+                    let target = hooks::Target {
+                        context: &context,
+                        container: &container,
+                        container_id: &container_id,
+                        ip,
+                    };
                     let result = hooks::probe(&target, kind).await;
                     let _ = events.send(Event::Probed { container_id, kind, result }).await;
                 });
@@ -93,6 +97,10 @@ impl Worker {
             context: self.context.clone(),
             pod: self.machine.pod().clone(),
             sandbox: up,
+            target: spec::target(self.machine.pod(), &name).map(|container| containers::NamespaceTarget {
+                name: container.to_owned(),
+                id: self.machine.newest_instance(container).map(str::to_owned),
+            }),
             name: name.clone(),
             attempt,
             restart_count,
@@ -101,10 +109,10 @@ impl Worker {
         self.spawn(async move {
             let event = match start.run().await {
                 Ok(seen) => Event::ContainerStarted(seen),
-                Err((failure, message)) => {
+                Err(containers::Failed { failure, message, volume_image }) => {
                     let unavailable = *start.context.runtime_state.borrow() != RuntimeState::Ready;
                     let failure = if unavailable { StartFailure::Interrupted } else { failure };
-                    Event::ContainerFailed { name, failure, message }
+                    Event::ContainerFailed { name, failure, message, volume_image }
                 }
             };
             let _ = events.send(event).await;

@@ -49,7 +49,7 @@ impl Worker {
         let ips = self.machine.sandbox().map(|sandbox| sandbox.ips.clone()).unwrap_or_default();
         let mut sandboxes: BTreeMap<String, ObservedSandbox> =
             self.machine.sandbox().map(|up| (up.id.clone(), up.clone())).into_iter().collect();
-        let running: Vec<(String, String)> = spec::containers(&pod)
+        let running: Vec<(String, String)> = spec::all_containers(&pod)
             .filter_map(|(_, c)| Some((c.name.clone(), self.machine.running(&c.name)?.to_owned())))
             .collect();
         self.work.close();

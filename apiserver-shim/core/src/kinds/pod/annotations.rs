@@ -11,6 +11,11 @@ const SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
+/// Whether this Pod shows a static Pod of a node.
+pub(super) fn is_mirror(pod: &Value) -> bool {
+    access::get(pod, &["metadata", "annotations", MIRROR]).is_some()
+}
+
 /// The containers of a Pod, each with its path.
 fn containers(pod: &Value) -> impl Iterator<Item = (String, &Value)> {
     ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(move |list| {

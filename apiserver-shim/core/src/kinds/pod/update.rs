@@ -139,6 +139,7 @@ pub(super) fn validate_status(new: &Value, old: &Value) -> Vec<FieldError> {
     for list in ["containerStatuses", "initContainerStatuses"] {
         revived(status, before, list, &old["spec"], &mut errors);
     }
+    revived_if(status, before, "ephemeralContainerStatuses", |_, _| false, &mut errors);
     let qos = access::text(status, &["qosClass"]);
     if qos != access::text(before, &["qosClass"]) && !access::text(before, &["qosClass"]).is_empty() {
         errors.push(FieldError::invalid("status.qosClass", qos, "field is immutable"));
@@ -160,16 +161,29 @@ pub(super) fn validate_status(new: &Value, old: &Value) -> Vec<FieldError> {
 
 /// A container that has terminated for good must not run again. `containers` are the specs of the list's containers.
 fn revived(status: &Value, before: &Value, list: &str, spec: &Value, errors: &mut Vec<FieldError>) {
-    let containers = if list == "initContainerStatuses" { "initContainers" } else { "containers" };
-    let final_end = |old: &Value| {
-        let code = access::int(access::get(old, &["state", "terminated"])?, &["exitCode"]).unwrap_or(0);
-        let name = access::text(old, &["name"]);
-        let container = access::list(spec, &[containers]).iter().find(|c| access::text(c, &["name"]) == name);
-        Some(!container.is_some_and(|container| may_restart(spec, container, code)))
-    };
     if may_restart_all(spec) {
         return;
     }
+    let containers = if list == "initContainerStatuses" { "initContainers" } else { "containers" };
+    let may_restart = |name: &str, code: i64| {
+        let container = access::list(spec, &[containers]).iter().find(|c| access::text(c, &["name"]) == name);
+        container.is_some_and(|container| may_restart(spec, container, code))
+    };
+    revived_if(status, before, list, may_restart, errors);
+}
+
+/// The same; `may_restart` tells by name and exit code which ends are not for good.
+fn revived_if(
+    status: &Value,
+    before: &Value,
+    list: &str,
+    may_restart: impl Fn(&str, i64) -> bool,
+    errors: &mut Vec<FieldError>,
+) {
+    let final_end = |old: &Value| {
+        let code = access::int(access::get(old, &["state", "terminated"])?, &["exitCode"]).unwrap_or(0);
+        Some(!may_restart(access::text(old, &["name"]), code))
+    };
     let ended = access::list(before, &[list]).iter().enumerate();
     for (i, old) in ended.filter(|(_, old)| final_end(old).unwrap_or(false)) {
         let name = access::text(old, &["name"]);
@@ -190,6 +204,9 @@ impl SubresourceStrategy for EphemeralContainers {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        if annotations::is_mirror(old) {
+            return vec![FieldError::forbidden("", "static pods do not support ephemeral containers")];
+        }
         let mut errors = validate_spec(&new["spec"], format_args!("spec"), SpecOf::Pod);
         ephemeral(new, old, &mut errors);
         errors
@@ -206,6 +223,13 @@ impl SubresourceStrategy for Resize {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let refused = [
+            (annotations::is_mirror(old), "static pods cannot be resized"),
+            (access::text(old, &["spec", "os", "name"]) == "windows", "windows pods cannot be resized"),
+        ];
+        if let Some((_, why)) = refused.into_iter().find(|(refused, _)| *refused) {
+            return vec![FieldError::forbidden("", why)];
+        }
         let mut errors = validate_spec(&new["spec"], format_args!("spec"), SpecOf::Pod);
         resize(new, old, &mut errors);
         errors
@@ -232,7 +256,8 @@ fn ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
                 format!("existing ephemeral containers \"{name}\" may not be removed\n"),
             )),
             Some(i) if now[i] != *was => {
-                let detail = format!("existing ephemeral containers \"{name}\" may not be changed\n");
+                let what = dump::difference("EphemeralContainer", was, &now[i]);
+                let detail = format!("existing ephemeral containers \"{name}\" may not be changed\n{what}");
                 errors.push(FieldError::forbidden(FIELD, detail));
             }
             Some(_) => {}
@@ -317,96 +342,4 @@ fn put_back_resources(after: &mut Value, before: &Value) {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_resize_changes_amounts_and_nothing_else() {
-        let container = |name: &str, resources: Value| json!({ "name": name, "resources": resources });
-        let both =
-            || json!({ "requests": { "cpu": "1", "memory": "1" }, "limits": { "cpu": "2", "memory": "2" } });
-        let pod =
-            |init: Value, main: Value| json!({ "spec": { "initContainers": init, "containers": main } });
-        let old =
-            pod(json!([container("i", both())]), json!([container("a", both()), container("b", both())]));
-        let cut = |kind: &str, name: &str| {
-            let mut resources = both();
-            access::remove(&mut resources, &[kind, name]);
-            resources
-        };
-        let main = |a: Value| {
-            pod(old["spec"]["initContainers"].clone(), json!([container("a", a), container("b", both())]))
-        };
-        let more =
-            json!({ "requests": { "cpu": "2", "memory": "1" }, "limits": { "cpu": "3", "memory": "2" } });
-        let table = [
-            (main(more.clone()), ""),
-            (
-                main(cut("limits", "cpu")),
-                "spec.containers[0].resources.limits: resource limits cannot be removed",
-            ),
-            (
-                main(cut("requests", "memory")),
-                "spec.containers[0].resources.requests: resource requests cannot be removed",
-            ),
-            (
-                pod(json!([container("i", more)]), old["spec"]["containers"].clone()),
-                "spec.initContainers[0].resources: resources for non-sidecar init containers are immutable",
-            ),
-            (
-                pod(old["spec"]["initContainers"].clone(), json!([container("a", both())])),
-                "spec.containers: containers may not be added or removed on resize",
-            ),
-            (
-                pod(
-                    old["spec"]["initContainers"].clone(),
-                    json!([container("b", both()), container("a", both())]),
-                ),
-                "spec.containers[0].name: containers may not be renamed or reordered on resize",
-            ),
-        ];
-        for (new, expected) in table {
-            let mut errors = Vec::new();
-            resize(&new, &old, &mut errors);
-            let first =
-                errors.first().map(|error| format!("{}: {}", error.field, error.detail)).unwrap_or_default();
-            assert_eq!(first, expected);
-        }
-    }
-
-    #[test]
-    fn a_container_leaves_its_terminated_state_if_it_may_restart() {
-        let rule =
-            |action: &str| json!([{ "action": action, "exitCodes": { "operator": "In", "values": [42] } }]);
-        let table = [
-            ("Never", json!({}), 42, false),
-            ("Always", json!({}), 0, true),
-            ("OnFailure", json!({}), 0, false),
-            ("OnFailure", json!({}), 1, true),
-            ("Always", json!({ "restartPolicy": "Never" }), 1, false),
-            ("Never", json!({ "restartPolicy": "OnFailure" }), 1, true),
-            ("Never", json!({ "restartPolicy": "Never", "restartPolicyRules": rule("Restart") }), 42, true),
-            ("Never", json!({ "restartPolicy": "Never", "restartPolicyRules": rule("Restart") }), 1, false),
-            (
-                "Never",
-                json!({ "restartPolicy": "Never", "restartPolicyRules": rule("RestartAllContainers") }),
-                0,
-                true,
-            ),
-        ];
-        for (policy, mut container, code, allowed) in table {
-            container["name"] = json!("c");
-            let pod = |state: Value| {
-                json!({
-                    "spec": { "restartPolicy": policy, "containers": [container] },
-                    "status": { "containerStatuses": [{ "name": "c", "state": state }] },
-                })
-            };
-            let (old, new) =
-                (pod(json!({ "terminated": { "exitCode": code } })), pod(json!({ "running": {} })));
-            assert_eq!(validate_status(&new, &old).is_empty(), allowed, "{old}");
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Ephemeral containers that are added at most.
+const EPHEMERAL_MAX: usize = 3;
+
 /// What may happen between two steps.
 #[derive(Debug, Clone)]
 enum Fault {
@@ -14,6 +17,7 @@ enum Fault {
     Restart,
     Reboot,
     Kill(u64),
+    Debug,
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -25,6 +29,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         2 => Just(Fault::Restart),
         1 => Just(Fault::Reboot),
         1 => (0_u64..40).prop_map(Fault::Kill),
+        1 => Just(Fault::Debug),
     ]
 }
 
@@ -44,6 +49,7 @@ fn rules(policy: &str) -> Harness {
 
 /// Runs the faults, then kills the Pod, and expects that it ends and leaves nothing.
 fn run(mut harness: Harness, faults: Vec<Fault>) -> Result<(), TestCaseError> {
+    let mut added = 0;
     for fault in faults {
         match fault {
             Fault::Perform(n) if !harness.pending.is_empty() => harness.perform(n % harness.pending.len()),
@@ -77,6 +83,11 @@ fn run(mut harness: Harness, faults: Vec<Fault>) -> Result<(), TestCaseError> {
                     harness.end_instance(&id, 255);
                 }
             }
+            Fault::Debug if added < EPHEMERAL_MAX => {
+                harness.add_ephemeral(json!({ "name": format!("e{added}"), "image": "i" }));
+                added += 1;
+            }
+            Fault::Debug => {}
             Fault::Kill(grace) => harness.send(Event::Kill { grace: Duration::from_secs(grace) }),
         }
     }
@@ -91,6 +102,11 @@ fn run(mut harness: Harness, faults: Vec<Fault>) -> Result<(), TestCaseError> {
     prop_assert!(harness.machine.outcome().is_some());
     prop_assert!(harness.sandboxes.is_empty() && harness.containers.is_empty());
     prop_assert_eq!(harness.final_statuses.len(), 1);
+    for ephemeral in 0..added {
+        let name = format!("e{ephemeral}");
+        let starts = harness.starts.iter().filter(|(started, _)| *started == name).count();
+        prop_assert!(starts <= 1, "{} was started {} times", name, starts);
+    }
     Ok(())
 }
 
@@ -98,7 +114,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     /// Under any sequence of faults: at most one instance of a container runs at a time (the audit in `send`), no
-    /// attempt writes to the log of another (`Harness::start`), and a Pod that is killed ends and leaves nothing.
+    /// attempt writes to the log of another (`Harness::start`), a Pod that is killed ends and leaves nothing, and no
+    /// ephemeral container is started twice.
     #[test]
     fn any_fault_sequence_ends_cleanly(faults in proptest::collection::vec(fault(), 0..120), policy in 0..3_usize) {
         let policy = ["Always", "OnFailure", "Never"][policy];

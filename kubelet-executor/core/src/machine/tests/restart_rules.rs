@@ -100,8 +100,8 @@ fn all_containers_start_over() {
         expect![[r#"
         Pending PodReadyToStartContainers=True Initialized=True Ready=False ContainersReady=False AllContainersRestarting=False PodScheduled=True
         prepare Running restarts=1 last=RestartingAllContainers(137)
-        web RestartingAllContainers restarts=0 last=RestartingAllContainers(137)
         watch RestartingAllContainers restarts=0 last=RestartingAllContainers(137)
+        web RestartingAllContainers restarts=0 last=RestartingAllContainers(137)
     "#]],
     );
     assert_eq!(harness.containers.len(), 1, "the ended instances are removed");
