@@ -25,6 +25,8 @@ mod delete;
 mod discovery;
 #[path = "api/encryption.rs"]
 mod encryption;
+#[path = "api/ephemeral_containers.rs"]
+mod ephemeral_containers;
 #[path = "api/eviction.rs"]
 mod eviction;
 #[path = "api/flow_control.rs"]

@@ -169,8 +169,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
     let pods = Arc::new(Pods::default());
     let server = server::start(context.clone(), pods.clone()).await?;
     start_loops(&context, &pods);
-    let endpoint = server.endpoint.clone();
-    let node = Node::new(context.clone(), pods, setup.link, endpoint, setup.recovery_timeout);
+    let node = Node::new(context.clone(), pods, setup.link, server.endpoint.clone(), setup.recovery_timeout);
     let reason = node.run(stop).await;
     server.stop.cancel();
     if !matches!(reason, ExitReason::Abandoned(_)) {
