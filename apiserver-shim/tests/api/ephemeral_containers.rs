@@ -90,7 +90,8 @@ async fn each_kind_of_write_adds_containers() {
     expect![[r#"
         "t" "Apply"
         "t" "Update"
-        "unknown" "Update""#]].assert_eq(&of_subresource.join("\n"));
+        "unknown" "Update""#]]
+    .assert_eq(&of_subresource.join("\n"));
 }
 
 #[tokio::test]

@@ -141,3 +141,27 @@ fn detach(point: &Path) {
         tracing::warn!(point = %point.display(), %error, "cannot unmount");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_named_by_open_directories() {
+        let dir = tempfile::tempdir().unwrap();
+        let layer = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            path.display().to_string()
+        };
+        let options =
+            ["ro".to_owned(), "index=off".to_owned(), format!("lowerdir={}:{}", layer("a"), layer("b"))];
+        let (data, directories) = view_options(&options).unwrap();
+        let fds: Vec<String> =
+            directories.iter().map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd())).collect();
+        assert_eq!(data.to_str().unwrap(), format!("index=off,lowerdir={}", fds.join(":")));
+        assert!(view_options(&["lowerdir=/missing".to_owned()]).is_err());
+        assert!(!is_mount_point(dir.path()) && is_mount_point(Path::new("/proc")));
+        detach_all(dir.path()).unwrap();
+    }
+}

@@ -39,6 +39,12 @@ fn metrics_have_the_kubelets_names_and_labels() {
         kubelet_http_requests_total{long_running="false",method="GET",path="other",server_type="readwrite"} 1
         kubelet_http_requests_total{long_running="false",method="GET",path="pods",server_type="readwrite"} 1
         kubelet_http_requests_total{long_running="true",method="POST",path="exec",server_type="readwrite"} 1
+        # TYPE kubelet_image_volume_mounted_errors_total counter
+        kubelet_image_volume_mounted_errors_total 0
+        # TYPE kubelet_image_volume_mounted_succeed_total counter
+        kubelet_image_volume_mounted_succeed_total 0
+        # TYPE kubelet_image_volume_requested_total counter
+        kubelet_image_volume_requested_total 0
         # TYPE kubelet_node_name gauge
         kubelet_node_name{node="n1"} 1
         # TYPE kubelet_pleg_last_seen_seconds gauge

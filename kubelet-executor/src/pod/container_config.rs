@@ -187,3 +187,26 @@ const MASKED: [&str; 9] = [
 ];
 /// Kernel files that containers cannot write.
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_target_gives_its_process_namespace_unless_the_pod_shares_one() {
+        let pid = |spec: serde_json::Value, target: Option<&str>| {
+            let spec: PodSpec = serde_json::from_value(spec).unwrap();
+            let options = namespaces(&spec, target);
+            let mode = v1::NamespaceMode::try_from(options.pid).unwrap();
+            (mode.as_str_name(), options.target_id)
+        };
+        let none = || json!({ "containers": [] });
+        assert_eq!(pid(none(), None), ("CONTAINER", String::new()));
+        assert_eq!(pid(none(), Some("id")), ("TARGET", "id".to_owned()));
+        let shared = json!({ "containers": [], "shareProcessNamespace": true });
+        assert_eq!(pid(shared, Some("id")), ("POD", String::new()));
+        assert_eq!(pid(json!({ "containers": [], "hostPID": true }), Some("id")), ("NODE", String::new()));
+    }
+}
