@@ -15,7 +15,7 @@ pub struct Arguments {
     rest: Vec<String>,
 }
 
-/// Installs what is missing, builds the binary, and executes `catamaran up`.
+/// Installs what is missing, builds the binary and `libmesos.so`, and executes `catamaran up`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     prerequisites::for_building()?;
     if let Err(error) = prerequisites::for_running() {
@@ -27,7 +27,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         println!("building catamaran: the first time this takes about ten minutes on two cores");
     }
     privileges::warn_of_sudo();
-    command::run(&mut command::cargo(&["build", "--release", "--package", "catamaran"]))?;
+    let packages = ["--package", "catamaran", "--package", "libmesos"];
+    command::run(command::cargo(&["build", "--release"]).args(packages))?;
+    let library = binary.with_file_name("libmesos.so");
+    println!("for Spark: export MESOS_NATIVE_JAVA_LIBRARY={}", library.display());
     let mut up = privileges::as_root(&binary.to_string_lossy(), &["up"])?;
     if !has_flag(&arguments.rest, "--example-images") {
         up.arg("--example-images");

@@ -11,6 +11,7 @@ use super::Finding;
 const EDGES: &[(&str, &[&str])] = &[
     ("store", &["exposition"]),
     ("transport", &[]),
+    ("zookeeper", &[]),
     ("quantity", &[]),
     ("exposition", &[]),
     ("kernel-model", &[]),
@@ -36,6 +37,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("executor-core", &["quantity"]),
     ("cri", &[]),
     ("kubelet-executor", &["exposition", "transport", "executor-core", "cri", "kernel-model", "kernel-wire"]),
+    ("libmesos-core", &["kernel-model"]),
+    ("libmesos", &["transport", "zookeeper", "libmesos-core", "kernel-model", "kernel-wire"]),
     (
         "catamaran",
         &[
@@ -57,7 +60,8 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// The pure crates; none may reach the crates of [`IMPURE`].
-const PURE: &[&str] = &["quantity", "kernel-model", "kernel-core", "executor-core", "shim-core", "sim"];
+const PURE: &[&str] =
+    &["quantity", "kernel-model", "kernel-core", "executor-core", "libmesos-core", "shim-core", "sim"];
 const IMPURE: &[&str] =
     &["tokio", "hyper", "mio", "rand", "reqwest", "tonic", "rustls", "fjall", "kube-client", "async-std"];
 

@@ -34,6 +34,10 @@ const LAYERED: &[LayeredSources] = &[
         ],
     },
     LayeredSources {
+        folder: "libmesos/src",
+        layers: &[&["log"], &["endpoint_client", "driver", "network", "detector"], &["natives"]],
+    },
+    LayeredSources {
         folder: "apiserver-shim/src",
         layers: &[
             &["metrics"],
