@@ -32,6 +32,8 @@ mod pulls;
 mod refusals;
 #[path = "all/sets.rs"]
 mod sets;
+#[path = "all/spark.rs"]
+mod spark;
 #[path = "all/stops.rs"]
 mod stops;
 #[path = "all/walk.rs"]

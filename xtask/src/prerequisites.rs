@@ -39,9 +39,16 @@ const TEST: &[Prerequisite] = &[
         files: &["/usr/lib/python3.11/ensurepip", "/usr/lib/python3/dist-packages/virtualenv"],
     },
     Prerequisite { package: "python3-pip", files: &["/usr/bin/pip3", "/usr/local/bin/pip3"] },
+    // For Spark.
+    Prerequisite {
+        package: "openjdk-17-jre-headless",
+        files: &["/usr/bin/java", "/usr/lib/jvm/java-17-openjdk-amd64/bin/java"],
+    },
     Prerequisite { package: "openssl", files: &["/usr/bin/openssl"] },
     Prerequisite { package: "nodejs", files: &["/usr/bin/node", "/usr/local/bin/node"] },
     Prerequisite { package: "npm", files: &["/usr/bin/npm", "/usr/local/bin/npm"] },
+    // Masters that are found in it.
+    Prerequisite { package: "zookeeper", files: &["/usr/share/java/zookeeper.jar"] },
 ];
 
 const PACKAGE: &[Prerequisite] = &[
@@ -70,7 +77,8 @@ pub fn for_testing() -> anyhow::Result<()> {
     let clients = clients_directory();
     command::run(&mut command::program("python3", &["e2e/clients/fetch.py", &clients]))?;
     command::run(&mut command::program("sh", &["e2e/clients/install.sh", &clients]))?;
-    command::run(&mut command::program("bash", &["e2e/frameworks/install.sh", &frameworks_directory()]))
+    let frameworks = frameworks_directory();
+    command::run(&mut command::program("bash", &["e2e/frameworks/install.sh", &frameworks, "--with-spark"]))
 }
 
 /// Directory of the tests' kubectl and helm, and of the client libraries.

@@ -58,7 +58,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         command::step("the binary", || {
             let tests = ["--test", END_TO_END, "--test", CONFORMANCE, "--test", CLIENTS];
             let build =
-                [["build", "--workspace", "--bin", "catamaran"].as_slice(), tests.as_slice()].concat();
+                [["build", "--workspace", "--lib", "--bin", "catamaran"].as_slice(), tests.as_slice()]
+                    .concat();
             command::run(&mut command::cargo(&build))
         })?;
         // One cluster at a time: the tests share cores, and some have deadlines.
