@@ -54,8 +54,8 @@ fn is_printable(c: char) -> bool {
     match c {
         ' '..='~' => true,
         _ if c.is_ascii() => false,
-        // Rust's `Debug` of texts draws the same line; it escapes a mark only at the start of a text.
-        _ => !format!("{:?}", format!("a{c}")).contains("\\u{"),
+        // Rust's `escape_debug` of texts draws the same line; it escapes a mark only at the start of a text.
+        _ => !format!("a{c}").escape_debug().to_string().contains("\\u{"),
     }
 }
 

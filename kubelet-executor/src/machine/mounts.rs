@@ -96,7 +96,8 @@ pub(crate) fn detach_all(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Mounts the view of a snapshot read-only, without devices, set-user-id and executable files.
+/// Mounts the view of a snapshot read-only, and on the machine without devices, set-user-id and executable files. Of these
+/// flags, the mount that the runtime makes of it for a container keeps the first.
 pub(crate) fn mount_view(view: &[Mount], target: &Path) -> io::Result<()> {
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     for part in view {
