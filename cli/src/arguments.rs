@@ -26,7 +26,7 @@ use verbs::{
 };
 
 use crate::{
-    agent, backup, build, documentation, images,
+    agent, announcement, backup, build, documentation, images,
     logging::{self, LogFormat},
     run, server, status, uninstall, up, user_kubeconfig,
 };
@@ -202,6 +202,9 @@ pub struct ServerArguments {
     /// Address of the Mesos master API; agents connect here too
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5050", value_parser = listen_address)]
     pub mesos_listen: SocketAddr,
+    /// Announce the master in ZooKeeper for frameworks that look for it there: zk://HOST:PORT[,…]/PATH
+    #[arg(long, value_name = "URL", value_parser = announcement::parse)]
+    pub zk: Option<libmesos_core::master::ZooKeeperPath>,
     /// Store backend: embedded, memory, or etcd=http://HOST:PORT[,…]
     #[arg(long, value_name = "STORE", default_value = "embedded", value_parser = store_choice)]
     pub store: StoreChoice,

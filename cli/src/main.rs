@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod agent;
+mod announcement;
 mod arguments;
 mod backup;
 mod build;

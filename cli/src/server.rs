@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use transport::tls;
 
 use crate::{
+    announcement::{self, Announcement},
     arguments::{JoinTokenArguments, Server, ServerArguments, StoreChoice, SubjectName},
     build, console,
     control::{self, ControlSocket},
@@ -56,6 +57,7 @@ pub struct Running {
     hollow: Option<HollowHandle>,
     renewal: JoinHandle<()>,
     encryption: Option<JoinHandle<()>>,
+    _announcement: Option<Announcement>,
     _control: ControlSocket,
 }
 
@@ -148,6 +150,7 @@ pub async fn start(
     let ranges = Ranges { pod_cidrs, service_cidr: arguments.service_cidr };
     let authority = Authority { pki: Arc::clone(&pki), api_url: api_url.clone(), ranges: ranges.clone() };
     let master = start_master(arguments, mesos, &store, authority).await?;
+    let announcement = arguments.zk.clone().map(|path| announcement::start(path, &master)).transpose()?;
     let driver: Arc<dyn SchedulerDriver> = Arc::new(master.in_process_driver());
     progress.doing("starting the API");
     let api = apiserver_shim::server::start(ApiOptions {
@@ -187,6 +190,7 @@ pub async fn start(
         runners,
         hollow,
         renewal,
+        _announcement: announcement,
         _control: control,
         encryption: reload,
     })

@@ -129,15 +129,16 @@ pub fn executors(cluster: &Cluster) -> anyhow::Result<Vec<u32>> {
 /// A ZooKeeper server with one node.
 pub struct ZooKeeper {
     process: Child,
+    _directory: tempfile::TempDir,
     /// `host:port`.
     pub address: String,
 }
 
 impl ZooKeeper {
-    /// Starts it with its files in a directory, and waits until it listens.
-    pub fn start(directory: &Path) -> anyhow::Result<Self> {
-        let directory = directory.join("zookeeper");
-        fs::create_dir_all(&directory)?;
+    /// Starts it and waits until it listens.
+    pub fn start() -> anyhow::Result<Self> {
+        let files = tempfile::Builder::new().prefix("cm-zookeeper-").tempdir_in("/tmp")?;
+        let directory = files.path();
         let address = free_address()?;
         let port = address.rsplit_once(':').context("an address has a port")?.1;
         let configuration = directory.join("zoo.cfg");
@@ -159,7 +160,7 @@ impl ZooKeeper {
             .stderr(log)
             .spawn()
             .context("could not start ZooKeeper")?;
-        let server = Self { process, address };
+        let server = Self { process, _directory: files, address };
         wait_for("ZooKeeper to listen", Duration::from_secs(60), || {
             Ok(std::net::TcpStream::connect(&server.address).ok())
         })?;

@@ -1,7 +1,9 @@
 //! What masters announce in ZooKeeper: sequential nodes `json.info_0000000012` with a `MasterInfo` in JSON. The lowest number
 //! leads.
 
-use serde_json::Value;
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::{Value, json};
 
 use crate::master::Endpoint;
 
@@ -35,6 +37,25 @@ pub fn endpoint(content: &[u8]) -> Option<Endpoint> {
     Some(Endpoint { tls: false, host, port: u16::try_from(port).ok().filter(|port| *port > 0)? })
 }
 
+/// What a master announces of itself; [`endpoint`] reads it.
+pub fn announcement(id: &str, hostname: &str, address: SocketAddr, version: &str) -> Vec<u8> {
+    // As in Mesos' protobuf: the bytes of the address as they are in memory.
+    let number = match address.ip() {
+        IpAddr::V4(ip) => u32::from_ne_bytes(ip.octets()),
+        IpAddr::V6(_) => 0,
+    };
+    let info = json!({
+        "address": {"hostname": hostname, "ip": address.ip().to_string(), "port": address.port()},
+        "hostname": hostname,
+        "id": id,
+        "ip": number,
+        "pid": format!("master@{address}"),
+        "port": address.port(),
+        "version": version,
+    });
+    info.to_string().into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +72,15 @@ mod tests {
         ];
         for (children, wanted) in cases {
             assert_eq!(leading_node(children.iter().copied()), wanted, "{children:?}");
+        }
+    }
+
+    #[test]
+    fn an_announcement_is_read_back() {
+        for (address, host) in [("10.0.0.1:5050", "10.0.0.1"), ("[::1]:6050", "::1")] {
+            let address: SocketAddr = address.parse().unwrap();
+            let found = endpoint(&announcement("id", "m", address, "1.11.0"));
+            assert_eq!(found, Some(Endpoint { tls: false, host: host.to_owned(), port: address.port() }));
         }
     }
 

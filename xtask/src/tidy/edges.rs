@@ -50,6 +50,9 @@ const EDGES: &[(&str, &[&str])] = &[
             "apiserver-shim",
             "shim-pki",
             "kubelet-executor",
+            // What a master announces in ZooKeeper, and how.
+            "libmesos-core",
+            "zookeeper",
         ],
     ),
     ("sim", &["kernel-model", "kernel-core", "shim-model", "shim-core", "executor-core"]),
