@@ -20,8 +20,8 @@ use crate::storage::watch_cache::{self, Delivery, WatchCache, WatchFrom, Watcher
 /// Changes applied to the cache under one lock, which takes about 100 µs.
 const BATCH_MAX: usize = 256;
 /// Resync period: how often unchanged objects are passed to the controllers again. Recovers from defects in `keys`
-/// and from lost wake-ups.
-const RESYNC_EVERY: Duration = Duration::from_secs(600);
+/// and from lost wake-ups. A quota whose status somebody else has changed is put right then, in upstream's time.
+const RESYNC_EVERY: Duration = Duration::from_secs(300);
 
 /// The changes of one resource.
 type Changes = (GroupResource, Vec<ObjectChange>);
