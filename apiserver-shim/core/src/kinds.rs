@@ -54,6 +54,7 @@ mod stateful_set;
 mod storage;
 mod virtual_resource;
 mod volume_sources;
+mod warnings;
 mod webhook;
 mod workload;
 
@@ -185,6 +186,11 @@ pub trait Strategy: Send + Sync {
         access::copy(old, new, &["spec"]);
     }
 
+    /// Whether a new object has the first generation; otherwise its first change does.
+    fn begins_generation(&self) -> bool {
+        self.has_generation()
+    }
+
     /// Whether an update increments `metadata.generation`; by default, if it changes the spec.
     fn changes_generation(&self, new: &Value, old: &Value) -> bool {
         new.get("spec") != old.get("spec")
@@ -220,6 +226,16 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// Warnings about a new object before it is prepared and validated.
+    fn preparation_warnings(&self, _new: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Warnings about an update of the status.
+    fn status_warnings(&self, _new: &Value, _old: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The cells of the object's table row, matching the resource's columns.
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         vec![cells::name(object), cells::age(object, now)]
@@ -235,6 +251,12 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// Whether a field selector may have `metadata.namespace`, which no object of a cluster-scoped kind matches. As upstream,
+    /// kinds with fields of their own take what they list.
+    fn takes_namespace_selector(&self) -> bool {
+        self.selectable_fields().is_empty()
+    }
+
     /// The refusal of a field selector with another field, where it differs from upstream's usual one.
     fn unknown_selector(&self, _field: &str) -> Option<String> {
         None
@@ -242,6 +264,16 @@ pub trait Strategy: Send + Sync {
 
     /// The grace period of a deletion; `requested` is the client's. `None` for kinds that are removed immediately.
     fn grace(&self, _object: &Value, _requested: Option<i64>) -> Option<Grace> {
+        None
+    }
+
+    /// Whether a deletion without a propagation policy leaves the dependents alone. Only kinds do that are older than policies.
+    fn orphans_dependents(&self) -> bool {
+        false
+    }
+
+    /// The warning about such a deletion.
+    fn orphaning_warning(&self) -> Option<&'static str> {
         None
     }
 

@@ -33,6 +33,11 @@ pub fn of_spec(spec: &Value, side: Side) -> ResourceList {
     total
 }
 
+/// What the containers of a Pod request, without what the Pod itself does: the default of the latter.
+pub fn of_containers_alone(spec: &Value) -> ResourceList {
+    of_containers(spec, &|container| ResourceList::at(container, &["resources", Side::Requests.member()]))
+}
+
 /// The resources of a Pod by spec and status, with overhead: what quotas count. During a resize, what the containers still
 /// have counts as long as it is more.
 pub fn of_pod(pod: &Value, side: Side) -> ResourceList {
@@ -103,7 +108,7 @@ pub fn has_pod_level(spec: &Value) -> bool {
         .any(|side| ResourceList::at(spec, &["resources", side.member()]).names().any(is_pod_level))
 }
 
-fn is_pod_level(name: &str) -> bool {
+pub(crate) fn is_pod_level(name: &str) -> bool {
     matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
 }
 

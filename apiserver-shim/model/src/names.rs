@@ -226,6 +226,43 @@ pub fn unusual_ip(text: &str) -> Option<String> {
     }
 }
 
+/// What is unusual about a range of addresses of old fields, which accept several forms.
+pub fn unusual_cidr(text: &str) -> Vec<String> {
+    let lenient = text.split_once('/').and_then(|(ip, bits)| {
+        let most = if lenient_ip(ip)?.is_ipv4() { 32 } else { 128 };
+        let bits = bits.parse::<u32>().ok().filter(|bits| *bits <= most)?;
+        Some((ip, lenient_ip(ip)?, bits, most))
+    });
+    let Some((written, ip, bits, most)) = lenient else { return Vec::new() };
+    let network = masked(ip, most - bits);
+    let mut out = Vec::new();
+    if network != ip {
+        out.push(format!(
+            "CIDR value \"{text}\" is ambiguous in this context (should be \"{network}/{bits}\" or \"{ip}/{most}\"?)"
+        ));
+    }
+    let mapped = matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    if mapped || written.parse::<IpAddr>().is_err() || !text.ends_with(&format!("/{bits}")) {
+        out.push(format!("non-standard CIDR value \"{text}\" is invalid: use \"{network}/{bits}\""));
+    }
+    let canonical = format!("{ip}/{bits}");
+    if out.is_empty() && ip.is_ipv6() && canonical != text {
+        out.push(format!(
+            "IPv6 CIDR value \"{text}\" should be in RFC 5952 canonical format (\"{canonical}\")"
+        ));
+    }
+    out
+}
+
+/// An address without its last `host` bits.
+fn masked(ip: IpAddr, host: u32) -> IpAddr {
+    let mask = 1_u128.checked_shl(host).map_or(0, |end| !(end - 1));
+    match ip {
+        IpAddr::V4(v4) => IpAddr::V4((v4.to_bits() & mask as u32).into()),
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & mask).into()),
+    }
+}
+
 /// A range of IP addresses of either family.
 pub fn cidr(text: &str) -> Vec<String> {
     let split = text.split_once('/');

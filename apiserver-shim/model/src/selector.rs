@@ -53,8 +53,9 @@ impl Requirement {
         let wrong = |field: &str, shown: &str, detail: String| {
             Err(SelectorError(FieldError::invalid(field, shown, detail).to_string()))
         };
-        if let Some(detail) = names::qualified(key).into_iter().next() {
-            return wrong("<nil>", key, detail);
+        let odd = names::qualified(key);
+        if !odd.is_empty() {
+            return wrong("<nil>", key, odd.join("; "));
         }
         if matches!(operator, Operator::Greater | Operator::Less) {
             for (i, value) in values.iter().enumerate() {
@@ -65,8 +66,9 @@ impl Requirement {
             }
         }
         for (i, value) in values.iter().enumerate() {
-            if let Some(detail) = names::label_value(value).into_iter().next() {
-                return wrong(&format!("values[{i}][{key}]"), value, detail);
+            let odd = names::label_value(value);
+            if !odd.is_empty() {
+                return wrong(&format!("values[{i}][{key}]"), value, odd.join("; "));
             }
         }
         let mut values = values;
@@ -242,8 +244,9 @@ impl<'a> Parser<'a> {
         if token != Token::Word {
             return expected(key, "identifier");
         }
-        if let Some(detail) = names::qualified(key).into_iter().next() {
-            return Err(SelectorError(FieldError::invalid("<nil>", key, detail).to_string()));
+        let odd = names::qualified(key);
+        if !odd.is_empty() {
+            return Err(SelectorError(FieldError::invalid("<nil>", key, odd.join("; ")).to_string()));
         }
         if negated {
             return Requirement::new(key, Operator::DoesNotExist, Vec::new());
@@ -266,7 +269,8 @@ impl<'a> Parser<'a> {
     fn set(&mut self) -> Result<Vec<String>, SelectorError> {
         let (token, text) = self.next(true);
         if token != Token::Open {
-            return expected(text, "'('");
+            // As upstream, without a comma here.
+            return Err(SelectorError(format!("found '{text}' expected: '('")));
         }
         let mut out = Vec::new();
         loop {

@@ -316,12 +316,20 @@ pub fn method_not_allowed() -> Status {
 
 /// 406; `watch` adds the stream types to the listed media types.
 pub fn not_acceptable(watch: bool) -> Status {
-    let mut message = String::from(
-        "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf",
-    );
-    if watch {
-        message.push_str(", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch");
-    }
+    const ALL: [&str; 5] = [
+        "application/json",
+        "application/yaml",
+        "application/vnd.kubernetes.protobuf",
+        "application/json;stream=watch",
+        "application/vnd.kubernetes.protobuf;stream=watch",
+    ];
+    unacceptable(if watch { &ALL } else { &ALL[..3] })
+}
+
+/// 406; `available` are the media types that the path has.
+pub fn unacceptable(available: &[&str]) -> Status {
+    let available = available.join(", ");
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {available}");
     Status::failure(406, "NotAcceptable", message).about(Details::default())
 }
 
@@ -365,7 +373,7 @@ pub fn too_old(requested: u64, oldest: u64) -> Status {
 
 /// 504: the requested resourceVersion is in the future.
 pub fn too_large_resource_version(requested: u64, current: u64) -> Status {
-    let message = format!("Too large resource version: {requested}, current: {current}");
+    let message = format!("Timeout: Too large resource version: {requested}, current: {current}");
     Status::failure(504, "Timeout", message).about(Details {
         causes: vec![Cause {
             reason: "ResourceVersionTooLarge".into(),

@@ -45,7 +45,13 @@ pub fn serve(
         }
         _ => return None,
     };
-    let media = negotiation::accept(headers, Endpoint::DOCUMENT).map(|a| a.media);
+    let is_group = parts.len() == 2 && parts[0] == "apis";
+    let media = negotiation::accept(headers, Endpoint { shapes: false, ..Endpoint::DOCUMENT });
+    let media = media.map(|accepted| accepted.media).map_err(|status| match is_group {
+        // As upstream, the path of a group has no router of its own in front.
+        true => negotiation::only_these(),
+        false => status,
+    });
     let is_core = parts[0] == "api";
     Some(media.and_then(|media| match document {
         Some(mut document) if is_core && media != Media::Protobuf => {
@@ -70,11 +76,13 @@ fn root(
     legacy: Value,
 ) -> Result<Response, Status> {
     let clauses = negotiation::clauses(headers);
-    let mut known = false;
+    if !clauses.iter().any(negotiation::is_known) {
+        return Err(status::not_acceptable(false));
+    }
     for clause in &clauses {
         let Some(media) = negotiation::media_of(clause).first().copied() else { continue };
-        known |= negotiation::is_known(clause);
         match clause.parameter("as") {
+            "" if ["g", "v"].iter().any(|key| !clause.parameter(key).is_empty()) => {}
             "" => return Ok(vary(reply::value(200, media, &legacy))),
             _ => match aggregated_version(clause) {
                 Some(version) if media != Media::Yaml => {
@@ -84,7 +92,7 @@ fn root(
             },
         }
     }
-    Err(if known { negotiation::only_these() } else { status::not_acceptable(false) })
+    Err(negotiation::only_these())
 }
 
 fn vary(mut response: Response) -> Response {

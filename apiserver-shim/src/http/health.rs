@@ -110,7 +110,7 @@ pub fn paths() -> Vec<String> {
 pub async fn serve(registry: &Registry, path: &str, query: &Query) -> Option<Response> {
     let (endpoint, name) = ["healthz", "livez", "readyz"].iter().find_map(|endpoint| {
         match path.strip_prefix('/')?.strip_prefix(endpoint)? {
-            "" | "/" => Some((*endpoint, "")),
+            "" => Some((*endpoint, "")),
             rest => rest.strip_prefix('/').map(|name| (*endpoint, name)),
         }
     })?;

@@ -54,7 +54,7 @@ pub fn options(
     query.number("timeoutSeconds")?;
     let matching = query.text("resourceVersionMatch");
     check(query, watch)?;
-    let revision = revision(query)?;
+    let revision = revision(query, !watch)?;
     let continue_token = query.text("continue").to_owned();
     if !continue_token.is_empty() && revision.is_some_and(|r| r > 0) {
         return Err(status::bad_request("specifying resource version is not allowed when using continue"));
@@ -66,14 +66,17 @@ pub fn options(
     Ok(ListOptions { selection, limit, continue_token, revision, exact })
 }
 
-/// Parses `resourceVersion`.
-pub fn revision(query: &Query) -> Result<Option<u64>, Status> {
+/// Parses `resourceVersion`. As upstream, only a list says that the request is wrong.
+pub fn revision(query: &Query, lists: bool) -> Result<Option<u64>, Status> {
     match query.text("resourceVersion") {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
             let why = format!("strconv.ParseUint: parsing {}: invalid syntax", go_quote(text));
             let error = FieldError::invalid("resourceVersion", text, why);
-            status::bad_request(format!("invalid resource version: {error}"))
+            match lists {
+                true => status::bad_request(format!("invalid resource version: {error}")),
+                false => status::unclassified(error.to_string()),
+            }
         }),
     }
 }
@@ -103,35 +106,38 @@ pub fn selection(
 fn check(query: &Query, watch: bool) -> Result<(), Status> {
     const FIELD: &str = "resourceVersionMatch";
     let matching = query.text(FIELD);
-    let initial = query.get("sendInitialEvents");
-    let mut errors = Vec::new();
-    let mut forbid = |why: &str| errors.push(FieldError::forbidden(FIELD, why));
-    if watch {
-        if initial.is_some() && matching != "NotOlderThan" {
-            forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
-        } else if initial.is_none() && !matching.is_empty() {
-            forbid("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
-        }
+    let initial = query.get("sendInitialEvents").is_some();
+    let (is_set, continued) = (!matching.is_empty(), !query.text("continue").is_empty());
+    let known: &[&str] = if watch { &["NotOlderThan"] } else { &["Exact", "NotOlderThan", ""] };
+    let is_known = !is_set || known.contains(&matching);
+    let version = query.text("resourceVersion");
+    let forbid = |wrong: bool, why: &str| wrong.then(|| FieldError::forbidden(FIELD, why));
+    let unknown = || (!is_known).then(|| FieldError::not_supported(FIELD, matching, known));
+    let continues =
+        forbid(is_set && continued, "resourceVersionMatch is forbidden when continue is provided");
+    let errors: Vec<FieldError> = if watch {
+        let requires = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        let alone = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+        let first = [
+            forbid(initial && matching != "NotOlderThan", requires),
+            forbid(!initial && is_set, alone),
+            unknown(),
+            continues,
+        ];
+        first.into_iter().flatten().collect()
     } else {
-        if !matching.is_empty() {
-            if query.text("resourceVersion").is_empty() {
-                forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
-            }
-            if !query.text("continue").is_empty() {
-                forbid("resourceVersionMatch is forbidden when continue is provided");
-            }
-            if matching == "Exact" && query.text("resourceVersion") == "0" {
-                forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
-            }
-            if !matches!(matching, "Exact" | "NotOlderThan") {
-                errors.push(FieldError::not_supported(FIELD, matching, &["Exact", "NotOlderThan", ""]));
-            }
-        }
-        if initial.is_some() {
-            errors
-                .push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
-        }
-    }
+        let without = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+        let exact = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+        let list = "sendInitialEvents is forbidden for list";
+        let all = [
+            forbid(is_set && version.is_empty(), without),
+            continues,
+            unknown(),
+            forbid(matching == "Exact" && version == "0", exact),
+            initial.then(|| FieldError::forbidden("sendInitialEvents", list)),
+        ];
+        all.into_iter().flatten().collect()
+    };
     if errors.is_empty() { Ok(()) } else { Err(status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
 }
 
@@ -320,6 +326,7 @@ fn decode_token(token: &str) -> Result<(Option<u64>, String), Status> {
     match value["rv"].as_i64().unwrap_or(0) {
         0 => refuse("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"),
         _ if start.is_empty() => refuse("encoded start key empty (version meta.k8s.io/v1)"),
+        _ if start.split('/').any(|step| matches!(step, "." | "..")) => refuse(&start),
         ANY_REVISION => Ok((None, start)),
         revision => Ok((Some(revision.unsigned_abs()), start)),
     }

@@ -211,3 +211,17 @@ fn dry_run(info: &RequestInfo) -> &'static str {
         Some(_) => "invalid",
     }
 }
+
+/// Fills in the fields of the request's span. Nothing is formatted unless a subscriber is enabled.
+pub fn record_span(info: &RequestInfo) {
+    let span = tracing::Span::current();
+    if span.is_disabled() {
+        return;
+    }
+    span.record("verb", info.verb);
+    if let Some(target) = &info.target {
+        span.record("resource", target.plural.as_str());
+        span.record("namespace", target.namespace.as_str());
+        span.record("name", target.name.as_str());
+    }
+}

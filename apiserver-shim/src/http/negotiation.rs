@@ -102,11 +102,15 @@ pub struct Endpoint {
     pub watchable: bool,
     /// Its objects have protobuf messages.
     pub protobuf: bool,
+    /// Its objects have rows of tables.
+    pub tables: bool,
+    /// Its objects can be reduced to their metadata.
+    pub shapes: bool,
 }
 
 impl Endpoint {
     /// An endpoint of a document that has a message and cannot be watched.
-    pub const DOCUMENT: Endpoint = Endpoint { watchable: false, protobuf: true };
+    pub const DOCUMENT: Endpoint = Endpoint { watchable: false, protobuf: true, tables: true, shapes: true };
 }
 
 /// Negotiates the response format.
@@ -193,12 +197,12 @@ fn shape_of(clause: &Clause, media: Media, endpoint: Endpoint) -> Option<Shape> 
         return None;
     }
     let (group, version) = (clause.parameter("g"), clause.parameter("v"));
-    let meta = group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1");
+    let meta = endpoint.shapes && group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1");
     let protobuf = media == Media::Protobuf;
     match clause.parameter("as") {
         "" if !group.is_empty() || !version.is_empty() => None,
         "" => Some(Shape::Object).filter(|_| endpoint.protobuf || !protobuf),
-        "Table" if meta && !protobuf => Some(Shape::Table),
+        "Table" if meta && !protobuf && endpoint.tables => Some(Shape::Table),
         "PartialObjectMetadata" if meta => Some(Shape::Metadata),
         "PartialObjectMetadataList" if meta => Some(Shape::MetadataList),
         _ => None,

@@ -3,23 +3,22 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::HeaderMap;
-use serde_json::Value;
-use shim_core::kinds::Subresource;
+use shim_core::kinds::{Subresource, VirtualResource};
 use shim_model::field::FieldError;
 use shim_model::patch::{self, PatchKind};
-use shim_model::resource::{KindRef, Verb};
-use shim_model::schema::{self, Media, ObjectType, Strictness};
+use shim_model::resource::Verb;
+use shim_model::schema::{self, ObjectType, Strictness};
 use shim_model::status::{self, Status};
 
 use super::body::{self, Body, Response};
+use super::delete_options::delete_options;
 use super::negotiation::{self, Accepted, Endpoint};
 use super::{apply, list, measure, reply, shapes, watch};
 use crate::http::service::Api;
 use crate::pipeline::{DeletionOutcome, ObjectRef, RequestContext, WriteOutcome, WriteParameters};
 use crate::request::info::Target;
-use crate::request::query::{Query, dry_run};
+use crate::request::query::Query;
 use crate::storage::catalog::{Catalog, ServedResource};
 use crate::storage::deletion::{DeleteOptions, Propagation};
 
@@ -48,8 +47,26 @@ impl ResourceRequest<'_> {
         let endpoint = Endpoint {
             watchable: matches!(self.verb, "list" | "watch"),
             protobuf: !self.resource.object_type.schema().is_structural(),
+            tables: self.has_tables(),
+            shapes: true,
         };
         negotiation::accept(self.headers, endpoint)
+    }
+
+    /// Whether the request's path has tables: some subresources of upstream have none, and reviews.
+    fn has_tables(&self) -> bool {
+        const WITHOUT: [(&str, &str); 7] = [
+            ("pods", "ephemeralcontainers"),
+            ("pods", "log"),
+            ("pods", "resize"),
+            ("apiservices", "status"),
+            ("certificatesigningrequests", "approval"),
+            ("customresourcedefinitions", "status"),
+            ("resourceclaims", "status"),
+        ];
+        let path = (self.resource.plural.as_str(), self.target.subresource.as_str());
+        let is_review = self.resource.strategy().virtual_resource() == Some(VirtualResource::Review);
+        self.resource.custom.is_some() || !is_review && !WITHOUT.contains(&path)
     }
 
     /// The request context with the options of the write. `options` names the options object in errors.
@@ -195,7 +212,11 @@ pub async fn serve(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Resu
 pub async fn get(api: &Api, request: &ResourceRequest<'_>) -> Result<Response, Status> {
     let accepted = request.accepted()?;
     let Target { namespace, name, .. } = request.target;
-    match list::revision(request.query)? {
+    if request.query.get("export").is_some() {
+        let why = "the export parameter, deprecated since v1.14, is no longer supported";
+        return Err(status::bad_request(why));
+    }
+    match list::revision(request.query, false)? {
         None | Some(0) => {}
         Some(oldest) => api.registry.wait_for(oldest).await?,
     }
@@ -294,6 +315,7 @@ async fn delete(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<
     let accepted = request.accepted()?;
     let bytes = body::read(body).await?;
     let options = delete_options(request, &bytes)?;
+    warn_about_orphans(request, &options);
     let (resource, name) = (request.resource, &request.target.name);
     match api.pipeline.delete(request.context, request.object(Subresource::Main), &options).await? {
         DeletionOutcome::Deleted(last) if !resource.strategy().returns_deleted_object() => {
@@ -301,8 +323,11 @@ async fn delete(api: &Api, request: &ResourceRequest<'_>, body: Body) -> Result<
             let done = status::success(resource, name, uid);
             Ok(reply::value(200, accepted.media, &done.to_value()))
         }
-        DeletionOutcome::Deleted(object) | DeletionOutcome::Terminating(object) => {
-            shapes::one_value(200, resource, accepted, request.query, object)
+        DeletionOutcome::Deleted(object) => shapes::one_value(200, resource, accepted, request.query, object),
+        DeletionOutcome::Terminating(object) => {
+            let cascades = options.by_old_option && options.propagation == Some(Propagation::Background);
+            let code = if cascades { 202 } else { 200 };
+            shapes::one_value(code, resource, accepted, request.query, object)
         }
     }
 }
@@ -311,6 +336,7 @@ async fn delete_collection(api: &Api, request: &ResourceRequest<'_>, body: Body)
     let accepted = request.accepted()?;
     let bytes = body::read(body).await?;
     let options = delete_options(request, &bytes)?;
+    warn_about_orphans(request, &options);
     let resource = request.resource;
     let wanted = list::options(resource, &request.target.namespace, "", request.query, false)?;
     let (items, meta) = list::read(&api.registry, resource, &wanted).await?;
@@ -319,125 +345,8 @@ async fn delete_collection(api: &Api, request: &ResourceRequest<'_>, body: Body)
     shapes::many(resource, accepted, request.query, items, &meta).await
 }
 
-/// Reads DeleteOptions from the body, or from the query if the body is empty.
-pub fn delete_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<DeleteOptions, Status> {
-    const KIND: &str = "DeleteOptions";
-    let query = request.query;
-    let (grace, policy, orphan, uid, version, dry);
-    if bytes.is_empty() {
-        grace = query.number("gracePeriodSeconds")?;
-        policy = query.get("propagationPolicy").map(str::to_owned);
-        orphan = query.get("orphanDependents").map(|_| query.flag("orphanDependents"));
-        (uid, version) = (None, None);
-        dry = query.dry_run(KIND)?;
-    } else {
-        let value = parse_options(request, bytes)?;
-        if let Some(why) = foreign_kind(&value).or_else(|| wrong_option(&value)) {
-            return Err(status::bad_request(why));
-        }
-        let text = |v: &Value| v.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
-        grace = value["gracePeriodSeconds"].as_i64();
-        policy = text(&value["propagationPolicy"]);
-        orphan = value["orphanDependents"].as_bool();
-        uid = text(&value["preconditions"]["uid"]);
-        version = text(&value["preconditions"]["resourceVersion"]);
-        let asked: Vec<&str> =
-            value["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        dry = dry_run(asked.into_iter(), KIND)?;
-    }
-    let invalid = |error| Err(status::invalid("meta.k8s.io", KIND, "", &[error]));
-    if let (Some(policy), Some(_)) = (&policy, orphan) {
-        let why = "orphanDependents and deletionPropagation cannot be both set";
-        return invalid(FieldError::invalid("propagationPolicy", policy.as_str(), why));
-    }
-    let propagation = match &policy {
-        None => orphan.map(|o| if o { Propagation::Orphan } else { Propagation::Background }),
-        Some(text) => match Propagation::parse(text) {
-            Some(known) => Some(known),
-            None => {
-                let supported = ["Background", "Foreground", "Orphan"];
-                return invalid(FieldError::not_supported("propagationPolicy", text.as_str(), &supported));
-            }
-        },
-    };
-    Ok(DeleteOptions {
-        grace_period_seconds: grace,
-        propagation,
-        uid,
-        resource_version: version,
-        dry_run: dry,
-    })
-}
-
-/// What is said to a body of another kind. The group and version of the options do not matter.
-fn foreign_kind(options: &Value) -> Option<String> {
-    let text = |member: &str| options.get(member).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let kind = text("kind").filter(|kind| *kind != "DeleteOptions")?;
-    let version = text("apiVersion").unwrap_or("meta.k8s.io/v1");
-    Some(format!(
-        "no kind \"{kind}\" is registered for version \"{version}\" in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
-    ))
-}
-
-/// The first option of another type than Go's.
-fn wrong_option(options: &Value) -> Option<String> {
-    const FIELDS: [(&str, &str, &str); 8] = [
-        ("", "gracePeriodSeconds", "int64"),
-        ("", "preconditions", "v1.Preconditions"),
-        ("", "orphanDependents", "bool"),
-        ("", "propagationPolicy", "v1.DeletionPropagation"),
-        ("", "dryRun", "[]string"),
-        ("", "ignoreStoreReadErrorWithClusterBreakingPotential", "bool"),
-        ("preconditions", "uid", "types.UID"),
-        ("preconditions", "resourceVersion", "string"),
-    ];
-    FIELDS.into_iter().find_map(|(parent, name, ty)| {
-        let of = if parent.is_empty() { options } else { options.get(parent)? };
-        let value = of.get(name)?;
-        let fits = match ty {
-            "int64" => value.is_i64(),
-            "bool" => value.is_boolean(),
-            "[]string" => value.is_array(),
-            "v1.Preconditions" => value.is_object(),
-            _ => value.is_string(),
-        };
-        let found = match value {
-            Value::Null => return None,
-            _ if fits => return None,
-            Value::Bool(_) => "bool".to_owned(),
-            Value::Number(number) if ty == "int64" => format!("number {number}"),
-            Value::Number(_) => "number".to_owned(),
-            Value::String(_) => "string".to_owned(),
-            Value::Array(_) => "array".to_owned(),
-            Value::Object(_) => "object".to_owned(),
-        };
-        let field = match parent {
-            "" => format!("DeleteOptions.{name}"),
-            parent => format!("Preconditions.{parent}.{name}"),
-        };
-        Some(format!("json: cannot unmarshal {found} into Go struct field {field} of type {ty}"))
-    })
-}
-
-fn parse_options(request: &ResourceRequest<'_>, bytes: &Bytes) -> Result<Value, Status> {
-    const OPTIONS: KindRef<'_> = KindRef { group: "", version: "v1", kind: "DeleteOptions" };
-    let media = negotiation::body_media(request.headers)?;
-    let value: Option<Value> = match media {
-        Media::Json => serde_json::from_slice(bytes).ok(),
-        Media::Yaml => schema::plain_yaml(bytes).ok(),
-        Media::Protobuf => None,
-    };
-    let names_kind = |v: &Value| ["apiVersion", "kind"].iter().all(|m| v[*m].is_null() || v[*m].is_string());
-    if let Some(value) = value.filter(|v| v.is_null() || v.is_object() && names_kind(v)) {
-        return Ok(value);
-    }
-    // The model provides the message; only the frame around it differs here.
-    match schema::decode_untyped(bytes, media, OPTIONS) {
-        Ok(value) => Ok(value),
-        Err(status) => {
-            let message = status.message.split_once("): ").map_or(status.message.as_str(), |(_, rest)| rest);
-            let message = message.rsplit_once(" (").map_or(message, |(head, _)| head);
-            Err(status::bad_request(message))
-        }
+fn warn_about_orphans(request: &ResourceRequest<'_>, options: &DeleteOptions) {
+    if options.propagation.is_none() {
+        request.resource.strategy().orphaning_warning().into_iter().for_each(|why| request.context.warn(why));
     }
 }

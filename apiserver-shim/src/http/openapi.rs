@@ -136,7 +136,8 @@ async fn version_2(
     let clauses = negotiation::clauses(headers);
     let first = clauses.iter().find(|c| ASKED.contains(&&*c.media) || negotiation::is_known(c));
     let protobuf = first.is_some_and(|c| ASKED.contains(&&*c.media));
-    if !protobuf && negotiation::accept(headers, Endpoint { watchable: false, protobuf: false }).is_err() {
+    if !protobuf && negotiation::accept(headers, Endpoint { protobuf: false, ..Endpoint::DOCUMENT }).is_err()
+    {
         let mut refused = reply::json(406, Bytes::new());
         refused.headers_mut().remove(http::header::CONTENT_TYPE);
         return Ok(refused);

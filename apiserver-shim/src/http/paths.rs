@@ -2,11 +2,13 @@
 
 use http::{HeaderMap, Method};
 use serde_json::json;
+use shim_model::go_quote::go_quote;
 use shim_model::openapi as documents;
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
 
 use crate::http::body::Response;
+use crate::http::negotiation::{self, Clause};
 use crate::http::service::Api;
 use crate::http::{discovery, health, openapi, reply, version};
 use crate::metrics;
@@ -21,6 +23,12 @@ pub(super) async fn serve(
     headers: &HeaderMap,
 ) -> Result<Response, Status> {
     let path = info.path.as_str();
+    if path.starts_with("//") {
+        return Ok(discovery::not_found());
+    }
+    if info.deprecated_watch {
+        return Ok(without_a_resource(path));
+    }
     let catalog = api.registry.catalog();
     if let Some(response) = health::serve(&api.registry, path, &info.query).await {
         return Ok(response);
@@ -44,7 +52,14 @@ pub(super) async fn serve(
             _ => Err(status::method_not_allowed()),
         },
         "/version" if !readable => Err(status::method_not_allowed()),
-        "/version" => Ok(reply::value(200, Media::Json, &version::value(&api.build))),
+        "/version" => {
+            json_only(headers)?;
+            Ok(reply::value(200, Media::Json, &version::value(&api.build)))
+        }
+        path if path.starts_with("/version/") => Err(status::unknown_path()),
+        "/.well-known/openid-configuration" | "/openid/v1/jwks" if !readable => {
+            Err(status::method_not_allowed())
+        }
         "/.well-known/openid-configuration" => {
             let value = json!({
                 "issuer": api.authenticator.issuer(),
@@ -59,9 +74,25 @@ pub(super) async fn serve(
             let keys = json!({"keys": [api.authenticator.web_key()]});
             Ok(reply::typed(200, "application/jwk-set+json", keys.to_string()))
         }
-        "" => Ok(reply::json(200, json!({"paths": all(&catalog)}).to_string())),
+        "" | "/index.html" => Ok(reply::json(200, json!({"paths": all(&catalog)}).to_string())),
         _ => Ok(discovery::not_found()),
     }
+}
+
+/// The response to `/api/v1/watch` without anything below it.
+fn without_a_resource(path: &str) -> Response {
+    let why = "failed to create RequestInfo: unable to determine kind and namespace from url";
+    reply::text(500, format!("Internal Server Error: {}: {why}, {path}\n", go_quote(path)))
+}
+
+/// Refuses a client that accepts no JSON, where nothing else is written.
+fn json_only(headers: &HeaderMap) -> Result<(), Status> {
+    let clauses = negotiation::clauses(headers);
+    let is_fine = |clause: &Clause| matches!(clause.media.as_str(), "*/*" | "application/json");
+    if clauses.iter().any(is_fine) {
+        return Ok(());
+    }
+    Err(status::unacceptable(&["application/json"]))
 }
 
 /// All paths that serve something, sorted.

@@ -42,7 +42,7 @@ use crate::http::node_proxy::NodeClient;
 use crate::http::objects::{self, ResourceRequest};
 use crate::http::subresources::{self, proxy_client, reviews};
 use crate::http::version::BuildInfo;
-use crate::http::{aggregated, discovery, negotiation, paths, pretty, reply, websocket};
+use crate::http::{aggregated, discovery, negotiation, paths, pretty, reply, routes, websocket};
 use crate::metrics::{self, requests::RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::{Pipeline, RequestContext, Warnings};
@@ -349,7 +349,7 @@ async fn answer(
 ) -> Result<Response, Status> {
     let Connection { api, caller } = connection;
     let Arrived { info, headers, .. } = arrived;
-    record_span(info);
+    measure::record_span(info);
     let authenticated = match caller {
         // As upstream, a certificate takes precedence over a token.
         Caller::Known(user) => user.clone(),
@@ -409,20 +409,6 @@ async fn answer(
     }
 }
 
-/// Fills in the fields of the request's span. Nothing is formatted unless a subscriber is enabled.
-fn record_span(info: &RequestInfo) {
-    let span = tracing::Span::current();
-    if span.is_disabled() {
-        return;
-    }
-    span.record("verb", info.verb);
-    if let Some(target) = &info.target {
-        span.record("resource", target.plural.as_str());
-        span.record("namespace", target.namespace.as_str());
-        span.record("name", target.name.as_str());
-    }
-}
-
 /// A request for a resource before the resource is looked up.
 #[derive(Clone, Copy)]
 struct UnresolvedRequest<'a> {
@@ -442,6 +428,11 @@ async fn to_resource(api: &Api, asked: UnresolvedRequest<'_>, request: Request) 
         return Ok(discovery::not_found());
     }
     let Some(resource) = resource else { return Err(status::unknown_path()) };
+    let whole = resource.custom.is_some() && resource.namespaced && target.namespace.is_empty();
+    if whole && !matches!(arrived.info.verb, "list" | "watch") {
+        return Ok(discovery::not_found());
+    }
+    routes::check(resource, arrived.info, request.method())?;
     let of_version = resource.custom.as_ref().and_then(|custom| custom.deprecation.as_deref());
     if let Some(warning) = of_version.or_else(|| resource.strategy().deprecation()) {
         context.warn(warning);
@@ -458,7 +449,8 @@ async fn to_served(
     let UnresolvedRequest { context, target, arrived } = asked;
     let Arrived { info, catalog, resource, headers } = arrived;
     let Some(resource) = resource else { return Err(status::unknown_path()) };
-    if request.method() == Method::HEAD || info.verb.is_empty() {
+    let proxied = target.subresource == "proxy";
+    if (request.method() == Method::HEAD || info.verb.is_empty()) && !proxied {
         return Err(status::method_not_allowed());
     }
     let query = &info.query;

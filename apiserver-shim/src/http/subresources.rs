@@ -36,6 +36,8 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> 
         "update" => Verb::Update,
         "patch" => Verb::Patch,
         "delete" => Verb::Delete,
+        // OPTIONS has no verb; a proxy passes it on.
+        "" if subresource.name == "proxy" => Verb::Get,
         _ => return Err(status::method_not_allowed()),
     };
     if !subresource.verbs.contains(&verb) {

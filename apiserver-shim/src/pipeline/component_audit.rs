@@ -67,5 +67,5 @@ fn request_info(verb: &'static str, target: &ObjectRef<'_>, subresource: &str) -
         rest: None,
     };
     let (query, raw_query, fields) = (Query::default(), String::new(), Vec::new());
-    RequestInfo { path, verb, target: Some(target), query, raw_query, fields }
+    RequestInfo { path, verb, target: Some(target), query, raw_query, deprecated_watch: false, fields }
 }

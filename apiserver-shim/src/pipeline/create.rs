@@ -102,6 +102,7 @@ impl Pipeline {
         // A dry run also allocates addresses, but does not claim them.
         let addresses = service_addresses::allocate(&self.registry, resource, &mut object, None, broken)?;
         preconditions.extend(addresses);
+        strategy.preparation_warnings(&object).into_iter().for_each(|warning| context.warn(warning));
         context.judge(kinds::begin_create(resource, &mut object, &create))?;
         strategy.warnings(&object, None).into_iter().for_each(|warning| context.warn(warning));
         let generated = access::text(&object, &["metadata", "name"]).to_owned();

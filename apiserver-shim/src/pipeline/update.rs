@@ -272,10 +272,12 @@ impl Pipeline {
             Ok(effect) => effect,
             Err(refusal) => context.judge(Err(refusal)).map(|()| Effect::Change)?,
         };
-        // Updates of subresources have none, as upstream.
-        if matches!(part, Subresource::Main) {
-            strategy.warnings(&new, Some(old)).into_iter().for_each(|warning| context.warn(warning));
-        }
+        let warnings = match part {
+            Subresource::Main => strategy.warnings(&new, Some(old)),
+            Subresource::Status => strategy.status_warnings(&new, old),
+            Subresource::Other(_) => Vec::new(),
+        };
+        warnings.into_iter().for_each(|warning| context.warn(warning));
         let (seen, kept) = match view {
             None => (new, None),
             Some(view) => ((view.read)(&new), Some(new)),
@@ -366,7 +368,8 @@ fn check_version(resource: &ServedResource, old: &Value, new: &mut Value) -> Res
         Ok(0) => {
             let why = "must be specified for an update";
             let error = FieldError::invalid_shown("metadata.resourceVersion", "0", why);
-            Err(status::invalid(&resource.group, &resource.kind, name, &[error]))
+            // As upstream, which has no kind here.
+            Err(status::invalid(&resource.group, &resource.plural, name, &[error]))
         }
         Ok(_) => Err(status::modified(resource, name)),
         Err(_) => Err(status::unclassified(format!(

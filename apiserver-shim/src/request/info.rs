@@ -58,6 +58,8 @@ pub struct RequestInfo {
     pub query: Query,
     /// The undecoded query, which is forwarded to nodes.
     pub raw_query: String,
+    /// Whether the path is of the deprecated form `/api/v1/watch/…`, which takes GET only.
+    pub deprecated_watch: bool,
     /// What the field selector of a LIST, WATCH or DELETECOLLECTION requires; empty if it is invalid.
     pub fields: Vec<FieldTerm>,
 }
@@ -70,16 +72,15 @@ impl RequestInfo {
         let query = Query::parse(&raw_query);
         let mut target = target_of(&path);
         let deprecated_watch = target.as_ref().is_some_and(|t| t.plural == "watch" && t.namespace.is_empty());
-        if deprecated_watch && method == Method::GET {
-            target = target_of(&path.replacen("/watch/", "/", 1));
+        if deprecated_watch {
+            target = target.filter(|t| !t.name.is_empty());
+            target = target.and_then(|_| target_of(&path.replacen("/watch/", "/", 1)));
         }
         let verb = match &target {
             None => path_verb(method),
             // The deprecated `/watch/` form also watches a single object by name.
-            Some(target) if deprecated_watch && method == Method::GET && target.subresource.is_empty() => {
-                "watch"
-            }
-            Some(target) => resource_verb(method, target, deprecated_watch || query.flag("watch")),
+            Some(_) if deprecated_watch => "watch",
+            Some(target) => resource_verb(method, target, query.flag("watch")),
         };
         let fields = match verb {
             "list" | "watch" | "deletecollection" => {
@@ -87,7 +88,7 @@ impl RequestInfo {
             }
             _ => Vec::new(),
         };
-        RequestInfo { path, verb, target, query, raw_query, fields }
+        RequestInfo { path, verb, target, query, raw_query, deprecated_watch, fields }
     }
 
     /// The name that the field selector of a LIST or WATCH requires, which authorization treats like a name in the path;

@@ -43,21 +43,26 @@ impl Query {
 
     /// An integer parameter, if present.
     pub fn number(&self, key: &str) -> Result<Option<i64>, Status> {
-        match self.get(key).filter(|v| !v.is_empty()) {
+        match self.get(key) {
             None => Ok(None),
-            Some(text) => match text.parse() {
+            Some(text) => match text.parse::<i64>() {
                 Ok(number) => Ok(Some(number)),
-                Err(_) => Err(status::bad_request(format!(
-                    "strconv.ParseInt: parsing {}: invalid syntax",
-                    go_quote(text)
-                ))),
+                Err(error) => {
+                    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+                    let why = match error.kind() {
+                        PosOverflow | NegOverflow => "value out of range",
+                        _ => "invalid syntax",
+                    };
+                    let text = go_quote(text);
+                    Err(status::bad_request(format!("strconv.ParseInt: parsing {text}: {why}")))
+                }
             },
         }
     }
 
     /// Whether `dryRun` is set, or what is wrong with it.
     pub fn dry_run_option(&self) -> Result<bool, FieldError> {
-        parse_dry_run(self.all("dryRun"))
+        dry_run_values(self.all("dryRun").collect())
     }
 
     /// Whether `dryRun` is set; its only valid value is `All`. `kind` names the options object in errors.
@@ -68,11 +73,11 @@ impl Query {
 
 /// Parses the values of a `dryRun` option.
 pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, kind: &str) -> Result<bool, Status> {
-    parse_dry_run(values).map_err(|error| status::invalid("meta.k8s.io", kind, "", &[error]))
+    dry_run_values(values.collect()).map_err(|error| status::invalid("meta.k8s.io", kind, "", &[error]))
 }
 
-fn parse_dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, FieldError> {
-    let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();
+/// Whether the values of a `dryRun` option ask for a dry run, or what is wrong with them.
+pub fn dry_run_values(values: Vec<&str>) -> Result<bool, FieldError> {
     if values.iter().any(|v| *v != "All") {
         let shown = serde_json::Value::from(values);
         return Err(FieldError::not_supported("dryRun", shown, &["All"]));

@@ -48,6 +48,8 @@ pub struct DeleteOptions {
     pub resource_version: Option<String>,
     /// Report the result without storing it.
     pub dry_run: bool,
+    /// Whether the policy was given by `orphanDependents`, which is older than policies.
+    pub by_old_option: bool,
 }
 
 /// What a DELETE does to the stored object.
@@ -95,7 +97,7 @@ pub fn decide(
     let asked = options.grace_period_seconds;
     let given = resource.strategy().grace(object, asked);
     let changed_grace = given.is_some_and(|g| give_grace(&mut after, g.seconds, asked.is_some(), now));
-    let changed_finalizers = set_finalizers(&mut after, options);
+    let changed_finalizers = set_finalizers(&mut after, options, resource.strategy().orphans_dependents());
     let held = access::list(&after, &["metadata", "finalizers"]).iter().any(Value::is_string)
         || resource.strategy().is_held(&after);
     let grace = access::int(&after, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0);
@@ -151,17 +153,19 @@ fn set_deletion(object: &mut Value, at: i64, grace: i64) {
     metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
 }
 
-/// Sets the finalizers that the propagation policy implies; returns whether anything changed.
-fn set_finalizers(object: &mut Value, options: &DeleteOptions) -> bool {
+/// Sets the finalizers that the propagation policy implies; returns whether anything changed. `orphans` says what the policy of
+/// the object's kind is if neither the request nor the object has one.
+fn set_finalizers(object: &mut Value, options: &DeleteOptions, orphans: bool) -> bool {
     let before: Vec<Value> = access::list(object, &["metadata", "finalizers"]).to_vec();
+    let ours = |f: &Value| matches!(f.as_str(), Some(FINALIZER_FOREGROUND | FINALIZER_ORPHAN));
     let wanted = match options.propagation {
         Some(Propagation::Foreground) => Some(FINALIZER_FOREGROUND),
         Some(Propagation::Orphan) => Some(FINALIZER_ORPHAN),
         Some(Propagation::Background) => None,
+        None if orphans && !before.iter().any(ours) => Some(FINALIZER_ORPHAN),
         // No policy was given: the finalizers stay as they are.
         None => return false,
     };
-    let ours = |f: &Value| matches!(f.as_str(), Some(FINALIZER_FOREGROUND | FINALIZER_ORPHAN));
     let mut after: Vec<Value> = before.iter().filter(|f| !ours(f) || f.as_str() == wanted).cloned().collect();
     if let Some(wanted) = wanted.filter(|w| !after.iter().any(|f| f.as_str() == Some(w))) {
         after.push(json!(wanted));

@@ -41,9 +41,9 @@ async fn statuses_tell_what_runs() {
         GET /api/v1/componentstatuses?watch=true
           405 299 - "v1 ComponentStatus is deprecated in v1.19+" {"apiVersion":"v1","code":405,"details":{"kind":"componentstatuses"},"kind":"Status","message":"watch is not supported on resources of kind \"componentstatuses\"","metadata":{},"reason":"MethodNotAllowed","status":"Failure"}
         POST /api/v1/componentstatuses <- {}
-          405 299 - "v1 ComponentStatus is deprecated in v1.19+" {"apiVersion":"v1","code":405,"details":{},"kind":"Status","message":"the server does not allow this method on the requested resource","metadata":{},"reason":"MethodNotAllowed","status":"Failure"}
+          405 {"apiVersion":"v1","code":405,"details":{},"kind":"Status","message":"the server does not allow this method on the requested resource","metadata":{},"reason":"MethodNotAllowed","status":"Failure"}
         DELETE /api/v1/componentstatuses/scheduler
-          405 299 - "v1 ComponentStatus is deprecated in v1.19+" {"apiVersion":"v1","code":405,"details":{},"kind":"Status","message":"the server does not allow this method on the requested resource","metadata":{},"reason":"MethodNotAllowed","status":"Failure"}
+          405 {"apiVersion":"v1","code":405,"details":{},"kind":"Status","message":"the server does not allow this method on the requested resource","metadata":{},"reason":"MethodNotAllowed","status":"Failure"}
         GET /api/v1/componentstatuses | Accept: application/vnd.kubernetes.protobuf
           200 299 - "v1 ComponentStatus is deprecated in v1.19+" protobuf {"apiVersion":"v1","items":[{"conditions":[{"message":"the controller-manager does not run in this process","status":"False","type":"Healthy"}],"metadata":{"name":"controller-manager"}},{"conditions":[{"message":"ok","status":"True","type":"Healthy"}],"metadata":{"name":"etcd-0"}},{"conditions":[{"message":"ok","status":"True","type":"Healthy"}],"metadata":{"name":"scheduler"}}],"kind":"ComponentStatusList","metadata":{}}
     "#]].assert_eq(&server.play(script).await);

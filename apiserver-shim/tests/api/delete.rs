@@ -48,7 +48,7 @@ async fn deletion_follows_upstream() {
         POST /api/v1/namespaces/default/configmaps <- {"metadata":{"name":"p"}}
           201 {"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"p","namespace":"default"}}
         DELETE /api/v1/namespaces/default/configmaps/p <- {"preconditions":{"resourceVersion":"1"},"propagationPolicy":"Sideways"}
-          422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"propagationPolicy","message":"Unsupported value: \"Sideways\": supported values: \"Background\", \"Foreground\", \"Orphan\"","reason":"FieldValueNotSupported"}],"group":"meta.k8s.io","kind":"DeleteOptions"},"kind":"Status","message":"DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"Sideways\": supported values: \"Background\", \"Foreground\", \"Orphan\"","metadata":{},"reason":"Invalid","status":"Failure"}
+          422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"propagationPolicy","message":"Unsupported value: \"Sideways\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"","reason":"FieldValueNotSupported"}],"group":"meta.k8s.io","kind":"DeleteOptions"},"kind":"Status","message":"DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"Sideways\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"","metadata":{},"reason":"Invalid","status":"Failure"}
         DELETE /api/v1/namespaces/default/configmaps/p?propagationPolicy=Foreground
           200 {"apiVersion":"v1","kind":"ConfigMap","metadata":{"deletionGracePeriodSeconds":0,"deletionTimestamp":"<time>","finalizers":["foregroundDeletion"],"name":"p","namespace":"default"}}
         DELETE /api/v1/namespaces/default/configmaps/p <- hello
@@ -134,11 +134,11 @@ async fn a_namespace_is_removed_when_it_is_finalized() {
         POST /api/v1/namespaces <- {"metadata":{"name":"n"}}
           201 {"apiVersion":"v1","kind":"Namespace","metadata":{"labels":{"kubernetes.io/metadata.name":"n"},"name":"n"},"spec":{"finalizers":["kubernetes"]},"status":{"phase":"Active"}}
         DELETE /api/v1/namespaces/n
-          200 {"apiVersion":"v1","kind":"Namespace","metadata":{"deletionGracePeriodSeconds":0,"deletionTimestamp":"<time>","labels":{"kubernetes.io/metadata.name":"n"},"name":"n"},"spec":{"finalizers":["kubernetes"]},"status":{"phase":"Terminating"}}
+          200 {"apiVersion":"v1","kind":"Namespace","metadata":{"deletionTimestamp":"<time>","labels":{"kubernetes.io/metadata.name":"n"},"name":"n"},"spec":{"finalizers":["kubernetes"]},"status":{"phase":"Terminating"}}
         POST /api/v1/namespaces/n/configmaps <- {"metadata":{"name":"c"}}
           403 {"apiVersion":"v1","code":403,"details":{"causes":[{"field":"metadata.namespace","message":"namespace n is being terminated","reason":"NamespaceTerminating"}],"kind":"configmaps","name":"c"},"kind":"Status","message":"configmaps \"c\" is forbidden: unable to create new content in namespace n because it is being terminated","metadata":{},"reason":"Forbidden","status":"Failure"}
         PUT /api/v1/namespaces/n/finalize <- {"metadata":{"name":"n"},"spec":{"finalizers":[]}}
-          200 {"apiVersion":"v1","kind":"Namespace","metadata":{"deletionGracePeriodSeconds":0,"deletionTimestamp":"<time>","labels":{"kubernetes.io/metadata.name":"n"},"name":"n"},"spec":{},"status":{"phase":"Terminating"}}
+          200 {"apiVersion":"v1","kind":"Namespace","metadata":{"deletionTimestamp":"<time>","labels":{"kubernetes.io/metadata.name":"n"},"name":"n"},"spec":{},"status":{"phase":"Terminating"}}
         GET /api/v1/namespaces/n
           404 {"apiVersion":"v1","code":404,"details":{"kind":"namespaces","name":"n"},"kind":"Status","message":"namespaces \"n\" not found","metadata":{},"reason":"NotFound","status":"Failure"}
     "#]].assert_eq(&server.play(script).await);

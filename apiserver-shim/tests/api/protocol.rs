@@ -45,7 +45,7 @@ async fn parameters_are_validated_first() {
         GET /api/v1/namespaces/default/configmaps?continue=e30
           400 {"apiVersion":"v1","code":400,"kind":"Status","message":"invalid continue token: continue key is not valid: server does not recognize this encoded version ","metadata":{},"reason":"BadRequest","status":"Failure"}
         GET /api/v1/namespaces/default/configmaps/x?resourceVersion=abc
-          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"invalid resource version: resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax","metadata":{},"reason":"BadRequest","status":"Failure"}
+          500 {"apiVersion":"v1","code":500,"kind":"Status","message":"resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax","metadata":{},"status":"Failure"}
         GET /api/v1/namespaces/default/configmaps?resourceVersion=1&resourceVersionMatch=Exact&limit=-1
           200 {"apiVersion":"v1","items":[],"kind":"ConfigMapList","metadata":{}}
         POST /api/v1/namespaces/default/configmaps?fieldManager=%07 <- {"metadata":{"name":"x"}}

@@ -6,13 +6,16 @@ use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::resource::{GroupResource, KindRef};
 
-use super::{Action, Change, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Target, View, served};
+use super::{Action, Controller, Input, Keys, ObjectChange, ObjectName, Plan, Target, View, served};
 use crate::admission_policy::type_check::{KnownKinds, TypedKind, builtin_type, warnings};
 use crate::cel::declare;
 use crate::definition::{ResourceDefinition, builtin};
 
 const POLICIES: GroupResource = served("admissionregistration.k8s.io", "validatingadmissionpolicies");
 const DEFINITIONS: GroupResource = served("apiextensions.k8s.io", "customresourcedefinitions");
+
+/// Upstream's manager of the fields that it applies.
+const MANAGER: &str = "validatingadmissionpolicy-status";
 
 /// Writes `status.typeChecking` and `status.observedGeneration`.
 pub struct PolicyStatusController;
@@ -45,13 +48,11 @@ impl Controller for PolicyStatusController {
         }
         let found = warnings(&policy, &Cached(view));
         let checking = if found.is_empty() { json!({}) } else { json!({"expressionWarnings": found}) };
-        plan.actions.push(Action::Change {
+        plan.actions.push(Action::Apply {
             target: Target::of(POLICIES, object.header()),
             subresource: Some("status"),
-            changes: vec![
-                Change::Put(&["status", "observedGeneration"], generation.into()),
-                Change::Put(&["status", "typeChecking"], checking),
-            ],
+            manager: MANAGER,
+            configuration: json!({"status": {"observedGeneration": generation, "typeChecking": checking}}),
         });
         plan
     }

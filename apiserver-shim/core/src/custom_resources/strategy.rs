@@ -185,6 +185,10 @@ impl Strategy for CustomResource {
         self.is_terminating.then_some("create not allowed while custom resource definition is terminating")
     }
 
+    fn status_warnings(&self, new: &Value, old: &Value) -> Vec<String> {
+        self.warnings(new, Some(old))
+    }
+
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         let finalizers = |object: &Value| access::list(object, &["metadata", "finalizers"]).to_vec();
         let known = old.map(finalizers).unwrap_or_default();

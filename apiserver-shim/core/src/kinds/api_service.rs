@@ -142,7 +142,7 @@ impl Strategy for ApiService {
         let name = text(&["metadata", "name"]);
         let required = name_of(text(&["spec", "group"]), text(&["spec", "version"]));
         let mut errors = Vec::new();
-        if name != required {
+        if !name.is_empty() && name != required {
             let detail = format!("must be `spec.version+\".\"+spec.group`: {required:?}");
             errors.push(FieldError::invalid("metadata.name", name, detail));
         }

@@ -114,9 +114,11 @@ impl Strategy for CronJob {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        const PATH: [&str; 4] = ["spec", "jobTemplate", "spec", "template"];
-        let template = |object| access::get(object, &PATH);
-        pod_template::warnings(template(new), old.and_then(template), "spec.jobTemplate.spec.template")
+        let mut out = job::job_warnings(new, old, "spec.jobTemplate.spec");
+        if old.is_some() && access::text(new, &["spec", "schedule"]).contains("TZ") {
+            out.push("cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details".to_owned());
+        }
+        out
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {

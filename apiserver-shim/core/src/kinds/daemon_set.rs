@@ -3,7 +3,7 @@
 pub(super) mod validation;
 
 use super::rules::{self, Rule};
-use super::{CreateContext, Strategy, cells, pod_template, workload};
+use super::{CreateContext, Strategy, cells, pod_template, warnings, workload};
 use serde_json::{Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
 use shim_model::field::FieldError;
@@ -58,7 +58,9 @@ impl Strategy for DaemonSet {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        workload::template_warnings(new, old)
+        let mut out = Vec::new();
+        warnings::template_warnings(new, old, "spec.template", &mut out);
+        out
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
@@ -69,8 +71,10 @@ impl Strategy for DaemonSet {
         validation::change(new, old)
     }
 
-    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        rules::validate(&[Rule::Within("status", validation::STATUS)], new)
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = rules::validate(&[Rule::Within("status", validation::STATUS)], new);
+        errors.extend(workload::decremented(new, old));
+        errors
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -2,7 +2,7 @@
 
 use super::pod::dump;
 use super::workload::{number, validate_non_negative, validate_selector, wide_cells};
-use super::{Strategy, cells, pod_template};
+use super::{Strategy, cells, pod_template, warnings};
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -87,7 +87,7 @@ impl Strategy for Deployment {
         errors
     }
 
-    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         const COUNTS: [&str; 8] = [
             "observedGeneration",
             "replicas",
@@ -113,15 +113,12 @@ impl Strategy for Deployment {
                 errors.push(FieldError::invalid(format!("status.{part}"), status[part].clone(), why));
             }
         }
+        errors.extend(super::workload::decremented(new, old));
         errors
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        pod_template::warnings(
-            access::get(new, &["spec", "template"]),
-            old.and_then(|o| access::get(o, &["spec", "template"])),
-            "spec.template",
-        )
+        warnings::workload(new, old, "spec.template")
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use shim_model::access::{self, as_object, set_if_zero};
 use shim_model::field::FieldError;
+use shim_model::go_quote::go_quote;
 use shim_model::time::Instant;
 
 pub(super) struct DeviceClass;
@@ -190,6 +191,14 @@ impl Strategy for ResourceSlice {
         drop_disabled_fields(new);
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let driver = access::text(new, &["spec", "driver"]);
+        let quoted = go_quote(driver);
+        let text =
+            format!("spec.driver: driver names should be lowercase; {quoted} contains uppercase characters");
+        Vec::from_iter((driver != driver.to_lowercase()).then_some(text))
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         rules::validate(
             &[Rule::Within("spec", validation::SLICE_DRIVER), Rule::Within("spec", validation::SLICE)],
@@ -226,5 +235,9 @@ impl Strategy for ResourceSlice {
 
     fn selectable_fields(&self) -> Vec<&str> {
         vec!["spec.nodeName", "spec.driver"]
+    }
+
+    fn unknown_selector(&self, field: &str) -> Option<String> {
+        Some(format!("field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {field}"))
     }
 }

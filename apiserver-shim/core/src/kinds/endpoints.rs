@@ -1,6 +1,7 @@
 //! Endpoints and EndpointSlices.
 
-use super::{Strategy, cells, metadata};
+use super::rules::Site;
+use super::{Strategy, cells, metadata, warnings};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::{At, FieldError};
@@ -12,6 +13,10 @@ use std::net::IpAddr;
 pub(super) struct Endpoints;
 pub(super) struct EndpointSlice;
 
+/// The label that names the controller of Endpoints.
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+/// The label that names the controller of an EndpointSlice.
+const SLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// Maximum number of addresses in a table cell.
 const SHOWN_MAX: usize = 3;
 
@@ -22,6 +27,21 @@ impl Strategy for Endpoints {
                 access::set_if_zero(access::as_object(port), "protocol", "TCP");
             }
         }
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let mut out = Vec::new();
+        if access::text(new, &["metadata", "labels", MANAGED_BY]) == "endpoint-controller" {
+            return out;
+        }
+        let root = Site::root(new);
+        for subset in root.at("subsets").items() {
+            for list in ["addresses", "notReadyAddresses"] {
+                let addresses = subset.at(list);
+                addresses.items().for_each(|of| warnings::ip(of.at("ip"), of.at("ip").text(), &mut out));
+            }
+        }
+        out
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
@@ -170,10 +190,25 @@ impl Strategy for EndpointSlice {
 
     fn changes_generation(&self, new: &Value, old: &Value) -> bool {
         let differs = |path: &[&str]| access::get(new, path) != access::get(old, path);
-        differs(&["endpoints"])
-            || differs(&["ports"])
-            || differs(&["metadata", "labels"])
-            || differs(&["metadata", "annotations"])
+        differs(&["endpoints"]) || differs(&["ports"]) || differs(&["metadata", "labels"])
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        const CONTROLLERS: [&str; 2] =
+            ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
+        let mut out = Vec::new();
+        if old.is_none() && access::text(new, &["addressType"]) == "FQDN" {
+            out.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+        }
+        if CONTROLLERS.contains(&access::text(new, &["metadata", "labels", SLICE_MANAGED_BY])) {
+            return out;
+        }
+        let root = Site::root(new);
+        for endpoint in root.at("endpoints").items() {
+            let addresses = endpoint.at("addresses");
+            addresses.items().for_each(|address| warnings::ip(address, address.text(), &mut out));
+        }
+        out
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
@@ -303,6 +338,11 @@ fn slice_address(address: &str, family: &str, i: usize, j: usize, errors: &mut V
                 .extend(names::ip(address).into_iter().map(|why| FieldError::invalid(&field, address, why)));
         }
         ("IPv4" | "IPv6", Ok(ip)) => {
+            let odd = if family == "IPv6" { names::canonical_ip(address) } else { names::ip(address) };
+            if !odd.is_empty() {
+                errors.extend(odd.into_iter().map(|why| FieldError::invalid(&field, address, why)));
+                return;
+            }
             if ip.is_ipv4() != (family == "IPv4") {
                 let why = format!("must be an {family} address");
                 errors.push(FieldError::invalid(format!("endpoints[{i}].addresses"), address, why));

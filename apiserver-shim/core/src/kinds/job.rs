@@ -4,7 +4,7 @@ mod indexes;
 pub(super) mod status;
 pub(super) mod validation;
 
-use super::{CreateContext, FieldName, Strategy, cells, named, pod_template, workload};
+use super::{CreateContext, FieldName, Strategy, cells, named, pod_template, warnings, workload};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
 use shim_model::field::FieldError;
@@ -74,8 +74,18 @@ impl Strategy for Job {
         pod_template::drop_disabled_fields(new, &["spec", "template", "spec"]);
     }
 
+    fn orphans_dependents(&self) -> bool {
+        true
+    }
+
+    fn orphaning_warning(&self) -> Option<&'static str> {
+        Some(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
+        )
+    }
+
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        workload::template_warnings(new, old)
+        job_warnings(new, old, "spec")
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
@@ -175,4 +185,28 @@ fn duration(job: &Value, now: Instant) -> String {
     let time = |key: &str| Instant::parse(access::text(job, &["status", key]));
     let Some(start) = time("startTime") else { return String::new() };
     human_duration(time("completionTime").unwrap_or(now).since(start))
+}
+
+/// Completions and parallelism above which failed indexes may be too many to be recorded.
+const INDEXES_SOFT_MAX: (i64, i64) = (100_000, 10_000);
+
+/// Warnings about a Job, or about the one in the template of a CronJob; `path` is that of its spec.
+pub(super) fn job_warnings(new: &Value, old: Option<&Value>, path: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    if old.is_some_and(|old| !warnings::is_new_generation(new, old)) {
+        return out;
+    }
+    if old.is_none() {
+        out.extend(warnings::host_name(new, "Pod names and hostnames"));
+    }
+    let members: Vec<&str> = path.split('.').collect();
+    let spec = access::get(new, &members).unwrap_or(&Value::Null);
+    let number = |member: &str| access::int(spec, &[member]).unwrap_or(0);
+    let (completions, parallelism) = INDEXES_SOFT_MAX;
+    let is_large = number("completions") > completions && number("parallelism") > parallelism;
+    if access::text(spec, &["completionMode"]) == "Indexed" && is_large {
+        out.push(format!("{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"));
+    }
+    warnings::template_warnings(new, old, &format!("{path}.template"), &mut out);
+    out
 }

@@ -31,8 +31,11 @@ pub(super) fn prepare_create(
     let namespace = if resource.namespaced { context.namespace } else { "" };
     check_namespace(resource, namespace, object)?;
     let meta = access::object_mut(object, &["metadata"]);
-    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"] {
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         meta.remove(key);
+    }
+    if meta.get("generation") == Some(&0.into()) {
+        meta.remove("generation");
     }
     let base = meta.get("generateName").and_then(Value::as_str).unwrap_or("");
     if !base.is_empty() && meta.get("name").and_then(Value::as_str).unwrap_or("").is_empty() {
@@ -64,8 +67,15 @@ pub(super) fn take_version(object: &mut Value) -> Result<(), Status> {
 
 /// Restores the metadata that an update cannot change.
 pub(super) fn prepare_update(new: &mut Value, old: &Value) {
-    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "creationTimestamp"] {
+    for key in ["generation", "creationTimestamp"] {
         access::copy(old, new, &["metadata", key]);
+    }
+    // A deletion that has begun cannot be changed; that of an object that is not being deleted is refused.
+    if !text(old, "deletionTimestamp").is_empty() {
+        access::copy(old, new, &["metadata", "deletionTimestamp"]);
+    }
+    if new["metadata"]["deletionGracePeriodSeconds"].is_null() {
+        access::copy(old, new, &["metadata", "deletionGracePeriodSeconds"]);
     }
     if text(new, "uid").is_empty() {
         access::copy(old, new, &["metadata", "uid"]);
@@ -177,6 +187,10 @@ pub(super) fn validate_update(
     old: &Value,
 ) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    let base = text(new, "generateName");
+    let odd = ["/", "%"].into_iter().filter(|odd| base.contains(odd));
+    let why = odd.map(|odd| format!("may not contain '{odd}'"));
+    errors.extend(why.map(|why| FieldError::invalid("metadata.generateName", base, why)));
     match text(new, "name") {
         "" => errors.push(FieldError::required("metadata.name", "name or generateName is required")),
         name => {
@@ -223,6 +237,13 @@ fn validate_change(resource: &Resource, new: &Value, old: &Value, errors: &mut V
     for key in ["name", "namespace", "uid"] {
         if text(new, key) != text(old, key) && (key != "namespace" || resource.namespaced) {
             errors.push(FieldError::invalid(format!("metadata.{key}"), text(new, key), "field is immutable"));
+        }
+    }
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let (wanted, had) = (&new["metadata"][key], &old["metadata"][key]);
+        if wanted != had {
+            let field = format!("metadata.{key}");
+            errors.push(FieldError::invalid(field, wanted.clone(), "field is immutable"));
         }
     }
     validate_maps_and_owners(&new["metadata"], errors);

@@ -25,6 +25,7 @@ impl Strategy for Namespace {
             access::object_mut(object, &["metadata", "labels"])
                 .insert("kubernetes.io/metadata.name".into(), name.into());
         }
+        access::set_if_zero(access::object_mut(object, &["status"]), "phase", "Active");
     }
 
     fn has_status(&self) -> bool {
@@ -86,6 +87,8 @@ impl Strategy for Namespace {
 
     fn begin_deletion(&self, object: &mut Value) {
         access::object_mut(object, &["status"]).insert("phase".into(), "Terminating".into());
+        // What waits for a namespace are finalizers alone.
+        access::remove(object, &["metadata", "deletionGracePeriodSeconds"]);
     }
 
     fn precondition_failed(
@@ -104,12 +107,11 @@ impl Strategy for Namespace {
     }
 
     fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
-        let phase = access::text(object, &["status", "phase"]).to_owned();
-        named([("status.phase", phase), ("name", access::text(object, &["metadata", "name"]).to_owned())])
+        named([("status.phase", access::text(object, &["status", "phase"]).to_owned())])
     }
 
     fn selectable_fields(&self) -> Vec<&str> {
-        vec!["status.phase", "name"]
+        vec!["status.phase"]
     }
 }
 

@@ -2,8 +2,8 @@
 
 pub(super) mod validation;
 
-use super::rules::{self, Rule};
-use super::{CreateContext, FieldName, Strategy, cells, named};
+use super::rules::{self, Rule, Site};
+use super::{CreateContext, Strategy, cells, warnings};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -61,9 +61,13 @@ impl Strategy for Ingress {
         rules::validate(&[Rule::Within("status", validation::INGRESS_STATUS)], new)
     }
 
-    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
-        let old_style =
-            access::get(new, &["metadata", "annotations", "kubernetes.io/ingress.class"]).is_some();
+    fn status_warnings(&self, new: &Value, _old: &Value) -> Vec<String> {
+        warnings::load_balancer(new)
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let annotation = access::get(new, &["metadata", "annotations", "kubernetes.io/ingress.class"]);
+        let old_style = annotation.is_some() && old.is_none();
         let text = "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead";
         Vec::from_iter(old_style.then(|| text.to_owned()))
     }
@@ -170,6 +174,21 @@ impl Strategy for NetworkPolicy {
         true
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let (root, mut out) = (Site::root(new), Vec::new());
+        let spec = root.at("spec");
+        for (rules, peers) in [("ingress", "from"), ("egress", "to")] {
+            for rule in spec.at(rules).items() {
+                for peer in rule.at(peers).items() {
+                    let block = peer.at("ipBlock");
+                    warnings::cidr(&block.at("cidr"), &mut out);
+                    block.at("except").items().for_each(|except| warnings::cidr(&except, &mut out));
+                }
+            }
+        }
+        out
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         rules::validate(&[Rule::Within("spec", validation::POLICY)], object)
     }
@@ -201,25 +220,6 @@ impl Strategy for IpAddress {
         let parts = ["group", "resource", "namespace", "name"].map(text);
         let shown: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         vec![cells::name(object), shown.join("/").into()]
-    }
-
-    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
-        let of = |key: &str| access::text(object, &["spec", "parentRef", key]).to_owned();
-        named([
-            ("spec.parentRef.group", of("group")),
-            ("spec.parentRef.resource", of("resource")),
-            ("spec.parentRef.namespace", of("namespace")),
-            ("spec.parentRef.name", of("name")),
-        ])
-    }
-
-    fn selectable_fields(&self) -> Vec<&str> {
-        vec![
-            "spec.parentRef.group",
-            "spec.parentRef.resource",
-            "spec.parentRef.namespace",
-            "spec.parentRef.name",
-        ]
     }
 }
 

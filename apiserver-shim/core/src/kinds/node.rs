@@ -1,7 +1,8 @@
 //! Nodes. Each represents an agent of the kernel.
 
 use super::pod_template::round_list;
-use super::{FieldName, Strategy, cells, named};
+use super::rules::Site;
+use super::{FieldName, Strategy, cells, named, warnings};
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -63,6 +64,9 @@ impl Strategy for Node {
             let text = "spec.externalID: this field is deprecated, and is unused by Kubernetes";
             warnings.push(text.to_owned());
         }
+        let root = Site::root(new);
+        let ranges = root.at("spec");
+        ranges.at("podCIDRs").items().for_each(|range| warnings::cidr(&range, &mut warnings));
         warnings
     }
 

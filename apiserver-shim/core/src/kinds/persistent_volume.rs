@@ -4,7 +4,8 @@ pub(super) mod validation;
 
 pub(super) use validation::{driver_name, inline as inline_volume};
 
-use super::{CreateContext, FieldName, Strategy, cells, named, pod_template};
+use super::rules::Site;
+use super::{CreateContext, Strategy, cells, pod_template, warnings};
 use crate::rows::CLASS_ANNOTATION;
 use serde_json::Value;
 use shim_model::access::{self, set_default, set_if_zero};
@@ -68,6 +69,12 @@ impl Strategy for PersistentVolume {
         if access::text(object, &["spec", "persistentVolumeReclaimPolicy"]) == "Recycle" {
             out.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".to_owned());
         }
+        let root = Site::root(object);
+        let site = root.at("spec");
+        let affinity = site.at("nodeAffinity");
+        let required = affinity.at("required");
+        let terms = required.at("nodeSelectorTerms");
+        terms.items().for_each(|term| warnings::node_selector_term(&term, false, &mut out));
         let spec = &object["spec"];
         let sources =
             DEPRECATED_SOURCES.iter().filter(|(name, ..)| spec.get(name).is_some_and(|s| !s.is_null()));
@@ -101,14 +108,6 @@ impl Strategy for PersistentVolume {
             cells::age(object, now),
             cells::or(access::text(object, &["spec", "volumeMode"]), "<unset>").into(),
         ]
-    }
-
-    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
-        named([("name", access::text(object, &["metadata", "name"]).to_owned())])
-    }
-
-    fn selectable_fields(&self) -> Vec<&str> {
-        vec!["name"]
     }
 }
 

@@ -5,8 +5,9 @@ pub(super) mod validation;
 pub(super) use validation::{VOLUME_MODES, access_modes, claim_template, class as class_name, is_positive};
 
 use super::persistent_volume::{class, modes};
-use super::rules::{self, Rule};
-use super::{CreateContext, FieldName, Strategy, cells, named};
+use super::rules::{self, Rule, Site};
+use super::{CreateContext, Strategy, cells, warnings};
+use crate::rows::CLASS_ANNOTATION;
 use serde_json::Value;
 use shim_model::access::{self, set_default, set_if_zero};
 use shim_model::field::FieldError;
@@ -34,6 +35,15 @@ impl Strategy for PersistentVolumeClaim {
         drop_disabled_fields(object, None);
         drop_unknown_source(access::object_mut(object, &["spec"]));
         same_data_source(access::object_mut(object, &["spec"]));
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let mut out = Vec::new();
+        if access::get(new, &["metadata", "annotations", CLASS_ANNOTATION]).is_some() {
+            out.push(format!("metadata.annotations[{CLASS_ANNOTATION}]: deprecated since v1.8; use \"storageClassName\" attribute instead"));
+        }
+        warnings::claim_spec(&Site::root(new).at("spec"), &mut out);
+        out
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
@@ -77,14 +87,6 @@ impl Strategy for PersistentVolumeClaim {
             cells::age(object, now),
             cells::or(access::text(object, &["spec", "volumeMode"]), "<unset>").into(),
         ]
-    }
-
-    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
-        named([("name", access::text(object, &["metadata", "name"]).to_owned())])
-    }
-
-    fn selectable_fields(&self) -> Vec<&str> {
-        vec!["name"]
     }
 }
 

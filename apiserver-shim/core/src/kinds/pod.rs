@@ -13,12 +13,12 @@ mod update;
 pub use qos::qos_class;
 pub use restarts::{may_restart, may_restart_all};
 
-use super::pod_template::{
-    SpecOf, default_spec, drop_disabled_fields, round_status, spec_warnings, validate_spec,
-};
-use super::{CreateContext, FieldName, Grace, Strategy, SubresourceStrategy, named};
+use super::pod_template::{SpecOf, default_spec, drop_disabled_fields, round_status, validate_spec};
+use super::rules::Site;
+use super::{CreateContext, FieldName, Grace, Strategy, SubresourceStrategy, named, warnings};
+use crate::pod_resources;
 use serde_json::{Map, Value, json};
-use shim_model::access::{self, set_default};
+use shim_model::access::{self, as_object, set_default};
 use shim_model::field::FieldError;
 use shim_model::object::StoredObject;
 use shim_model::time::Instant;
@@ -42,6 +42,11 @@ impl Strategy for Pod {
         for list in ["containers", "initContainers"] {
             spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().for_each(default_requests);
         }
+        default_pod_requests(access::object_mut(object, &["spec"]));
+        // The period of a template is kept.
+        if access::int(object, &["spec", "terminationGracePeriodSeconds"]).is_some_and(|grace| grace < 0) {
+            access::object_mut(object, &["spec"]).insert("terminationGracePeriodSeconds".into(), 1.into());
+        }
         let status = access::object_mut(object, &["status"]);
         if status.get("phase").is_none_or(access::is_zero) {
             status.insert("phase".into(), "Pending".into());
@@ -62,6 +67,7 @@ impl Strategy for Pod {
     fn prepare_create(&self, object: &mut Value, context: &CreateContext<'_>) {
         drop_disabled_fields(object, &["spec"]);
         prepare::match_label_keys(object);
+        prepare::apparmor_profiles(object);
         let spec = access::object_mut(object, &["spec"]);
         set_default(spec, "priority", 0);
         set_default(spec, "preemptionPolicy", "PreemptLowerPriority");
@@ -105,12 +111,27 @@ impl Strategy for Pod {
         update::validate_status(new, old)
     }
 
+    fn preparation_warnings(&self, new: &Value) -> Vec<String> {
+        prepare::apparmor_warnings(new)
+    }
+
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        if old.is_some_and(|o| o.get("spec") == new.get("spec")) {
+        if old.is_some() {
+            // People seldom change Pods themselves.
             return Vec::new();
         }
-        let mut out = spec_warnings(&new["spec"], format_args!("spec"));
-        out.extend(prepare::warnings(new, old.is_none()));
+        let mut out = Vec::from_iter(warnings::host_name(new, "the Pod's hostname"));
+        warnings::pod_spec(&Site::root(new), &mut out);
+        out
+    }
+
+    fn status_warnings(&self, new: &Value, _old: &Value) -> Vec<String> {
+        let (root, mut out) = (Site::root(new), Vec::new());
+        let status = root.at("status");
+        for list in ["podIPs", "hostIPs"] {
+            let list = status.at(list);
+            list.items().for_each(|of| warnings::ip(of.at("ip"), of.at("ip").text(), &mut out));
+        }
         out
     }
 
@@ -201,6 +222,26 @@ fn default_requests(container: &mut Value) {
     }
     if requests.is_empty() {
         access::remove(container, &["resources", "requests"]);
+    }
+}
+
+/// What a Pod with limits of its own requests: by default as much as its containers together, else its limits.
+fn default_pod_requests(spec: &mut Map<String, Value>) {
+    const OVERCOMMITTED: [&str; 2] = ["cpu", "memory"];
+    let own = spec.get("resources");
+    let limits = own.and_then(|own| own.get("limits")).and_then(Value::as_object).cloned();
+    let Some(limits) = limits.filter(|limits| !limits.is_empty()) else { return };
+    let of_containers = pod_resources::of_containers_alone(&Value::Object(spec.clone()));
+    let resources = as_object(spec.entry("resources").or_insert_with(|| json!({})));
+    let requests = as_object(resources.entry("requests").or_insert_with(|| json!({})));
+    for (name, amount) in of_containers.iter().filter(|(name, _)| OVERCOMMITTED.contains(name)) {
+        requests.entry(name.to_owned()).or_insert_with(|| amount.to_string().into());
+    }
+    for (name, limit) in limits.iter().filter(|(name, _)| pod_resources::is_pod_level(name)) {
+        requests.entry(name.clone()).or_insert_with(|| limit.clone());
+    }
+    if requests.is_empty() {
+        resources.remove("requests");
     }
 }
 

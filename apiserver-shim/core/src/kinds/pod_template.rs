@@ -19,11 +19,10 @@ pub(super) use resources::{is_extended, validate_overhead};
 pub(super) use rounding::{round_list, round_spec, round_status};
 pub(super) use spec::{SpecOf, validate_spec, validate_template};
 
-use super::{Strategy, cells, metadata};
+use super::{Strategy, cells, metadata, warnings};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
 use shim_model::field::{At, FieldError};
-use shim_model::quantity::Quantity;
 use shim_model::time::Instant;
 
 /// Default mode of files from the API: 0644.
@@ -61,7 +60,9 @@ impl Strategy for PodTemplate {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        warnings(new.get("template"), old.and_then(|o| o.get("template")), "template")
+        let mut out = Vec::new();
+        warnings::template_warnings(new, old, "template", &mut out);
+        out
     }
 
     fn cells(&self, object: &Value, _now: Instant) -> Vec<Value> {
@@ -80,6 +81,9 @@ pub(super) fn default_template(template: &mut Map<String, Value>) {
 /// Drops fields of features that are off by default from the Pod spec at `path`, as upstream does: they are accepted, belong to
 /// their field manager, and are not stored.
 pub(super) fn drop_disabled_fields(object: &mut Value, path: &[&str]) {
+    if access::get(object, path).is_none() {
+        return;
+    }
     let spec = access::object_mut(object, path);
     spec.remove("schedulingGroup");
     for list in ["containers", "initContainers"] {
@@ -254,85 +258,6 @@ pub(super) fn default_rare_volume(volume: &mut Map<String, Value>) {
     if let Some(image) = member(volume, "image") {
         let policy = pull_policy(image.get("reference").and_then(Value::as_str).unwrap_or(""));
         set_if_zero(image, "pullPolicy", policy);
-    }
-}
-
-/// Warnings for a template that is new or has changed.
-pub(super) fn warnings(template: Option<&Value>, old: Option<&Value>, field: &str) -> Vec<String> {
-    if template == old {
-        return Vec::new();
-    }
-    template
-        .and_then(|t| t.get("spec"))
-        .map_or_else(Vec::new, |spec| spec_warnings(spec, format_args!("{field}.spec")))
-}
-
-/// Warnings for a Pod spec.
-pub(super) fn spec_warnings(spec: &Value, field: At<'_>) -> Vec<String> {
-    let mut out = Vec::new();
-    if let Some(selector) = spec.get("nodeSelector") {
-        for (label, replacement) in
-            DEPRECATED_LABELS.iter().filter(|(label, _)| selector.get(*label).is_some())
-        {
-            out.push(match *replacement {
-                "" => format!("{field}.nodeSelector[{label}]: deprecated"),
-                new => {
-                    format!("{field}.nodeSelector[{label}]: deprecated since v1.14; use \"{new}\" instead")
-                }
-            });
-        }
-    }
-    for list in ["initContainers", "containers"] {
-        for (i, container) in access::list(spec, &[list]).iter().enumerate() {
-            container_warnings(container, format_args!("{field}.{list}[{i}]"), &mut out);
-        }
-    }
-    if access::int(spec, &["terminationGracePeriodSeconds"]).is_some_and(|g| g < 0) {
-        out.push(format!("{field}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"));
-    }
-    for (i, alias) in access::list(spec, &["imagePullSecrets"]).iter().enumerate() {
-        if access::text(alias, &["name"]).is_empty() {
-            out.push(format!("{field}.imagePullSecrets[{i}].name: invalid empty name \"\""));
-        }
-    }
-    out
-}
-
-const DEPRECATED_LABELS: &[(&str, &str)] = &[
-    ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
-    ("beta.kubernetes.io/os", "kubernetes.io/os"),
-    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
-    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
-    ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
-];
-
-fn container_warnings(container: &Value, at: At<'_>, out: &mut Vec<String>) {
-    let mut seen: Vec<&str> = Vec::new();
-    for (i, env) in access::list(container, &["env"]).iter().enumerate() {
-        let name = access::text(env, &["name"]);
-        if seen.contains(&name) {
-            out.push(format!("{at}.env[{i}]: hides previous definition of \"{name}\", which may be dropped when using apply"));
-        }
-        seen.push(name);
-    }
-    let mut ports: Vec<(i64, &str)> = Vec::new();
-    for (i, port) in access::list(container, &["ports"]).iter().enumerate() {
-        let key = (access::int(port, &["containerPort"]).unwrap_or(0), access::text(port, &["protocol"]));
-        if let Some(first) = ports.iter().position(|p| *p == key) {
-            out.push(format!("{at}.ports[{i}]: duplicate port definition with {at}.ports[{first}]"));
-        }
-        ports.push(key);
-    }
-    for list in ["requests", "limits"] {
-        for (name, amount) in access::entries(container, &["resources", list]) {
-            if !["memory", "ephemeral-storage"].contains(&name) {
-                continue;
-            }
-            let shown = amount.as_str().unwrap_or("");
-            if shown.parse::<Quantity>().is_ok_and(|q| !q.is_whole()) {
-                out.push(format!("{at}.resources.{list}[{name}]: fractional byte value \"{shown}\" is invalid, must be an integer"));
-            }
-        }
     }
 }
 

@@ -24,7 +24,7 @@ pub fn begin_create(
     if kind.has_status() {
         access::as_object(object).insert("status".to_owned(), Value::Object(serde_json::Map::new()));
     }
-    if kind.has_generation() {
+    if kind.begins_generation() {
         access::object_mut(object, &["metadata"]).insert("generation".to_owned(), 1.into());
     }
     kind.prepare_create(object, context);
@@ -122,9 +122,10 @@ pub fn check_field_selector(
     selector: &shim_model::selector::FieldSelector,
 ) -> Result<(), Status> {
     let known = resource.strategy().selectable_fields();
+    let namespace =
+        resource.namespaced || resource.custom.is_none() && resource.strategy().takes_namespace_selector();
     for term in &selector.terms {
-        let always =
-            term.field == "metadata.name" || term.field == "metadata.namespace" && resource.namespaced;
+        let always = term.field == "metadata.name" || term.field == "metadata.namespace" && namespace;
         if !always && !known.contains(&term.field.as_str()) {
             // Upstream's wording differs between kinds with and without fields of their own.
             let own = resource.strategy().unknown_selector(&term.field);

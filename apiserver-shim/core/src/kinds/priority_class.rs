@@ -6,6 +6,8 @@ use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::time::Instant;
 
+/// The classes that every cluster has.
+const SYSTEM: [&str; 2] = ["system-cluster-critical", "system-node-critical"];
 /// Highest value of classes without the prefix `system-`.
 const USER_VALUE_MAX: i64 = 1_000_000_000;
 
@@ -26,16 +28,19 @@ impl Strategy for PriorityClass {
         false
     }
 
+    fn deletion_refusal(&self, name: &str) -> Option<&'static str> {
+        SYSTEM.contains(&name).then_some("this is a system priority class and cannot be deleted")
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let (name, value) =
             (access::text(object, &["metadata", "name"]), access::int(object, &["value"]).unwrap_or(0));
-        let system = ["system-cluster-critical", "system-node-critical"].contains(&name);
+        let system = SYSTEM.contains(&name);
         let mut errors = Vec::new();
         if name.starts_with("system-") && !system {
-            errors.push(FieldError::forbidden(
-                "metadata.name",
-                "priority class names with 'system-' prefix are reserved for system use only",
-            ));
+            let why = "priority class names with 'system-' prefix are reserved for system use only. error:";
+            let why = format!("{why} {name} is not a known system priority class");
+            errors.push(FieldError::forbidden("metadata.name", why));
         } else if value > USER_VALUE_MAX && !system {
             let detail = format!("maximum allowed value of a user defined priority is {USER_VALUE_MAX}");
             errors.push(FieldError::forbidden("value", detail));

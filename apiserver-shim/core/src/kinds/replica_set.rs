@@ -1,7 +1,7 @@
 //! ReplicaSets.
 
 use super::workload::{number, validate_non_negative, validate_selector, wide_cells};
-use super::{FieldName, Strategy, cells, named, pod_template};
+use super::{Strategy, cells, pod_template, warnings};
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -74,11 +74,7 @@ impl Strategy for ReplicaSet {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        pod_template::warnings(
-            access::get(new, &["spec", "template"]),
-            old.and_then(|o| access::get(o, &["spec", "template"])),
-            "spec.template",
-        )
+        warnings::workload(new, old, "spec.template")
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
@@ -93,13 +89,5 @@ impl Strategy for ReplicaSet {
             images,
             selector,
         ]
-    }
-
-    fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
-        named([("status.replicas", number(object, &["status", "replicas"]).to_string())])
-    }
-
-    fn selectable_fields(&self) -> Vec<&str> {
-        vec!["status.replicas"]
     }
 }

@@ -1,8 +1,8 @@
 //! ReplicationControllers.
 
 use super::rules::{self, Check, Rule, Site};
-use super::{CreateContext, FieldName, Strategy, cells, named, pod_template, workload};
-use serde_json::{Value, json};
+use super::{CreateContext, FieldName, Strategy, cells, named, pod_template, warnings, workload};
+use serde_json::Value;
 use shim_model::access::{self, as_object, set_default, set_if_zero};
 use shim_model::field::FieldError;
 use shim_model::time::Instant;
@@ -71,7 +71,9 @@ impl Strategy for ReplicationController {
         }
         let spec = access::object_mut(object, &["spec"]);
         set_default(spec, "replicas", 1);
-        pod_template::default_template(as_object(spec.entry("template").or_insert_with(|| json!({}))));
+        if let Some(template) = spec.get_mut("template").filter(|template| template.is_object()) {
+            pod_template::default_template(as_object(template));
+        }
     }
 
     fn has_generation(&self) -> bool {
@@ -91,8 +93,21 @@ impl Strategy for ReplicationController {
         pod_template::drop_disabled_fields(new, &["spec", "template", "spec"]);
     }
 
+    fn orphans_dependents(&self) -> bool {
+        true
+    }
+
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        workload::template_warnings(new, old)
+        match old {
+            // As upstream, an update is warned about the template that it replaces.
+            Some(before) if warnings::is_new_generation(new, before) => {
+                let mut out = Vec::new();
+                warnings::template_warnings(before, None, "spec.template", &mut out);
+                out
+            }
+            Some(_) => Vec::new(),
+            None => warnings::workload(new, None, "spec.template"),
+        }
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
@@ -120,13 +135,10 @@ impl Strategy for ReplicationController {
 
     fn selectable(&self, object: &Value) -> Vec<(FieldName, String)> {
         let replicas = workload::number(object, &["status", "replicas"]).to_string();
-        named([
-            ("name", access::text(object, &["metadata", "name"]).to_owned()),
-            ("status.replicas", replicas),
-        ])
+        named([("status.replicas", replicas)])
     }
 
     fn selectable_fields(&self) -> Vec<&str> {
-        vec!["name", "status.replicas"]
+        vec!["status.replicas"]
     }
 }

@@ -252,9 +252,14 @@ pub(super) fn immutable(new: &Value, old: &Value, fields: &[&str]) -> Vec<FieldE
         access::get(object, &path).filter(|value| !access::is_zero(value))
     };
     let changed = fields.iter().filter(|field| value(new, field) != value(old, field));
+    // An absent text is an empty one, unless it is a pointer.
+    const POINTERS: [&str; 4] =
+        ["spec.nodeName", "spec.completionMode", "reclaimPolicy", "volumeBindingMode"];
     changed
         .map(|field| {
-            let shown = value(new, field).cloned().unwrap_or_default();
+            let is_text = value(old, field).is_some_and(Value::is_string) && !POINTERS.contains(field);
+            let absent = || if is_text { Value::from("") } else { Value::Null };
+            let shown = value(new, field).cloned().unwrap_or_else(absent);
             FieldError::invalid(*field, shown, "field is immutable")
         })
         .collect()

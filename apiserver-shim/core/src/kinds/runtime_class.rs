@@ -2,7 +2,7 @@
 
 use super::pod::dump;
 use super::rules::{self, Check, Rule, Site};
-use super::{Strategy, cells, metadata, pod_template};
+use super::{Strategy, cells, metadata, pod_template, warnings};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -43,6 +43,12 @@ impl Strategy for RuntimeClass {
 
     fn unconditional_update(&self) -> bool {
         false
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let selected = access::entries(new, &["scheduling", "nodeSelector"]);
+        let deprecated = selected.filter_map(|(label, _)| warnings::deprecated_label(label));
+        deprecated.map(|why| format!("scheduling.nodeSelector: {why}")).collect()
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {

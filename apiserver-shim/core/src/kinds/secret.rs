@@ -1,7 +1,7 @@
 //! Secrets: `stringData` is merged into `data`, and well-known types require their keys.
 
 use super::configmap::{DATA_MAX, sealed};
-use super::{FieldName, Strategy, cells, named};
+use super::{FieldName, Strategy, cells, named, warnings};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::base64;
@@ -20,6 +20,14 @@ impl Strategy for Secret {
             }
         }
         access::set_if_zero(access::as_object(object), "type", "Opaque");
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        if access::text(new, &["type"]) != "kubernetes.io/tls" {
+            return Vec::new();
+        }
+        let of = |key: &str| base64::decode(access::text(new, &["data", key])).unwrap_or_default();
+        Vec::from_iter(warnings::key_pair_error(&of("tls.crt"), &of("tls.key")))
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {

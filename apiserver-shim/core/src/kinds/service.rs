@@ -3,7 +3,8 @@
 
 mod validation;
 
-use super::{FieldName, Strategy, cells, named};
+use super::rules::Site;
+use super::{FieldName, Strategy, cells, named, warnings};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default, set_if_zero};
 use shim_model::field::FieldError;
@@ -93,7 +94,15 @@ impl Strategy for Service {
     }
 
     fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
-        warnings(new)
+        service_warnings(new)
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        validation::validate_status(new, old)
+    }
+
+    fn status_warnings(&self, new: &Value, _old: &Value) -> Vec<String> {
+        warnings::load_balancer(new)
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
@@ -124,7 +133,7 @@ impl Strategy for Service {
     }
 }
 
-fn warnings(service: &Value) -> Vec<String> {
+fn service_warnings(service: &Value) -> Vec<String> {
     const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
     const MODE: &str = "service.kubernetes.io/topology-mode";
     let spec = &service["spec"];
@@ -136,6 +145,11 @@ fn warnings(service: &Value) -> Vec<String> {
     let external_ips = access::list(spec, &["externalIPs"]);
     let headless = matches!(access::list(spec, &["clusterIPs"]), [one] if one == "None");
     let named = text("type") == "ExternalName";
+    let root = Site::root(service);
+    let site = root.at("spec");
+    if !headless && !named {
+        site.at("clusterIPs").items().for_each(|address| warnings::ip(address, address.text(), &mut out));
+    }
     if headless {
         for (given, what) in [
             (!text("loadBalancerIP").is_empty(), "loadBalancerIP"),
@@ -154,6 +168,7 @@ fn warnings(service: &Value) -> Vec<String> {
         );
     }
     out.extend(names::unusual_ip(text("loadBalancerIP")).map(|why| format!("spec.loadBalancerIP: {why}")));
+    site.at("loadBalancerSourceRanges").items().for_each(|range| warnings::cidr(&range, &mut out));
     if named && !external_ips.is_empty() {
         out.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
     }

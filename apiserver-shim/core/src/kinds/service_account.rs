@@ -22,8 +22,9 @@ impl Strategy for ServiceAccount {
         keep_names(new);
     }
 
-    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
-        let set = access::get(new, &["metadata", "annotations", ANNOTATION]).is_some();
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let has = |object| access::get(object, &["metadata", "annotations", ANNOTATION]).is_some();
+        let set = has(new) && !old.is_some_and(has);
         let text = format!(
             "metadata.annotations[{ANNOTATION}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
         );

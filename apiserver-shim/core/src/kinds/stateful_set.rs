@@ -2,11 +2,12 @@
 
 pub(super) mod validation;
 
-use super::rules::{self, Rule};
-use super::{CreateContext, Strategy, cells, persistent_volume_claim, pod_template, workload};
+use super::rules::{self, Rule, Site};
+use super::{CreateContext, Strategy, cells, persistent_volume_claim, pod_template, warnings, workload};
 use serde_json::{Value, json};
 use shim_model::access::{self, as_object, set_default, set_if_zero};
 use shim_model::field::FieldError;
+use shim_model::names;
 use shim_model::time::Instant;
 
 pub(super) struct StatefulSet;
@@ -55,7 +56,23 @@ impl Strategy for StatefulSet {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        workload::template_warnings(new, old)
+        let mut out = Vec::new();
+        warnings::template_warnings(new, old, "spec.template", &mut out);
+        let root = Site::root(new);
+        let spec = root.at("spec");
+        for claim in spec.at("volumeClaimTemplates").items() {
+            // As upstream, an update names the member like Go does.
+            let path = format!("{claim}{}", if old.is_some() { ".Spec" } else { "" });
+            warnings::claim_spec(&Site::below(&path, claim.at("spec").value), &mut out);
+        }
+        if spec.at("revisionHistoryLimit").int().is_some_and(|limit| limit < 0) {
+            out.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".to_owned());
+        }
+        out
+    }
+
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        names::dns_label(name)
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
@@ -66,8 +83,10 @@ impl Strategy for StatefulSet {
         validation::change(new, old)
     }
 
-    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        rules::validate(&[Rule::Within("status", validation::STATUS)], new)
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = rules::validate(&[Rule::Within("status", validation::STATUS)], new);
+        errors.extend(workload::decremented(new, old));
+        errors
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -3,8 +3,8 @@
 pub(super) mod validation;
 
 use super::pod::dump;
-use super::rules::{self, Rule};
-use super::{CreateContext, Strategy, cells, metadata};
+use super::rules::{self, Rule, Site};
+use super::{CreateContext, Strategy, cells, metadata, warnings};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -37,6 +37,17 @@ impl Strategy for StorageClass {
         let object = access::as_object(object);
         set_default(object, "reclaimPolicy", "Delete");
         set_default(object, "volumeBindingMode", "Immediate");
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let (root, mut out) = (Site::root(new), Vec::new());
+        for term in root.at("allowedTopologies").items() {
+            for expression in term.at("matchLabelExpressions").items() {
+                let key = expression.at("key");
+                out.extend(warnings::deprecated_label(key.text()).map(|why| format!("{key}: {why}")));
+            }
+        }
+        out
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
@@ -108,6 +119,18 @@ impl Strategy for CsiDriver {
         true
     }
 
+    fn begins_generation(&self) -> bool {
+        false
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let tokens = |driver| access::list(driver, &["spec", "tokenRequests"]);
+        let changed = old.is_none_or(|old| tokens(old) != tokens(new));
+        let unset = access::get(new, &["spec", "serviceAccountTokenInSecrets"]).is_none();
+        let text = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes";
+        Vec::from_iter((changed && unset && !tokens(new).is_empty()).then(|| text.to_owned()))
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         rules::validate(&[Rule::Within("spec", validation::DRIVER)], object)
     }
@@ -159,6 +182,12 @@ impl Strategy for CsiNode {
 impl Strategy for CsiStorageCapacity {
     fn unconditional_update(&self) -> bool {
         false
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let (root, mut out) = (Site::root(new), Vec::new());
+        warnings::node_labels(&root.at("nodeTopology"), &mut out);
+        out
     }
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {

@@ -408,3 +408,65 @@ fn an_error_of_the_stored_object_is_not_held_against_an_update() {
     let refused = update(|pod| pod["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(80_000));
     assert!(refused.unwrap_err().contains("spec.containers[0].ports[0].containerPort: Invalid value: 80000"));
 }
+
+#[test]
+fn pods_with_limits_of_their_own_request_something() {
+    let requests = |spec: Value| {
+        let mut object = pod(spec);
+        resource("pods").strategy().default(&mut object);
+        object["spec"]["resources"]["requests"].clone()
+    };
+    let limits = json!({"limits": {"cpu": "2", "memory": "1Gi"}});
+    let bare = json!({"resources": limits, "containers": [{"name": "c", "image": "a"}]});
+    assert_eq!(requests(bare), json!({"cpu": "2", "memory": "1Gi"}));
+    let container = json!({"name": "c", "image": "a", "resources": {"requests": {"cpu": "300m"}}});
+    let two = json!({"resources": limits, "containers": [container, container]});
+    assert_eq!(requests(two), json!({"cpu": "600m", "memory": "1Gi"}));
+}
+
+#[test]
+fn host_processes_use_the_network_of_the_node() {
+    let process = json!({"windowsOptions": {"hostProcess": true}});
+    let spec = json!({"os": {"name": "windows"}, "containers": [
+        {"name": "c", "image": "a", "securityContext": process},
+        {"name": "d", "image": "a"},
+    ]});
+    let refused = create("pods", pod(spec)).unwrap_err().message;
+    assert!(refused.contains("then all containers must be HostProcess containers"), "{refused}");
+    assert!(
+        refused.contains("spec.hostNetwork: Invalid value: false: hostNetwork must be true"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn deletions_of_old_kinds_orphan() {
+    let orphans = |plural: &str| resource(plural).strategy().orphans_dependents();
+    assert!(orphans("jobs") && orphans("replicationcontrollers") && !orphans("replicasets"));
+    assert!(resource("jobs").strategy().orphaning_warning().is_some());
+    let refusal = |name: &str| resource("priorityclasses").strategy().deletion_refusal(name);
+    assert!(refusal("system-node-critical").is_some() && refusal("mine").is_none());
+}
+
+#[test]
+fn an_update_cannot_begin_a_deletion() {
+    let old = create("configmaps", json!({"metadata": {"name": "c", "generation": 7}})).unwrap();
+    assert_eq!(old["metadata"]["generation"], 7);
+    let mut new = old.clone();
+    new["metadata"]["deletionTimestamp"] = "2020-01-01T00:00:00Z".into();
+    let refused = begin_update(resource("configmaps"), Subresource::Main, &mut new, &old).unwrap_err();
+    assert!(refused.message.contains("metadata.deletionTimestamp"), "{}", refused.message);
+}
+
+#[test]
+fn counts_of_collisions_only_grow() {
+    let body = json!({"metadata": {"name": "s"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "a"}]}}}});
+    for plural in ["statefulsets", "deployments", "daemonsets"] {
+        let mut old = create(plural, body.clone()).unwrap();
+        old["status"]["collisionCount"] = 1.into();
+        let mut new = old.clone();
+        new["status"].as_object_mut().unwrap().remove("collisionCount");
+        let refused = begin_update(resource(plural), Subresource::Status, &mut new, &old).unwrap_err();
+        assert!(refused.message.contains("cannot be decremented"), "{}", refused.message);
+    }
+}

@@ -3,7 +3,7 @@
 mod policies;
 pub(super) mod validation;
 
-use super::{Strategy, cells};
+use super::{Strategy, cells, warnings};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -74,6 +74,10 @@ impl Strategy for WebhookConfiguration {
         new.get("webhooks") != old.get("webhooks")
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        warnings::static_suffix(new)
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         validation::webhooks(object, self.mutating)
     }
@@ -118,6 +122,10 @@ impl Strategy for AdmissionPolicy {
         !self.mutating
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        warnings::static_suffix(new)
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         policies::policy(object, None, self.mutating)
     }
@@ -153,6 +161,10 @@ impl Strategy for AdmissionPolicyBinding {
         true
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        warnings::static_suffix(new)
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         policies::binding(object, self.mutating)
     }
@@ -160,10 +172,12 @@ impl Strategy for AdmissionPolicyBinding {
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         let parameters = match access::get(object, &["spec", "paramRef"]) {
             None => "<unset>".to_owned(),
-            Some(reference) => match access::text(reference, &["name"]) {
-                "" => "*".to_owned(),
-                name => match access::text(reference, &["namespace"]) {
-                    "" => name.to_owned(),
+            Some(reference) => match (access::text(reference, &["name"]), reference.get("selector")) {
+                ("", None) => "<unset>".to_owned(),
+                ("", Some(selector)) => go_selector(selector),
+                (name, _) => match access::text(reference, &["namespace"]) {
+                    // Parameters without a namespace may have any.
+                    "" => format!("*/{name}"),
                     namespace => format!("{namespace}/{name}"),
                 },
             },
@@ -175,4 +189,22 @@ impl Strategy for AdmissionPolicyBinding {
             cells::age(object, now),
         ]
     }
+}
+
+/// A label selector as Go prints the struct.
+fn go_selector(selector: &Value) -> String {
+    let labels = access::entries(selector, &["matchLabels"]);
+    let labels: String =
+        labels.map(|(key, value)| format!("{key}: {},", value.as_str().unwrap_or(""))).collect();
+    let expression = |of: &Value| {
+        let text = |key: &str| access::text(of, &[key]).to_owned();
+        let values = access::list(of, &["values"]).iter().filter_map(Value::as_str);
+        let values: Vec<&str> = values.collect();
+        let (key, operator) = (text("key"), text("operator"));
+        format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{}],}},", values.join(" "))
+    };
+    let expressions: String = access::list(selector, &["matchExpressions"]).iter().map(expression).collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
 }

@@ -27,7 +27,8 @@ impl Strategy for ControllerRevision {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = self.validate_create(new);
+        let negative = access::int(new, &["revision"]).unwrap_or(0) < 0;
+        let mut errors = Vec::from_iter(negative.then(|| non_negative("revision", &new["revision"])));
         if new.get("data") != old.get("data") {
             errors.push(FieldError::invalid("data", new["data"].clone(), "field is immutable"));
         }
@@ -50,6 +51,14 @@ impl Strategy for ControllerRevision {
 
 pub(super) fn non_negative(field: &str, value: &Value) -> FieldError {
     FieldError::invalid(field, value.clone(), "must be greater than or equal to 0")
+}
+
+/// The error of a status whose count of collisions of names goes down or is gone.
+pub(super) fn decremented(new: &Value, old: &Value) -> Option<FieldError> {
+    const COUNT: [&str; 2] = ["status", "collisionCount"];
+    let (now, before) = (access::int(new, &COUNT), access::int(old, &COUNT)?);
+    let is_less = now.is_none_or(|now| now < before);
+    is_less.then(|| FieldError::invalid("status.collisionCount", now.unwrap_or(0), "cannot be decremented"))
 }
 
 /// Validates that these numbers of the spec are not negative.
@@ -162,12 +171,6 @@ pub(super) fn wide_cells(object: &Value) -> [Value; 3] {
 /// A number of the object; 0 if absent.
 pub(super) fn number(object: &Value, path: &[&str]) -> i64 {
     access::int(object, path).unwrap_or(0)
-}
-
-/// Warnings about the Pod template of a workload.
-pub(super) fn template_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
-    let template = |object| access::get(object, &["spec", "template"]);
-    super::pod_template::warnings(template(new), old.and_then(template), "spec.template")
 }
 
 /// Whether a number or percentage is 0; a text that is no percentage counts as its number.

@@ -200,8 +200,12 @@ impl Run<'_> {
     /// The merged object as its type has it.
     fn typed(&self, mut new: Value, config: &Value) -> Result<Value, Status> {
         let ty = self.options.writer.ty;
-        let fraction = validate::fraction(ty, &new);
-        match fraction.or_else(|| schema::check(ty, &mut new).mismatch) {
+        // Custom resources have no typed form but that of their metadata: the rules of their schema say the rest.
+        let mismatch = match ty.schema().is_structural() {
+            true => schema::check_metadata(ty, &mut new).mismatch,
+            false => validate::fraction(ty, &new).or_else(|| schema::check(ty, &mut new).mismatch),
+        };
+        match mismatch {
             None => Ok(new),
             Some(why) => Err(unclassified(format!(
                 "failed to convert new object ({}) to proper version: unable to convert unstructured object to {}: {why}",

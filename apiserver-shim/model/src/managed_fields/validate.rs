@@ -66,8 +66,7 @@ fn find_atomics(place: Place<'_>, value: &Value, path: &str, found: &mut Vec<Str
 
 /// The error of a number with a fraction where the type has integers. It is found when the merged object is decoded.
 pub(super) fn fraction(ty: &ObjectType, object: &Value) -> Option<String> {
-    // Custom resources are decoded to no typed fields.
-    if ty.schema().is_structural() { None } else { find_fraction(Place::root(ty), object) }
+    find_fraction(Place::root(ty), object)
 }
 
 fn find_fraction(place: Place<'_>, value: &Value) -> Option<String> {

@@ -41,11 +41,8 @@ pub fn decode_applied(body: &[u8], strictness: Strictness) -> Result<AppliedBody
     };
     whole_numbers(&mut value);
     let complaint = (strictness != Strictness::Ignore && !duplicates.is_empty()).then(|| {
-        let lines = duplicate_keys::find(body).into_iter();
-        let lines: Vec<String> = lines
-            .map(|(line, key)| format!("\n  line {line}: key {} already set in map", Value::from(key)))
-            .collect();
-        format!("error converting YAML to JSON: yaml: unmarshal errors:{}", lines.concat())
+        let lines = duplicate_keys::told(body);
+        format!("error converting YAML to JSON: {}", duplicate_keys::unmarshal_errors(&lines))
     });
     Ok(AppliedBody { value, complaint })
 }

@@ -3,7 +3,7 @@
 
 use super::yaml_document::{self, YamlError};
 use super::{Coercion, Issues, ObjectType, Schema, check, check_metadata, go_json, go_text, scheme};
-use super::{nesting_limit, strict_fields, strict_json};
+use super::{duplicate_keys, nesting_limit, strict_fields, strict_json};
 use crate::protobuf;
 use crate::resource::{KindRef, split_api_version};
 use crate::status::{Status, bad_request};
@@ -73,7 +73,14 @@ pub fn decode(
             object
         }
     };
-    let found = Found { duplicates, json: (media == Media::Json).then_some(body), complaints: Vec::new() };
+    // As upstream, duplicates of YAML are found by another pass, which knows lines instead of paths.
+    let mut lines = Vec::new();
+    if media == Media::Yaml && !duplicates.is_empty() {
+        duplicates.clear();
+        lines = duplicate_keys::told(body);
+    }
+    let json = (media == Media::Json).then_some(body);
+    let found = Found { duplicates, lines, json, complaints: Vec::new() };
     finish(Value::Object(object), expected, found, strictness).map_err(|why| cannot_be_handled(kind, why))
 }
 
@@ -81,6 +88,8 @@ pub fn decode(
 struct Found<'a> {
     /// Paths of duplicate members.
     duplicates: Vec<String>,
+    /// What is said about duplicate members of YAML.
+    lines: Vec<String>,
     /// The body, if the order of its members counts.
     json: Option<&'a [u8]>,
     /// What a patch has told already.
@@ -130,7 +139,13 @@ fn parse_object(
                 let why = format!("couldn't get version/kind; json parse error: {why}");
                 Err(unrecognized(expected, &why, body))
             }
-            None => Ok(object),
+            None => match odd_version(&object) {
+                Some(odd) => {
+                    let why = format!("unexpected GroupVersion string: {odd}");
+                    Err(unrecognized(expected, &why, body))
+                }
+                None => Ok(object),
+            },
         },
         Value::Null => Ok(Map::new()),
         other => {
@@ -141,6 +156,11 @@ fn parse_object(
             Err(unrecognized(expected, &why, body))
         }
     }
+}
+
+/// An `apiVersion` that is none.
+fn odd_version(object: &Map<String, Value>) -> Option<&str> {
+    object.get("apiVersion")?.as_str().filter(|version| version.matches('/').count() > 1)
 }
 
 /// What is wrong with the members that name the kind. Go finds them in any case.
@@ -162,7 +182,12 @@ pub fn check_patched(
     complaints: Vec<String>,
     strictness: Strictness,
 ) -> Result<Decoded, String> {
-    finish(value, expected, Found { duplicates: Vec::new(), json: None, complaints }, strictness)
+    finish(
+        value,
+        expected,
+        Found { duplicates: Vec::new(), lines: Vec::new(), json: None, complaints },
+        strictness,
+    )
 }
 
 /// Decodes the object of a custom resource: metadata as of every object, the rest by its schema.
@@ -191,10 +216,13 @@ fn finish(
         Strictness::Ignore => Vec::new(),
         _ => complaints(expected, &found, &issues.unknown),
     };
-    if strictness == Strictness::Strict && !complaints.is_empty() {
-        return Err(format!("strict decoding error: {}", complaints.join(", ")));
+    let lines = if strictness == Strictness::Ignore { Vec::new() } else { found.lines };
+    if strictness == Strictness::Strict && !(complaints.is_empty() && lines.is_empty()) {
+        let lines = (!lines.is_empty()).then(|| duplicate_keys::unmarshal_errors(&lines));
+        let all: Vec<String> = lines.into_iter().chain(complaints).collect();
+        return Err(format!("strict decoding error: {}", all.join(", ")));
     }
-    Ok(Decoded { value, warnings: complaints })
+    Ok(Decoded { value, warnings: lines.into_iter().chain(complaints).collect() })
 }
 
 /// A typed JSON body has its complaints in the order of the document. Upstream decodes everything else twice: duplicate members
@@ -218,6 +246,9 @@ fn complaints(expected: &ObjectType, found: &Found<'_>, unknown: &[String]) -> V
 
 /// Parses a body of either encoding. The error continues "the object provided is unrecognized".
 pub(crate) fn parse(body: &[u8], media: Media, duplicates: &mut Vec<String>) -> Result<Value, String> {
+    if media == Media::Yaml && has_control_characters(body) {
+        return Err("yaml: control characters are not allowed".to_owned());
+    }
     let json = media != Media::Yaml || body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
     let parsed = if json { parse_plain(body, duplicates) } else { Err(String::new()) };
     match (parsed, media) {
@@ -230,6 +261,12 @@ pub(crate) fn parse(body: &[u8], media: Media, duplicates: &mut Vec<String>) -> 
             yaml(body, duplicates)
         }
     }
+}
+
+/// Whether a text has characters that YAML does not, outside of escapes.
+fn has_control_characters(body: &[u8]) -> bool {
+    let unprintable = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
+    std::str::from_utf8(body).is_ok_and(|text| text.contains(unprintable))
 }
 
 /// Parses any JSON; errors have Go's wording.

@@ -6,13 +6,28 @@ use serde::de::{
 };
 use std::{collections::BTreeSet, fmt};
 
+use serde_json::Value;
+
 use super::yaml_document::{Name, NameVisitor, utf_8};
 
 /// Most duplicates that are reported: each costs one pass over the body.
 const REPORTED_MAX: usize = 16;
 
+/// What upstream's parser says about the duplicates of the first document.
+pub(super) fn told(body: &[u8]) -> Vec<String> {
+    let told =
+        |(line, key): (usize, String)| format!("line {line}: key {} already set in map", Value::from(key));
+    find(body).into_iter().map(told).collect()
+}
+
+/// The error that it makes of them.
+pub(super) fn unmarshal_errors(lines: &[String]) -> String {
+    let lines: String = lines.iter().map(|line| format!("\n  {line}")).collect();
+    format!("yaml: unmarshal errors:{lines}")
+}
+
 /// The duplicates of the first document: line and name.
-pub(super) fn find(body: &[u8]) -> Vec<(usize, String)> {
+fn find(body: &[u8]) -> Vec<(usize, String)> {
     (0..REPORTED_MAX).map_while(|skipped| nth(body, skipped)).collect()
 }
 

@@ -112,7 +112,8 @@ fn unescape(value: &str) -> Result<String, SelectorError> {
             },
             '=' | ',' => {
                 return Err(SelectorError(format!(
-                    "invalid field selector: unescaped '{c}' in value: {value}"
+                    "invalid field selector: unescaped character in value: {}",
+                    u32::from(c)
                 )));
             }
             c => out.push(c),

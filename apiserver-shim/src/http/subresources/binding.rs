@@ -18,7 +18,9 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
         true => &asked.resource.object_type,
         false => asked.subresource_type()?,
     };
-    let binding = asked.decode(&bytes, binding_type, &context)?.value;
+    let decoded = asked.decode(&bytes, binding_type, &context)?;
+    decoded.warnings.into_iter().for_each(|warning| context.warn(warning));
+    let binding = decoded.value;
     let given = access::text(&binding, &["metadata", "name"]).to_owned();
     let name = if asked.target.name.is_empty() { given.as_str() } else { asked.target.name.as_str() };
     if given != name {

@@ -12,8 +12,8 @@ use crate::auth::authentication::User;
 use crate::http::body::{self, Body, Response};
 use crate::http::negotiation::{self, Shape};
 use crate::http::objects::ResourceRequest;
-use crate::http::reply;
 use crate::http::service::Api;
+use crate::http::{reply, shapes};
 use crate::pipeline::{self, Operation, Preconditions};
 use crate::storage::registry::now;
 
@@ -23,10 +23,6 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
         return Err(status::method_not_allowed());
     }
     let accepted = asked.accepted()?;
-    if accepted.shape != Shape::Object {
-        // As upstream: a review is not stored, and has no other form.
-        return Err(negotiation::only_these());
-    }
     let context = asked.write_context("CreateOptions")?;
     let resource = asked.resource;
     let (ty, metadata) = (&resource.object_type, &["metadata"]);
@@ -41,7 +37,10 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
         access::object_mut(&mut review, metadata).insert("namespace".into(), namespace.into());
     }
     if resource.plural == "selfsubjectreviews" {
-        access::object_mut(&mut review, metadata).insert("creationTimestamp".into(), now.to_rfc3339().into());
+        // As upstream, the answer is a new object.
+        let metadata = access::object_mut(&mut review, metadata);
+        metadata.clear();
+        metadata.insert("creationTimestamp".into(), now.to_rfc3339().into());
     } else {
         let reset = ResetFields { exclude: &[&["status"]] };
         let manager = &context.field_manager;
@@ -71,7 +70,10 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
         _ => return Err(status::unknown_path()),
     };
     access::as_object(&mut review).insert("status".into(), answer);
-    Ok(reply::value(201, accepted.media, &review))
+    match accepted.shape {
+        Shape::Object => Ok(reply::value(201, accepted.media, &review)),
+        _ => shapes::one_value(201, resource, accepted, asked.query, review),
+    }
 }
 
 async fn token_review(api: &Api, review: &Value) -> Result<Value, Status> {

@@ -1,13 +1,13 @@
 //! `scale`: the replicas of a workload as a Scale object.
 
 use serde_json::{Value, json};
-use shim_core::kinds::{Subresource, scale};
+use shim_core::kinds::{self, Subresource, scale};
 use shim_model::access;
 use shim_model::managed_fields::{self, ApplyOptions, OneVersion, ResetFields, ScaleOwners, Writer};
 use shim_model::patch;
 use shim_model::resource::KindRef;
 use shim_model::schema;
-use shim_model::status::{self, Status};
+use shim_model::status::Status;
 use shim_model::{table, time};
 
 use crate::http::apply::configuration;
@@ -53,13 +53,8 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
             let context = asked.write_context("UpdateOptions")?;
             negotiation::body_media(asked.headers)?;
             let bytes = body::read(body).await?;
-            let wanted = asked.decode(&bytes, asked.subresource_type()?, &context)?.value;
-            let said = access::text(&wanted, &["metadata", "name"]);
-            if !said.is_empty() && said != name {
-                return Err(status::bad_request(format!(
-                    "the name of the object ({said}) does not match the name on the URL ({name})"
-                )));
-            }
+            let mut wanted = asked.decode(&bytes, asked.subresource_type()?, &context)?.value;
+            kinds::check_identity(resource, namespace, name, &mut wanted)?;
             write(api, asked, accepted, context, |_| Ok((wanted.clone(), Vec::new()))).await
         }
         _ if negotiation::content_type(asked.headers) == patch::APPLY => {

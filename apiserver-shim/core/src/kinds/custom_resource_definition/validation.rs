@@ -58,7 +58,10 @@ fn name(object: &Value) -> Vec<FieldError> {
     let wanted = format!("{}.{}", text(&["spec", "names", "plural"]), text(&["spec", "group"]));
     let name = text(&["metadata", "name"]);
     let why = "must be spec.names.plural+\".\"+spec.group";
-    (name != wanted).then(|| FieldError::invalid("metadata.name", name, why)).into_iter().collect()
+    (!name.is_empty() && name != wanted)
+        .then(|| FieldError::invalid("metadata.name", name, why))
+        .into_iter()
+        .collect()
 }
 
 fn stored_versions(object: &Value) -> Vec<FieldError> {
@@ -357,7 +360,7 @@ pub fn is_ca_bundle(text: &str) -> bool {
 
 /// The versions as the internal version prints them, without what all have alike.
 fn versions_shown(spec: &Value) -> String {
-    let list = spec["versions"].as_array().map_or(&[][..], Vec::as_slice);
+    let Some(list) = spec["versions"].as_array() else { return "null".to_owned() };
     let own = |version: &Value, member: &str| match is_hoisted(spec, member) {
         true => Value::Null,
         false => version.get(member).cloned().unwrap_or_default(),

@@ -133,7 +133,7 @@ pub(super) fn change(new: &Value, old: &Value) -> Vec<FieldError> {
         let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         errors.push(FieldError::forbidden(
             "spec",
-            format!("{why}\n{}", pod::dump::difference("ClaimSpec", &spec, &kept)),
+            format!("{why}\n{}", pod::dump::difference("ClaimSpec", &kept, &spec)),
         ));
     }
     let amount = |claim: &Value| {

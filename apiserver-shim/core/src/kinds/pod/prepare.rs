@@ -1,8 +1,7 @@
-//! Preparation of a Pod between admission and validation, and warnings for its metadata.
+//! Preparation of a Pod between admission and validation, and what is said about old annotations.
 
 use serde_json::{Value, json};
 use shim_model::access;
-use shim_model::names;
 use shim_model::time::Instant;
 
 /// Turns `matchLabelKeys` and `mismatchLabelKeys` of Pod affinity into requirements with the Pod's own values.
@@ -58,21 +57,60 @@ pub(super) fn gated_condition(pod: &mut Value, now: Instant) {
     access::object_mut(pod, &["status"]).insert("conditions".into(), json!([condition]));
 }
 
-/// Warnings for the Pod's metadata.
-pub(super) fn warnings(pod: &Value, create: bool) -> Vec<String> {
-    let mut out = Vec::new();
-    let wrong = names::dns_label(access::text(pod, &["metadata", "name"]));
-    if create && !access::text(pod, &["metadata", "name"]).is_empty() && !wrong.is_empty() {
-        out.push(format!(
-            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
-            wrong.join(" ")
-        ));
+/// The prefix of the annotations that were AppArmor profiles of containers before the field was.
+const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+
+/// A container whose profile is only in an annotation: its place, the annotation, and the profile, if that is valid.
+fn annotated(pod: &Value) -> Vec<(&'static str, usize, String, Option<Value>)> {
+    if access::text(pod, &["spec", "os", "name"]) == "windows" {
+        return Vec::new();
     }
-    const SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
-    if access::get(pod, &["metadata", "annotations", SECCOMP]).is_some()
-        && access::get(pod, &["spec", "securityContext", "seccompProfile"]).is_none()
-    {
-        out.push(format!("metadata.annotations[{SECCOMP}]: non-functional in v1.27+; use the \"seccompProfile\" field instead"));
+    let of_pod = access::get(pod, &["spec", "securityContext", "appArmorProfile"]);
+    let mut out = Vec::new();
+    for list in ["initContainers", "containers"] {
+        for (at, container) in access::list(pod, &["spec", list]).iter().enumerate() {
+            let key = format!("{APPARMOR}{}", access::text(container, &["name"]));
+            let annotation = access::get(pod, &["metadata", "annotations", &key]).and_then(Value::as_str);
+            let own = access::get(container, &["securityContext", "appArmorProfile"]);
+            let Some(annotation) = annotation.filter(|_| own.is_none()) else { continue };
+            let profile = profile_of(annotation);
+            if profile.is_none() || profile.as_ref() != of_pod {
+                out.push((list, at, key, profile));
+            }
+        }
     }
     out
+}
+
+/// The profile that an annotation names.
+fn profile_of(annotation: &str) -> Option<Value> {
+    match annotation {
+        "runtime/default" => Some(json!({"type": "RuntimeDefault"})),
+        "unconfined" => Some(json!({"type": "Unconfined"})),
+        _ => {
+            let name = annotation.strip_prefix("localhost/")?;
+            let is_valid = !name.is_empty() && name.trim() == name;
+            is_valid.then(|| json!({"type": "Localhost", "localhostProfile": name}))
+        }
+    }
+}
+
+/// Makes fields of the annotations that name AppArmor profiles.
+pub(super) fn apparmor_profiles(pod: &mut Value) {
+    for (list, at, _, profile) in annotated(pod) {
+        let containers = access::list_mut(pod, &["spec", list]).into_iter().flatten();
+        if let (Some(container), Some(profile)) = (containers.into_iter().nth(at), profile) {
+            access::object_mut(container, &["securityContext"]).insert("appArmorProfile".into(), profile);
+        }
+    }
+}
+
+/// Warnings about those annotations.
+pub(super) fn apparmor_warnings(pod: &Value) -> Vec<String> {
+    let warn = |key: &str| {
+        format!(
+            "metadata.annotations[{key}]: deprecated since v1.30; use the \"appArmorProfile\" field instead"
+        )
+    };
+    annotated(pod).iter().map(|(_, _, key, _)| warn(key)).collect()
 }

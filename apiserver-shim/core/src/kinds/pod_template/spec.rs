@@ -1,6 +1,6 @@
 //! Validation of a Pod spec: policies, names, then the parts in upstream's order.
 
-use super::{affinity, containers, ports, security, validate_template_metadata, volumes};
+use super::{affinity, containers, ports, security, validate_template_metadata, volumes, windows};
 use serde_json::Value;
 use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
@@ -47,6 +47,7 @@ pub(in super::super) fn validate_spec(spec: &Value, field: At<'_>, of: SpecOf) -
     dns(spec, field, &mut errors);
     gates(spec, field, &mut errors);
     affinity::validate_spread(spec, field, &mut errors);
+    windows::host_processes(spec, field, &mut errors);
     security::validate_host_users(spec, field, &mut errors);
     named_things(spec, field, &mut errors);
     if let Some(overhead) = spec.get("overhead") {

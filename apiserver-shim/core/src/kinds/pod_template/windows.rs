@@ -1,6 +1,7 @@
 //! Validation of the Windows options of security contexts.
 
 use serde_json::Value;
+use shim_model::access::{self, Members};
 use shim_model::field::{At, FieldError};
 use shim_model::names;
 
@@ -82,4 +83,39 @@ fn is_dns(domain: &str) -> bool {
         label.starts_with(edge) && label.ends_with(edge) && label.chars().all(|c| edge(c) || c == '-')
     };
     domain.split('.').all(label)
+}
+
+/// Containers that are processes of a Windows node: all of a Pod are, or none, and they use the node's network.
+pub(super) fn host_processes(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
+    const FLAG: [&str; 3] = ["securityContext", "windowsOptions", "hostProcess"];
+    let flag = |of: &Value| access::get(of, &FLAG).and_then(Value::as_bool);
+    let of_pod = spec.get("securityContext").map_or(&Value::Null, |context| context);
+    let of_pod = access::get(of_pod, &FLAG[1..]).and_then(Value::as_bool);
+    let (mut all, mut processes) = (0, 0);
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for (at, container) in spec.list(list).iter().enumerate() {
+            let own = flag(container);
+            all += 1;
+            processes += usize::from(own.or(of_pod) == Some(true));
+            if let (Some(pod), Some(own)) = (of_pod, own)
+                && pod != own
+            {
+                let why = format!("pod hostProcess value must be identical if both are specified, was {pod}");
+                let path = format!("{field}.{list}[{at}].{}", FLAG.join("."));
+                errors.push(FieldError::invalid(path, own, why));
+            }
+        }
+    }
+    if processes == 0 {
+        return;
+    }
+    if processes != all {
+        let why =
+            "If pod contains any hostProcess containers then all containers must be HostProcess containers";
+        errors.push(FieldError::invalid(field, "", why));
+    }
+    if !spec.flag("hostNetwork") {
+        let why = "hostNetwork must be true if pod contains any hostProcess containers";
+        errors.push(FieldError::invalid(format!("{field}.hostNetwork"), false, why));
+    }
 }

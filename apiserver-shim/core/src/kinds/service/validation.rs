@@ -2,6 +2,7 @@
 
 use super::super::endpoints::special;
 use super::super::metadata;
+use super::super::rules::Site;
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -427,6 +428,40 @@ pub(super) fn validate_addresses_kept(new: &Value, old: &Value) -> Vec<FieldErro
         && new != old
     {
         errors.push(FieldError::invalid("spec.loadBalancerClass", new, "may not change once set"));
+    }
+    errors
+}
+
+/// Validates the load balancer in a status. Addresses that it had may be in an old form.
+pub(super) fn validate_status(new: &Value, old: &Value) -> Vec<FieldError> {
+    const MODES: [&str; 2] = ["Proxy", "VIP"];
+    let points = |service| access::list(service, &["status", "loadBalancer", "ingress"]);
+    let mut errors = Vec::new();
+    if access::text(new, &["spec", "type"]) != "LoadBalancer" && !points(new).is_empty() {
+        let why = "may only be used when `spec.type` is 'LoadBalancer'";
+        return vec![FieldError::forbidden("status.loadBalancer.ingress", why)];
+    }
+    let root = Site::root(new);
+    let status = root.at("status");
+    let balancer = status.at("loadBalancer");
+    for point in balancer.at("ingress").items() {
+        let (ip, mode, host) = (point.at("ip"), point.at("ipMode"), point.at("hostname"));
+        let had = points(old).iter().any(|other| access::text(other, &["ip"]) == ip.text());
+        if !ip.text().is_empty() && !had {
+            errors.extend(ip.format(names::ip));
+        }
+        match (mode.is_set(), ip.text().is_empty()) {
+            (false, false) => errors.push(mode.required("must be specified when `ip` is set")),
+            (true, true) => errors.push(mode.forbidden("may not be specified when `ip` is not set")),
+            (true, false) if !MODES.contains(&mode.text()) => errors.push(mode.not_supported(&MODES)),
+            _ => {}
+        }
+        if !host.text().is_empty() {
+            errors.extend(host.format(names::dns_subdomain));
+            if host.text().parse::<std::net::IpAddr>().is_ok() {
+                errors.push(host.invalid("must be a DNS name, not an IP address"));
+            }
+        }
     }
     errors
 }

@@ -1,0 +1,143 @@
+//! Which methods a path of a built-in resource takes. As upstream, a path that takes no method at all is not found, and another
+//! method than its own is not allowed. Custom resources are not routed like this: their handler decides itself.
+
+use http::Method;
+use shim_model::go_quote::go_quote;
+use shim_model::names;
+use shim_model::resource::{Resource, Verb};
+use shim_model::status::{self, Status};
+
+use crate::request::info::RequestInfo;
+
+/// Refuses a request whose path, method or name is not served.
+pub fn check(resource: &Resource, info: &RequestInfo, method: &Method) -> Result<(), Status> {
+    check_method(resource, info, method)?;
+    let name = info.target.as_ref().map_or("", |target| target.name.as_str());
+    let mistakes = names::path_segment(name);
+    if mistakes.is_empty() || resource.store().is_none() {
+        return Ok(());
+    }
+    let (name, why) = (go_quote(name), mistakes.join(";"));
+    Err(status::bad_request(format!("Name parameter invalid: {name}: {why}")))
+}
+
+fn check_method(resource: &Resource, info: &RequestInfo, method: &Method) -> Result<(), Status> {
+    if resource.custom.is_some() {
+        return match info.deprecated_watch && method != Method::GET {
+            true => Err(status::method_not_allowed()),
+            false => Ok(()),
+        };
+    }
+    let methods = methods(resource, info);
+    match (methods.is_empty(), methods.contains(method)) {
+        (true, _) => Err(status::unknown_path()),
+        (false, true) => Ok(()),
+        (false, false) => Err(status::method_not_allowed()),
+    }
+}
+
+/// The methods of the request's path; empty if there is no such path.
+fn methods(resource: &Resource, info: &RequestInfo) -> Vec<Method> {
+    let Some(target) = &info.target else { return Vec::new() };
+    if !target.subresource.is_empty() {
+        return match info.deprecated_watch {
+            true => Vec::new(),
+            false => of_subresource(resource, &target.subresource, target.rest.is_some()),
+        };
+    }
+    let of = |verbs: &[(Verb, Method)]| {
+        let served = verbs.iter().filter(|(verb, _)| resource.allows(*verb));
+        served.map(|(_, method)| method.clone()).collect()
+    };
+    let all_namespaces = resource.namespaced && target.namespace.is_empty();
+    if info.deprecated_watch {
+        return of(&[(Verb::Watch, Method::GET)]);
+    }
+    match (target.name.is_empty(), all_namespaces) {
+        (true, true) => of(&[(Verb::List, Method::GET)]),
+        (true, false) => of(&[
+            (Verb::List, Method::GET),
+            (Verb::Create, Method::POST),
+            (Verb::DeleteCollection, Method::DELETE),
+        ]),
+        (false, _) => of(&[
+            (Verb::Get, Method::GET),
+            (Verb::Update, Method::PUT),
+            (Verb::Patch, Method::PATCH),
+            (Verb::Delete, Method::DELETE),
+        ]),
+    }
+}
+
+fn of_subresource(resource: &Resource, name: &str, has_rest: bool) -> Vec<Method> {
+    let Some(subresource) = resource.subresource(name) else { return Vec::new() };
+    if name == "proxy" {
+        return vec![
+            Method::GET,
+            Method::HEAD,
+            Method::OPTIONS,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ];
+    }
+    if has_rest {
+        return Vec::new();
+    }
+    let method = |verb: &Verb| match verb {
+        Verb::Get => Some(Method::GET),
+        Verb::Create => Some(Method::POST),
+        Verb::Update => Some(Method::PUT),
+        Verb::Patch => Some(Method::PATCH),
+        Verb::Delete => Some(Method::DELETE),
+        Verb::DeleteCollection | Verb::List | Verb::Watch => None,
+    };
+    subresource.verbs.iter().filter_map(method).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use shim_model::catalog::Catalog;
+    use shim_model::resource::builtin;
+    use shim_model::schema::Schema;
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn code(method: &Method, path: &str) -> u16 {
+        let catalog = Catalog::new(1, builtin(&Schema::builtin()).into_iter().map(Arc::new));
+        let info = RequestInfo::new(method, &path.parse().unwrap());
+        let target = info.target.as_ref().unwrap();
+        let Some(resource) = target.resource(&catalog) else { return 404 };
+        check(resource, &info, method).map_or_else(|status| status.code, |()| 200)
+    }
+
+    #[test]
+    fn paths_without_a_method_are_not_found() {
+        for (method, path, expected) in [
+            (Method::POST, "/api/v1/configmaps", 405),
+            (Method::DELETE, "/api/v1/configmaps", 405),
+            (Method::GET, "/api/v1/configmaps", 200),
+            (Method::GET, "/api/v1/bindings", 404),
+            (Method::GET, "/api/v1/namespaces/a/bindings", 405),
+            (Method::POST, "/api/v1/namespaces/a/bindings", 200),
+            (Method::PUT, "/api/v1/namespaces/a/bindings/b", 404),
+            (Method::GET, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews/x", 404),
+            (Method::GET, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", 405),
+            (Method::OPTIONS, "/api/v1/namespaces/a/configmaps/b/c", 404),
+            (Method::HEAD, "/api/v1/namespaces/a/configmaps/b", 405),
+            (Method::HEAD, "/api/v1/namespaces/a/pods/b/proxy", 200),
+            (Method::POST, "/api/v1/namespaces/a/pods/b/status", 405),
+            (Method::GET, "/api/v1/namespaces/a/pods/b/status/c", 404),
+            (Method::GET, "/api/v1/watch/pods", 200),
+            (Method::POST, "/api/v1/watch/namespaces/a/pods", 405),
+            (Method::GET, "/api/v1/watch/componentstatuses", 404),
+            (Method::POST, "/api/v1/componentstatuses", 405),
+            (Method::PUT, "/api/v1/namespaces/a", 200),
+            (Method::DELETE, "/api/v1/namespaces", 405),
+        ] {
+            assert_eq!(code(&method, path), expected, "{method} {path}");
+        }
+    }
+}
