@@ -53,6 +53,8 @@ mod protocol;
 mod quota;
 #[path = "api/rbac.rs"]
 mod rbac;
+#[path = "api/routes.rs"]
+mod routes;
 #[path = "api/runtime_class.rs"]
 mod runtime_class;
 #[path = "api/scrape.rs"]

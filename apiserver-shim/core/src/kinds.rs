@@ -138,6 +138,11 @@ pub trait Strategy: Send + Sync {
     /// Sets defaults. It runs on every decoded object, created or updated, and is idempotent.
     fn default(&self, _object: &mut Value) {}
 
+    /// Sets defaults in what results from an applied configuration, which is not decoded as other bodies are.
+    fn default_applied(&self, object: &mut Value) {
+        self.default(object);
+    }
+
     /// Whether the kind has `metadata.generation`, which grows when its spec changes.
     fn has_generation(&self) -> bool {
         false

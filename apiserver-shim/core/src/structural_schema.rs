@@ -83,6 +83,12 @@ impl Structural {
     /// Removes nulls of fields that are neither nullable nor have a default, and sets defaults.
     pub fn default(&self, object: &mut Value) {
         defaulting::drop_nulls(&self.root, object);
+        self.default_applied(object);
+    }
+
+    /// Sets defaults, and leaves nulls of fields without defaults alone: validation refuses them. As upstream, those of applied
+    /// configurations are not removed.
+    pub fn default_applied(&self, object: &mut Value) {
         defaulting::default(&self.root, object);
     }
 

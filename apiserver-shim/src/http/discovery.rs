@@ -28,10 +28,15 @@ pub fn serve(
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let document = match parts.as_slice() {
         ["api"] => return Some(root((catalog, remote), headers, true, legacy_versions(address))),
-        ["apis"] => {
-            let groups = group_list(&remote.merge(catalog.groups()));
-            return Some(root((catalog, remote), headers, false, groups));
-        }
+        ["apis"] => match path {
+            "/apis" => {
+                let groups = group_list(&remote.merge(catalog.groups()));
+                return Some(root((catalog, remote), headers, false, groups));
+            }
+            // As upstream, the path with a slash has only the legacy form.
+            "/apis/" => Some(group_list(&remote.merge(catalog.groups()))),
+            _ => return Some(Ok(not_found())),
+        },
         ["api", version] => resource_list(catalog, "", version),
         ["apis", name] => match remote.merge(catalog.groups()).iter().find(|group| group.name == *name) {
             Some(group) => Some(group_value(group, true)),
@@ -45,10 +50,9 @@ pub fn serve(
         }
         _ => return None,
     };
-    let is_group = parts.len() == 2 && parts[0] == "apis";
+    let is_group = is_of_aggregator(path);
     let media = negotiation::accept(headers, Endpoint { shapes: false, ..Endpoint::DOCUMENT });
     let media = media.map(|accepted| accepted.media).map_err(|status| match is_group {
-        // As upstream, the path of a group has no router of its own in front.
         true => negotiation::only_these(),
         false => status,
     });
@@ -64,6 +68,14 @@ pub fn serve(
     }))
 }
 
+/// Whether a path is one of a group or of all groups. As upstream, those have no router of their own in front, so that they take
+/// any method and have other texts; the aggregator's own group has one.
+pub fn is_of_aggregator(path: &str) -> bool {
+    let mut parts = path.trim_matches('/').split('/');
+    let (first, group, more) = (parts.next(), parts.next(), parts.next());
+    first == Some("apis") && group != Some("apiregistration.k8s.io") && more.is_none()
+}
+
 /// The response of upstream's mux to an unregistered path.
 pub fn not_found() -> Response {
     reply::text(404, "404 page not found\n")
@@ -76,7 +88,7 @@ fn root(
     legacy: Value,
 ) -> Result<Response, Status> {
     let clauses = negotiation::clauses(headers);
-    if !clauses.iter().any(negotiation::is_known) {
+    if core && !clauses.iter().any(negotiation::is_known) {
         return Err(status::not_acceptable(false));
     }
     for clause in &clauses {
@@ -84,12 +96,11 @@ fn root(
         match clause.parameter("as") {
             "" if ["g", "v"].iter().any(|key| !clause.parameter(key).is_empty()) => {}
             "" => return Ok(vary(reply::value(200, media, &legacy))),
-            _ => match aggregated_version(clause) {
-                Some(version) if media != Media::Yaml => {
+            _ => {
+                if let Some(version) = aggregated_version(clause) {
                     return Ok(aggregated(served, (headers, media), core, version));
                 }
-                _ => {}
-            },
+            }
         }
     }
     Err(negotiation::only_these())
@@ -129,7 +140,11 @@ fn aggregated(
     let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
     let mut response =
         if unchanged { reply::json(304, Bytes::new()) } else { reply::bytes(200, media, bytes) };
-    let encoding = if media == Media::Protobuf { protobuf::MEDIA_TYPE } else { "application/json" };
+    let encoding = match media {
+        Media::Json => "application/json",
+        Media::Yaml => "application/yaml",
+        Media::Protobuf => protobuf::MEDIA_TYPE,
+    };
     let media_type = format!("{encoding};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
     let headers = response.headers_mut();
     if let Ok(media_type) = HeaderValue::from_str(&media_type) {

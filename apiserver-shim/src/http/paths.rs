@@ -15,6 +15,9 @@ use crate::metrics;
 use crate::request::info::RequestInfo;
 use crate::storage::catalog::Catalog;
 
+/// The media type of a set of keys.
+const JWK_SET: &str = "application/jwk-set+json";
+
 /// Serves a path.
 pub(super) async fn serve(
     api: &Api,
@@ -37,8 +40,11 @@ pub(super) async fn serve(
     let remote = api.aggregator.discovery();
     if let Some(response) = discovery::serve((&catalog, &remote), path, headers, &api.address) {
         // As upstream, the group lists accept any method.
-        let any = path.starts_with("/apis") && path.trim_matches('/').split('/').count() <= 2;
-        return if readable || any { response } else { Err(status::method_not_allowed()) };
+        return if readable || discovery::is_of_aggregator(path) {
+            response
+        } else {
+            Err(status::method_not_allowed())
+        };
     }
     if let Some(response) = openapi::serve((&catalog, remote), path, headers, info.query.text("hash")).await {
         return response;
@@ -53,7 +59,7 @@ pub(super) async fn serve(
         },
         "/version" if !readable => Err(status::method_not_allowed()),
         "/version" => {
-            json_only(headers)?;
+            only(headers, "application/json")?;
             Ok(reply::value(200, Media::Json, &version::value(&api.build)))
         }
         path if path.starts_with("/version/") => Err(status::unknown_path()),
@@ -61,6 +67,7 @@ pub(super) async fn serve(
             Err(status::method_not_allowed())
         }
         "/.well-known/openid-configuration" => {
+            only(headers, "application/json")?;
             let value = json!({
                 "issuer": api.authenticator.issuer(),
                 "jwks_uri": format!("https://{}/openid/v1/jwks", api.address),
@@ -71,8 +78,9 @@ pub(super) async fn serve(
             Ok(reply::json(200, value.to_string()))
         }
         "/openid/v1/jwks" => {
+            only(headers, JWK_SET)?;
             let keys = json!({"keys": [api.authenticator.web_key()]});
-            Ok(reply::typed(200, "application/jwk-set+json", keys.to_string()))
+            Ok(reply::typed(200, JWK_SET, keys.to_string()))
         }
         "" | "/index.html" => Ok(reply::json(200, json!({"paths": all(&catalog)}).to_string())),
         _ => Ok(discovery::not_found()),
@@ -85,14 +93,11 @@ fn without_a_resource(path: &str) -> Response {
     reply::text(500, format!("Internal Server Error: {}: {why}, {path}\n", go_quote(path)))
 }
 
-/// Refuses a client that accepts no JSON, where nothing else is written.
-fn json_only(headers: &HeaderMap) -> Result<(), Status> {
+/// Refuses a client that does not accept the one type that is written.
+fn only(headers: &HeaderMap, available: &str) -> Result<(), Status> {
     let clauses = negotiation::clauses(headers);
-    let is_fine = |clause: &Clause| matches!(clause.media.as_str(), "*/*" | "application/json");
-    if clauses.iter().any(is_fine) {
-        return Ok(());
-    }
-    Err(status::unacceptable(&["application/json"]))
+    let is_fine = |clause: &Clause| clause.media == "*/*" || clause.media == available;
+    if clauses.iter().any(is_fine) { Ok(()) } else { Err(status::unacceptable(&[available])) }
 }
 
 /// All paths that serve something, sorted.

@@ -8,9 +8,10 @@ use shim_model::resource::{Resource, Verb};
 use shim_model::status::{self, Status};
 
 use crate::request::info::RequestInfo;
+use crate::storage::catalog::ServedResource;
 
 /// Refuses a request whose path, method or name is not served.
-pub fn check(resource: &Resource, info: &RequestInfo, method: &Method) -> Result<(), Status> {
+pub fn check(resource: &ServedResource, info: &RequestInfo, method: &Method) -> Result<(), Status> {
     check_method(resource, info, method)?;
     let name = info.target.as_ref().map_or("", |target| target.name.as_str());
     let mistakes = names::path_segment(name);
@@ -110,7 +111,7 @@ mod tests {
         let info = RequestInfo::new(method, &path.parse().unwrap());
         let target = info.target.as_ref().unwrap();
         let Some(resource) = target.resource(&catalog) else { return 404 };
-        check(resource, &info, method).map_or_else(|status| status.code, |()| 200)
+        check_method(resource, &info, method).map_or_else(|status| status.code, |()| 200)
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use shim_core::kinds::Strategy;
 use shim_model::schema::Strictness;
 use shim_model::status::Status;
 
@@ -214,6 +215,11 @@ impl RequestContext {
     /// Whether the written object already has its managed fields.
     pub fn owners_are_recorded(&self) -> bool {
         self.owners_are_recorded
+    }
+
+    /// Sets the defaults of what the request writes.
+    pub(super) fn default(&self, strategy: &dyn Strategy, object: &mut Value) {
+        if self.owners_are_recorded { strategy.default_applied(object) } else { strategy.default(object) }
     }
 
     /// Whether no webhooks are called.

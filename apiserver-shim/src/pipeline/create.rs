@@ -78,7 +78,7 @@ impl Pipeline {
     ) -> Result<WriteOutcome, CommitError> {
         let ObjectRef { resource, namespace, .. } = *target;
         let strategy = resource.strategy();
-        strategy.default(&mut object);
+        context.default(strategy, &mut object);
         kinds::begin_admission(resource, namespace, &mut object)?;
         let name = access::text(&object, &["metadata", "name"]).to_owned();
         self.deduplicate_owners(context, &mut object, false);

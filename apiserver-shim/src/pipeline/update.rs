@@ -235,7 +235,7 @@ impl Pipeline {
         }
         let ObjectRef { resource, namespace, name, .. } = *target;
         let strategy = resource.strategy();
-        strategy.default(&mut new);
+        context.default(strategy, &mut new);
         self.deduplicate_owners(context, &mut new, false);
         self.record_fields(context, (resource, subresource_name(part)), Some(old), &mut new);
         let old_view = view.map(|view| (view.read)(old));

@@ -95,6 +95,12 @@ impl Strategy for CustomResource {
         }
     }
 
+    fn default_applied(&self, object: &mut Value) {
+        if access::text(object, &["kind"]) == self.family.kind {
+            self.schema.default_applied(object);
+        }
+    }
+
     fn restore(&self, object: &mut Value) -> bool {
         let before = object.clone();
         if let Some(schema) = self.family.schema_of(object) {

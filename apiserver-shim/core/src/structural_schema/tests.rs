@@ -291,6 +291,9 @@ fn defaults_are_set_and_nulls_replaced() {
         json!({"spec": {"list": [{}, {"b": 2}]}}),
         expect![[r#"{"spec":{"a":"x","list":[{"b":1},{"b":2}],"nullable":"x"}}"#]],
     );
+    let mut applied = json!({"spec": {"a": null, "nullable": null, "plain": null}});
+    schema.default_applied(&mut applied);
+    assert_eq!(applied, json!({"spec": {"a": "x", "nullable": null, "plain": null}}));
 }
 
 #[test]

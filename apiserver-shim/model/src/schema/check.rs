@@ -55,6 +55,13 @@ pub fn check_metadata(ty: &ObjectType, object: &mut Value) -> Issues {
     walk.issues
 }
 
+/// Where a text in base64 continues after complete padding.
+fn after_padding(text: &str) -> Option<usize> {
+    let end = text.find('=')?.next_multiple_of(4);
+    let padding = text.get(text.find('=')?..end)?;
+    (text.len() > end && padding.len() <= 2 && padding.bytes().all(|b| b == b'=')).then_some(end)
+}
+
 struct Walk<'s> {
     schema: &'s Schema,
     /// What the paths begin with.
@@ -207,6 +214,8 @@ impl<'s> Walk<'s> {
         use base64::Engine as _;
         if let Err(e) = base64::engine::general_purpose::STANDARD.decode(text) {
             let at = match e {
+                // As upstream, what follows the padding is wrong, not the padding.
+                base64::DecodeError::InvalidByte(at, b'=') => after_padding(text).unwrap_or(at),
                 base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
                 _ => text.len() / 4 * 4,
             };

@@ -181,6 +181,17 @@ fn texts_are_read_as_go_reads_them() {
 }
 
 #[test]
+fn what_follows_the_padding_of_base64_is_wrong() {
+    for (text, at) in [("Zm8=x", 4), ("Zg==Zg==", 4), ("Zm8?", 3), ("Zg=x", 2)] {
+        let body = format!(r#"{{"apiVersion":"v1","kind":"Secret","data":{{"a":"{text}"}}}}"#);
+        let expected = format!("illegal base64 data at input byte {at}");
+        let ty = object_type("", "v1", "Secret");
+        let refused = decode(body.as_bytes(), Media::Json, &ty, Strictness::Strict).unwrap_err();
+        assert!(refused.message.contains(&expected), "{}", refused.message);
+    }
+}
+
+#[test]
 fn a_wrong_kind_is_distinguished_from_an_unknown_one() {
     let kind = &object_type("apps", "v1", "Deployment");
     let complaint =

@@ -56,7 +56,7 @@ fn text_form() {
         a,,b -> error: found ',', expected: identifier after ','
         , -> error: found ',', expected: !, identifier, or 'end of string'
         a b -> error: unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt
-        a in b -> error: unable to parse requirement: found 'b', expected: '('
+        a in b -> error: unable to parse requirement: found 'b' expected: '('
         ! -> error: unable to parse requirement: found '', expected: identifier
         a=b) -> error: found ')', expected: ',' or 'end of string'"#]]
     .assert_eq(&table.join("\n"));

@@ -311,14 +311,12 @@ fn generated(job: &Value, errors: &mut Vec<FieldError>) {
     let labels = access::get(job, &["spec", "template", "metadata", "labels"]);
     for (key, value) in expected {
         let found = labels.and_then(|l| l.get(key)).and_then(Value::as_str);
+        let (path, why) = (format!("spec.template.metadata.labels[{key}]"), format!("must be '{value}'"));
         match found {
-            None => errors
-                .push(FieldError::required("spec.template.metadata.labels", format!("must be '{value}'"))),
-            Some(found) if found != value => errors.push(FieldError::invalid(
-                "spec.template.metadata.labels",
-                labels.cloned().unwrap_or_default(),
-                format!("must be '{value}'"),
-            )),
+            None => errors.push(FieldError::required(path, why)),
+            Some(found) if found != value => {
+                errors.push(FieldError::invalid(path, labels.cloned().unwrap_or_default(), why));
+            }
             Some(_) => {}
         }
     }

@@ -23,10 +23,7 @@ pub(in super::super) const INGRESS: &[Rule] = &[
     Rule::Field("ingressClassName", &[Check::Format(names::dns_subdomain)]),
 ];
 
-const PATHS: &[Rule] = &[
-    Rule::Field("paths", &[Check::Required]),
-    Rule::Each("paths", &[Rule::Code(path), Rule::Within("backend", &[Rule::Code(backend)])]),
-];
+const PATHS: &[Rule] = &[Rule::Field("paths", &[Check::Required]), Rule::Each("paths", &[Rule::Code(path)])];
 
 fn something_to_route(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
     if spec.at("rules").len() == 0 && !spec.at("defaultBackend").is_set() {
@@ -92,6 +89,7 @@ fn path(rule: &Site<'_>, errors: &mut Vec<FieldError>) {
         }
         _ => errors.push(kind.not_supported(TYPES)),
     }
+    backend(&rule.at("backend"), errors);
 }
 
 fn backend(backend: &Site<'_>, errors: &mut Vec<FieldError>) {

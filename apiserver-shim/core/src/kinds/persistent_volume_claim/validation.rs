@@ -136,17 +136,18 @@ pub(super) fn change(new: &Value, old: &Value) -> Vec<FieldError> {
             format!("{why}\n{}", pod::dump::difference("ClaimSpec", &kept, &spec)),
         ));
     }
-    let amount = |claim: &Value| {
-        access::text(claim, &["spec", "resources", "requests", "storage"]).parse::<Quantity>().ok()
-    };
-    let (now, before, held) = (
-        amount(new),
-        amount(old),
-        access::text(old, &["status", "capacity", "storage"]).parse::<Quantity>().ok(),
-    );
-    if bound && now < before && now <= held {
+    // As upstream, an absent amount is zero.
+    let amount = |claim: &Value, path: &[&str]| access::text(claim, path).parse().unwrap_or(Quantity::ZERO);
+    let asked = ["spec", "resources", "requests", "storage"];
+    let (now, before, held) =
+        (amount(new, &asked), amount(old, &asked), amount(old, &["status", "capacity", "storage"]));
+    if now < before && now <= held {
         let why = "field can not be less than status.capacity";
         errors.push(FieldError::forbidden("spec.resources.requests.storage", why));
+    }
+    let (mode, old_mode) = (&new["spec"]["volumeMode"], &old["spec"]["volumeMode"]);
+    if mode != old_mode {
+        errors.push(FieldError::invalid("volumeMode", mode.clone(), "field is immutable"));
     }
     errors
 }

@@ -22,7 +22,6 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
         return wrong_annotations;
     }
     let mut errors = validate_spec(new_spec, format_args!("spec"), SpecOf::Pod);
-    // Drop them already here: the rules about the change are checked only if no other error remains.
     ratchet::drop_unchanged(&mut errors, new, old, || {
         validate_spec(old_spec, format_args!("spec"), SpecOf::Pod)
     });
@@ -35,13 +34,13 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
             ));
             return errors;
         }
+        images(access::list(new_spec, &[list]), list, &mut errors);
     }
-    deadline(new_spec, old_spec, &mut errors);
-    tolerations(new_spec, old_spec, &mut errors);
-    gates(new_spec, old_spec, &mut errors);
-    if !errors.is_empty() {
+    if !deadline(new_spec, old_spec, &mut errors) {
         return errors;
     }
+    tolerations(new_spec, old_spec, &mut errors);
+    gates(new_spec, old_spec, &mut errors);
     let gated = !access::list(old_spec, &["schedulingGates"]).is_empty();
     if gated {
         node_selector(new_spec, old_spec, &mut errors);
@@ -77,18 +76,36 @@ fn mutable_parts_as_in(new: &Value, old: &Value, gated: bool) -> Value {
     out
 }
 
-fn deadline(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+/// Malformed images are reported once more, as upstream does.
+fn images(containers: &[Value], list: &str, errors: &mut Vec<FieldError>) {
+    for (i, container) in containers.iter().enumerate() {
+        let (image, path) = (access::text(container, &["image"]), format!("spec.{list}[{i}].image"));
+        if image.is_empty() {
+            errors.push(FieldError::required(path, ""));
+        } else if image.trim() != image {
+            errors.push(FieldError::invalid(path, image, "must not have leading or trailing whitespace"));
+        }
+    }
+}
+
+/// Whether the other rules apply, too.
+fn deadline(new: &Value, old: &Value, errors: &mut Vec<FieldError>) -> bool {
     const FIELD: &str = "spec.activeDeadlineSeconds";
     match (access::int(old, &["activeDeadlineSeconds"]), access::int(new, &["activeDeadlineSeconds"])) {
+        (_, Some(is)) if is < 0 => {
+            errors.push(FieldError::invalid(FIELD, is, "must be between 0 and 2147483647, inclusive"));
+            false
+        }
         (Some(was), Some(is)) if is > was => {
             errors.push(FieldError::invalid(FIELD, is, "must be less than or equal to previous value"));
+            false
         }
-        (Some(_), None) => errors.push(FieldError::invalid(
-            FIELD,
-            Value::Null,
-            "must not update from a positive integer to nil value",
-        )),
-        _ => {}
+        (Some(_), None) => {
+            let why = "must not update from a positive integer to nil value";
+            errors.push(FieldError::invalid(FIELD, Value::Null, why));
+            true
+        }
+        _ => true,
     }
 }
 

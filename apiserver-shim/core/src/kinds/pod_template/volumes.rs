@@ -13,20 +13,26 @@ use shim_model::field::{At, FieldError};
 use shim_model::names;
 use std::collections::BTreeSet;
 
-/// Validates a spec's volumes and returns those with valid names.
+/// Validates a spec's volumes and returns those without errors, by name.
+/// As upstream, the others are unknown to mounts.
 pub(super) fn validate<'a>(spec: &Members<'a>, field: At<'_>, errors: &mut Vec<FieldError>) -> Volumes<'a> {
     let mut found = Volumes::new();
     for (i, volume) in spec.list("volumes").iter().enumerate() {
         let at = format_args!("{field}.volumes[{i}]");
+        let before = errors.len();
         source(volume, at, errors);
         let name = access::text(volume, &["name"]);
-        let wrong = names::dns_label(name);
         if name.is_empty() {
             errors.push(FieldError::required(format!("{at}.name"), ""));
-        } else if !wrong.is_empty() {
-            errors.extend(wrong.into_iter().map(|d| FieldError::invalid(format!("{at}.name"), name, d)));
-        } else if found.insert(name, volume).is_some() {
+        } else {
+            let wrong = names::dns_label(name).into_iter();
+            errors.extend(wrong.map(|d| FieldError::invalid(format!("{at}.name"), name, d)));
+        }
+        if found.contains_key(name) {
             errors.push(FieldError::duplicate(format!("{at}.name"), name));
+        }
+        if errors.len() == before {
+            found.insert(name, volume);
         }
     }
     found

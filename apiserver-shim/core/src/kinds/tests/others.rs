@@ -405,3 +405,22 @@ fn limit_ranges_are_defaulted_and_validated() {
             LimitRange "x" is invalid: [spec.limits[0].defaultRequest[example.com/x]: Invalid value: "2": default request value 2 is greater than default limit value 1, spec.limits[0].defaultRequest[example.com/x]: Invalid value: "2": default value 1 must equal to defaultRequest value 2 in example.com/x]"#]],
     );
 }
+
+#[test]
+fn claims_keep_their_mode_and_amount() {
+    let old = json!({"metadata": {"name": "c"}, "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "s", "resources": {"requests": {"storage": "2Gi"}}}});
+    let old = create("persistentvolumeclaims", old).unwrap();
+    let fields = |path: &[&str], key: &str, value: Value| {
+        let mut new = old.clone();
+        shim_model::access::object_mut(&mut new, path).insert(key.to_owned(), value);
+        let errors = resource("persistentvolumeclaims").strategy().validate_update(&new, &old);
+        errors.iter().map(|e| e.to_string().chars().take(80).collect()).collect::<Vec<String>>().join(", ")
+    };
+    let table = [
+        fields(&["spec"], "volumeMode", json!("Block")),
+        fields(&["spec", "resources"], "requests", json!({})),
+        fields(&["spec", "resources", "requests"], "storage", json!("1Gi")),
+        fields(&["spec"], "volumeName", json!("v")),
+    ];
+    expect![[r#""#]].assert_eq(&table.join("\n"));
+}

@@ -279,7 +279,7 @@ fn pods_that_upstream_refuses() {
         spec.securityContext.appArmorProfile.localhostProfile: Invalid value: " a": must not be padded with whitespace
         spec.securityContext.appArmorProfile.localhostProfile: Invalid value: "a": can only be set when AppArmor type is Localhost
         [spec.securityContext.supplementalGroupsPolicy: Unsupported value: "X": supported values: "Merge", "Strict", spec.securityContext.seLinuxChangePolicy: Unsupported value: "Y": supported values: "MountOption", "Recursive"]
-        spec.containers[0].securityContext.appArmorProfile.type: Forbidden: apparmor type in annotation and field must match
+        accepted
         [metadata.annotations[container.apparmor.security.beta.kubernetes.io/d]: Invalid value: "d": container not found, metadata.annotations[container.apparmor.security.beta.kubernetes.io/d]: Invalid value: "foo": invalid AppArmor profile name: "foo"]
         [metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: "1.5": must be a 32bit integer, metadata.annotations[kubernetes.io/config.mirror]: Invalid value: "x": must set spec.nodeName if mirror pod annotation is set]
         [metadata.annotations.seccomp.security.alpha.kubernetes.io/pod: Invalid value: "foo": must be a valid seccomp profile, spec.securityContext.seccompProfile.type: Forbidden: seccomp type in annotation and field must match]
@@ -328,4 +328,35 @@ fn annotations_that_a_node_reads_do_not_change() {
         metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: Forbidden: may not add AppArmor annotations
 
         metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: "01": must be a 32bit integer"#]].assert_eq(&table.join("\n"));
+}
+
+/// The rules about changes apply besides those of the new object.
+#[test]
+fn changes_are_refused_besides_what_is_wrong() {
+    let old = create("pods", pod(json!({
+        "activeDeadlineSeconds": 9, "containers": [{"name": "c", "image": "i", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
+        "volumes": [{"name": "v", "emptyDir": {}}],
+    })))
+    .unwrap();
+    let fields = |change: &dyn Fn(&mut Value)| {
+        let mut new = old.clone();
+        change(&mut new["spec"]);
+        let errors = resource("pods").strategy().validate_update(&new, &old);
+        errors.iter().map(|e| e.to_string().chars().take(80).collect()).collect::<Vec<String>>().join(", ")
+    };
+    let table = [
+        fields(&|spec| spec["restartPolicy"] = "x".into()),
+        fields(&|spec| spec["containers"][0]["image"] = "".into()),
+        fields(&|spec| spec["containers"][0]["image"] = " a".into()),
+        fields(&|spec| spec["volumes"][0] = json!({"name": "v", "hostPath": {"path": ""}})),
+        fields(&|spec| drop(spec.as_object_mut().unwrap().remove("activeDeadlineSeconds"))),
+        fields(&|spec| (spec["activeDeadlineSeconds"], spec["restartPolicy"]) = (10.into(), "Never".into())),
+    ];
+    expect![[r#"
+        spec.restartPolicy: Unsupported value: "x": supported values: "Always", "OnFailu, spec: Forbidden: pod updates may not change fields other than `spec.containers[*
+        spec.containers[0].image: Required value, spec.containers[0].image: Required value
+        spec.containers[0].image: Invalid value: " a": must not have leading or trailing, spec.containers[0].image: Invalid value: " a": must not have leading or trailing
+        spec.volumes[0].hostPath.path: Required value, spec.containers[0].volumeMounts[0].name: Not found: "v", spec: Forbidden: pod updates may not change fields other than `spec.containers[*
+        spec.activeDeadlineSeconds: Invalid value: null: must not update from a positive
+        spec.activeDeadlineSeconds: Invalid value: 10: must be less than or equal to pre"#]].assert_eq(&table.join("\n"));
 }

@@ -118,13 +118,13 @@ fn certified_key(der: &[u8]) -> Option<Key> {
 fn private_key(der: &[u8]) -> Option<Key> {
     let mut members = inside(der, SEQUENCE)?;
     expect(&mut members, INTEGER)?;
-    match members.first()? {
-        &INTEGER => {
+    match *members.first()? {
+        INTEGER => {
             let (modulus, exponent) = (expect(&mut members, INTEGER)?, expect(&mut members, INTEGER)?);
             let both = [encoded(INTEGER, modulus), encoded(INTEGER, exponent)].concat();
             Some(Key { algorithm: RSA.to_vec(), public: Some(encoded(SEQUENCE, &both)) })
         }
-        &SEQUENCE => {
+        SEQUENCE => {
             let mut algorithm = expect(&mut members, SEQUENCE)?;
             let algorithm = expect(&mut algorithm, OBJECT_ID)?.to_vec();
             let inner = expect(&mut members, OCTETS)?;
@@ -134,7 +134,7 @@ fn private_key(der: &[u8]) -> Option<Key> {
             };
             Some(Key { algorithm, public })
         }
-        &OCTETS => {
+        OCTETS => {
             expect(&mut members, OCTETS)?;
             let mut public = None;
             while let Some((tag, content)) = element(&mut members) {
