@@ -111,7 +111,7 @@ pub async fn serve(registry: &Registry, path: &str, query: &Query) -> Option<Res
     let (endpoint, name) = ["healthz", "livez", "readyz"].iter().find_map(|endpoint| {
         match path.strip_prefix('/')?.strip_prefix(endpoint)? {
             "" => Some((*endpoint, "")),
-            rest => rest.strip_prefix('/').map(|name| (*endpoint, name)),
+            rest => rest.strip_prefix('/').filter(|name| !name.is_empty()).map(|name| (*endpoint, name)),
         }
     })?;
     let checks = Check::of(endpoint);

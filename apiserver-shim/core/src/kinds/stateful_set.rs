@@ -17,10 +17,14 @@ impl Strategy for StatefulSet {
         let spec = access::object_mut(object, &["spec"]);
         set_if_zero(spec, "podManagementPolicy", "OrderedReady");
         let strategy = as_object(spec.entry("updateStrategy").or_insert_with(|| json!({})));
-        set_if_zero(strategy, "type", "RollingUpdate");
-        if strategy["type"] == "RollingUpdate" {
-            let rolling = as_object(strategy.entry("rollingUpdate").or_insert_with(|| json!({})));
-            set_default(rolling, "partition", 0);
+        // As upstream, a type that is given alone gets no partition.
+        if strategy.get("type").is_none_or(access::is_zero) {
+            strategy.insert("type".to_owned(), "RollingUpdate".into());
+            strategy.entry("rollingUpdate").or_insert_with(|| json!({}));
+        }
+        let rolls = strategy["type"] == "RollingUpdate";
+        if let Some(rolling) = strategy.get_mut("rollingUpdate").filter(|of| rolls && of.is_object()) {
+            set_default(as_object(rolling), "partition", 0);
         }
         let retention =
             as_object(spec.entry("persistentVolumeClaimRetentionPolicy").or_insert_with(|| json!({})));

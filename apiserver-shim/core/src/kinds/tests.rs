@@ -470,35 +470,3 @@ fn counts_of_collisions_only_grow() {
         assert!(refused.message.contains("cannot be decremented"), "{}", refused.message);
     }
 }
-
-#[test]
-fn what_is_missing_is_named_once() {
-    let hook = json!({"metadata": {"name": "w"}, "webhooks": [{"name": "a.b.c", "clientConfig": {"url": "https://a"}, "admissionReviewVersions": ["v1"]}]});
-    check(
-        "validatingwebhookconfigurations",
-        hook,
-        expect![[
-            r#"ValidatingWebhookConfiguration.admissionregistration.k8s.io "w" is invalid: webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun"#
-        ]],
-    );
-    let path = json!({"metadata": {"name": "i"}, "spec": {"rules": [{"http": {"paths": [{"path": "/"}]}}]}});
-    check(
-        "ingresses",
-        path,
-        expect![[
-            r#"Ingress.networking.k8s.io "i" is invalid: spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified"#
-        ]],
-    );
-    let mut job = create("jobs", json!({"metadata": {"name": "j"}, "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "a"}]}}}})).unwrap();
-    job["spec"]["suspend"] = true.into();
-    let change = |new: &mut Value| new["spec"]["template"]["metadata"]["labels"]["job-name"] = "x".into();
-    check_update(
-        "jobs",
-        Subresource::Main,
-        &job,
-        change,
-        expect![[
-            r#"Job.batch "j" is invalid: spec.template.metadata.labels[job-name]: Invalid value: {"batch.kubernetes.io/controller-uid":"u-1","batch.kubernetes.io/job-name":"j","controller-uid":"u-1","job-name":"x"}: must be 'j'"#
-        ]],
-    );
-}

@@ -422,5 +422,53 @@ fn claims_keep_their_mode_and_amount() {
         fields(&["spec", "resources", "requests"], "storage", json!("1Gi")),
         fields(&["spec"], "volumeName", json!("v")),
     ];
-    expect![[r#""#]].assert_eq(&table.join("\n"));
+    expect![[r#"
+        spec: Forbidden: spec is immutable after creation except resources.requests and , volumeMode: Invalid value: "Block": field is immutable
+        spec.resources[storage]: Required value, spec: Forbidden: spec is immutable after creation except resources.requests and , spec.resources.requests.storage: Forbidden: field can not be less than status.ca
+        spec: Forbidden: spec is immutable after creation except resources.requests and 
+    "#]].assert_eq(&table.join("\n"));
+}
+
+#[test]
+fn what_is_missing_is_named_once() {
+    let hook = json!({"metadata": {"name": "w"}, "webhooks": [{"name": "a.b.c", "clientConfig": {"url": "https://a"}, "admissionReviewVersions": ["v1"]}]});
+    check(
+        "validatingwebhookconfigurations",
+        hook,
+        expect![[
+            r#"ValidatingWebhookConfiguration.admissionregistration.k8s.io "w" is invalid: webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun"#
+        ]],
+    );
+    let path = json!({"metadata": {"name": "i"}, "spec": {"rules": [{"http": {"paths": [{"path": "/"}]}}]}});
+    check(
+        "ingresses",
+        path,
+        expect![[
+            r#"Ingress.networking.k8s.io "i" is invalid: spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified"#
+        ]],
+    );
+    let mut job = create("jobs", json!({"metadata": {"name": "j"}, "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "a"}]}}}})).unwrap();
+    job["spec"]["suspend"] = true.into();
+    let change = |new: &mut Value| new["spec"]["template"]["metadata"]["labels"]["job-name"] = "x".into();
+    check_update(
+        "jobs",
+        Subresource::Main,
+        &job,
+        change,
+        expect![[
+            r#"Job.batch "j" is invalid: spec.template.metadata.labels[job-name]: Invalid value: {"batch.kubernetes.io/controller-uid":"u-1","batch.kubernetes.io/job-name":"j","controller-uid":"u-1","job-name":"x"}: must be 'j'"#
+        ]],
+    );
+}
+
+#[test]
+fn a_type_of_update_alone_has_no_partition() {
+    let of = |strategy: Value| {
+        let spec = json!({"selector": {"matchLabels": {"app": "a"}}, "template": template("Always"), "updateStrategy": strategy});
+        create("statefulsets", object(spec)).unwrap()["spec"]["updateStrategy"].clone()
+    };
+    assert_eq!(of(json!({})), json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}));
+    assert_eq!(of(json!({"type": "RollingUpdate"})), json!({"type": "RollingUpdate"}));
+    let empty = json!({"type": "RollingUpdate", "rollingUpdate": {}});
+    assert_eq!(of(empty), json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}));
 }
