@@ -34,7 +34,7 @@ fn the_api_server_and_the_node_restart_the_same_containers() {
                 let all = may_restart_all(&value["spec"]);
                 assert_eq!(all, spec::may_restart_all(&pod), "{value}");
                 for code in [0, 1, 42] {
-                    let node = after_exit(&pod, typed, code);
+                    let node = after_exit(&pod, &typed, code);
                     let allowed = may_restart(&value["spec"], &container, code.into());
                     match node {
                         ExitDecision::Restart => assert!(allowed, "{value} {code}"),
