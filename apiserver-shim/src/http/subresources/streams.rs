@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use shim_core::authorization::{AccessRequest, RequestedResource};
 use shim_model::access;
 use shim_model::field::FieldError;
+use shim_model::go_quote::Quoted;
 use shim_model::resource::GroupVersionKind;
 use shim_model::status::{self, Status};
 
@@ -63,27 +64,39 @@ async fn answer(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> Res
     if subresource == "log" && asked.query.get("previous").is_none() {
         refuse_unstarted(&pod, name, &container)?;
     }
-    if subresource == "portforward" {
-        for port in asked.query.all("ports").flat_map(|p| p.split(',')) {
-            if port.parse::<u64>().is_err() {
-                let shown = shim_model::go_quote::go_quote(port);
-                return Err(status::bad_request(format!(
-                    "cannot convert to []int32: strconv.ParseUint: parsing {shown}: invalid syntax"
-                )));
-            }
-        }
-    }
     let path = match subresource {
         "log" => format!("/containerLogs/{namespace}/{name}/{container}"),
         "portforward" => format!("/portForward/{namespace}/{name}"),
         subresource => format!("/{subresource}/{namespace}/{name}/{container}"),
     };
-    let raw_query = request.uri().query().unwrap_or("").to_owned();
+    let raw_query = match subresource {
+        "portforward" => ports(asked.query)?,
+        _ => request.uri().query().unwrap_or("").to_owned(),
+    };
     let uri = if raw_query.is_empty() { path } else { format!("{path}?{raw_query}") };
     match subresource {
         "log" => node_proxy::fetch(&api.node_client, &api.nodes, node, &uri).await,
         _ => node_proxy::upgrade(&api.node_client, &api.nodes, node, &uri, request).await,
     }
+}
+
+/// The query with the ports to forward, for the node.
+fn ports(query: &Query) -> Result<String, Status> {
+    let mut ports = Vec::new();
+    for text in query.all("ports").flat_map(|list| list.split(',')) {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse::<u16>() {
+            Ok(port) if digits => ports.push(format!("ports={port}")),
+            _ => {
+                let why = if digits { "value out of range" } else { "invalid syntax" };
+                return Err(status::bad_request(format!(
+                    "cannot convert to []int32: strconv.ParseUint: parsing {}: {why}",
+                    Quoted(text)
+                )));
+            }
+        }
+    }
+    Ok(ports.join("&"))
 }
 
 /// A WebSocket is opened with GET. As upstream, it needs the permission that POST needs.
@@ -241,6 +254,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn ports_are_numbers_of_sixteen_bits() {
+        let found = |query: &str| ports(&Query::parse(query)).unwrap_or_else(|status| status.message);
+        assert_eq!(found("ports=80,81&ports=0&x=1"), "ports=80&ports=81&ports=0");
+        assert_eq!(found("ports=80;81"), "", "as Go, pairs with a semicolon are left out");
+        for (text, why) in
+            [("70000", "value out of range"), ("+80", "invalid syntax"), ("", "invalid syntax")]
+        {
+            let query = format!("ports={}", text.replace('+', "%2B"));
+            let expected = format!("cannot convert to []int32: strconv.ParseUint: parsing \"{text}\": {why}");
+            assert_eq!(found(&query), expected);
+        }
+    }
 
     #[test]
     fn log_options_are_validated_as_upstream_does() {

@@ -106,12 +106,15 @@ impl PodMachine {
         false
     }
 
-    /// Starts ephemeral containers, whatever the init containers do. None is started twice, as upstream.
+    /// Starts ephemeral containers one after the other, whatever the init containers do. None is started twice, as upstream.
     fn advance_ephemeral(&mut self, sandbox_id: &str, now: Timestamp, actions: &mut Vec<Action>) {
         let pod = self.pod.clone();
         let ephemeral = self.containers.iter_mut().filter(|state| state.role == Role::Ephemeral);
         for state in ephemeral.filter(|state| !state.has_run()) {
             state.start_when_due(&pod, sandbox_id, now, actions);
+            if state.operation == Operation::Starting {
+                return;
+            }
         }
     }
 

@@ -1,6 +1,10 @@
 //! Mounts of a container: its volumes, `/etc/hosts`, the termination message.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use cri::v1;
 use executor_core::{env::expand, hostname, payload, spec};
@@ -19,6 +23,8 @@ pub(crate) enum MountError {
     RecursiveReadOnly(String),
     #[error("subPath \"{0}\" leaves its volume")]
     SubPath(String),
+    #[error("missing value for {0}")]
+    MissingValue(String),
     #[error("{MOUNT_FAILED}: {0}")]
     Image(String),
     #[error("preparing {0}: {1}")]
@@ -96,9 +102,8 @@ fn volume_mount(pod: &Pod, mount: &VolumeMount, inputs: &MountInputs<'_>) -> Res
         }
         (None, None, false) => paths.volume(&mount.name),
     };
-    let lookup = |name: &str| env.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
     let sub_path = match (&mount.sub_path_expr, &mount.sub_path) {
-        (Some(expression), _) if !expression.is_empty() => Some(expand(expression, lookup)),
+        (Some(expression), _) if !expression.is_empty() => Some(expanded(expression, env)?),
         (_, Some(path)) if !path.is_empty() => Some(path.clone()),
         _ => None,
     };
@@ -129,6 +134,23 @@ fn volume_mount(pod: &Pod, mount: &VolumeMount, inputs: &MountInputs<'_>) -> Res
         selinux_relabel: false,
         propagation: propagation as i32,
     })
+}
+
+/// A `subPathExpr` with the values of its variables. Each must have one: without it the path would be another.
+fn expanded(expression: &str, env: &[(String, String)]) -> Result<String, MountError> {
+    let missing = RefCell::new(BTreeSet::new());
+    let path = expand(expression, |name| {
+        let value = env.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+        if value.as_deref().is_none_or(str::is_empty) {
+            missing.borrow_mut().insert(name.to_owned());
+        }
+        value
+    });
+    let missing = missing.into_inner();
+    match missing.is_empty() {
+        true => Ok(path),
+        false => Err(MountError::MissingValue(missing.into_iter().collect::<Vec<_>>().join(", "))),
+    }
 }
 
 /// Resolves a subPath, including symbolic links, so that a container cannot leave the volume.
@@ -200,4 +222,20 @@ pub(crate) fn write_hosts(pod: &Pod, ips: &[String], paths: &PodPaths) -> std::i
     }
     std::fs::create_dir_all(&paths.volumes)?;
     std::fs::write(paths.hosts(), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_a_sub_path_have_values() {
+        let env = [("A".to_owned(), "a".to_owned()), ("EMPTY".to_owned(), String::new())];
+        let table =
+            [("x/$(A)", "x/a"), ("$$(B)", "$(B)"), ("$(C)/$(B)/$(EMPTY)", "missing value for B, C, EMPTY")];
+        for (expression, expected) in table {
+            let found = expanded(expression, &env).unwrap_or_else(|error| error.to_string());
+            assert_eq!(found, expected);
+        }
+    }
 }

@@ -48,6 +48,20 @@ fn a_failed_start_is_tried_again() {
 }
 
 #[test]
+fn many_are_started_one_after_the_other() {
+    let mut harness = Harness::new(json!({ "containers": [{ "name": "web", "image": "w" }] }));
+    harness.settle();
+    for name in ["a", "b", "c"] {
+        harness.add_ephemeral(json!({ "name": name, "image": "i" }));
+    }
+    let is_start = |action: &&Action| matches!(action, Action::StartContainer { .. });
+    assert_eq!(harness.pending.iter().filter(is_start).count(), 1);
+    harness.settle();
+    let started: Vec<&str> = harness.starts.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(started, ["web", "a", "b", "c"]);
+}
+
+#[test]
 fn it_runs_beside_an_init_container_that_does_not_end() {
     let mut harness = with_debugger(json!({
         "initContainers": [{ "name": "prepare", "image": "i" }],
