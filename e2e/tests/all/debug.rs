@@ -148,7 +148,7 @@ fn debug(cluster: &Cluster, arguments: &[&str], input: &str) -> anyhow::Result<S
     };
     let mut shell = Command::new("bash");
     // A terminal, as kubectl wants one for `-t`.
-    let terminal = arguments.iter().any(|argument| *argument == "-it");
+    let terminal = arguments.contains(&"-it");
     let script = match terminal {
         true => format!("{input} | script -qec \"$COMMAND\" /dev/null"),
         false => format!("{input} | bash -c \"$COMMAND\""),
