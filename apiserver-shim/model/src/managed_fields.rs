@@ -248,7 +248,8 @@ pub fn keep_times(old: &Value, new: &mut Value) {
     if before == after || before.len() != after.len() {
         return;
     }
-    let same = before.iter().zip(after).all(|(a, b)| same_but_for(a, b, "time"))
+    // In any order, which follows the times.
+    let same = before.iter().all(|a| after.iter().any(|b| same_but_for(a, b, "time")))
         && same_but_for(old, new, "metadata")
         && same_but_for(&old["metadata"], &new["metadata"], "managedFields");
     if same {

@@ -67,6 +67,20 @@ fn create_update_and_status() {
     check(&pod, expect![[""]]);
 }
 
+#[test]
+fn times_are_kept_in_any_order_if_nothing_else_differs() {
+    let entry = |manager: &str, time: &str| json!({"manager": manager, "operation": "Apply", "time": time});
+    let object = |entries: [Value; 2]| json!({"metadata": {"name": "p", "managedFields": entries}});
+    let old = object([entry("one", "1"), entry("two", "1")]);
+    let mut new = object([entry("two", "1"), entry("one", "2")]);
+    keep_times(&old, &mut new);
+    assert_eq!(new, old);
+    let other = object([entry("three", "1"), entry("one", "2")]);
+    let mut new = other.clone();
+    keep_times(&old, &mut new);
+    assert_eq!(new, other);
+}
+
 /// An update of fields that the writer owns already takes a short cut, whose result is that of the long way.
 #[test]
 fn fields_that_are_set_again_change_the_time_only() {
