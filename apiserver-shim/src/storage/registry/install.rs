@@ -135,11 +135,7 @@ impl Registry {
             self.route(|stores| stores.retain(|s| !Arc::ptr_eq(s, &store)));
             return Err(error);
         }
-        let rows = rows(&definitions, &self.inner.routes.load());
-        self.change_catalog(|all| {
-            all.retain(|row| !is_named(row));
-            all.extend(rows.clone());
-        });
+        self.replace_rows(&name, &definitions);
         // Requests that hold the old catalog, and its watches, still see what was acknowledged so far.
         if let Err(status) = self.fresh().await {
             tracing::warn!(resource = %name, %status, "watches of a replaced resource may miss its last changes");
@@ -156,10 +152,15 @@ impl Registry {
     pub async fn redefine(&self, definitions: Vec<ResourceDefinition>) {
         let _one_at_a_time = self.inner.changing.lock().await;
         let definitions: Vec<Arc<ResourceDefinition>> = definitions.into_iter().map(Arc::new).collect();
-        let names: Vec<GroupResource> = definitions.iter().map(|d| d.group_resource()).collect();
-        let rows = rows(&definitions, &self.inner.routes.load());
+        let Some(first) = definitions.first() else { return };
+        self.replace_rows(&first.group_resource(), &definitions);
+    }
+
+    /// Replaces the rows of a resource by those of its new definitions.
+    fn replace_rows(&self, name: &GroupResource, definitions: &[Arc<ResourceDefinition>]) {
+        let rows = rows(definitions, &self.inner.routes.load());
         self.change_catalog(|all| {
-            all.retain(|row| !names.iter().any(|name| row.is(name.group(), name.resource())));
+            all.retain(|row| !row.is(name.group(), name.resource()));
             all.extend(rows.clone());
         });
     }
