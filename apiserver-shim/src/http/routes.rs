@@ -10,6 +10,10 @@ use shim_model::status::{self, Status};
 use crate::request::info::RequestInfo;
 use crate::storage::catalog::ServedResource;
 
+/// The methods that are passed on to a Pod, Service or node.
+const PROXIED: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
 /// Refuses a request whose path, method or name is not served.
 pub fn check(resource: &ServedResource, info: &RequestInfo, method: &Method) -> Result<(), Status> {
     check_method(resource, info, method)?;
@@ -29,26 +33,15 @@ fn check_method(resource: &Resource, info: &RequestInfo, method: &Method) -> Res
             false => Ok(()),
         };
     }
-    let methods = methods(resource, info);
-    match (methods.is_empty(), methods.contains(method)) {
-        (true, _) => Err(status::unknown_path()),
-        (false, true) => Ok(()),
-        (false, false) => Err(status::method_not_allowed()),
-    }
-}
-
-/// The methods of the request's path; empty if there is no such path.
-fn methods(resource: &Resource, info: &RequestInfo) -> Vec<Method> {
-    let Some(target) = &info.target else { return Vec::new() };
+    let Some(target) = &info.target else { return Err(status::unknown_path()) };
     if !target.subresource.is_empty() {
         return match info.deprecated_watch {
-            true => Vec::new(),
-            false => of_subresource(resource, &target.subresource, target.rest.is_some()),
+            true => Err(status::unknown_path()),
+            false => check_subresource(resource, &target.subresource, target.rest.is_some(), method),
         };
     }
     let of = |verbs: &[(Verb, Method)]| {
-        let served = verbs.iter().filter(|(verb, _)| resource.allows(*verb));
-        served.map(|(_, method)| method.clone()).collect()
+        among(verbs.iter().filter(|(verb, _)| resource.allows(*verb)).map(|(_, served)| served), method)
     };
     let all_namespaces = resource.namespaced && target.namespace.is_empty();
     if info.deprecated_watch {
@@ -70,31 +63,35 @@ fn methods(resource: &Resource, info: &RequestInfo) -> Vec<Method> {
     }
 }
 
-fn of_subresource(resource: &Resource, name: &str, has_rest: bool) -> Vec<Method> {
-    let Some(subresource) = resource.subresource(name) else { return Vec::new() };
+/// Whether a method is among those of a path; a path without any does not exist.
+fn among<'m>(served: impl IntoIterator<Item = &'m Method>, method: &Method) -> Result<(), Status> {
+    let mut exists = false;
+    for each in served {
+        if each == method {
+            return Ok(());
+        }
+        exists = true;
+    }
+    Err(if exists { status::method_not_allowed() } else { status::unknown_path() })
+}
+
+fn check_subresource(resource: &Resource, name: &str, has_rest: bool, method: &Method) -> Result<(), Status> {
+    let Some(subresource) = resource.subresource(name) else { return Err(status::unknown_path()) };
     if name == "proxy" {
-        return vec![
-            Method::GET,
-            Method::HEAD,
-            Method::OPTIONS,
-            Method::POST,
-            Method::PUT,
-            Method::PATCH,
-            Method::DELETE,
-        ];
+        return among(&PROXIED, method);
     }
     if has_rest {
-        return Vec::new();
+        return Err(status::unknown_path());
     }
-    let method = |verb: &Verb| match verb {
-        Verb::Get => Some(Method::GET),
-        Verb::Create => Some(Method::POST),
-        Verb::Update => Some(Method::PUT),
-        Verb::Patch => Some(Method::PATCH),
-        Verb::Delete => Some(Method::DELETE),
+    let of_verb = |verb: &Verb| match verb {
+        Verb::Get => Some(&Method::GET),
+        Verb::Create => Some(&Method::POST),
+        Verb::Update => Some(&Method::PUT),
+        Verb::Patch => Some(&Method::PATCH),
+        Verb::Delete => Some(&Method::DELETE),
         Verb::DeleteCollection | Verb::List | Verb::Watch => None,
     };
-    subresource.verbs.iter().filter_map(method).collect()
+    among(subresource.verbs.iter().filter_map(of_verb), method)
 }
 
 #[cfg(test)]
