@@ -10,7 +10,7 @@ use kernel::{
 use kernel_model::resources::Attribute;
 
 use crate::{
-    arguments::{Agent, AgentArguments},
+    arguments::{Agent, node::AgentArguments},
     cgroup_mounts,
     data_directory::{DataDirectory, running::RunningProcess},
     example_images, flags,

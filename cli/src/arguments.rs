@@ -1,5 +1,6 @@
 //! The command line: verbs and flags.
 
+pub mod node;
 pub mod security;
 pub mod verbs;
 
@@ -20,6 +21,7 @@ use apiserver_shim::{
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use node::AgentArguments;
 use security::{AuthenticationArguments, EncryptionArguments};
 use verbs::{
     BackupArguments, ImagesVerb, RestoreArguments, RunArguments, StatusArguments, UninstallArguments,
@@ -347,44 +349,6 @@ pub struct MesosArguments {
     /// Accept executors without a token, for client libraries that send none
     #[arg(long)]
     pub mesos_anonymous_executors: bool,
-}
-
-/// Flags of an agent.
-#[derive(Debug, Clone, Args)]
-pub struct AgentArguments {
-    /// Address of the agent's Mesos API
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5051", value_parser = socket_address)]
-    pub agent_listen: SocketAddr,
-    /// Socket of the container runtime [default: a private containerd]
-    #[arg(long, value_name = "SOCKET")]
-    pub cri_endpoint: Option<String>,
-    /// Name of the Node [default: the host name]
-    #[arg(long, value_name = "NAME")]
-    pub hostname: Option<String>,
-    /// Resources to offer, as cpus:4;mem:8192;disk:10000;ports:[31000-32000] [default: detected]
-    #[arg(long, value_name = "RESOURCES")]
-    pub resources: Option<String>,
-    /// Attributes of the agent, as rack:r1;zone:a
-    #[arg(long, value_name = "ATTRIBUTES")]
-    pub attributes: Option<String>,
-    /// Range of the Pods' addresses on this machine [default: assigned by the server from its --cluster-cidr]
-    #[arg(long, value_name = "CIDR", value_parser = pod_cidr)]
-    pub pod_cidr: Option<Cidr>,
-    /// Unsafe sysctls that Pods on this machine may set: names, or prefixes with '*', as kernel.msg*,net.core.somaxconn
-    #[arg(long, value_name = "PATTERNS", value_delimiter = ',', value_parser = sysctl_pattern)]
-    pub allowed_unsafe_sysctls: Vec<String>,
-    /// Seconds that a stop grants Pods and tasks at most; 0 kills them at once [default: their own grace periods]
-    #[arg(long, visible_alias = "stop-timeout", value_name = "SECONDS", value_parser = seconds_or_zero)]
-    pub shutdown_grace_period: Option<Duration>,
-    /// Build and import the images of manifests/examples
-    #[arg(long)]
-    pub example_images: bool,
-}
-
-/// Checks a pattern of sysctls.
-fn sysctl_pattern(text: &str) -> Result<String, String> {
-    kubelet_executor::sysctl::Pattern::parse(text).map_err(|error| error.to_string())?;
-    Ok(text.to_owned())
 }
 
 /// Arguments of `up`.

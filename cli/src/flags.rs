@@ -3,7 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use kernel_model::resources::{Resources, Value};
 
-use crate::{arguments::AgentArguments, node};
+use crate::{arguments::node::AgentArguments, node};
 
 /// The resources that Mesos and the scheduler of Pods know, with other names for them.
 const RESOURCES: &[(&str, &[&str])] = &[

@@ -12,7 +12,7 @@ use kernel_model::resources::Attribute;
 use shim_pki::{JoinToken, NodeRequest, authority, directory, tls::joining_config};
 use transport::{client::TlsSource, tls};
 
-use crate::{arguments::AgentArguments, logging, preflight};
+use crate::{arguments::node::AgentArguments, logging, preflight};
 
 /// The agent attribute that lists the packages missing to run Pods; the scheduler places no Pods on such a node.
 const RUNTIME_ATTRIBUTE: &str = "catamaran.dev/runtime";
@@ -125,6 +125,7 @@ impl NodeFiles {
             "pod_cidr": pod_cidr,
             "virtual_ranges": virtual_ranges,
             "allowed_unsafe_sysctls": arguments.allowed_unsafe_sysctls,
+            "eviction_hard": arguments.eviction_hard,
             "stop_grace_max_ms": arguments.shutdown_grace_period.map(|longest| longest.as_millis() as u64),
         });
         directory::write_private(&self.config(), &format!("{config:#}\n"))?;

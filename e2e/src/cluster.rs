@@ -36,6 +36,8 @@ pub struct Cluster {
     before: BTreeSet<String>,
     /// The directories of its nodes.
     nodes: Vec<PathBuf>,
+    /// Whether the test has come to its end.
+    ended: bool,
 }
 
 /// How long Linux may take to remove interfaces and control groups that are no longer referenced. A busy machine is slow.
@@ -67,6 +69,13 @@ pub fn free_address() -> anyhow::Result<String> {
 fn cluster_cidr(api: SocketAddr) -> String {
     let part = api.port() % 1024;
     format!("10.{}.{}.0/20", 128 + part / 16, part % 16 * 16)
+}
+
+/// Arguments of an agent of which only an almost empty disk is almost full: it is the machine's, and used by whatever builds there.
+fn node_arguments(extra: &[&str]) -> Vec<String> {
+    let own = ["--eviction-hard", "nodefs.available<1Mi"];
+    let own = if extra.contains(&own[0]) { &[] } else { own.as_slice() };
+    own.iter().chain(extra).map(|argument| (*argument).to_owned()).collect()
 }
 
 /// The binary under test.
@@ -130,6 +139,7 @@ impl Cluster {
             members: Vec::new(),
             before: Owner::of_nodes(&nodes).resources(),
             nodes,
+            ended: false,
         })
     }
 
@@ -156,7 +166,8 @@ impl Cluster {
 
     fn up_by(starter: impl FnOnce(&Path) -> Vec<String>, extra: &[&str]) -> anyhow::Result<Self> {
         let mut cluster = Self::new(free_address()?, free_address()?, None)?;
-        let mut arguments = cluster.server_arguments("up", extra);
+        let mut arguments = cluster.server_arguments("up", &[]);
+        arguments.extend(node_arguments(extra));
         // The kubeconfig of whoever runs the tests is not theirs.
         arguments.push("--no-merge".to_owned());
         arguments.extend(["--agent-listen".to_owned(), free_address()?]);
@@ -269,7 +280,7 @@ impl Cluster {
         ]
         .map(str::to_owned)
         .to_vec();
-        arguments.extend(extra.iter().map(|s| (*s).to_owned()));
+        arguments.extend(node_arguments(extra));
         self.members.push(Member::new(name, self.directory.path(), arguments, in_network(namespace)));
         self.start(name)
     }
@@ -348,6 +359,7 @@ impl Cluster {
 
     /// Stops the cluster and fails if anything of it is left on the machine.
     pub fn stop_and_assert_clean(mut self) -> anyhow::Result<()> {
+        self.ended = true;
         self.stop_all()?;
         self.disk = None;
         self.assert_clean()
@@ -377,6 +389,21 @@ impl Cluster {
     /// The complete output of a member.
     pub fn log_of(&mut self, name: &str) -> anyhow::Result<String> {
         Ok(self.member(name)?.log())
+    }
+
+    /// Prints what may be the reason for which a test has waited in vain: conditions of nodes, Pods, and warnings.
+    fn show_waiting(&self) {
+        let conditions = "custom-columns=NODE:.metadata.name,TAINTS:.spec.taints[*].key,IS:.status.conditions[?(@.status=='True')].type";
+        for what in [
+            ["nodes", "--output", conditions].as_slice(),
+            &["pods", "--all-namespaces", "--output", "wide"],
+            &["events", "--all-namespaces", "--field-selector", "type=Warning"],
+        ] {
+            let asked = self.try_kubectl(&[&["get", "--request-timeout=5s"], what].concat());
+            if let Ok(shown) = asked.and_then(Output::ok) {
+                eprintln!("{shown}");
+            }
+        }
     }
 
     /// The last lines of each member's output.
@@ -452,6 +479,9 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if !self.ended {
+            self.show_waiting();
+        }
         if std::thread::panicking() {
             eprintln!("{}", self.tail());
         }

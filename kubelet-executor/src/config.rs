@@ -38,6 +38,9 @@ pub struct Config {
     /// Patterns of unsafe sysctls that Pods may set, as `--allowed-unsafe-sysctls` of the kubelet.
     #[serde(default)]
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// When the node's disk is almost full, as `--eviction-hard` of the kubelet; without it, as upstream's defaults.
+    #[serde(default)]
+    pub eviction_hard: Option<String>,
     /// The longest grace period of Pods when the node stops, in milliseconds; without one, each has its own.
     #[serde(default)]
     pub stop_grace_max_ms: Option<u64>,

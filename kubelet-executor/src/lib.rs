@@ -42,7 +42,7 @@ mod tls;
 
 pub use config::{CONFIG_ENV, Config, ConfigError};
 /// Patterns of sysctls, for the configuration.
-pub use executor_core::sysctl;
+pub use executor_core::{disk_pressure, sysctl};
 pub use machine::{lock::executor_runs, pod_network::conflicting_interface};
 pub use node::{
     leftovers::{OrphanedResource, find as find_leftovers},

@@ -249,3 +249,31 @@ fn a_node_does_what_it_accepts() -> anyhow::Result<()> {
     })?;
     cluster.stop_and_assert_clean()
 }
+
+#[test]
+fn a_node_with_an_almost_full_disk_starts_no_further_pods() -> anyhow::Result<()> {
+    let cluster = Cluster::up(&["--example-images", "--eviction-hard", "nodefs.available<99.99%"])?;
+    let create = |name: &str| {
+        let file = cluster.directory().join(format!("{name}.json"));
+        std::fs::write(&file, pod(name, RUN, json!({}), json!({})).to_string())?;
+        cluster.kubectl(&["create", "-f", &file.to_string_lossy()])
+    };
+    create("first")?;
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/first", "--timeout=60s"])?;
+    cluster.kubectl(&["wait", "--for=condition=DiskPressure", "nodes", "--all", "--timeout=60s"])?;
+    let taints = "jsonpath={.items[*].spec.taints[*].key}";
+    wait_for("the taint", Duration::from_secs(30), || {
+        let taints = cluster.kubectl(&["get", "nodes", "-o", taints])?;
+        Ok(taints.contains("node.kubernetes.io/disk-pressure").then_some(()))
+    })?;
+    create("second")?;
+    wait_for("the reason for which it waits", Duration::from_secs(30), || {
+        let described = cluster.kubectl(&["describe", "pod", "second"])?;
+        let waits = described.contains("had untolerated taint {node.kubernetes.io/disk-pressure: }")
+            || described.contains("had untolerated taint(s)");
+        Ok(waits.then_some(()))
+    })?;
+    let first = cluster.json(&["get", "pod", "first"])?;
+    assert_eq!(first["status"]["phase"], "Running");
+    cluster.stop_and_assert_clean()
+}

@@ -11,6 +11,7 @@ pub mod action;
 pub mod admission;
 pub mod audit;
 pub mod backoff;
+pub mod disk_pressure;
 pub mod env;
 pub mod eviction;
 pub mod field;

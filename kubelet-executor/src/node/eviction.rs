@@ -10,6 +10,7 @@ use std::{
 
 use executor_core::{
     Event as PodEvent,
+    disk_pressure::{Share, Thresholds},
     eviction::{self, StorageUsage},
     spec,
 };
@@ -17,7 +18,10 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::{
     node::pods::Pods,
-    pod::{context::NodeContext, paths::PodPaths},
+    pod::{
+        context::{self, NodeContext},
+        paths::PodPaths,
+    },
     runtime::labels,
 };
 
@@ -26,8 +30,6 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Bytes per unit of `st_blocks`.
 const BLOCK_BYTES: u64 = 512;
 
-/// Room for some images and logs: a disk with this much is not almost full.
-const ENOUGH_BYTES: u64 = 4 << 30;
 /// The node has disk pressure for this long after its disk was almost full, as upstream.
 const PRESSURE_TRANSITION: Duration = Duration::from_secs(300);
 
@@ -36,11 +38,12 @@ pub(crate) async fn watch(context: Arc<NodeContext>, pods: Arc<Pods>) {
     let mut full_at: Option<Instant> = None;
     loop {
         tokio::time::sleep(EVERY).await;
-        if is_almost_full(&context.config.root_dir) {
+        let newest = context.config.newest();
+        let thresholds = context::disk_thresholds(newest.as_ref().unwrap_or(&context.config));
+        if is_almost_full(&context.config.root_dir, &thresholds) {
             full_at = Some(Instant::now());
         }
-        let pressure = full_at.is_some_and(|at| at.elapsed() < PRESSURE_TRANSITION);
-        context.disk_pressure.send_if_modified(|shown| std::mem::replace(shown, pressure) != pressure);
+        report(&context, full_at.is_some_and(|at| at.elapsed() < PRESSURE_TRANSITION));
         let limited: Vec<Arc<Pod>> =
             pods.views().into_iter().map(|view| view.pod).filter(|pod| eviction::is_limited(pod)).collect();
         if limited.is_empty() {
@@ -66,13 +69,26 @@ pub(crate) async fn watch(context: Arc<NodeContext>, pods: Arc<Pods>) {
     }
 }
 
-/// Whether less than 10 % of a file system's space, or less than 5 % of its inodes, is available: upstream's thresholds.
-/// A large disk has room for Pods beyond that.
-fn is_almost_full(dir: &Path) -> bool {
-    let below = |available: u64, total: u64, percent: u64| total > 0 && available < total / 100 * percent;
+fn report(context: &NodeContext, pressure: bool) {
+    let changed =
+        context.disk_pressure.send_if_modified(|shown| std::mem::replace(shown, pressure) != pressure);
+    let directory = context.config.root_dir.display();
+    match (changed, pressure) {
+        (true, true) => tracing::warn!(
+            %directory,
+            "the disk is almost full: no new pods are started here; make room, or lower --eviction-hard"
+        ),
+        (true, false) => tracing::info!(%directory, "the disk has room again: pods are started"),
+        (false, _) => {}
+    }
+}
+
+/// Whether the file system of a directory is almost full.
+fn is_almost_full(dir: &Path, thresholds: &Thresholds) -> bool {
     rustix::fs::statvfs(dir).is_ok_and(|fs| {
-        let space = below(fs.f_bavail, fs.f_blocks, 10);
-        (space && fs.f_bavail * fs.f_frsize < ENOUGH_BYTES) || below(fs.f_favail, fs.f_files, 5)
+        let bytes = |blocks: u64| blocks.saturating_mul(fs.f_frsize);
+        let space = Share { available: bytes(fs.f_bavail), total: bytes(fs.f_blocks) };
+        thresholds.are_passed(space, Share { available: fs.f_favail, total: fs.f_files })
     })
 }
 

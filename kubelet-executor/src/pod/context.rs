@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use executor_core::{admission::NodeCapabilities, field, spec, sysctl};
+use executor_core::{admission::NodeCapabilities, disk_pressure::Thresholds, field, spec, sysctl};
 use k8s_openapi::api::core::v1::Pod;
 use kernel_model::{agent::AgentInfo, executor::ExecutorInfo, resources::Resources};
 use tokio::sync::{Notify, watch};
@@ -90,6 +90,15 @@ impl Allocatable {
         let bytes = |name| i64::try_from(i128::from(left(name)) * (1 << 20) / 1000).unwrap_or(i64::MAX);
         Self { cpu_milli: left("cpus"), memory_bytes: bytes("mem"), disk_bytes: bytes("disk") }
     }
+}
+
+/// When the node's disk is almost full.
+pub(crate) fn disk_thresholds(config: &Config) -> Thresholds {
+    let Some(text) = &config.eviction_hard else { return Thresholds::default() };
+    text.parse().unwrap_or_else(|error| {
+        tracing::warn!(%error, "using the default thresholds of the disk");
+        Thresholds::default()
+    })
 }
 
 /// What the node allows by its configuration, and what the kernel can enforce.
