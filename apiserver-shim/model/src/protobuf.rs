@@ -8,12 +8,14 @@ mod decode;
 mod encode;
 mod envelope;
 mod json_cursor;
+mod members;
 mod table;
 mod wire;
 
 pub use decode::{DecodeError, decode};
 pub use encode::{Encoder, Malformed};
 pub use envelope::{Envelope, TAIL as ENVELOPE_TAIL, head as envelope_head, open};
+pub(crate) use members::members;
 pub use table::MessageId;
 pub(crate) use table::embedded;
 pub use wire::{Wire, bytes_length, write_bytes, write_tag, write_varint};

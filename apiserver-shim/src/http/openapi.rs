@@ -33,15 +33,26 @@ fn document_3(catalog: &Catalog, path: &str) -> Option<Document> {
     }
     let key = DocumentKey::OpenApi3 { group: group.to_owned(), version: version.to_owned() };
     Some(catalog.documents().get(key, || {
-        let document = openapi::document(catalog.resources(), group, version)
+        let document = openapi::document(described(catalog), group, version)
             .expect("invariant: a group-version of the catalog has resources");
         hashed(Bytes::from(document.to_string()))
     }))
 }
 
-/// The groups that this server has itself.
+/// The resources with what their strategies say.
+fn described(catalog: &Catalog) -> impl Iterator<Item = openapi::Described<'_>> {
+    catalog.iter().map(|row| openapi::Described {
+        resource: row.definition(),
+        returns_deleted: row.strategy().returns_deleted_object(),
+    })
+}
+
+/// The groups with built-in resources.
 fn groups(catalog: &Catalog) -> impl Iterator<Item = &str> {
-    catalog.groups().iter().map(|group| group.name.as_str())
+    let built_in = |group: &str| {
+        catalog.resources().any(|resource| resource.group == group && resource.custom.is_none())
+    };
+    catalog.groups().iter().map(|group| group.name.as_str()).filter(move |group| built_in(group))
 }
 
 fn hashed(bytes: Bytes) -> Document {
@@ -147,9 +158,7 @@ async fn version_2(
         let key = if protobuf { DocumentKey::OpenApi2Protobuf } else { DocumentKey::OpenApi2 };
         let others = remote.openapi_2();
         let make = || {
-            let version = super::version::git_version();
-            let resources: Vec<_> = catalog.resources().collect();
-            let mut document = openapi::document_2(&resources, &version);
+            let mut document = openapi::document_2(described(&catalog));
             others.iter().for_each(|other| openapi::merge::merge(&mut document, other));
             hashed(match protobuf {
                 true => Bytes::from(openapi::encode_2(&document)),

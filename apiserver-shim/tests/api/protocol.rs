@@ -139,7 +139,7 @@ async fn openapi_v2_has_every_type_and_no_dangling_reference() {
     let definitions = document["definitions"].as_object().unwrap();
     for reference in document.to_string().split("\"$ref\":\"").skip(1) {
         let target = reference.split('"').next().unwrap();
-        assert!(definitions.contains_key(target.strip_prefix("#/definitions/").unwrap()), "{target}");
+        assert!(document.pointer(target.strip_prefix('#').unwrap()).is_some(), "{target}");
     }
     let pod = &definitions["io.k8s.api.core.v1.Pod"];
     assert_eq!(pod["x-kubernetes-group-version-kind"][0]["kind"], "Pod");

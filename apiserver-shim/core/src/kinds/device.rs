@@ -30,6 +30,10 @@ pub(super) fn builtin(kind: &str) -> Arc<dyn Strategy> {
 }
 
 impl Strategy for DeviceClass {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn has_generation(&self) -> bool {
         true
     }
@@ -65,6 +69,10 @@ fn default_request(request: &mut Value) {
 }
 
 impl Strategy for ResourceClaim {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         if let Some(spec) = object.get_mut("spec") {
             default_claim(spec);
@@ -137,6 +145,10 @@ fn ids(devices: &[Value]) -> Vec<[String; 4]> {
 }
 
 impl Strategy for ResourceClaimTemplate {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         if let Some(spec) = object.get_mut("spec").and_then(|spec| spec.get_mut("spec")) {
             default_claim(spec);
@@ -179,6 +191,10 @@ fn drop_disabled_fields(slice: &mut Value) {
 }
 
 impl Strategy for ResourceSlice {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn has_generation(&self) -> bool {
         true
     }

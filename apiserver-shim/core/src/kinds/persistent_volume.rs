@@ -34,6 +34,10 @@ const DEPRECATED_SOURCES: [(&str, &str, &str, &str); 6] = [
 ];
 
 impl Strategy for PersistentVolume {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         set_if_zero(access::object_mut(object, &["status"]), "phase", "Pending");
         let spec = access::object_mut(object, &["spec"]);

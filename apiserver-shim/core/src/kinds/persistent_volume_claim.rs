@@ -22,6 +22,10 @@ pub(super) fn default_claim(claim: &mut Value) {
 }
 
 impl Strategy for PersistentVolumeClaim {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         default_claim(object);
     }

@@ -137,6 +137,10 @@ fn validate_status(object: &Value) -> Vec<FieldError> {
 }
 
 impl Strategy for ResourceQuota {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         for (part, list) in [("spec", "hard"), ("status", "hard"), ("status", "used")] {
             round_list(object.get_mut(part).and_then(|part| part.get_mut(list)));

@@ -33,6 +33,10 @@ pub(super) fn builtin(kind: &str) -> Arc<dyn Strategy> {
 }
 
 impl Strategy for StorageClass {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         let object = access::as_object(object);
         set_default(object, "reclaimPolicy", "Delete");
@@ -80,6 +84,10 @@ impl Strategy for StorageClass {
 }
 
 impl Strategy for VolumeAttributesClass {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         rules::validate(validation::ATTRIBUTES_CLASS, object)
     }
@@ -100,6 +108,10 @@ impl Strategy for VolumeAttributesClass {
 }
 
 impl Strategy for CsiDriver {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn unconditional_update(&self) -> bool {
         false
     }
@@ -161,6 +173,10 @@ impl Strategy for CsiDriver {
 }
 
 impl Strategy for CsiNode {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn unconditional_update(&self) -> bool {
         false
     }
@@ -206,6 +222,10 @@ impl Strategy for CsiStorageCapacity {
 }
 
 impl Strategy for VolumeAttachment {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn unconditional_update(&self) -> bool {
         false
     }

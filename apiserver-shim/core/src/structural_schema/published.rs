@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+const VERSION_2: &str = "#/definitions/";
+const VERSION_3: &str = "#/components/schemas/";
+
 /// The schema as `shim_model::schema::Schema::structural` takes it.
 pub(super) fn definition(schema: &Value) -> Value {
     unfolded(schema)
@@ -12,7 +15,7 @@ pub(super) fn version_3(schema: &Value) -> Value {
     let mut out = unfolded(schema);
     each(&mut out, &mut |s| {
         if s.get("x-kubernetes-embedded-resource") == Some(&Value::Bool(true)) {
-            embedded(s, "#/components/schemas/");
+            embedded(s, VERSION_3);
         }
     });
     out
@@ -30,7 +33,7 @@ pub(super) fn version_2(schema: &Value, preserve_unknown: bool) -> Value {
     each(&mut out, &mut |s| {
         let is = |name: &str| s.get(name) == Some(&Value::Bool(true));
         if is("x-kubernetes-embedded-resource") && !is("x-kubernetes-preserve-unknown-fields") {
-            embedded(s, "#/definitions/");
+            embedded(s, VERSION_2);
         }
     });
     out
@@ -64,6 +67,7 @@ fn simplify(s: &mut Map<String, Value>) {
         s.remove("type");
     }
     s.remove("nullable");
+    s.remove("default");
     let ty = s.get("type").and_then(Value::as_str).unwrap_or("");
     if ty == "array" && !s.contains_key("items") || preserve && ty == "object" {
         s.remove("type");
@@ -75,10 +79,14 @@ fn embedded(s: &mut Map<String, Value>, references: &str) {
     let text = |description: &str| json!({"type": "string", "description": description});
     properties["apiVersion"] = text("The version of the schema of this representation of an object.");
     properties["kind"] = text("The type of this object, in CamelCase.");
-    properties["metadata"] = json!({
-        "description": "Standard object metadata.",
-        "$ref": format!("{references}io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"),
-    });
+    let metadata = json!({"$ref": format!("{references}io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")});
+    let mut described = json!({"description": "Standard object metadata."});
+    // Only version 2 has references beside other keywords.
+    match references == VERSION_2 {
+        true => described["$ref"] = metadata["$ref"].clone(),
+        false => described["allOf"] = json!([metadata]),
+    }
+    properties["metadata"] = described;
     let required = s.entry("required").or_insert_with(|| json!([]));
     if let Value::Array(required) = required {
         for name in ["kind", "apiVersion"] {

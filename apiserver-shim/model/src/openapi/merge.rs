@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use super::references::for_each as for_each_reference;
+
 const DEFINITIONS: &str = "#/definitions/";
 const PARAMETERS: &str = "#/parameters/";
 const KINDS: &str = "x-kubernetes-group-version-kind";
@@ -41,21 +43,6 @@ fn used(document: &Value) -> BTreeSet<String> {
         for_each_reference(target, &mut |reference| next.push(reference.to_owned()));
     }
     found
-}
-
-fn for_each_reference(value: &Value, found: &mut dyn FnMut(&str)) {
-    match value {
-        Value::Object(members) => {
-            for (name, member) in members {
-                match member {
-                    Value::String(reference) if name == "$ref" => found(reference),
-                    other => for_each_reference(other, found),
-                }
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| for_each_reference(item, found)),
-        _ => {}
-    }
 }
 
 /// Adds the paths of `source` that `document` does not have, with what they use.

@@ -1,156 +1,134 @@
-//! The paths of a resource: operations with the parameters and kinds from which kubectl derives the server's features.
+//! Paths with their operations, from routes: in the form of OpenAPI v3 and of v2. Parameters that all operations of a path have are
+//! the path's.
 
-use super::{DELETE_OPTIONS, PATCH, STATUS, document_path, group_version_kind, reference};
-use crate::resource::{Resource, Verb};
-use crate::schema::ObjectType;
+use super::parameters::Parameter;
+use super::routes::{Body, Route};
+use super::{definition, reference};
 use serde_json::{Map, Value, json};
 
-/// Adds the resource's paths.
-pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
-    let root = format!("/{}", document_path(&resource.group, &resource.version));
-    let base = if resource.namespaced {
-        format!("{root}/namespaces/{{namespace}}/{}", resource.plural)
-    } else {
-        format!("{root}/{}", resource.plural)
-    };
-    let scope: Vec<Value> = if resource.namespaced { vec![path_parameter("namespace")] } else { Vec::new() };
-    let ty = &resource.object_type;
-    let list = super::list_name(resource);
-    let mut collection = Map::new();
-    let mut object = Map::new();
-    for verb in &resource.verbs {
-        match verb {
-            Verb::List => put(&mut collection, "get", operation("list", ty, &list, LIST)),
-            Verb::Create => {
-                put(&mut collection, "post", with_body(operation("post", ty, ty.name(), WRITE), ty.name()))
-            }
-            Verb::DeleteCollection => put(
-                &mut collection,
-                "delete",
-                with_body(operation("deletecollection", ty, STATUS, LIST), DELETE_OPTIONS),
-            ),
-            Verb::Get => put(&mut object, "get", operation("get", ty, ty.name(), &[])),
-            Verb::Update => {
-                put(&mut object, "put", with_body(operation("put", ty, ty.name(), WRITE), ty.name()))
-            }
-            Verb::Patch => put(&mut object, "patch", patch(ty)),
-            Verb::Delete => put(
-                &mut object,
-                "delete",
-                with_body(
-                    operation("delete", ty, STATUS, &["dryRun", "gracePeriodSeconds", "propagationPolicy"]),
-                    DELETE_OPTIONS,
-                ),
-            ),
-            Verb::Watch => {}
+/// The paths of routes in OpenAPI v3.
+pub(super) fn version_3(routes: &[Route]) -> Map<String, Value> {
+    of(routes, &Parameter::version_3, &operation_3)
+}
+
+/// The paths of routes in OpenAPI v2.
+pub(super) fn version_2(routes: &[Route]) -> Map<String, Value> {
+    let mut paths = of(routes, &Parameter::version_2, &operation_2);
+    // A path without parameters has an empty list.
+    for path in paths.values_mut().filter(|path| path.get("parameters").is_none()) {
+        if routes.iter().any(|route| route.action.is_some()) {
+            path["parameters"] = json!([]);
         }
     }
-    insert(paths, base.clone(), collection, &scope);
-    if resource.namespaced && resource.allows(Verb::List) {
-        let mut all = Map::new();
-        put(&mut all, "get", operation("list", ty, &list, LIST));
-        insert(paths, format!("{root}/{}", resource.plural), all, &[]);
-    }
-    let named: Vec<Value> = scope.iter().cloned().chain([path_parameter("name")]).collect();
-    insert(paths, format!("{base}/{{name}}"), object, &named);
-    add_subresources(resource, &base, &named, paths);
+    paths
 }
 
-fn add_subresources(resource: &Resource, base: &str, named: &[Value], paths: &mut Map<String, Value>) {
-    for sub in &resource.subresources {
-        let Some(ty) = &sub.object_type else { continue };
-        let mut operations = Map::new();
-        for verb in &sub.verbs {
-            match verb {
-                Verb::Get => put(&mut operations, "get", operation("get", ty, ty.name(), &[])),
-                Verb::Update => {
-                    put(&mut operations, "put", with_body(operation("put", ty, ty.name(), WRITE), ty.name()))
-                }
-                Verb::Patch => put(&mut operations, "patch", patch(ty)),
-                Verb::Create => put(
-                    &mut operations,
-                    "post",
-                    with_body(operation("post", ty, ty.name(), WRITE), ty.name()),
-                ),
-                _ => {}
-            }
+type WriteParameter<'a> = &'a dyn Fn(&Parameter) -> Value;
+type WriteOperation<'a> = &'a dyn Fn(&Route, Vec<Value>) -> Value;
+
+fn of(routes: &[Route], parameter: WriteParameter<'_>, operation: WriteOperation<'_>) -> Map<String, Value> {
+    let mut groups: Vec<(&str, Vec<&Route>)> = Vec::new();
+    for route in routes {
+        match groups.iter_mut().find(|(path, _)| *path == route.path) {
+            Some((_, group)) => group.push(route),
+            None => groups.push((&route.path, vec![route])),
         }
-        insert(paths, format!("{base}/{{name}}/{}", sub.name), operations, named);
     }
-}
-
-const WRITE: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
-const LIST: &[&str] = &[
-    "allowWatchBookmarks",
-    "continue",
-    "fieldSelector",
-    "labelSelector",
-    "limit",
-    "resourceVersion",
-    "resourceVersionMatch",
-    "sendInitialEvents",
-    "timeoutSeconds",
-    "watch",
-];
-
-fn put(operations: &mut Map<String, Value>, method: &str, operation: Value) {
-    operations.insert(method.to_owned(), operation);
-}
-
-fn insert(
-    paths: &mut Map<String, Value>,
-    path: String,
-    mut operations: Map<String, Value>,
-    parameters: &[Value],
-) {
-    if operations.is_empty() {
-        return;
-    }
-    let pretty = json!({"name": "pretty", "in": "query", "schema": {"type": "string", "uniqueItems": true}});
-    let parameters: Vec<Value> = parameters.iter().cloned().chain([pretty]).collect();
-    operations.insert("parameters".to_owned(), parameters.into());
-    paths.insert(path, Value::Object(operations));
-}
-
-fn path_parameter(name: &str) -> Value {
-    json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "uniqueItems": true}})
-}
-
-fn query_parameter(name: &&str) -> Value {
-    let ty = match *name {
-        "limit" | "timeoutSeconds" | "gracePeriodSeconds" => "integer",
-        "watch" | "allowWatchBookmarks" | "sendInitialEvents" | "force" => "boolean",
-        _ => "string",
+    let path = |(path, routes): (&str, Vec<&Route>)| {
+        (path.to_owned(), Value::Object(path_item(&routes, parameter, operation)))
     };
-    json!({"name": name, "in": "query", "schema": {"type": ty, "uniqueItems": true}})
+    groups.into_iter().map(path).collect()
 }
 
-fn operation(action: &str, ty: &ObjectType, answer: &str, parameters: &[&str]) -> Value {
-    let kind = ty.kind();
-    let content = json!({"schema": reference(answer)});
-    json!({
-        "operationId": format!("{action}{}{}", kind.version, kind.kind),
-        "parameters": parameters.iter().map(query_parameter).collect::<Vec<_>>(),
-        "responses": {
-            "200": {"description": "OK", "content": {"application/json": content.clone(), "application/yaml": content}},
-            "401": {"description": "Unauthorized"},
-        },
-        "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind": group_version_kind(kind),
-    })
+fn path_item(
+    routes: &[&Route],
+    parameter: WriteParameter<'_>,
+    operation: WriteOperation<'_>,
+) -> Map<String, Value> {
+    let is_common = |p: &Parameter| {
+        routes.iter().all(|route| route.parameters.iter().any(|other| other.key() == p.key()))
+    };
+    let mut item = Map::new();
+    for route in routes {
+        let own = route.parameters.iter().filter(|p| !is_common(p));
+        item.insert(route.method.to_owned(), operation(route, written(own, parameter)));
+    }
+    let common = routes.first().into_iter().flat_map(|route| &route.parameters).filter(|p| is_common(p));
+    let common = written(common, parameter);
+    if !common.is_empty() {
+        item.insert("parameters".to_owned(), common.into());
+    }
+    item
 }
 
-fn with_body(mut operation: Value, body: &str) -> Value {
-    operation["requestBody"] = json!({"content": {"*/*": {"schema": reference(body)}}});
-    operation
+fn written<'a>(parameters: impl Iterator<Item = &'a Parameter>, write: WriteParameter<'_>) -> Vec<Value> {
+    let mut sorted: Vec<&Parameter> = parameters.collect();
+    sorted.sort_by(|a, b| a.key().cmp(&b.key()));
+    sorted.into_iter().map(write).collect()
 }
 
-fn patch(ty: &ObjectType) -> Value {
-    let mut operation =
-        operation("patch", ty, ty.name(), &["dryRun", "fieldManager", "fieldValidation", "force"]);
-    let schema = json!({"schema": reference(PATCH)});
-    let media_types = crate::patch::media_types(ty).iter();
-    let content: Map<String, Value> = media_types.map(|m| ((*m).to_owned(), schema.clone())).collect();
-    operation["requestBody"] = json!({"content": content, "required": true});
-    operation
+/// What both versions have.
+fn operation(route: &Route) -> Value {
+    let mut out = json!({
+        "tags": [route.tag],
+        "description": route.description,
+        "operationId": route.id,
+    });
+    if let Some(action) = &route.action {
+        out["x-kubernetes-action"] = action.name.into();
+        out["x-kubernetes-group-version-kind"] =
+            json!({"group": action.group, "version": action.version, "kind": action.kind});
+    }
+    out
+}
+
+fn answers(route: &Route, write: impl Fn(&str) -> Value) -> Value {
+    let mut all = Map::new();
+    for (code, reason) in route.codes {
+        all.insert(code.to_string(), write(reason));
+    }
+    all.insert("401".to_owned(), json!({"description": "Unauthorized"}));
+    Value::Object(all)
+}
+
+fn operation_3(route: &Route, parameters: Vec<Value>) -> Value {
+    let mut out = operation(route);
+    if !parameters.is_empty() {
+        out["parameters"] = parameters.into();
+    }
+    let content = |media: &[&str], schema: Value| -> Map<String, Value> {
+        media.iter().map(|media| ((*media).to_owned(), json!({"schema": schema}))).collect()
+    };
+    if let Some(Body { name, required }) = &route.body {
+        out["requestBody"] = json!({"content": content(route.consumes, reference(name))});
+        if *required {
+            out["requestBody"]["required"] = true.into();
+        }
+    }
+    let schema = route.answer.as_deref().map_or_else(|| json!({"type": "string"}), reference);
+    let content = content(&route.produces, schema);
+    out["responses"] = answers(route, |reason| json!({"description": reason, "content": content}));
+    out
+}
+
+fn operation_2(route: &Route, mut parameters: Vec<Value>) -> Value {
+    let mut out = operation(route);
+    if let Some(Body { name, required }) = &route.body {
+        let mut body = json!({"name": "body", "in": "body", "schema": definition(name)});
+        if *required {
+            body["required"] = true.into();
+        }
+        parameters.insert(0, body);
+    }
+    if !parameters.is_empty() {
+        out["parameters"] = parameters.into();
+    }
+    if !route.consumes.is_empty() {
+        out["consumes"] = json!(route.consumes);
+    }
+    out["produces"] = json!(route.produces);
+    out["schemes"] = json!(["https"]);
+    let schema = route.answer.as_deref().map_or_else(|| json!({"type": "string"}), definition);
+    out["responses"] = answers(route, |reason| json!({"description": reason, "schema": schema}));
+    out
 }

@@ -27,23 +27,37 @@ static ROWS: LazyLock<Rows> = LazyLock::new(|| {
     rows
 });
 
-/// Adds it to the component of a built-in type.
+/// Adds to the component of a built-in type which fields are required.
 pub(super) fn add(name: &str, component: &mut Value) {
     require(component, "metadata", false);
-    for (field, word, value) in ROWS.get(short(name).as_str()).into_iter().flatten() {
-        if *word == "required" {
-            require(component, field, value == &Value::Bool(true));
+    for (field, _, value) in rows(name).filter(|(_, word, _)| *word == "required") {
+        require(component, field, value == &Value::Bool(true));
+    }
+}
+
+/// Adds to the component of a built-in type the values of texts, and defaults.
+pub(super) fn add_values(name: &str, component: &mut Value) {
+    for (field, word, value) in rows(name) {
+        if *field == "-" {
+            let word = if *word == "order" { "required" } else { word };
+            component[word] = value.clone();
             continue;
         }
         let property = component.get_mut("properties").and_then(|properties| properties.get_mut(*field));
         let (key, schema) = match *word {
+            "required" => continue,
             "items" => ("enum", property.and_then(|list| list.get_mut("items"))),
+            "values" => ("enum", property.and_then(|map| map.get_mut("additionalProperties"))),
             word => (word, property),
         };
         if let Some(schema) = schema.and_then(Value::as_object_mut) {
             schema.insert(key.to_owned(), value.clone());
         }
     }
+}
+
+fn rows(name: &str) -> impl Iterator<Item = &'static (&'static str, &'static str, Value)> {
+    ROWS.get(short(name).as_str()).into_iter().flatten()
 }
 
 fn require(component: &mut Value, field: &str, required: bool) {
@@ -87,8 +101,11 @@ mod tests {
             for (field, word, value) in rows {
                 let property = &schema["properties"][field];
                 let shown = match *word {
+                    "order" => schema["required"] == *value,
+                    word if *field == "-" => schema[word] == *value,
                     "enum" | "default" => property[word] == *value,
                     "items" => property["items"]["enum"] == *value,
+                    "values" => property["additionalProperties"]["enum"] == *value,
                     "required" => {
                         let names = schema["required"].as_array();
                         names.is_some_and(|names| names.contains(&json!(field))) == *value
@@ -103,7 +120,7 @@ mod tests {
     #[test]
     fn a_component_is_completed() {
         let mut port = json!({"properties": {"protocol": {"type": "string"}}, "required": ["containerPort"]});
-        add("io.k8s.api.core.v1.ContainerPort", &mut port);
+        add_values("io.k8s.api.core.v1.ContainerPort", &mut port);
         assert_eq!(
             port,
             json!({

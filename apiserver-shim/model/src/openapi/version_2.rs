@@ -1,38 +1,45 @@
 //! OpenAPI v2: all documents in one, for clients without OpenAPI v3.
 
 pub mod protobuf;
+mod shared;
 
-use super::{custom, document, document_paths};
-use crate::resource::{Resource, split_api_version};
+use super::routes::Route;
+use super::{DEFINITIONS, Described, custom, document_paths, endpoints, paths, references, schemas};
+use crate::resource::split_api_version;
 use serde_json::{Map, Value, json};
 
 /// The OpenAPI v2 document of all `resources`.
-pub fn document_2(resources: &[&Resource], server_version: &str) -> Value {
-    let mut definitions = Map::new();
-    let mut paths = Map::new();
-    for path in document_paths(resources.iter().copied()) {
+pub fn document_2<'a, D: Into<Described<'a>>>(resources: impl IntoIterator<Item = D>) -> Value {
+    let all: Vec<Described<'_>> = resources.into_iter().map(Into::into).collect();
+    let versions = super::built_in_versions(&all);
+    let mut routes: Vec<Route> = Vec::new();
+    for path in document_paths(all.iter().map(|d| d.resource)) {
         let below = path.strip_prefix("apis/").or_else(|| path.strip_prefix("api/")).unwrap_or(&path);
         let (group, version) = split_api_version(below);
-        let Some(mut newer) = document(resources.iter().copied(), group, version) else { continue };
-        if let Value::Object(schemas) = newer["components"]["schemas"].take() {
-            definitions.extend(schemas.into_iter().map(|(name, schema)| (name, older(schema))));
-        }
-        for resource in resources.iter().filter(|r| r.group == group && r.version == version) {
-            if let Some(schema) = custom::version_2(resource) {
-                definitions.insert(resource.object_type.name().to_owned(), schema);
-            }
-        }
-        if let Value::Object(operations) = newer["paths"].take() {
-            paths.extend(operations.into_iter().map(|(path, item)| (path, path_item(item))));
+        let of_version = |d: &&Described<'_>| d.resource.group == group && d.resource.version == version;
+        let own: Vec<Described<'_>> = all.iter().filter(of_version).copied().collect();
+        routes.extend(super::routes_of(&own, group, version));
+    }
+    let mut groups: Vec<&str> = versions.iter().map(|(group, _)| group.as_str()).collect();
+    groups.dedup();
+    routes.extend(endpoints::routes(groups));
+    let mut paths = paths::version_2(&routes);
+    let newer = schemas(&all, &versions).into_iter();
+    let mut definitions: Map<String, Value> = newer.map(|(name, schema)| (name, older(schema))).collect();
+    for resource in all.iter().map(|d| d.resource) {
+        if let Some(schema) = custom::version_2(resource) {
+            definitions.insert(resource.object_type.name().to_owned(), schema);
         }
     }
+    references::retain_used(&mut definitions, &paths, DEFINITIONS);
+    let shared = shared::share(&mut paths);
     json!({
         "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": server_version},
+        "info": {"title": "Kubernetes", "version": super::VERSION},
         "paths": paths,
         "definitions": definitions,
-        "securityDefinitions": {"BearerToken": {
-            "description": "A bearer token.", "type": "apiKey", "name": "authorization", "in": "header"}},
+        "parameters": shared,
+        "securityDefinitions": {"BearerToken": super::bearer_token()},
         "security": [{"BearerToken": []}],
     })
 }
@@ -95,62 +102,4 @@ fn older(schema: Value) -> Value {
         Value::Array(items) => items.into_iter().map(older).collect(),
         other => other,
     }
-}
-
-fn path_item(item: Value) -> Value {
-    let Value::Object(members) = item else { return item };
-    let members = members.into_iter().map(|(method, mut operation)| {
-        if method == "parameters" {
-            return (method, parameters(operation));
-        }
-        let mut all = parameters(operation["parameters"].take());
-        let mut consumes = vec!["*/*".to_owned()];
-        if let Value::Object(body) = operation["requestBody"].take() {
-            let contents = body.get("content").and_then(Value::as_object);
-            consumes = contents.into_iter().flat_map(Map::keys).cloned().collect();
-            let schema =
-                contents.and_then(|c| c.values().next()).map_or(Value::Null, |c| older(c["schema"].clone()));
-            let body = json!({"name": "body", "in": "body", "required": true, "schema": schema});
-            if let Some(list) = all.as_array_mut() {
-                list.insert(0, body);
-            }
-        }
-        let mut responses = Map::new();
-        for (code, response) in operation["responses"].as_object().into_iter().flatten() {
-            let mut answer = json!({"description": response["description"]});
-            let schema = &response["content"]["application/json"]["schema"];
-            if !schema.is_null() {
-                answer["schema"] = older(schema.clone());
-            }
-            responses.insert(code.clone(), answer);
-        }
-        let mut out = json!({
-            "consumes": consumes,
-            "produces": ["application/json", "application/yaml"],
-            "schemes": ["https"],
-            "parameters": all,
-            "responses": responses,
-        });
-        for key in ["operationId", "description", "x-kubernetes-action", "x-kubernetes-group-version-kind"] {
-            if let Some(member) = operation.get(key).filter(|m| !m.is_null()) {
-                out[key] = member.clone();
-            }
-        }
-        (method, out)
-    });
-    Value::Object(members.collect())
-}
-
-/// Converts parameters to v2, where the type is beside the name.
-fn parameters(list: Value) -> Value {
-    let Value::Array(list) = list else { return json!([]) };
-    let flat = list.into_iter().map(|mut parameter| {
-        let schema = parameter["schema"].take();
-        if let Some(members) = parameter.as_object_mut() {
-            members.remove("schema");
-            members.extend(schema.as_object().cloned().unwrap_or_default());
-        }
-        parameter
-    });
-    flat.collect()
 }

@@ -472,3 +472,29 @@ fn a_type_of_update_alone_has_no_partition() {
     let empty = json!({"type": "RollingUpdate", "rollingUpdate": {}});
     assert_eq!(of(empty), json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}));
 }
+
+/// The kinds whose last version is the answer to a completed deletion.
+#[test]
+fn some_deletions_answer_with_the_object() {
+    let mut returned: Vec<String> =
+        BUILTIN.iter().filter(|r| r.strategy().returns_deleted_object()).map(|r| r.qualified()).collect();
+    returned.sort();
+    expect![[r#"
+        csidrivers.storage.k8s.io
+        csinodes.storage.k8s.io
+        deviceclasses.resource.k8s.io
+        persistentvolumeclaims
+        persistentvolumes
+        pods
+        podtemplates
+        resourceclaims.resource.k8s.io
+        resourceclaimtemplates.resource.k8s.io
+        resourcequotas
+        resourceslices.resource.k8s.io
+        serviceaccounts
+        services
+        storageclasses.storage.k8s.io
+        volumeattachments.storage.k8s.io
+        volumeattributesclasses.storage.k8s.io"#]]
+    .assert_eq(&returned.join("\n"));
+}

@@ -35,6 +35,25 @@ impl Message {
         }
     }
 
+    /// Writes a number as a double or an integer; zero is omitted.
+    fn number(&mut self, field: u32, number: &Value, is_double: bool) {
+        let Some(number) = number.as_f64().filter(|n| *n != 0.0) else { return };
+        if is_double {
+            write_tag(&mut self.0, field, Wire::Fixed64);
+            self.0.extend_from_slice(&number.to_le_bytes());
+        } else {
+            write_tag(&mut self.0, field, Wire::Varint);
+            write_varint(&mut self.0, number as i64 as u64);
+        }
+    }
+
+    /// Writes any value as YAML, which JSON is.
+    fn any(&mut self, field: u32, value: &Value) {
+        if !value.is_null() {
+            self.message(field, |any| any.bytes(2, value.to_string().as_bytes()));
+        }
+    }
+
     fn message(&mut self, field: u32, write: impl FnOnce(&mut Message)) {
         let mut inner = Message::default();
         write(&mut inner);
@@ -76,16 +95,37 @@ pub(super) fn encode(document: &Value) -> Vec<u8> {
     if let Some(all) = document["parameters"].as_object() {
         out.message(10, |inner| inner.named(1, all, write_parameter));
     }
+    for requirement in document["security"].as_array().into_iter().flatten().filter_map(Value::as_object) {
+        out.message(12, |inner| inner.named(1, requirement, |scopes, list| scopes.texts(1, list)));
+    }
+    if let Some(all) = document["securityDefinitions"].as_object() {
+        out.message(13, |inner| inner.named(1, all, api_key));
+    }
     out.0
+}
+
+fn api_key(out: &mut Message, value: &Value) {
+    out.message(2, |key| {
+        let members = [(1, "type"), (2, "name"), (3, "in"), (4, "description")];
+        members.iter().for_each(|(field, member)| key.text(*field, &value[*member]));
+    });
 }
 
 fn schema(out: &mut Message, value: &Value) {
     out.text(1, &value["$ref"]);
     out.text(2, &value["format"]);
+    out.text(3, &value["title"]);
     out.text(4, &value["description"]);
+    out.any(5, &value["default"]);
+    bounds(out, value);
     out.texts(19, &value["required"]);
-    if value["additionalProperties"].is_object() {
-        out.message(21, |item| item.message(1, |inner| schema(inner, &value["additionalProperties"])));
+    value["enum"].as_array().into_iter().flatten().for_each(|one| out.any(20, one));
+    match &value["additionalProperties"] {
+        Value::Bool(_) => out.message(21, |item| item.flag(2, &value["additionalProperties"])),
+        Value::Object(_) => {
+            out.message(21, |item| item.message(1, |inner| schema(inner, &value["additionalProperties"])));
+        }
+        _ => {}
     }
     if value["type"].is_string() {
         out.message(22, |item| item.text(1, &value["type"]));
@@ -93,14 +133,37 @@ fn schema(out: &mut Message, value: &Value) {
     if value["items"].is_object() {
         out.message(23, |item| item.message(1, |inner| schema(inner, &value["items"])));
     }
+    for part in value["allOf"].as_array().into_iter().flatten() {
+        out.message(24, |inner| schema(inner, part));
+    }
     if let Some(properties) = value["properties"].as_object() {
         out.message(25, |all| all.named(1, properties, schema));
     }
+    out.any(30, &value["example"]);
     out.extensions(31, value);
 }
 
+/// The numbers of a schema, and what is beside them.
+fn bounds(out: &mut Message, value: &Value) {
+    out.number(6, &value["multipleOf"], true);
+    out.number(7, &value["maximum"], true);
+    out.flag(8, &value["exclusiveMaximum"]);
+    out.number(9, &value["minimum"], true);
+    out.flag(10, &value["exclusiveMinimum"]);
+    out.number(11, &value["maxLength"], false);
+    out.number(12, &value["minLength"], false);
+    out.text(13, &value["pattern"]);
+    out.number(14, &value["maxItems"], false);
+    out.number(15, &value["minItems"], false);
+    out.flag(16, &value["uniqueItems"]);
+    out.number(17, &value["maxProperties"], false);
+    out.number(18, &value["minProperties"], false);
+}
+
 fn path_item(out: &mut Message, value: &Value) {
-    for (field, method) in [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (8, "patch")] {
+    let methods =
+        [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (6, "options"), (7, "head"), (8, "patch")];
+    for (field, method) in methods {
         if value[method].is_object() {
             out.message(field, |inner| operation(inner, &value[method]));
         }
@@ -109,6 +172,7 @@ fn path_item(out: &mut Message, value: &Value) {
 }
 
 fn operation(out: &mut Message, value: &Value) {
+    out.texts(1, &value["tags"]);
     out.text(3, &value["description"]);
     out.text(5, &value["operationId"]);
     out.texts(6, &value["produces"]);
@@ -143,6 +207,7 @@ fn write_parameter(out: &mut Message, value: &Value) {
     let place = value["in"].as_str().unwrap_or("");
     if place == "body" {
         out.message(1, |body| {
+            body.text(1, &value["description"]);
             body.text(2, &value["name"]);
             body.text(3, &value["in"]);
             body.flag(4, &value["required"]);
@@ -156,6 +221,7 @@ fn write_parameter(out: &mut Message, value: &Value) {
         item.message(field, |inner| {
             inner.flag(1, &value["required"]);
             inner.text(2, &value["in"]);
+            inner.text(3, &value["description"]);
             inner.text(4, &value["name"]);
             inner.text(ty, &value["type"]);
             inner.flag(unique, &value["uniqueItems"]);
