@@ -1,6 +1,6 @@
 //! `catamaran agent`: joins a server and runs this machine's agent; and the hidden verbs of the executors that agents start.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use kernel::{
@@ -243,9 +243,4 @@ pub fn run_executor() -> anyhow::Result<()> {
         kubelet_executor::run(config).await.context("the executor failed")?;
         Ok(())
     })
-}
-
-/// `catamaran command-executor`: runs one command task.
-pub fn run_command_executor() -> ExitCode {
-    kernel::command_executor::run()
 }

@@ -20,6 +20,7 @@ use apiserver_shim::{
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use kernel::builtin_executor;
 
 use node::AgentArguments;
 use security::{AuthenticationArguments, EncryptionArguments};
@@ -81,6 +82,9 @@ enum Verb {
     /// Run one command task (started by an agent)
     #[command(hide = true)]
     CommandExecutor,
+    /// Run groups of tasks (started by an agent)
+    #[command(hide = true)]
+    DefaultExecutor,
     /// Add a cluster to a kubeconfig, or remove it (started by `up` and `uninstall`, as the user whose file it is)
     #[command(hide = true)]
     EditKubeconfig { edit: user_kubeconfig::Edit, path: PathBuf },
@@ -105,7 +109,8 @@ impl Arguments {
             Verb::Uninstall(arguments) => return uninstall::run(&arguments),
             Verb::Executor => agent::run_executor(),
             // The agent reads this exit code as the task's.
-            Verb::CommandExecutor => return Ok(agent::run_command_executor()),
+            Verb::CommandExecutor => return Ok(builtin_executor::run_command()),
+            Verb::DefaultExecutor => return Ok(builtin_executor::run_default()),
             Verb::EditKubeconfig { edit, path } => return user_kubeconfig::run(edit, &path),
         }?;
         Ok(ExitCode::SUCCESS)

@@ -7,14 +7,16 @@ use std::{env, net::SocketAddr, path::Path, process::ExitCode, sync::Arc};
 use kernel::{
     access::{Access, Credential, Credentials},
     agent::{self, AgentOptions},
-    command_executor,
+    builtin_executor,
     server::{self, MasterOptions},
 };
 use store::EmbeddedStore;
 
 fn main() -> ExitCode {
-    if env::args().nth(1).is_some_and(|verb| verb == "command-executor") {
-        return command_executor::run();
+    match env::args().nth(1).as_deref() {
+        Some("command-executor") => return builtin_executor::run_command(),
+        Some("default-executor") => return builtin_executor::run_default(),
+        _ => {}
     }
     match serve() {
         Ok(()) => ExitCode::SUCCESS,

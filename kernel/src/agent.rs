@@ -66,7 +66,8 @@ pub struct AgentOptions {
     pub attributes: Vec<Attribute>,
     /// Environment variables for every executor.
     pub executor_environment: Vec<(String, String)>,
-    /// Path of this program: it runs command tasks as `BINARY command-executor`, and executors find it as
+    /// Path of this program: it runs command tasks as `BINARY command-executor` and task groups as `BINARY
+    /// default-executor`, and executors find it as
     /// `CATAMARAN_BINARY`.
     pub binary: PathBuf,
     /// Whether containers run in cgroups, if the machine supports it.

@@ -1,7 +1,7 @@
 //! An agent with real processes and a real master: tasks run, are killed, and survive a crash of the agent.
 //!
-//! Command tasks run `BINARY command-executor`. Here the binary is a script that runs this test program again, in which
-//! the test `command_executor_entry` is the executor.
+//! Tasks run in `BINARY command-executor` and `BINARY default-executor`. Here the binary is a script that runs this test
+//! program again, in which the test `builtin_executor_entry` is the executor.
 
 // Everything here is test code, but clippy recognises only functions marked as tests.
 #![allow(clippy::unwrap_used)]
@@ -11,6 +11,8 @@
 mod client;
 #[path = "agent/cluster.rs"]
 mod cluster;
+#[path = "agent/default_executor.rs"]
+mod default_executor;
 #[path = "agent/files.rs"]
 mod files;
 #[path = "agent/http.rs"]
@@ -28,9 +30,12 @@ use kernel_model::task::TaskState::*;
 use cluster::Cluster;
 
 #[test]
-fn command_executor_entry() {
-    if std::env::var("MESOS_EXECUTOR_ID").is_ok() {
-        let code = kernel::command_executor::run();
+fn builtin_executor_entry() {
+    if let Ok(verb) = std::env::var("BUILTIN_EXECUTOR") {
+        let code = match verb.as_str() {
+            "default-executor" => kernel::builtin_executor::run_default(),
+            _ => kernel::builtin_executor::run_command(),
+        };
         std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
     }
 }

@@ -10,7 +10,6 @@ mod effect;
 mod event;
 mod executors;
 mod history;
-mod id_generator;
 mod kill;
 mod launch;
 mod link;
@@ -47,7 +46,7 @@ pub use crate::effect::RequestId;
 pub use stop::{STOP_MARGIN, StopProgress};
 pub use view::{Counts, ExecutorView, ExecutorViewPhase, FrameworkView};
 
-use id_generator::IdGenerator;
+use crate::id_generator::IdGenerator;
 use link::LinkState;
 use status_updates::{TaskKey, UpdateStream};
 use timers::{Timer, Timers};

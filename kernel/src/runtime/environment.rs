@@ -54,8 +54,8 @@ pub(crate) fn environment(
     if let Some(role) = start.task.as_ref().map_or_else(of_executor, |task| task.role()) {
         variables.push(("MESOS_ALLOCATION_ROLE", role.to_string()));
     }
-    // The command executor has the agent's user: nothing that a framework sets may reach its process (LD_PRELOAD).
-    let own = executor.command.as_ref().filter(|_| executor.kind != ExecutorKind::Command);
+    // The built-in executors have the agent's user: nothing that a framework sets may reach their processes (LD_PRELOAD).
+    let own = executor.command.as_ref().filter(|_| executor.kind == ExecutorKind::Custom);
     let own = own.map(|command| command.environment.as_slice()).unwrap_or_default();
     variables
         .into_iter()

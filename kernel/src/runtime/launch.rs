@@ -45,8 +45,8 @@ pub(crate) enum LaunchError {
     RootByAnotherName(String),
     #[error("cannot look up user '{0}': {1}")]
     UserLookup(String, io::Error),
-    #[error("executors of type DEFAULT are not supported yet: launch the group on a custom executor")]
-    DefaultExecutor,
+    #[error("cannot share volume '{0}': {1}")]
+    Volume(String, io::Error),
     #[error("{0} of framework tasks are not supported yet")]
     Unsupported(&'static str),
     #[error("{0}")]
@@ -115,8 +115,8 @@ pub(crate) fn prepare(
     }
     let token = options.tokens.issue(framework_id, &start.executor.executor_id, &start.container_id)?;
     let environment = environment(options, start, sandbox.path(), token);
-    // The command executor switches to the user itself, when it starts the command.
-    let user = owner.clone().filter(|_| start.executor.kind != ExecutorKind::Command);
+    // The built-in executors switch to the user themselves, when they start a command.
+    let user = owner.clone().filter(|_| start.executor.kind == ExecutorKind::Custom);
     Ok(Prepared { sandbox, plan: LaunchPlan { arguments, environment, owner, user } })
 }
 
@@ -129,13 +129,53 @@ fn refuse_unsupported(start: &Start) -> Result<(), LaunchError> {
         refuse_container(container)?;
     }
     let commands = [start.executor.command.as_ref(), start.task.as_ref().and_then(|t| t.command.as_ref())];
-    for command in commands.into_iter().flatten() {
-        let info: v1::CommandInfo = extra::decode(&command.extra)?;
-        if info.environment.is_some_and(|secrets| !secrets.variables.is_empty()) {
-            return Err(LaunchError::Unsupported("secrets in the environment"));
-        }
+    commands.into_iter().flatten().try_for_each(refuse_command)
+}
+
+fn refuse_command(command: &CommandInfo) -> Result<(), LaunchError> {
+    let info: v1::CommandInfo = extra::decode(&command.extra)?;
+    match info.environment.is_some_and(|secrets| !secrets.variables.is_empty()) {
+        true => Err(LaunchError::Unsupported("secrets in the environment")),
+        false => Ok(()),
     }
-    Ok(())
+}
+
+/// A directory of the executor's sandbox that a task of a group has in its own (Mesos' volumes of type SANDBOX_PATH).
+pub(crate) struct SharedVolume {
+    /// Relative to the task's sandbox.
+    pub(crate) container_path: String,
+    /// Relative to the executor's sandbox.
+    pub(crate) path: String,
+}
+
+/// Refuses features of a task of a group that are not supported; returns its volumes in the executor's sandbox.
+pub(crate) fn refuse_unsupported_task(
+    command: &CommandInfo,
+    container: Option<v1::ContainerInfo>,
+) -> Result<Vec<SharedVolume>, LaunchError> {
+    refuse_command(command)?;
+    let mut shared = Vec::new();
+    if let Some(mut container) = container {
+        container.volumes.retain(|volume| match parents(volume) {
+            Some(volume) => {
+                shared.push(volume);
+                false
+            }
+            None => true,
+        });
+        refuse_container(container)?;
+    }
+    Ok(shared)
+}
+
+/// The volume, if it is a directory of the executor's sandbox. Without an image, an absolute path would be one of the machine.
+fn parents(volume: &v1::Volume) -> Option<SharedVolume> {
+    use v1::volume::{Mode, source::sandbox_path};
+    let source = volume.source.as_ref()?.sandbox_path.as_ref()?;
+    let relative = !volume.container_path.starts_with('/');
+    let is_shared = relative && volume.mode() == Mode::Rw && source.r#type() == sandbox_path::Type::Parent;
+    is_shared
+        .then(|| SharedVolume { container_path: volume.container_path.clone(), path: source.path.clone() })
 }
 
 /// A container without an image is a process on the host network; features that this already satisfies are accepted.
@@ -168,7 +208,9 @@ fn refuse_container(mut container: v1::ContainerInfo) -> Result<(), LaunchError>
 
 fn arguments(options: &RuntimeOptions, start: &Start) -> Result<Vec<String>, LaunchError> {
     match start.executor.kind {
-        ExecutorKind::Default => Err(LaunchError::DefaultExecutor),
+        ExecutorKind::Default => {
+            Ok(vec![options.binary.display().to_string(), "default-executor".to_owned()])
+        }
         ExecutorKind::Command => {
             Ok(vec![options.binary.display().to_string(), "command-executor".to_owned()])
         }

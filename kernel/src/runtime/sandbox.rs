@@ -12,8 +12,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use kernel_model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, is_legal};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, fchmod, fchown, mkdirat, openat2, unlinkat};
+use kernel_model::ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, is_legal};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, ResolveFlags, fchmod, fchown, mkdirat, openat2, symlinkat, unlinkat,
+};
 
 use super::credentials::Credentials;
 
@@ -138,6 +140,42 @@ impl Sandbox {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::open(path, flags, Mode::empty())?;
         Ok(Self { path: path.to_owned(), directory })
+    }
+
+    /// Creates the sandbox of a task of a group in this one, which is its executor's, and points `tasks/TASK` to it.
+    pub(crate) fn create_nested(
+        &self,
+        container_id: &ContainerId,
+        task_id: &TaskId,
+        user: Option<&Credentials>,
+    ) -> io::Result<Self> {
+        let relative = Path::new("containers").join(container_id.as_str());
+        let directory = self.create_directory(&relative)?;
+        fchmod(&directory, SANDBOX_MODE)?;
+        if let Some(user) = user {
+            user.own(&directory)?;
+        }
+        let tasks = self.create_directory(Path::new("tasks"))?;
+        symlinkat(Path::new("..").join(&relative), &tasks, task_id.as_str())?;
+        Ok(Self { path: self.path.join(relative), directory: directory.into() })
+    }
+
+    /// Shows a directory of this sandbox in one below it, as a link. Creates the directory for a user if it does not exist.
+    pub(crate) fn share(
+        &self,
+        directory: &Path,
+        below: &Sandbox,
+        link: &Path,
+        user: Option<&Credentials>,
+    ) -> io::Result<()> {
+        let exists = self.open_directory(directory).is_ok();
+        let opened = self.create_directory(directory)?;
+        if let (false, Some(user)) = (exists, user) {
+            user.own(&opened)?;
+        }
+        let parent = below.create_directory(link.parent().unwrap_or(Path::new("")))?;
+        let name = link.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(symlinkat(self.path.join(directory), &parent, name)?)
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -113,14 +113,16 @@ impl Cluster {
     pub async fn restart_agent(&mut self) {
         let binary = self.work_dir.path().join("binary");
         let this = std::env::current_exe().unwrap();
-        let script =
-            format!("#!/bin/sh\nexec {} --exact command_executor_entry --nocapture\n", this.display());
+        let script = format!(
+            "#!/bin/sh\nBUILTIN_EXECUTOR=$1 exec {} --exact builtin_executor_entry --nocapture\n",
+            this.display()
+        );
         fs::write(&binary, script).unwrap();
         fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let mut options = AgentOptions::new(self.work_dir.path(), binary);
         options.listen = self.agent_address;
         options.access = Access::with(Credentials::one(&Credential::new("test", "secret")));
-        options.resources = Some("cpus:1000;mem:1000000".into());
+        options.resources = Some("cpus:1000;mem:1000000;disk:1000000".into());
         let agent = agent::start(options, self.dialer.clone()).await.unwrap();
         self.agent_address = agent.local_addr();
         self.agent = Some(agent);
@@ -165,18 +167,33 @@ impl Cluster {
 
     /// Launches the added tasks on the next offer.
     pub async fn flush(&mut self) {
+        self.accept(|tasks| Operation::Launch { tasks }).await;
+    }
+
+    /// Launches the added tasks as one group of a default executor, on the next offer.
+    pub async fn flush_group(&mut self, executor_id: &str) {
+        let executor = ExecutorInfo {
+            kind: ExecutorKind::Default,
+            command: None,
+            resources: "cpus:0.1;mem:32;disk:1".parse().unwrap(),
+            ..custom_executor(executor_id, "")
+        };
+        self.accept(|tasks| Operation::LaunchGroup { executor, tasks }).await;
+    }
+
+    async fn accept(&mut self, operation: impl FnOnce(Vec<TaskInfo>) -> Operation) {
         while self.offers.is_empty() {
             self.event().await;
         }
         let offer = self.offers.remove(0);
-        let mut share: Resources = "cpus:0.1;mem:64".parse().unwrap();
+        let mut share: Resources = "cpus:0.1;mem:64;disk:1".parse().unwrap();
         share = share.allocated_to(&offer.role);
         let tasks = self.waiting.drain(..).map(|task| TaskInfo {
             agent_id: offer.agent_id.clone(),
             resources: share.clone(),
             ..task
         });
-        let operations = vec![Operation::Launch { tasks: tasks.collect() }];
+        let operations = vec![operation(tasks.collect())];
         let filters = Filters { refuse: Duration::ZERO };
         self.call(Call::Accept { offer_ids: vec![offer.id], operations, filters }).await;
     }
@@ -195,6 +212,8 @@ impl Cluster {
             Event::Offers { offers } => self.offers.extend(offers.into_iter().map(Arc::unwrap_or_clone)),
             Event::Rescind { offer_id } => self.offers.retain(|offer| offer.id != offer_id),
             Event::Update { status } => {
+                let (id, refused) = (&status.task_id, status.state == TaskState::Error);
+                assert!(!refused, "{id} is refused: {:?}", status.message);
                 if let (Some(uuid), Some(agent_id)) = (status.uuid, status.agent_id.clone()) {
                     let task_id = status.task_id.clone();
                     self.call(Call::Acknowledge { agent_id, task_id, uuid }).await;

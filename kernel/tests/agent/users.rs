@@ -149,3 +149,29 @@ async fn links_of_an_archive_are_not_followed() {
     }
     cluster.no_process_left().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_of_a_group_have_users_of_their_own() {
+    let Some(uid) = nobody() else { return };
+    let mut cluster = Cluster::start().await;
+    for (id, user) in [("theirs", Some("nobody")), ("ours", None)] {
+        cluster.launch_with(id, |task| {
+            let command = task.command.as_mut().unwrap();
+            command.user = user.map(str::to_owned);
+            let line =
+                "id -u; test -z \"$MESOS_EXECUTOR_AUTHENTICATION_TOKEN\" && echo mine > own && cat own";
+            command.value = Some(line.into());
+        });
+    }
+    cluster.flush_group("group").await;
+    for (id, uid) in [("theirs", uid), ("ours", 0)] {
+        let states = cluster.states_until_end(id).await;
+        let sandbox = fs::canonicalize(cluster.sandbox("group").join("tasks").join(id)).unwrap();
+        let output = fs::read_to_string(sandbox.join("stdout")).unwrap();
+        assert_eq!(states, [Starting, Running, Finished], "{:?} {output}", cluster.last.message);
+        assert_eq!(output, format!("{uid}\nmine\n"));
+        assert_eq!((owner(&sandbox), owner(&sandbox.join("own"))), (uid, uid));
+        assert_eq!(fs::metadata(&sandbox).unwrap().mode() & 0o777, 0o750);
+    }
+    cluster.no_process_left().await;
+}

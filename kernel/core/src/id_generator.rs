@@ -6,10 +6,10 @@ use kernel_model::{
 };
 
 /// Generates ids with SplitMix64: ids must differ, not be unpredictable.
-pub(super) struct IdGenerator(SplitMix64);
+pub(crate) struct IdGenerator(SplitMix64);
 
 impl IdGenerator {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(SplitMix64::new(seed))
     }
 
@@ -23,11 +23,11 @@ impl IdGenerator {
         bytes
     }
 
-    pub(super) fn update_id(&mut self) -> UpdateId {
+    pub(crate) fn update_id(&mut self) -> UpdateId {
         UpdateId(self.uuid())
     }
 
-    pub(super) fn container_id(&mut self) -> ContainerId {
+    pub(crate) fn container_id(&mut self) -> ContainerId {
         let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
         let mut text = String::with_capacity(36);
         for (index, byte) in self.uuid().into_iter().enumerate() {
@@ -40,7 +40,7 @@ impl IdGenerator {
     }
 
     /// A duration between half of `limit` and `limit`.
-    pub(super) fn jittered(&mut self, limit: std::time::Duration) -> std::time::Duration {
+    pub(crate) fn jittered(&mut self, limit: std::time::Duration) -> std::time::Duration {
         let half = limit / 2;
         half + half.mul_f64((self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64)
     }

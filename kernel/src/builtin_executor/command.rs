@@ -3,15 +3,12 @@
 use std::{
     io,
     os::unix::process::{CommandExt, ExitStatusExt},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::SyncSender,
-    thread,
+    process::{Child, Command, ExitStatus},
 };
 
 use kernel_model::executor::CommandInfo;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::task::Message;
 use crate::{
     access::executor_tokens::TOKEN_VARIABLE,
     runtime::{
@@ -30,6 +27,11 @@ impl TaskUser {
         credentials::of_user(command.user.as_deref().unwrap_or(framework_user)).map(Self)
     }
 
+    /// The credentials to switch to, if any.
+    pub(super) fn credentials(&self) -> Option<&Credentials> {
+        self.0.as_ref()
+    }
+
     /// Starts a process as this user, without the executor's token.
     pub(super) fn spawn(&self, process: &mut Command) -> io::Result<Child> {
         process.env_remove(TOKEN_VARIABLE);
@@ -40,27 +42,18 @@ impl TaskUser {
     }
 }
 
+/// The process group of a task.
 pub(super) struct Running {
     group: Pid,
 }
 
 impl Running {
-    /// Starts a command as a user; its exit is sent as a message.
-    pub(super) fn start(
-        command: &CommandInfo,
-        user: &TaskUser,
-        messages: SyncSender<Message>,
-    ) -> io::Result<Self> {
-        let own = command.environment.iter().map(|(name, value)| (name, value));
-        let mut process = program(command)?;
-        let mut child = user.spawn(in_own_group(process.envs(own).stdin(Stdio::null())))?;
+    /// Starts a program as a user.
+    pub(super) fn start(process: &mut Command, user: &TaskUser) -> io::Result<(Child, Self)> {
+        let child = user.spawn(process)?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let group = pid.ok_or_else(|| io::Error::other("the process has no number"))?;
-        thread::spawn(move || {
-            let status = child.wait().unwrap_or_else(|_| ExitStatus::from_raw(0));
-            let _ = messages.send(Message::Exited(status));
-        });
-        Ok(Self { group })
+        Ok((child, Self { group }))
     }
 
     /// Sends SIGTERM to the process group.

@@ -1,18 +1,13 @@
-//! Unit tests of the built-in executor; `tests/` tests it with a real agent.
+//! Unit tests of the built-in executors; `tests/` tests it with a real agent.
 
-use std::{
-    os::unix::process::ExitStatusExt,
-    process::ExitStatus,
-    time::{Duration, Instant},
-};
+use std::{os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
 
 use kernel_wire::v1::{self, HealthCheck, health_check};
 
 use super::{
-    command::{TaskUser, describe},
+    command::describe,
     duration,
-    health::{Health, HealthChange},
-    probe::{Probe, ProbeResult},
+    probe::{Probe, ProbeContext, ProbeResult},
 };
 use crate::runtime::environment;
 
@@ -36,31 +31,6 @@ fn durations_are_read_as_they_are_written() {
 }
 
 #[test]
-fn health_follows_mesos_rules() {
-    use HealthChange::{GiveUp, Healthy, Unhealthy};
-    let check = HealthCheck { grace_period_seconds: Some(10.0), ..Default::default() };
-    let start = Instant::now();
-    let at = |seconds| start + Duration::from_secs(seconds);
-    let mut health = Health::new(&check, start);
-    let seen = [
-        (1, false, HealthChange::None),
-        (2, true, Healthy),
-        (3, true, HealthChange::None),
-        (4, false, Unhealthy),
-        (5, true, Healthy),
-        (6, false, Unhealthy),
-        (7, false, Unhealthy),
-        (8, false, GiveUp),
-    ];
-    for (second, good, change) in seen {
-        assert_eq!(health.record(good, at(second)), change, "second {second}");
-    }
-    let mut never_healthy = Health::new(&check, start);
-    let seen = [9, 10, 11, 12].map(|second| never_healthy.record(false, at(second)));
-    assert_eq!(seen, [HealthChange::None, Unhealthy, Unhealthy, GiveUp]);
-}
-
-#[test]
 fn probes_distinguish_answers_from_timeouts() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = u32::from(listener.local_addr().unwrap().port());
@@ -81,7 +51,7 @@ fn probes_distinguish_answers_from_timeouts() {
             timeout_seconds: Some(timeout),
             ..Default::default()
         };
-        Probe::of_health(&check).unwrap().once(&[], &TaskUser::default())
+        Probe::of_health(&check).unwrap().once(&ProbeContext::default())
     };
     // Shells may start slowly; a wait for a timeout is kept short.
     let command = |line: &str, timeout: f64| {
@@ -92,7 +62,8 @@ fn probes_distinguish_answers_from_timeouts() {
             timeout_seconds: Some(timeout),
             ..Default::default()
         };
-        Probe::of_health(&check).unwrap().once(&[("A".into(), "3".into())], &TaskUser::default())
+        let context = ProbeContext { environment: vec![("A".into(), "3".into())], ..Default::default() };
+        Probe::of_health(&check).unwrap().once(&context)
     };
     assert_eq!(http(60.0), ProbeResult::Answered(Some(204)));
     assert_eq!(http(60.0), ProbeResult::Answered(Some(500)));

@@ -1,9 +1,12 @@
 //! Probes of a task: a command, an HTTP request or a TCP connection, at an interval, with a timeout.
 
 use std::{
+    fs::File,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
-    process::Stdio,
+    os::fd::AsRawFd,
+    process::{Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -45,6 +48,27 @@ pub(super) struct Probe {
     delay: Duration,
     interval: Duration,
     timeout: Duration,
+}
+
+/// The task that is probed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ProbeContext {
+    /// Variables beyond those of the executor.
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) user: TaskUser,
+    /// Where its processes start, if not where the executor did.
+    pub(super) directory: Option<Arc<File>>,
+}
+
+impl ProbeContext {
+    /// Gives a process the task's variables and directory.
+    pub(super) fn apply<'p>(&self, process: &'p mut Command) -> &'p mut Command {
+        if let Some(directory) = &self.directory {
+            // By its descriptor: the user need not be able to traverse the directories above.
+            process.current_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+        }
+        process.envs(self.environment.iter().map(|(name, value)| (name, value)))
+    }
 }
 
 /// The result of a probe; `None` if it timed out.
@@ -101,27 +125,24 @@ impl Probe {
         Self { action, delay: seconds(delay), interval: seconds(interval), timeout: limit(timeout) }
     }
 
-    /// Probes until `report` returns false. `environment` and `user` are the task's.
+    /// Probes until `report` returns false.
     pub(super) fn watch(
         self,
-        environment: Vec<(String, String)>,
-        user: TaskUser,
+        context: ProbeContext,
         mut report: impl FnMut(ProbeResult) -> bool + Send + 'static,
     ) {
         thread::spawn(move || {
             thread::sleep(self.delay);
-            while report(self.once(&environment, &user)) {
+            while report(self.once(&context)) {
                 thread::sleep(self.interval);
             }
         });
     }
 
-    pub(super) fn once(&self, environment: &[(String, String)], user: &TaskUser) -> ProbeResult {
+    pub(super) fn once(&self, context: &ProbeContext) -> ProbeResult {
         let deadline = Instant::now() + self.timeout;
         match &self.action {
-            ProbeAction::Command(info) => {
-                ProbeResult::Exited(run(info, environment, user, deadline).ok().flatten())
-            }
+            ProbeAction::Command(info) => ProbeResult::Exited(run(info, context, deadline).ok().flatten()),
             ProbeAction::Tcp { ip, port } => {
                 match TcpStream::connect_timeout(&SocketAddr::new(*ip, *port), self.timeout) {
                     Ok(_) => ProbeResult::Connected(Some(true)),
@@ -199,18 +220,13 @@ fn limit(length: f64) -> Duration {
 }
 
 /// Runs a command in its own process group; returns its exit code if it exits in time.
-fn run(
-    info: &CommandInfo,
-    environment: &[(String, String)],
-    user: &TaskUser,
-    deadline: Instant,
-) -> io::Result<Option<i32>> {
+fn run(info: &CommandInfo, context: &ProbeContext, deadline: Instant) -> io::Result<Option<i32>> {
     let own = info.environment.iter().map(|(name, value)| (name, value));
     let mut process = command::program(info)?;
-    process.envs(environment.iter().map(|(name, value)| (name, value))).envs(own);
+    context.apply(&mut process).envs(own);
     // The probe must not write to the task's own output.
     process.stdin(Stdio::null()).stdout(io::stderr()).stderr(Stdio::inherit());
-    let mut child = user.spawn(command::in_own_group(&mut process))?;
+    let mut child = context.user.spawn(command::in_own_group(&mut process))?;
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let ended = loop {
         match child.try_wait()? {
