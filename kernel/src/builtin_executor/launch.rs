@@ -15,7 +15,7 @@ use kernel_model::{
     ids::ContainerId,
     task::TaskInfo,
 };
-use kernel_wire::{extra, prost::Message as _, v1};
+use kernel_wire::{extra, prost::Message as _, supported, v1};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::runtime::{
     fetch::fetch,
-    launch::{LaunchError, refuse_unsupported_task},
+    launch::{LaunchError, refuse_secrets},
     sandbox::Sandbox,
 };
 
@@ -122,7 +122,8 @@ impl Launch {
         user: &TaskUser,
         info: &v1::TaskInfo,
     ) -> Result<Nested, LaunchError> {
-        let shared = refuse_unsupported_task(command, info.container.clone())?;
+        refuse_secrets(command)?;
+        let shared = info.container.as_ref().map(supported::shared_volumes).transpose()?.unwrap_or_default();
         let container_id = ContainerId::new(uuid::Uuid::new_v4().to_string());
         let parent = Sandbox::open(&self.executor_sandbox).map_err(LaunchError::Sandbox)?;
         let nested = parent.create_nested(&container_id, &self.task.task_id, user.credentials());

@@ -8,7 +8,11 @@ use std::{io, os::fd::AsRawFd, path::Path, process::Stdio};
 
 use kernel_core::agent::Start;
 use kernel_model::executor::{CommandInfo, ExecutorKind};
-use kernel_wire::{Invalid, extra, v1};
+use kernel_wire::{
+    Invalid, extra,
+    supported::{self, Unsupported},
+    v1,
+};
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, Command},
@@ -47,8 +51,8 @@ pub(crate) enum LaunchError {
     UserLookup(String, io::Error),
     #[error("cannot share volume '{0}': {1}")]
     Volume(String, io::Error),
-    #[error("{0} of framework tasks are not supported yet")]
-    Unsupported(&'static str),
+    #[error("{0}")]
+    Unsupported(#[from] Unsupported),
     #[error("{0}")]
     Unlimited(String),
     #[error("the launch is invalid: {0}")]
@@ -126,84 +130,15 @@ fn refuse_unsupported(start: &Start) -> Result<(), LaunchError> {
     let executor: v1::ExecutorInfo = extra::decode(&start.executor.extra)?;
     let task = start.task.as_ref().map(|task| extra::decode::<v1::TaskInfo>(&task.extra)).transpose()?;
     for container in [executor.container, task.and_then(|task| task.container)].into_iter().flatten() {
-        refuse_container(container)?;
+        supported::check_container(&container)?;
     }
     let commands = [start.executor.command.as_ref(), start.task.as_ref().and_then(|t| t.command.as_ref())];
-    commands.into_iter().flatten().try_for_each(refuse_command)
+    commands.into_iter().flatten().try_for_each(refuse_secrets)
 }
 
-fn refuse_command(command: &CommandInfo) -> Result<(), LaunchError> {
-    let info: v1::CommandInfo = extra::decode(&command.extra)?;
-    match info.environment.is_some_and(|secrets| !secrets.variables.is_empty()) {
-        true => Err(LaunchError::Unsupported("secrets in the environment")),
-        false => Ok(()),
-    }
-}
-
-/// A directory of the executor's sandbox that a task of a group has in its own (Mesos' volumes of type SANDBOX_PATH).
-pub(crate) struct SharedVolume {
-    /// Relative to the task's sandbox.
-    pub(crate) container_path: String,
-    /// Relative to the executor's sandbox.
-    pub(crate) path: String,
-}
-
-/// Refuses features of a task of a group that are not supported; returns its volumes in the executor's sandbox.
-pub(crate) fn refuse_unsupported_task(
-    command: &CommandInfo,
-    container: Option<v1::ContainerInfo>,
-) -> Result<Vec<SharedVolume>, LaunchError> {
-    refuse_command(command)?;
-    let mut shared = Vec::new();
-    if let Some(mut container) = container {
-        container.volumes.retain(|volume| match parents(volume) {
-            Some(volume) => {
-                shared.push(volume);
-                false
-            }
-            None => true,
-        });
-        refuse_container(container)?;
-    }
-    Ok(shared)
-}
-
-/// The volume, if it is a directory of the executor's sandbox. Without an image, an absolute path would be one of the machine.
-fn parents(volume: &v1::Volume) -> Option<SharedVolume> {
-    use v1::volume::{Mode, source::sandbox_path};
-    let source = volume.source.as_ref()?.sandbox_path.as_ref()?;
-    let relative = !volume.container_path.starts_with('/');
-    let is_shared = relative && volume.mode() == Mode::Rw && source.r#type() == sandbox_path::Type::Parent;
-    is_shared
-        .then(|| SharedVolume { container_path: volume.container_path.clone(), path: source.path.clone() })
-}
-
-/// A container without an image is a process on the host network; features that this already satisfies are accepted.
-fn refuse_container(mut container: v1::ContainerInfo) -> Result<(), LaunchError> {
-    use v1::{container_info::Type, linux_info::IpcMode};
-    let linux = container.linux_info.take().unwrap_or_default();
-    let own_network = |network: &v1::NetworkInfo| network.name.is_some() || !network.port_mappings.is_empty();
-    let image = container.docker.is_some()
-        || container.r#type() == Type::Docker
-        || container.mesos.as_ref().is_some_and(|mesos| mesos.image.is_some());
-    let requested = [
-        (image, "container images"),
-        (!container.volumes.is_empty(), "volumes"),
-        (container.network_infos.iter().any(own_network), "networks"),
-        (container.hostname.is_some(), "host names"),
-        (container.rlimit_info.is_some(), "resource limits of processes"),
-        (container.tty_info.is_some(), "terminals"),
-        (linux.seccomp.is_some(), "seccomp profiles"),
-        (
-            linux.effective_capabilities.is_some() || linux.bounding_capabilities.is_some(),
-            "Linux capabilities",
-        ),
-        (linux.ipc_mode() == IpcMode::Private || linux.shm_size.is_some(), "private shared memory"),
-    ];
-    match requested.into_iter().find(|(requested, _)| *requested) {
-        Some((_, what)) => Err(LaunchError::Unsupported(what)),
-        None => Ok(()),
-    }
+/// Refuses a command with secrets, which are what is left of its environment in the fields that the kernel does not interpret.
+pub(crate) fn refuse_secrets(command: &CommandInfo) -> Result<(), LaunchError> {
+    Ok(supported::check_command(&extra::decode(&command.extra)?)?)
 }
 
 fn arguments(options: &RuntimeOptions, start: &Start) -> Result<Vec<String>, LaunchError> {

@@ -28,6 +28,7 @@ pub mod required;
 pub mod resources;
 pub mod scheduler_call;
 pub mod scheduler_event;
+pub mod supported;
 pub mod task;
 mod wirescan;
 

@@ -9,7 +9,7 @@ use kernel_model::{
 
 use super::task_rules::{check_group, check_launched, complete_health_check};
 use crate::{
-    Invalid, executor, limits, resources, task,
+    Invalid, executor, limits, resources, supported, task,
     v1::{
         self,
         offer::{Operation as WireOperation, operation},
@@ -52,7 +52,9 @@ fn launch(with_id: bool, infos: Vec<v1::TaskInfo>, all: &mut Vec<Operation>) {
     for mut info in infos {
         complete_health_check(&mut info);
         let name = name(&info);
-        let checked = limits::check_task(&info).and_then(|()| check_launched(&info));
+        let checked = limits::check_task(&info)
+            .and_then(|()| check_launched(&info))
+            .and_then(|()| Ok(supported::check_task(&info)?));
         match checked.and_then(|()| task::info_from_wire(info)) {
             Ok(task) => tasks.push(task),
             Err(Invalid(why)) => malformed.push(MalformedTask { why, ..name }),
@@ -71,7 +73,8 @@ fn launch_group(with_id: bool, group: operation::LaunchGroup) -> Operation {
         .and_then(|()| validate_resources(&infos))
         .and_then(|()| without_id("LAUNCH_GROUP", with_id))
         .and_then(|()| infos.iter().try_for_each(limits::check_task))
-        .and_then(|()| check_group(&executor, &infos));
+        .and_then(|()| check_group(&executor, &infos))
+        .and_then(|()| Ok(supported::check_group(&executor, &infos)?));
     let names = refuse_all(&infos, "");
     let parsed = checked.and_then(|()| {
         let executor = executor::from_wire(executor)?;

@@ -1,0 +1,167 @@
+//! What a task may ask for that this version does not do. The master refuses such a task, instead of ignoring what it asks;
+//! the agent does so too, because its master may be of another version.
+
+use crate::{Invalid, v1};
+
+/// A feature that is not supported. The text is the message of its task's status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} of framework tasks are not supported yet")]
+pub struct Unsupported(&'static str);
+
+impl From<Unsupported> for Invalid {
+    fn from(unsupported: Unsupported) -> Self {
+        Self(unsupported.to_string())
+    }
+}
+
+/// A directory of the executor's sandbox that a task of a group has in its own (Mesos' volumes of type SANDBOX_PATH).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedVolume {
+    /// Relative to the task's sandbox.
+    pub container_path: String,
+    /// Relative to the executor's sandbox.
+    pub path: String,
+}
+
+/// Validates a task of a LAUNCH. What a custom executor does with its tasks' containers is its own affair.
+pub fn check_task(task: &v1::TaskInfo) -> Result<(), Unsupported> {
+    match &task.executor {
+        Some(executor) => check_executor(executor),
+        None => {
+            task.command.as_ref().map_or(Ok(()), check_command)?;
+            task.container.as_ref().map_or(Ok(()), check_container)
+        }
+    }
+}
+
+/// Validates the tasks of a LAUNCH_GROUP.
+pub fn check_group(executor: &v1::ExecutorInfo, tasks: &[v1::TaskInfo]) -> Result<(), Unsupported> {
+    check_executor(executor)?;
+    if executor.r#type() != v1::executor_info::Type::Default {
+        return Ok(());
+    }
+    tasks.iter().try_for_each(|task| {
+        task.command.as_ref().map_or(Ok(()), check_command)?;
+        task.container.as_ref().map_or(Ok(()), |container| shared_volumes(container).map(drop))
+    })
+}
+
+fn check_executor(executor: &v1::ExecutorInfo) -> Result<(), Unsupported> {
+    executor.command.as_ref().map_or(Ok(()), check_command)?;
+    executor.container.as_ref().map_or(Ok(()), check_container)
+}
+
+/// Validates a command.
+pub fn check_command(command: &v1::CommandInfo) -> Result<(), Unsupported> {
+    let variables = command.environment.iter().flat_map(|environment| &environment.variables);
+    match variables.into_iter().any(|variable| variable.secret.is_some()) {
+        true => Err(Unsupported("secrets in the environment")),
+        false => Ok(()),
+    }
+}
+
+/// Validates a container. One without an image is a process on the host network; features that this already satisfies are
+/// accepted.
+pub fn check_container(container: &v1::ContainerInfo) -> Result<(), Unsupported> {
+    check_volumes(container, 0)
+}
+
+/// Validates the container of a task of a default executor; returns its volumes in the executor's sandbox.
+pub fn shared_volumes(container: &v1::ContainerInfo) -> Result<Vec<SharedVolume>, Unsupported> {
+    let shared: Vec<SharedVolume> = container.volumes.iter().filter_map(shared_volume).collect();
+    check_volumes(container, shared.len())?;
+    Ok(shared)
+}
+
+/// The volume, if it is a directory of the executor's sandbox. Without an image, an absolute path would be one of the machine.
+fn shared_volume(volume: &v1::Volume) -> Option<SharedVolume> {
+    use v1::volume::{Mode, source::sandbox_path};
+    let source = volume.source.as_ref()?.sandbox_path.as_ref()?;
+    let relative = !volume.container_path.starts_with('/');
+    let is_shared = relative && volume.mode() == Mode::Rw && source.r#type() == sandbox_path::Type::Parent;
+    is_shared
+        .then(|| SharedVolume { container_path: volume.container_path.clone(), path: source.path.clone() })
+}
+
+/// Refuses a container with more than this number of volumes.
+fn check_volumes(container: &v1::ContainerInfo, volumes_max: usize) -> Result<(), Unsupported> {
+    use v1::{container_info::Type, linux_info::IpcMode};
+    let linux = container.linux_info.clone().unwrap_or_default();
+    let own_network = |network: &v1::NetworkInfo| network.name.is_some() || !network.port_mappings.is_empty();
+    let image = container.docker.is_some()
+        || container.r#type() == Type::Docker
+        || container.mesos.as_ref().is_some_and(|mesos| mesos.image.is_some());
+    let requested = [
+        (image, "container images"),
+        (container.volumes.len() > volumes_max, "volumes"),
+        (container.network_infos.iter().any(own_network), "networks"),
+        (container.hostname.is_some(), "host names"),
+        (container.rlimit_info.is_some(), "resource limits of processes"),
+        (container.tty_info.is_some(), "terminals"),
+        (linux.seccomp.is_some(), "seccomp profiles"),
+        (
+            linux.effective_capabilities.is_some() || linux.bounding_capabilities.is_some(),
+            "Linux capabilities",
+        ),
+        (linux.ipc_mode() == IpcMode::Private || linux.shm_size.is_some(), "private shared memory"),
+    ];
+    match requested.into_iter().find(|(requested, _)| *requested) {
+        Some((_, what)) => Err(Unsupported(what)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use v1::{container_info::Type, volume};
+
+    fn container() -> v1::ContainerInfo {
+        v1::ContainerInfo { r#type: Type::Mesos as i32, ..Default::default() }
+    }
+
+    fn volume(container_path: &str, mode: volume::Mode) -> v1::Volume {
+        use volume::{Source, source};
+        let path = source::SandboxPath {
+            r#type: Some(source::sandbox_path::Type::Parent as i32),
+            path: "of".into(),
+        };
+        v1::Volume {
+            mode: mode as i32,
+            container_path: container_path.into(),
+            source: Some(Source { sandbox_path: Some(path), ..Default::default() }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn tasks_of_a_default_executor_share_its_sandbox() {
+        let with = |volumes| v1::ContainerInfo { volumes, ..container() };
+        let shared = with(vec![volume("in", volume::Mode::Rw)]);
+        let expected = SharedVolume { container_path: "in".into(), path: "of".into() };
+        assert_eq!(shared_volumes(&shared), Ok(vec![expected]));
+        assert_eq!(check_container(&shared), Err(Unsupported("volumes")));
+        for other in [volume("/in", volume::Mode::Rw), volume("in", volume::Mode::Ro), Default::default()] {
+            let mixed = with(vec![volume("in", volume::Mode::Rw), other]);
+            assert_eq!(shared_volumes(&mixed), Err(Unsupported("volumes")));
+        }
+    }
+
+    #[test]
+    fn an_executor_interprets_the_containers_of_its_tasks() {
+        let image = v1::ContainerInfo { r#type: Type::Docker as i32, ..Default::default() };
+        let refused = Err(Unsupported("container images"));
+        let task = |executor| v1::TaskInfo { container: Some(image.clone()), executor, ..Default::default() };
+        let executor = |kind: v1::executor_info::Type, container| v1::ExecutorInfo {
+            r#type: Some(kind as i32),
+            container,
+            ..Default::default()
+        };
+        let (custom, default) = (v1::executor_info::Type::Custom, v1::executor_info::Type::Default);
+        assert_eq!(check_task(&task(None)), refused);
+        assert_eq!(check_task(&task(Some(executor(custom, None)))), Ok(()));
+        assert_eq!(check_task(&task(Some(executor(custom, Some(image.clone()))))), refused);
+        assert_eq!(check_group(&executor(custom, None), &[task(None)]), Ok(()));
+        assert_eq!(check_group(&executor(default, None), &[task(None)]), refused);
+    }
+}
