@@ -26,6 +26,14 @@ STARTED = {"TASK_STARTING", "TASK_RUNNING", "TASK_KILLING"}
 RECONCILE_EVERY = 5.0
 
 
+# What the executor of a group holds itself.
+GROUP_EXECUTOR = {"cpus": 0.01, "mem": 32, "disk": 1}
+
+
+def amount(kind, value):
+    return {"name": kind, "type": "SCALAR", "scalar": {"value": value}}
+
+
 def say(event, **parts):
     print(json.dumps({"event": event, "time": round(time.time(), 3), **parts}), flush=True)
 
@@ -83,6 +91,10 @@ class Tasks(Scheduler):
         amounts = {r["name"]: r["scalar"]["value"] for r in offer["resources"] if r["type"] == "SCALAR"}
         cpus, mem = amounts.get("cpus", 0.0), amounts.get("mem", 0.0)
         launches = []
+        if self.options.group:
+            # Each task may need an executor of its own.
+            groups = len(self.waiting)
+            cpus, mem = cpus - groups * GROUP_EXECUTOR["cpus"], mem - groups * GROUP_EXECUTOR["mem"]
         while self.waiting and cpus + 1e-9 >= self.options.cpus and mem + 1e-9 >= self.options.mem:
             name = self.waiting.pop(0)
             self.launched.add(name)
@@ -97,7 +109,21 @@ class Tasks(Scheduler):
             entry = {"name": task["name"], "state": None, "started": False, "agent": offer["agent_id"]["value"]}
             self.under_way[task["task_id"]["value"]] = entry
         say("launched", count=len(launches), agent=offer["agent_id"]["value"], host=offer["hostname"])
-        self._try(driver.launchTasks, offer["id"], launches, filters)
+        if self.options.group:
+            groups = [launches[first:first + self.options.group] for first in range(0, len(launches), self.options.group)]
+            self._try(driver.acceptOffers, [offer["id"]], [self._launch_group(group) for group in groups], filters)
+        else:
+            self._try(driver.launchTasks, offer["id"], launches, filters)
+
+    def _launch_group(self, tasks):
+        """Tasks that live and die together, in a default executor of their own."""
+        executor = {
+            "type": "DEFAULT",
+            "executor_id": {"value": "group-of-%s" % tasks[0]["task_id"]["value"]},
+            "framework_id": {"value": self.framework_id},
+            "resources": [amount(*each) for each in GROUP_EXECUTOR.items()],
+        }
+        return {"type": "LAUNCH_GROUP", "launch_group": {"executor": executor, "task_group": {"tasks": tasks}}}
 
     def _task(self, name, agent_id):
         self.sequence += 1
@@ -106,7 +132,6 @@ class Tasks(Scheduler):
         command = "sleep %s" % seconds
         if self.options.mark:
             command = "echo %s >> %s/%s && %s" % (task_id, self.options.mark, name, command)
-        amount = lambda kind, value: {"name": kind, "type": "SCALAR", "scalar": {"value": value}}
         return {
             "name": name,
             "task_id": {"value": task_id},
@@ -251,6 +276,7 @@ def arguments():
     parser.add_argument("--forever", action="store_true", help="start a short task anew when it has finished")
     parser.add_argument("--hold", action="store_true", help="stay subscribed when all have finished, until SIGTERM")
     parser.add_argument("--retry", action="store_true", help="start tasks anew that were lost after they had started")
+    parser.add_argument("--group", type=int, default=0, metavar="N", help="launch groups of N in default executors")
     parser.add_argument("--cpus", type=float, default=0.1)
     parser.add_argument("--mem", type=float, default=32)
     parser.add_argument("--role", default="batch")

@@ -164,3 +164,18 @@ fn running_pods(cluster: &Cluster) -> anyhow::Result<f64> {
     ])?;
     Ok(list.lines().count() as f64)
 }
+
+/// Groups of tasks in default executors, launched by a framework that knows nothing of us, beside Pods.
+#[test]
+fn task_groups_run_beside_pods() -> anyhow::Result<()> {
+    let cluster = Cluster::up(&["--example-images"])?;
+    cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
+    let arguments = ["--tasks", "12", "--group", "3", "--seconds", "0.5", "--cpus", "0.05"];
+    let mut groups = Framework::start(&cluster, "groups", &arguments)?;
+    groups.wait(Duration::from_secs(90))?;
+    assert_eq!((groups.count("TASK_FINISHED"), groups.count("TASK_RUNNING")), (12, 12), "{}", groups.tail());
+    assert!(groups.starts()?.iter().all(|(_, starts)| *starts == 1), "{}", groups.tail());
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
+    assert_ledger_holds(&cluster)?;
+    cluster.stop_and_assert_clean()
+}
