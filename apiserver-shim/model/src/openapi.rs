@@ -5,6 +5,7 @@ mod complete;
 mod custom;
 mod endpoints;
 pub mod merge;
+mod message;
 mod meta_types;
 mod operation_id;
 mod parameters;
@@ -13,9 +14,11 @@ mod published;
 mod references;
 mod routes;
 pub mod version_2;
+mod version_3_protobuf;
 
 pub use endpoints::{endpoint_document, endpoint_paths};
 pub use version_2::{document_2, encode_2};
+pub use version_3_protobuf::{MEDIA_TYPE as PROTOBUF_3, encode_3};
 
 use crate::resource::{KindRef, Resource};
 use crate::schema::rules::short;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, VARY};
-use serde_json::{Map, json};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, LOCATION, VARY};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 use shim_model::openapi;
 use shim_model::resource::split_api_version;
@@ -106,18 +106,65 @@ fn index(catalog: &Catalog, remote: &RemoteDiscovery) -> Response {
 }
 
 fn document(catalog: &Catalog, path: &str, headers: &HeaderMap, asked: &str) -> Response {
-    let Some(Document { bytes, hash }) = document_3(catalog, path) else {
-        let mut absent = reply::bytes(404, Media::Json, Bytes::new());
-        absent.headers_mut().remove(CONTENT_TYPE);
-        return absent;
-    };
+    let Some(Document { bytes, hash }) = document_3(catalog, path) else { return absent() };
+    let Some(protobuf) = asks_protobuf(headers) else { return bare(406) };
+    if !asked.is_empty() && asked != hash {
+        return moved(path, &hash);
+    }
+    let bytes = if protobuf { protobuf_3(catalog, path, &bytes) } else { bytes };
     let mut response = tagged(headers, bytes, &hash);
-    let headers = response.headers_mut();
+    if protobuf && response.status() == http::StatusCode::OK {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(openapi::PROTOBUF_3));
+    }
     if asked == hash {
         // A document under its own hash never changes.
+        let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
         headers.insert(EXPIRES, HeaderValue::from_static("Thu, 31 Dec 2037 23:55:55 GMT"));
     }
+    response
+}
+
+/// The document in protobuf. Both encodings have the hash of the JSON.
+fn protobuf_3(catalog: &Catalog, path: &str, json: &Bytes) -> Bytes {
+    let key = DocumentKey::OpenApi3Protobuf { path: path.to_owned() };
+    let make = || {
+        let document: Value = serde_json::from_slice(json).expect("invariant: this server wrote the JSON");
+        hashed(Bytes::from(openapi::encode_3(&document)))
+    };
+    catalog.documents().get(key, make).bytes
+}
+
+/// Whether the client wants protobuf rather than JSON; `None` if it wants neither.
+fn asks_protobuf(headers: &HeaderMap) -> Option<bool> {
+    // As upstream: requests may name protobuf with an `@`.
+    const DEPRECATED: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
+    negotiation::clauses(headers).iter().find_map(|clause| match clause.media.as_str() {
+        "application/json" | "application/*" | "*/*" => Some(false),
+        openapi::PROTOBUF_3 | DEPRECATED => Some(true),
+        _ => None,
+    })
+}
+
+fn absent() -> Response {
+    let mut response = bare(404);
+    response.headers_mut().remove(VARY);
+    response
+}
+
+/// A response without a body, which depends on what the client accepts.
+fn bare(code: u16) -> Response {
+    let mut response = reply::bytes(code, Media::Json, Bytes::new());
+    response.headers_mut().remove(CONTENT_TYPE);
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+/// Sends a client that asks for another version of a document to the present one.
+fn moved(path: &str, hash: &str) -> Response {
+    let mut response = bare(301);
+    let url = HeaderValue::try_from(format!("/openapi/v3/{path}?hash={hash}"));
+    response.headers_mut().insert(LOCATION, url.expect("invariant: paths of documents are visible ASCII"));
     response
 }
 

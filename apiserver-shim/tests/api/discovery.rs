@@ -88,3 +88,29 @@ async fn every_openapi_document_is_served_under_its_hash() {
         assert_eq!(document.headers()["cache-control"], "public, immutable");
     }
 }
+
+#[tokio::test]
+async fn openapi_v3_is_served_in_two_encodings_and_under_one_hash() {
+    let server = Server::start().await;
+    let get = |path: &str, accept: &str| {
+        let asked = request(&format!("GET /openapi/v3/{path} | Accept: {accept}"), "");
+        let service = server.service();
+        async move { service.respond(asked).await }
+    };
+    let plain = get("apis/apps/v1", "*/*").await;
+    assert_eq!(plain.headers()["content-type"], "application/json");
+    let protobuf = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+    for asked in [protobuf.to_owned(), protobuf.replace("v3.v1", "v3@v1"), format!("text/html, {protobuf}")] {
+        let binary = get("apis/apps/v1", &asked).await;
+        assert_eq!(binary.headers()["content-type"], protobuf);
+        assert_eq!(binary.headers()["etag"], plain.headers()["etag"]);
+        let bytes = http_body_util::BodyExt::collect(binary.into_body()).await.unwrap().to_bytes();
+        assert!(bytes.starts_with(b"\n\x053.0.0\x12"));
+    }
+    assert_eq!(get("apis/apps/v1", "text/html").await.status(), 406);
+    let moved = get("apis/apps/v1?hash=OLD", "*/*").await;
+    assert_eq!(moved.status(), 301);
+    let location = moved.headers()["location"].to_str().unwrap();
+    let hash = plain.headers()["etag"].to_str().unwrap().trim_matches('"');
+    assert_eq!(location, format!("/openapi/v3/apis/apps/v1?hash={hash}"));
+}

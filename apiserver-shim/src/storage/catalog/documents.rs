@@ -16,6 +16,11 @@ pub enum DocumentKey {
         /// Version in the group.
         version: String,
     },
+    /// OpenAPI v3 of one path in protobuf.
+    OpenApi3Protobuf {
+        /// Such as `apis/apps/v1`.
+        path: String,
+    },
     /// OpenAPI v2 as JSON.
     OpenApi2,
     /// OpenAPI v2 as protobuf.
@@ -73,7 +78,10 @@ impl Documents {
     pub fn next(&self, is_changed: impl Fn(&str, &str) -> bool) -> Documents {
         let kept = |key: &DocumentKey| match key {
             DocumentKey::OpenApi3 { group, version } => !is_changed(group, version),
-            DocumentKey::OpenApi2 | DocumentKey::OpenApi2Protobuf | DocumentKey::Discovery { .. } => false,
+            DocumentKey::OpenApi3Protobuf { .. }
+            | DocumentKey::OpenApi2
+            | DocumentKey::OpenApi2Protobuf
+            | DocumentKey::Discovery { .. } => false,
         };
         let slots =
             self.lock().iter().filter(|(key, _)| kept(key)).map(|(k, s)| (k.clone(), s.clone())).collect();

@@ -1,82 +1,12 @@
 //! The v2 document in protobuf, for kubectl before 1.29: the messages of gnostic's OpenAPIv2.proto. The encoder is
 //! written by hand, because it writes this one document only and nothing is decoded.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::protobuf::{Wire, write_bytes, write_tag, write_varint};
+use super::super::message::Message;
 
 /// The media type.
 pub const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-
-/// A message in encoding.
-#[derive(Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn bytes(&mut self, field: u32, bytes: &[u8]) {
-        write_bytes(&mut self.0, field, bytes);
-    }
-
-    /// Writes a string; an empty one is omitted.
-    fn text(&mut self, field: u32, text: &Value) {
-        if let Some(text) = text.as_str().filter(|t| !t.is_empty()) {
-            self.bytes(field, text.as_bytes());
-        }
-    }
-
-    fn texts(&mut self, field: u32, list: &Value) {
-        list.as_array().into_iter().flatten().for_each(|text| self.text(field, text));
-    }
-
-    fn flag(&mut self, field: u32, flag: &Value) {
-        if flag == &Value::Bool(true) {
-            write_tag(&mut self.0, field, Wire::Varint);
-            write_varint(&mut self.0, 1);
-        }
-    }
-
-    /// Writes a number as a double or an integer; zero is omitted.
-    fn number(&mut self, field: u32, number: &Value, is_double: bool) {
-        let Some(number) = number.as_f64().filter(|n| *n != 0.0) else { return };
-        if is_double {
-            write_tag(&mut self.0, field, Wire::Fixed64);
-            self.0.extend_from_slice(&number.to_le_bytes());
-        } else {
-            write_tag(&mut self.0, field, Wire::Varint);
-            write_varint(&mut self.0, number as i64 as u64);
-        }
-    }
-
-    /// Writes any value as YAML, which JSON is.
-    fn any(&mut self, field: u32, value: &Value) {
-        if !value.is_null() {
-            self.message(field, |any| any.bytes(2, value.to_string().as_bytes()));
-        }
-    }
-
-    fn message(&mut self, field: u32, write: impl FnOnce(&mut Message)) {
-        let mut inner = Message::default();
-        write(&mut inner);
-        self.bytes(field, &inner.0);
-    }
-
-    /// Writes a map as in upstream's messages: a list of named values.
-    fn named(&mut self, field: u32, map: &Map<String, Value>, write: impl Fn(&mut Message, &Value)) {
-        for (name, value) in map {
-            self.message(field, |pair| {
-                pair.bytes(1, name.as_bytes());
-                pair.message(2, |inner| write(inner, value));
-            });
-        }
-    }
-
-    /// Writes the members with names `x-…`, each as YAML (which JSON is).
-    fn extensions(&mut self, field: u32, of: &Value) {
-        let all = of.as_object().into_iter().flatten().filter(|(name, _)| name.starts_with("x-"));
-        let all: Map<String, Value> = all.map(|(name, value)| (name.clone(), value.clone())).collect();
-        self.named(field, &all, |any, value| any.bytes(2, value.to_string().as_bytes()));
-    }
-}
 
 /// Encodes a document given as JSON.
 pub(super) fn encode(document: &Value) -> Vec<u8> {
@@ -101,7 +31,7 @@ pub(super) fn encode(document: &Value) -> Vec<u8> {
     if let Some(all) = document["securityDefinitions"].as_object() {
         out.message(13, |inner| inner.named(1, all, api_key));
     }
-    out.0
+    out.into_bytes()
 }
 
 fn api_key(out: &mut Message, value: &Value) {
@@ -117,7 +47,7 @@ fn schema(out: &mut Message, value: &Value) {
     out.text(3, &value["title"]);
     out.text(4, &value["description"]);
     out.any(5, &value["default"]);
-    bounds(out, value);
+    out.bounds(6, value);
     out.texts(19, &value["required"]);
     value["enum"].as_array().into_iter().flatten().for_each(|one| out.any(20, one));
     match &value["additionalProperties"] {
@@ -141,23 +71,6 @@ fn schema(out: &mut Message, value: &Value) {
     }
     out.any(30, &value["example"]);
     out.extensions(31, value);
-}
-
-/// The numbers of a schema, and what is beside them.
-fn bounds(out: &mut Message, value: &Value) {
-    out.number(6, &value["multipleOf"], true);
-    out.number(7, &value["maximum"], true);
-    out.flag(8, &value["exclusiveMaximum"]);
-    out.number(9, &value["minimum"], true);
-    out.flag(10, &value["exclusiveMinimum"]);
-    out.number(11, &value["maxLength"], false);
-    out.number(12, &value["minLength"], false);
-    out.text(13, &value["pattern"]);
-    out.number(14, &value["maxItems"], false);
-    out.number(15, &value["minItems"], false);
-    out.flag(16, &value["uniqueItems"]);
-    out.number(17, &value["maxProperties"], false);
-    out.number(18, &value["minProperties"], false);
 }
 
 fn path_item(out: &mut Message, value: &Value) {
