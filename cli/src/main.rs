@@ -48,6 +48,7 @@ mod user_kubeconfig;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    transport::open_files::raise_limit();
     match arguments::Arguments::parse().run() {
         Ok(code) => code,
         Err(error) => {

@@ -195,6 +195,10 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
     let (log, records) = CheckpointLog::open(&options.work_dir.join("meta"))?;
     let clock = Clock::start();
     let (agent, effects) = Agent::recover_with_ended(config, clock.now(), records, &live, &gone);
+    if !agent.unmet_reservations().is_empty() {
+        let reservations = agent.unmet_reservations();
+        tracing::warn!(%reservations, "the machine has not enough resources any more for what operations have reserved");
+    }
     let (queue, inputs) = AgentQueue::new();
     let driver = AgentDriver::new(agent, clock, log, runtime.clone(), inputs);
     let mut others = tokio::task::JoinSet::new();

@@ -11,6 +11,7 @@ mod operator_view;
 pub(crate) mod paths;
 pub(crate) mod prometheus;
 pub(crate) mod query;
+mod reservations;
 mod scheduler;
 pub(crate) mod shapes;
 mod stream;
@@ -29,6 +30,7 @@ use crate::{
     clock::Clock,
     master_driver::{Counters, MasterQueue},
 };
+use reservations::ReservationCall;
 pub(crate) use transport::server::Peer;
 use v0::V0Endpoint;
 
@@ -77,8 +79,12 @@ impl Handlers {
                 scheduler::serve(self, caller, request).await
             }
             Route::Operator => {
-                admit(Realm::MasterReadWrite)?;
-                operator::serve(self, request).await
+                let caller = admit(Realm::MasterReadWrite)?;
+                operator::serve(self, &caller, request).await
+            }
+            Route::Reservation(kind) => {
+                let caller = admit(Realm::MasterReadWrite)?;
+                reservations::serve(self, kind, &caller, request).await
             }
             Route::Teardown => {
                 admit(Realm::MasterReadWrite)?;
@@ -117,6 +123,7 @@ enum Route {
     Scheduler,
     Operator,
     Teardown,
+    Reservation(ReservationCall),
     /// An endpoint of Mesos that is not implemented, with its methods.
     Unsupported(&'static [&'static str]),
     Endpoint(V0Endpoint),
@@ -127,8 +134,11 @@ fn route(path: &str) -> Option<Route> {
         "/api/v1/scheduler" => Route::Scheduler,
         "/api/v1" => Route::Operator,
         "/teardown" => Route::Teardown,
-        "/reserve" | "/unreserve" | "/create-volumes" | "/destroy-volumes" | "/machine/down"
-        | "/machine/up" => Route::Unsupported(&["POST"]),
+        "/reserve" => Route::Reservation(ReservationCall::Reserve),
+        "/unreserve" => Route::Reservation(ReservationCall::Unreserve),
+        "/create-volumes" | "/destroy-volumes" | "/machine/down" | "/machine/up" => {
+            Route::Unsupported(&["POST"])
+        }
         "/registrar(1)/registry" => Route::Unsupported(&[]),
         path => Route::Endpoint(v0::endpoint(path)?),
     })

@@ -16,6 +16,8 @@ mod limits;
 mod metrics;
 #[path = "api/operators.rs"]
 mod operators;
+#[path = "api/reservations.rs"]
+mod reservations;
 #[path = "api/scheduling.rs"]
 mod scheduling;
 #[path = "api/shapes.rs"]

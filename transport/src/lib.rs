@@ -3,10 +3,11 @@
 //!
 //! [`tls`] builds rustls configurations and names the cryptography provider; [`server`] accepts connections and bounds
 //! them; [`client`] sends requests over pooled connections; [`relay`] connects a client and a server,
-//! and [`redirect`] says where a redirect leads. This crate knows no
+//! [`redirect`] says where a redirect leads, and [`open_files`] raises the limit of open files. This crate knows no
 //! protocol above HTTP: paths, bodies and authentication belong to its users.
 
 pub mod client;
+pub mod open_files;
 pub mod redirect;
 pub mod relay;
 pub mod server;

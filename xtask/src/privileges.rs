@@ -40,9 +40,15 @@ pub fn test_runner() -> anyhow::Result<Option<(String, String)>> {
             "the tests need root (containers, network namespaces), and there is no sudo: run this as root, or add --fast"
         );
     }
+    // sudo has a path of its own, without the tools of this user.
+    let own = |name: &str| std::env::var(name).unwrap_or_default();
+    let tools =
+        Path::new(&own("CARGO")).parent().map(|tools| tools.display().to_string()).unwrap_or_default();
+    let cargo_home = std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", own("HOME")));
+    let with_tools = format!("/usr/bin/env PATH={tools}:{} CARGO_HOME={cargo_home}", own("PATH"));
     let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let variable = format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace('-', "_"));
-    Ok(Some((variable, format!("{SUDO} {KEPT} --"))))
+    Ok(Some((variable, format!("{SUDO} {KEPT} -- {with_tools}"))))
 }
 
 /// Says that a build as root leaves files that the user who called sudo cannot replace.

@@ -211,7 +211,11 @@ fn agent_of(call: &Call) -> Option<AgentId> {
         Operation::Launch { tasks } | Operation::LaunchGroup { tasks, .. } => {
             Some(tasks.first()?.agent_id.clone())
         }
-        Operation::Malformed { .. } | Operation::Unsupported { .. } => None,
+        Operation::Reserve { .. }
+        | Operation::Unreserve { .. }
+        | Operation::Malformed { .. }
+        | Operation::Invalid { .. }
+        | Operation::Unsupported { .. } => None,
     })
 }
 

@@ -64,7 +64,11 @@ pub(crate) fn launched_tasks(call: &Call) -> Vec<(TaskId, AgentId)> {
     let Call::Accept { operations, .. } = call else { return Vec::new() };
     let tasks = operations.iter().flat_map(|operation| match operation {
         Operation::Launch { tasks } | Operation::LaunchGroup { tasks, .. } => tasks.as_slice(),
-        Operation::Malformed { .. } | Operation::Unsupported { .. } => &[],
+        Operation::Reserve { .. }
+        | Operation::Unreserve { .. }
+        | Operation::Malformed { .. }
+        | Operation::Invalid { .. }
+        | Operation::Unsupported { .. } => &[],
     });
     tasks.map(|task| (task.task_id.clone(), task.agent_id.clone())).collect()
 }

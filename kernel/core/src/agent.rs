@@ -91,6 +91,9 @@ pub const REGISTRATION_BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// The agent's state.
 pub struct Agent {
     config: Config,
+    /// The machine's resources without the reservations of operations.
+    detected: Resources,
+    unmet_reservations: Resources,
     link: LinkState,
     /// Boxed: a B-tree node has room for eleven values, and most agents have one framework.
     frameworks: BTreeMap<FrameworkId, Box<Framework>>,
@@ -174,6 +177,8 @@ impl Agent {
     pub fn new(config: Config) -> Self {
         Self {
             id_generator: IdGenerator::new(config.seed),
+            detected: config.info.resources.clone(),
+            unmet_reservations: Resources::new(),
             config,
             link: LinkState::Down,
             frameworks: BTreeMap::new(),
@@ -248,6 +253,15 @@ impl Agent {
         out
     }
 
+    fn set_reservations(&mut self, reserved: &Resources) {
+        (self.config.info.resources, self.unmet_reservations) = self.detected.with_reservations(reserved);
+    }
+
+    /// Reservations by operations that the machine has no room for any more: it is smaller than when they were made.
+    pub fn unmet_reservations(&self) -> &Resources {
+        &self.unmet_reservations
+    }
+
     /// When an [`Event::Tick`] is due, if no other event comes before.
     pub fn next_deadline(&self) -> Option<Time> {
         [self.timers.next(), self.silence_deadline()].into_iter().flatten().min()
@@ -296,6 +310,10 @@ impl Agent {
             }
             ToAgent::TaskResized { framework_id, task_id, resources } => {
                 self.task_resized(&framework_id, &task_id, resources, out);
+            }
+            ToAgent::SetReservations { reserved } => {
+                out.persist(Record::Reservations { reserved: reserved.clone() });
+                self.set_reservations(&reserved);
             }
             ToAgent::Ping => out.send_to_master(kernel_model::agent::ToMaster::Pong),
             ToAgent::Shutdown { message } => self.rejected_by_master(now, message, out),

@@ -18,6 +18,7 @@ mod operator;
 mod reconcile;
 mod registration;
 mod registry;
+mod reservations;
 mod resize;
 mod run_as;
 mod snapshot;

@@ -150,6 +150,8 @@ pub enum ToAgent {
     Message { framework_id: FrameworkId, executor_id: crate::ids::ExecutorId, data: bytes::Bytes },
     /// What a task holds now, as the answer to [`ToMaster::ResizeTask`].
     TaskResized { framework_id: FrameworkId, task_id: crate::ids::TaskId, resources: Resources },
+    /// The resources of this agent that are reserved by operations, all of them, from now on.
+    SetReservations { reserved: Resources },
     /// A liveness check, answered with [`ToMaster::Pong`].
     Ping,
     /// The master refuses this agent: it must shut down, and `message` says why.

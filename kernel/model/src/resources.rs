@@ -4,6 +4,7 @@
 
 mod arithmetic;
 mod attribute;
+mod conversion;
 mod ranges;
 mod resource;
 mod roles;
@@ -14,6 +15,7 @@ mod text;
 mod tests;
 
 pub use attribute::{Attribute, AttributeValue};
+pub use conversion::Conversion;
 pub use ranges::Ranges;
 pub use resource::{Disk, Reservation, ReservationKind, Resource, Resources, Value};
 pub use scalar::{Scalar, general};

@@ -11,6 +11,7 @@ use crate::{
     ids::{AgentId, ExecutorId, FrameworkId, MasterId, OfferId, OperationId, TaskId, UpdateId},
     offer::{Filters, Offer},
     offer_preferences::OfferPreferences,
+    resources::Resources,
     roles::Role,
     task::{TaskInfo, TaskStatus},
 };
@@ -120,6 +121,21 @@ pub enum Operation {
     Malformed {
         tasks: Vec<MalformedTask>,
         grouped: bool,
+    },
+    /// RESERVE: the resources get the topmost level of their reservations.
+    Reserve {
+        id: Option<OperationId>,
+        resources: Resources,
+    },
+    /// UNRESERVE: the resources lose the topmost level of their reservations.
+    Unreserve {
+        id: Option<OperationId>,
+        resources: Resources,
+    },
+    /// An operation on resources that does not validate. Answered like an invalid one.
+    Invalid {
+        id: Option<OperationId>,
+        why: String,
     },
     /// An operation that is not implemented. Answered with OPERATION_ERROR if it has an id.
     Unsupported {

@@ -79,6 +79,10 @@ pub(crate) fn encode(record: &Record, to: &mut BytesMut) {
             put(to, framework_id.as_str().as_bytes());
             put(to, task_id.as_str().as_bytes());
         }
+        Record::Reservations { reserved } => {
+            to.put_u8(11);
+            put(to, &noun::encode_resources(reserved));
+        }
     }
 }
 
@@ -121,6 +125,7 @@ pub(crate) fn decode(mut from: Bytes) -> Result<Record, RecordError> {
             Record::UpdateDone { framework_id, task_id, uuid: UpdateId(uuid) }
         }
         10 => Record::TaskRemoved { framework_id: text(from)?.into(), task_id: text(from)?.into() },
+        11 => Record::Reservations { reserved: noun::decode_resources(&take(from)?)? },
         other => return Err(RecordError::Tag(other)),
     })
 }

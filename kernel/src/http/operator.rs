@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use hyper::{Request, Response, StatusCode, body::Incoming, header};
 use kernel_core::master::{self, Master, OperatorCall};
-use kernel_model::operator::Event;
+use kernel_model::{caller::Caller, operator::Event};
 use kernel_wire::{
     Invalid,
     codec::{ContentType, encode},
@@ -24,18 +24,23 @@ use super::{
     Answer, Handlers, metrics,
     negotiate::{self, text, with_header},
     operator_parts, operator_view as view,
+    reservations::ReservationCall,
     stream::{self, Source},
 };
 use crate::master_driver::EventFilter;
 
 /// Handles a call.
-pub(super) async fn serve(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Answer {
-    match answer(handlers, request).await {
+pub(super) async fn serve(handlers: &Arc<Handlers>, caller: &Caller, request: Request<Incoming>) -> Answer {
+    match answer(handlers, caller, request).await {
         Ok(answer) | Err(answer) => answer,
     }
 }
 
-async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<Answer, Answer> {
+async fn answer(
+    handlers: &Arc<Handlers>,
+    caller: &Caller,
+    request: Request<Incoming>,
+) -> Result<Answer, Answer> {
     let negotiate::ParsedRequest { call, headers, .. } = negotiate::parse::<Call>(request).await?;
     let invalid =
         |Invalid(why)| text(StatusCode::BAD_REQUEST, format!("Failed to validate master::Call: {why}"));
@@ -46,7 +51,7 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
         return Err(invalid(Invalid(format!("Expecting '{part}' to be present"))));
     }
     let content = negotiate::accepted(&headers)?;
-    let change = change(kind, call).map_err(|Invalid(why)| text(StatusCode::BAD_REQUEST, why))?;
+    let change = change(kind, call, caller).map_err(|Invalid(why)| text(StatusCode::BAD_REQUEST, why))?;
     if let Some(change) = change {
         return match handlers.queue.operator(change).await {
             Ok(master::Answer::Accepted) => Ok(text(StatusCode::ACCEPTED, "")),
@@ -77,7 +82,7 @@ fn unsupported(kind: call::Type) -> Answer {
 }
 
 /// The change that a call with all its parts requests; `None` for reads and for calls that are not implemented.
-fn change(kind: call::Type, call: Call) -> Result<Option<OperatorCall>, Invalid> {
+fn change(kind: call::Type, call: Call, caller: &Caller) -> Result<Option<OperatorCall>, Invalid> {
     Ok(match kind {
         call::Type::Teardown => call
             .teardown
@@ -95,6 +100,18 @@ fn change(kind: call::Type, call: Call) -> Result<Option<OperatorCall>, Invalid>
         call::Type::ReactivateAgent => call
             .reactivate_agent
             .map(|reactivate| OperatorCall::ReactivateAgent { agent_id: reactivate.agent_id.value.into() }),
+        call::Type::ReserveResources => {
+            let build = |call: call::ReserveResources| {
+                ReservationCall::Reserve.build(&call.agent_id.value, caller, &call.source, call.resources)
+            };
+            call.reserve_resources.map(build).transpose()?
+        }
+        call::Type::UnreserveResources => {
+            let build = |call: call::UnreserveResources| {
+                ReservationCall::Unreserve.build(&call.agent_id.value, caller, &[], call.resources)
+            };
+            call.unreserve_resources.map(build).transpose()?
+        }
         _ => None,
     })
 }

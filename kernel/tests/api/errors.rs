@@ -123,7 +123,7 @@ async fn paths_and_methods_are_those_of_libprocess() {
         "PUT /quota",
         "GET /teardown",
         "GET /reserve",
-        "POST /reserve",
+        "POST /create-volumes",
         "DELETE /machine/down",
         "GET /api/v1",
         "PUT /api/v1/",
@@ -146,7 +146,7 @@ async fn paths_and_methods_are_those_of_libprocess() {
         405 (Allow: GET, POST, DELETE) 405 Method Not Allowed. Expecting one of { 'GET', 'POST', 'DELETE' }, but received 'PUT'.
         405 (Allow: POST) 405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.
         405 (Allow: POST) 405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.
-        501 /reserve is not carried out by this version of Catamaran
+        501 /create-volumes is not carried out by this version of Catamaran
         405 (Allow: POST) 405 Method Not Allowed. Expecting one of { 'POST' }, but received 'DELETE'.
         405 (Allow: POST) 405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.
         405 (Allow: POST) 405 Method Not Allowed. Expecting one of { 'POST' }, but received 'PUT'.

@@ -95,6 +95,7 @@ async fn sizes_of_a_framework() {
 
 #[tokio::test]
 async fn many_frameworks_leave_at_once() {
+    transport::open_files::raise_limit();
     let master = master().await;
     let address = master.mesos_address();
     let mut frameworks = Vec::new();
@@ -150,6 +151,7 @@ async fn a_call_with_many_ids() {
 
 #[tokio::test]
 async fn many_subscriptions_and_a_reader_that_does_not_read() {
+    transport::open_files::raise_limit();
     let master = master().await;
     let address = master.mesos_address();
     let _unread = post_json(address, "/api/v1", &json!({"type": "SUBSCRIBE"}), None).await;

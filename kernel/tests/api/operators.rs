@@ -173,7 +173,7 @@ async fn v0_paths_answer_or_are_not_implemented() {
     }
     for path in [
         "GET /registrar(1)/registry",
-        "POST /reserve",
+        "POST /create-volumes",
         "POST /quota",
         "DELETE /quota/r",
         "POST /machine/down",

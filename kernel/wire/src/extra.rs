@@ -93,7 +93,11 @@ fn check_operation(operation: &mut Operation, malformed: &mut Vec<MalformedTask>
                 *operation = Operation::Malformed { tasks, grouped: true };
             }
         }
-        Operation::Malformed { .. } | Operation::Unsupported { .. } => {}
+        Operation::Reserve { .. }
+        | Operation::Unreserve { .. }
+        | Operation::Malformed { .. }
+        | Operation::Invalid { .. }
+        | Operation::Unsupported { .. } => {}
     }
 }
 

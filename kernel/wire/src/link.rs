@@ -188,6 +188,9 @@ pub fn encode_to_agent(from: &ToAgent) -> Bytes {
                 resources: resources::to_wire(resources, Format::FULL),
             })
         }
+        ToAgent::SetReservations { reserved } => Kind::SetReservations(to_agent::SetReservations {
+            reserved: resources::to_wire(reserved, Format::FULL),
+        }),
         ToAgent::Ping => Kind::Ping(to_agent::Empty {}),
         ToAgent::Shutdown { message } => {
             Kind::Shutdown(to_agent::Shutdown { message: Some(message.clone()) })
@@ -244,6 +247,9 @@ pub fn decode_to_agent(bytes: Bytes) -> Result<Option<ToAgent>, Invalid> {
             let (framework_id, task_id) = key_from_wire(resized.task);
             let resources = resources::from_wire(resized.resources)?;
             ToAgent::TaskResized { framework_id, task_id, resources }
+        }
+        Kind::SetReservations(set) => {
+            ToAgent::SetReservations { reserved: resources::from_wire(set.reserved)? }
         }
         Kind::Ping(_) => ToAgent::Ping,
         Kind::Shutdown(shutdown) => ToAgent::Shutdown { message: shutdown.message.unwrap_or_default() },

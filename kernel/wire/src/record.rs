@@ -7,12 +7,17 @@ use kernel_model::{
     agent::AgentInfo,
     executor::{ExecutorInfo, ExecutorKind},
     framework::FrameworkInfo,
+    resources::Resources,
     task::{Task, TaskInfo, TaskStatus},
     time::Time,
 };
 use prost::Message;
 
-use crate::{Invalid, executor, framework, link_proto as link, offer, resources::Format, task};
+use crate::{
+    Invalid, executor, framework, link_proto as link, offer,
+    resources::{self, Format},
+    task,
+};
 
 fn parse<M: Message + Default>(bytes: &Bytes) -> Result<M, Invalid> {
     M::decode(bytes.clone()).map_err(|e| Invalid::new(e.to_string()))
@@ -46,6 +51,16 @@ pub fn encode_task_info(from: &TaskInfo) -> Bytes {
 /// Decodes a task to launch.
 pub fn decode_task_info(bytes: &Bytes) -> Result<TaskInfo, Invalid> {
     task::info_from_wire(parse(bytes)?)
+}
+
+/// Encodes resources.
+pub fn encode_resources(from: &Resources) -> Bytes {
+    resources::encode(from)
+}
+
+/// Decodes resources.
+pub fn decode_resources(bytes: &Bytes) -> Result<Resources, Invalid> {
+    resources::decode(bytes)
 }
 
 /// Encodes a status.

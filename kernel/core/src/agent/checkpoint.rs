@@ -69,6 +69,7 @@ impl Agent {
     fn fold(&mut self, record: Record) {
         match record {
             Record::Identity { agent_id } => self.config.info.id = Some(agent_id),
+            Record::Reservations { reserved } => self.set_reservations(&reserved),
             Record::Framework { info } => self.fold_framework(info),
             Record::FrameworkRemoved { framework_id } => {
                 self.forget_framework(&framework_id);
@@ -237,6 +238,11 @@ impl Agent {
     pub fn records(&self) -> Vec<Record> {
         let mut records = Vec::new();
         records.extend(self.config.info.id.clone().map(|agent_id| Record::Identity { agent_id }));
+        let mut reserved = self.config.info.resources.dynamically_reserved();
+        reserved += &self.unmet_reservations;
+        if !reserved.is_empty() {
+            records.push(Record::Reservations { reserved });
+        }
         let mut left = CHECKPOINTED_EXECUTORS_MAX;
         let mut completed = Vec::new();
         for (framework_id, framework) in self.frameworks.iter().filter(|(_, f)| f.info.checkpoint) {

@@ -7,7 +7,7 @@ use kernel_model::{
     executor::{Event as ExecutorEvent, ExecutorInfo},
     framework::FrameworkInfo,
     ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId},
-    resources::Scalar,
+    resources::{Resources, Scalar},
     task::{TaskInfo, TaskStatus},
     time::Time,
 };
@@ -25,6 +25,8 @@ pub type Effects = crate::effect::Effects<Record, Effect>;
 pub enum Record {
     /// The master assigned this id.
     Identity { agent_id: AgentId },
+    /// The resources that are reserved by operations, all of them.
+    Reservations { reserved: Resources },
     /// A framework was added, or changed its info.
     Framework { info: Arc<FrameworkInfo> },
     /// A framework was removed with its updates.

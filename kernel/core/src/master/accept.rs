@@ -22,11 +22,14 @@ use kernel_model::{
 use super::{Master, effect::Effect, offers::OutstandingOffer, validation};
 
 /// The joined offers of one ACCEPT.
-struct Accepted {
-    framework_id: FrameworkId,
-    agent_id: AgentId,
-    role: Role,
-    remaining: Resources,
+pub(super) struct Accepted {
+    pub(super) framework_id: FrameworkId,
+    pub(super) agent_id: AgentId,
+    pub(super) role: Role,
+    /// What its operations have not taken.
+    pub(super) remaining: Resources,
+    /// What its operations have made of it, and may have taken since.
+    pub(super) converted: Resources,
 }
 
 /// The state of a lost task: the given one for PARTITION_AWARE frameworks, TASK_LOST for others.
@@ -58,6 +61,7 @@ impl Master {
             agent_id: first.offer.agent_id.clone(),
             role: first.offer.role.clone(),
             remaining: Resources::new(),
+            converted: Resources::new(),
         };
         for outstanding in &offers {
             accepted.remaining += &outstanding.offer.resources;
@@ -71,7 +75,12 @@ impl Master {
             self.apply_operation(&mut accepted, operation);
         }
         let progress = accepted.remaining != offered;
-        self.return_resources(first, &accepted.remaining, filters.refuse, progress);
+        // What was converted may be offered again at once: the framework has not seen it yet, and so cannot have refused it.
+        let taken = accepted.converted.saturating_sub(&accepted.remaining);
+        let unseen = accepted.converted.saturating_sub(&taken);
+        self.allocator.recover(first.slot, first.client, &unseen);
+        let seen = accepted.remaining.saturating_sub(&unseen);
+        self.return_resources(first, &seen, filters.refuse, progress);
     }
 
     fn offer_set(&self, framework_id: &FrameworkId, ids: &[OfferId]) -> Result<Vec<u64>, String> {
@@ -145,11 +154,17 @@ impl Master {
                         self.refuse_malformed(framework_id, task, state, Reason::InvalidOffers);
                     }
                 }
-                Operation::Unsupported { id: Some(operation_id), .. } => {
+                Operation::Reserve { id: Some(operation_id), .. }
+                | Operation::Unreserve { id: Some(operation_id), .. }
+                | Operation::Invalid { id: Some(operation_id), .. }
+                | Operation::Unsupported { id: Some(operation_id), .. } => {
                     let message = format!("Operation attempted with invalid offers: {why}");
                     self.send_to_framework(framework_id, operation_error(operation_id, message));
                 }
-                Operation::Unsupported { id: None, .. } => {}
+                Operation::Reserve { id: None, .. }
+                | Operation::Unreserve { id: None, .. }
+                | Operation::Invalid { id: None, .. }
+                | Operation::Unsupported { id: None, .. } => {}
             }
         }
     }
@@ -203,12 +218,40 @@ impl Master {
                     self.refuse_malformed(&accepted.framework_id, task, TaskState::Error, reason);
                 }
             }
+            Operation::Reserve { id, resources } => {
+                let outcome = self.reserve_offered(accepted, resources);
+                self.operation_ended(accepted, id, outcome);
+            }
+            Operation::Unreserve { id, resources } => {
+                let outcome = self.unreserve_offered(accepted, resources);
+                self.operation_ended(accepted, id, outcome);
+            }
+            Operation::Invalid { id, why } => self.operation_ended(accepted, id, Err(why)),
             Operation::Unsupported { id: Some(operation_id), kind } => {
                 let message = format!("{kind} operations are not supported");
                 self.send_to_framework(&accepted.framework_id, operation_error(operation_id, message));
             }
             Operation::Unsupported { id: None, .. } => {}
         }
+    }
+
+    /// Tells a framework what became of an operation with an id; one without is only logged when it is dropped, as in Mesos.
+    fn operation_ended(&mut self, accepted: &Accepted, id: Option<OperationId>, outcome: Result<(), String>) {
+        let framework_id = &accepted.framework_id;
+        let event = match (id, outcome) {
+            (Some(operation_id), Ok(())) => scheduler::Event::UpdateOperationStatus {
+                operation_id,
+                state: OperationState::Finished,
+                message: String::new(),
+                agent_id: Some(accepted.agent_id.clone()),
+            },
+            (Some(operation_id), Err(message)) => operation_error(operation_id, message),
+            (None, Ok(())) => return,
+            (None, Err(message)) => {
+                return self.effect(Effect::Dropped { framework_id: framework_id.clone(), message });
+            }
+        };
+        self.send_to_framework(framework_id, event);
     }
 
     fn launch(&mut self, accepted: &mut Accepted, mut task: TaskInfo) {

@@ -98,7 +98,9 @@ impl FrameworkCounts {
         let name = match operation {
             Operation::Launch { .. } => "launch",
             Operation::LaunchGroup { .. } => "launch_group",
-            Operation::Malformed { .. } | Operation::Unsupported { .. } => return,
+            Operation::Reserve { .. } => "reserve",
+            Operation::Unreserve { .. } => "unreserve",
+            Operation::Malformed { .. } | Operation::Invalid { .. } | Operation::Unsupported { .. } => return,
         };
         *self.operations.entry(name).or_default() += 1;
     }

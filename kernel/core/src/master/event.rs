@@ -4,6 +4,7 @@ use kernel_model::{
     agent::ToMaster,
     caller::Caller,
     ids::{AgentId, FrameworkId, StreamId},
+    resources::Resources,
     roles::Role,
     scheduler::{Call, Subscribe},
 };
@@ -61,6 +62,10 @@ pub enum OperatorCall {
     DeactivateAgent { agent_id: AgentId },
     /// REACTIVATE_AGENT.
     ReactivateAgent { agent_id: AgentId },
+    /// RESERVE_RESOURCES: reserves free resources of an agent. The principal is the caller's.
+    Reserve { agent_id: AgentId, principal: Option<String>, resources: Resources },
+    /// UNRESERVE_RESOURCES: the opposite.
+    Unreserve { agent_id: AgentId, resources: Resources },
     /// A call that is not implemented.
     Unsupported {
         /// The call's type on the wire.
@@ -76,6 +81,8 @@ impl OperatorCall {
             | OperatorCall::MarkAgentGone { .. }
             | OperatorCall::DeactivateAgent { .. }
             | OperatorCall::ReactivateAgent { .. } => true,
+            // The agent is told, and remembers it.
+            OperatorCall::Reserve { .. } | OperatorCall::Unreserve { .. } => false,
             // The record of its end only keeps it from subscribing again.
             OperatorCall::Teardown { .. } | OperatorCall::Unsupported { .. } => false,
         }

@@ -30,6 +30,14 @@ impl Master {
             }
             OperatorCall::DeactivateAgent { agent_id } => self.set_deactivated(&agent_id, true)?,
             OperatorCall::ReactivateAgent { agent_id } => self.set_deactivated(&agent_id, false)?,
+            OperatorCall::Reserve { agent_id, principal, resources } => {
+                self.reserve_by_operator(&agent_id, principal.as_deref(), &resources)?;
+                return Ok(Answer::Accepted);
+            }
+            OperatorCall::Unreserve { agent_id, resources } => {
+                self.unreserve_by_operator(&agent_id, &resources)?;
+                return Ok(Answer::Accepted);
+            }
             OperatorCall::Unsupported { kind } => {
                 return Err(Refusal::Unsupported(format!("{kind} is not supported by this version")));
             }

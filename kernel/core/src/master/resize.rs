@@ -46,7 +46,7 @@ impl Master {
     }
 
     /// Whether the agent has room, after its newest offers are rescinded as far as necessary.
-    fn make_room(&mut self, agent_id: &AgentId, needed: &Resources) -> bool {
+    pub(super) fn make_room(&mut self, agent_id: &AgentId, needed: &Resources) -> bool {
         let Some(agent) = self.agents.get(agent_id) else { return false };
         let slot = agent.slot;
         let has_room =

@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 mod frameworks;
 mod hoarding;
 mod offer_preferences;
+mod reservations;
 mod resizes;
 mod run_as;
 pub(crate) mod tampering;

@@ -30,6 +30,28 @@ pub(super) fn from_wire(operations: Vec<WireOperation>) -> Result<Vec<Operation>
             operation::Type::LaunchGroup => {
                 all.extend(operation.launch_group.map(|group| launch_group(id.is_some(), group)));
             }
+            operation::Type::Reserve => {
+                let reserve = operation.reserve.unwrap_or_default();
+                // Only operators have this way to change a reservation.
+                let checked = match reserve.source.is_empty() {
+                    true => resources::validate(&reserve.resources),
+                    false => Err(Invalid::new("Reservation updates are not yet implemented")),
+                };
+                let parsed = checked.and_then(|()| resources::from_wire(reserve.resources));
+                all.push(match parsed {
+                    Ok(resources) => Operation::Reserve { id, resources },
+                    Err(Invalid(why)) => invalid(id, &why),
+                });
+            }
+            operation::Type::Unreserve => {
+                let unreserve = operation.unreserve.unwrap_or_default();
+                let checked = resources::validate(&unreserve.resources);
+                let parsed = checked.and_then(|()| resources::from_wire(unreserve.resources));
+                all.push(match parsed {
+                    Ok(resources) => Operation::Unreserve { id, resources },
+                    Err(Invalid(why)) => invalid(id, &why),
+                });
+            }
             // Only an operation with an id has an update that tells its end. Mesos ignores unknown types.
             other if id.is_none() && other != operation::Type::Unknown => {
                 return Err(Invalid::new(format!(
@@ -41,6 +63,11 @@ pub(super) fn from_wire(operations: Vec<WireOperation>) -> Result<Vec<Operation>
         }
     }
     Ok(all)
+}
+
+/// An operation with resources that do not validate.
+fn invalid(id: Option<OperationId>, why: &str) -> Operation {
+    Operation::Invalid { id, why: format!("Invalid resources: {why}") }
 }
 
 fn launch(with_id: bool, infos: Vec<v1::TaskInfo>, all: &mut Vec<Operation>) {

@@ -238,7 +238,7 @@ fn calls_are_refused_with_mesos_texts() {
         r#"{"type":"TEARDOWN"}"#,
         r#"{"type":"TEARDOWN","framework_id":{"value":"f"}}"#,
         r#"{"type":"ACCEPT","framework_id":{"value":"f"}}"#,
-        r#"{"type":"ACCEPT","framework_id":{"value":"f"},"accept":{"offer_ids":[{"value":"o"}],"operations":[{"type":"RESERVE","id":{"value":"op"}}],"filters":{"refuse_seconds":-1}}}"#,
+        r#"{"type":"ACCEPT","framework_id":{"value":"f"},"accept":{"offer_ids":[{"value":"o"}],"operations":[{"type":"CREATE","id":{"value":"op"}}],"filters":{"refuse_seconds":-1}}}"#,
         r#"{"type":"REVIVE","framework_id":{"value":"f"}}"#,
         r#"{"type":"ACKNOWLEDGE","framework_id":{"value":"f"},"acknowledge":{"agent_id":{"value":"a"},"task_id":{"value":"t"},"uuid":"AAAA"}}"#,
         r#"{"type":"RECONCILE","framework_id":{"value":"f"},"reconcile":{"tasks":[{"task_id":{"value":"t"},"agent_id":null}]}}"#,
@@ -253,7 +253,7 @@ fn calls_are_refused_with_mesos_texts() {
         Expecting 'framework_id' to be present
         Teardown
         Expecting 'accept' to be present
-        Accept { offer_ids: [OfferId(o)], operations: [Unsupported { id: Some(OperationId(op)), kind: "RESERVE" }], filters: Filters { refuse: 5s } }
+        Accept { offer_ids: [OfferId(o)], operations: [Unsupported { id: Some(OperationId(op)), kind: "CREATE" }], filters: Filters { refuse: 5s } }
         Revive { roles: [] }
         Not a valid UUID
         Reconcile { tasks: [(TaskId(t), None)] }

@@ -451,12 +451,10 @@ fn an_operation_that_nobody_would_be_told_about_refuses_the_call() {
         let call: WireCall = decode(ContentType::Json, &Bytes::from(call.to_string())).expect("a call");
         scheduler_call::from_wire(call).map(drop)
     };
-    let reserve = json!({"type": "RESERVE", "reserve": {"resources": []}});
-    expect![
-        "RESERVE operations are not supported by this version; no operation of this call was carried out"
-    ]
-    .assert_eq(&call(reserve.clone()).expect_err("nobody would be told").to_string());
-    let mut with_id = reserve;
+    let create = json!({"type": "CREATE", "create": {"volumes": []}});
+    expect!["CREATE operations are not supported by this version; no operation of this call was carried out"]
+        .assert_eq(&call(create.clone()).expect_err("nobody would be told").to_string());
+    let mut with_id = create;
     with_id["id"] = json!({"value": "op"});
     assert_eq!(call(with_id), Ok(()));
     assert_eq!(call(json!({"type": "SOMETHING"})), Ok(()));

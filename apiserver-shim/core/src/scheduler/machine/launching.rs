@@ -230,7 +230,8 @@ impl SchedulerMachine {
         let (mut tasks, mut launched) = (Vec::new(), Vec::new());
         let mut left = group.resources.clone();
         if !group.executor_runs {
-            let Some(share) = left.find(&executor.resources) else { return (tasks, launched) };
+            // Every launch on the agent names the same executor, so its share is unreserved.
+            let Some(share) = left.unreserved().find(&executor.resources) else { return (tasks, launched) };
             left.remove_all(&share);
         }
         let time = self.seconds();

@@ -229,3 +229,49 @@ fn what_has_ended_survives_a_crash_and_a_compaction() {
     s.crash(&[]);
     assert_eq!(history(&s), shown);
 }
+
+#[test]
+fn reservations_are_checkpointed_and_follow_the_machine() {
+    use kernel_model::{
+        agent::ToAgent,
+        labels::Labels,
+        resources::{Reservation, ReservationKind, Resource, Resources},
+        roles::Role,
+        time::Time,
+    };
+
+    use super::script::config;
+    use crate::agent::{Agent, Event, Record};
+
+    let of_machine = |resources: &str| {
+        let mut config = config(1);
+        config.info.resources = resources.parse().unwrap();
+        config
+    };
+    let level = Reservation {
+        kind: ReservationKind::Dynamic,
+        role: Role::parse("eng").unwrap(),
+        principal: None,
+        labels: Labels::default(),
+    };
+    let three: Resources = "cpus:3".parse().unwrap();
+    let reserved: Resources =
+        three.iter().map(|cpus| Resource { reservations: vec![level.clone()], ..cpus.clone() }).collect();
+    let mut agent = Agent::new(of_machine("cpus:4"));
+    let set = ToAgent::SetReservations { reserved: reserved.clone() };
+    let effects = agent.step(Time::default(), Event::FromMaster(set));
+    assert_eq!(effects.persist, [Record::Reservations { reserved: reserved.clone() }]);
+    let shown = "cpus:1; cpus(reservations: [(DYNAMIC,eng)]):3";
+    assert_eq!(agent.info().resources.to_string(), shown);
+    let records = agent.records();
+    let recover = |machine: &str, records| {
+        Agent::recover(of_machine(machine), Time::default(), records, &Default::default()).0
+    };
+    let agent = recover("cpus:4", records.clone());
+    assert_eq!((agent.info().resources.to_string().as_str(), agent.records()), (shown, records.clone()));
+    // A smaller machine keeps in mind what it cannot hold, until it can again.
+    let smaller = recover("cpus:2", records.clone());
+    assert_eq!(smaller.info().resources.to_string(), "cpus:2");
+    assert_eq!(*smaller.unmet_reservations(), reserved);
+    assert_eq!(recover("cpus:4", smaller.records()).info().resources.to_string(), shown);
+}

@@ -172,6 +172,7 @@ impl Script {
 
     fn record(&mut self, record: &Record) -> String {
         match record {
+            Record::Reservations { reserved } => format!("Reservations {reserved}"),
             Record::Identity { agent_id } => format!("Identity {agent_id}"),
             Record::Framework { info } => format!("Framework {}", info.id.as_ref().unwrap()),
             Record::FrameworkRemoved { framework_id } => format!("FrameworkRemoved {framework_id}"),

@@ -322,6 +322,7 @@ fn show_event(event: &ToScheduler) -> String {
 
 fn show_message(message: &ToAgent) -> String {
     match message {
+        ToAgent::SetReservations { reserved } => format!("SetReservations {reserved}"),
         ToAgent::Registered { agent_id, .. } => format!("Registered {agent_id}"),
         ToAgent::Reregistered { agent_id, unknown_here, .. } => {
             let unknown: Vec<&TaskId> = unknown_here.iter().map(|(_, t)| t).collect();

@@ -1,0 +1,213 @@
+//! Dynamic reservations: RESERVE and UNRESERVE by frameworks on what they are offered, and by operators. The agent checkpoints
+//! them and reports them when it registers again, so its word prevails.
+
+use std::sync::Arc;
+
+use kernel_model::{
+    agent::{AgentInfo, ToAgent},
+    ids::AgentId,
+    resources::{Conversion, Resource, Resources},
+    roles::Role,
+};
+
+use super::{
+    Master,
+    accept::Accepted,
+    effect::{Op, Record, Refusal},
+};
+
+/// What is wrong with an operation, in Mesos' words.
+type Checked = Result<(), String>;
+
+/// Who reserves: a framework for the role of its offer, or an operator.
+enum Reserver<'a> {
+    Framework { principal: Option<&'a str>, role: &'a Role },
+    Operator { principal: Option<&'a str> },
+}
+
+impl Reserver<'_> {
+    fn principal(&self) -> Option<&str> {
+        match self {
+            Reserver::Framework { principal, .. } | Reserver::Operator { principal } => *principal,
+        }
+    }
+}
+
+/// Validates the resources of a RESERVE.
+fn check_reserve(resources: &Resources, by: &Reserver<'_>) -> Checked {
+    resources.iter().try_for_each(|resource| {
+        let top = match resource.reservation() {
+            Some(top) if resource.is_dynamically_reserved() => top,
+            _ => return Err(format!("Resource {resource} is not dynamically reserved")),
+        };
+        if let Some(who) = by.principal() {
+            match top.principal.as_deref() {
+                None => {
+                    return Err(format!(
+                        "A reserve operation was attempted by principal '{who}', but there is a reserved resource in the \
+                         request with no principal set"
+                    ));
+                }
+                Some(other) if other != who => {
+                    return Err(format!(
+                        "A reserve operation was attempted by authenticated principal '{who}', which does not match a \
+                         reserved resource in the request with principal '{other}'"
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        match by {
+            Reserver::Framework { role, .. } if top.role != **role => Err(format!(
+                "A reserve operation was attempted for a resource with role '{}', but the resource was allocated to role \
+                 '{role}'",
+                top.role
+            )),
+            Reserver::Operator { .. } if resource.allocation_role.is_some() => Err(
+                "A reserve operation was attempted with an allocated resource, but the operator API only allows \
+                 reservations to be made to unallocated resources"
+                    .to_owned(),
+            ),
+            Reserver::Framework { .. } | Reserver::Operator { .. } => check_kind(resource),
+        }
+    })
+}
+
+/// Validates the resources of an UNRESERVE.
+fn check_unreserve(resources: &Resources) -> Checked {
+    resources.iter().try_for_each(|resource| match resource.is_dynamically_reserved() {
+        true => check_kind(resource),
+        false => Err(format!("Resource {resource} is not dynamically reserved")),
+    })
+}
+
+/// Reservations are of what stays: no revocable resources, and no volumes.
+fn check_kind(resource: &Resource) -> Checked {
+    if resource.revocable {
+        return Err(format!("Revocable resource {resource} cannot be reserved"));
+    }
+    match resource.disk.as_ref().is_some_and(|disk| disk.indivisible) {
+        true => Err(format!(
+            "A dynamically reserved persistent volume {resource} cannot be unreserved directly. Please destroy the \
+             persistent volume first then unreserve the resource"
+        )),
+        false => Ok(()),
+    }
+}
+
+impl Master {
+    /// Converts what is left of a framework's offers, which it is charged.
+    fn convert_offered(&mut self, accepted: &mut Accepted, conversion: &Conversion) -> Checked {
+        let remaining = &accepted.remaining;
+        let missing = || format!("{remaining} does not contain {}", conversion.consumed);
+        let after = conversion.apply(remaining).ok_or_else(missing)?;
+        let agent = self.agents.get(&accepted.agent_id).ok_or("Agent removed")?;
+        let (slot, all) = (agent.slot, agent.info.resources.clone());
+        let total = conversion.unallocated().apply(&all);
+        let client = self.client_of(&accepted.framework_id, &accepted.role);
+        let (Some(total), Some(client)) = (total, client) else {
+            return Err(format!("{all} does not contain {}", conversion.consumed));
+        };
+        accepted.remaining = after;
+        accepted.converted.remove_all(&conversion.consumed);
+        accepted.converted += &conversion.converted;
+        self.allocator.recover(slot, client, &conversion.consumed);
+        self.set_agent_resources(&accepted.agent_id, total);
+        self.allocator.charge(slot, client, &conversion.converted);
+        Ok(())
+    }
+
+    /// RESERVE of an ACCEPT.
+    pub(super) fn reserve_offered(&mut self, accepted: &mut Accepted, mut resources: Resources) -> Checked {
+        resources.allocate_by_default_to(&accepted.role);
+        let framework = self.frameworks.get(&accepted.framework_id);
+        let principal = framework.and_then(|framework| framework.info.principal.as_deref());
+        check_reserve(&resources, &Reserver::Framework { principal, role: &accepted.role })
+            .map_err(|why| self.on_agent(&accepted.agent_id, &why))?;
+        self.convert_offered(accepted, &Conversion::reserve(&resources))
+    }
+
+    /// UNRESERVE of an ACCEPT.
+    pub(super) fn unreserve_offered(&mut self, accepted: &mut Accepted, mut resources: Resources) -> Checked {
+        resources.allocate_by_default_to(&accepted.role);
+        check_unreserve(&resources).map_err(|why| self.on_agent(&accepted.agent_id, &why))?;
+        self.convert_offered(accepted, &Conversion::unreserve(&resources))
+    }
+
+    fn on_agent(&self, agent_id: &AgentId, why: &str) -> String {
+        let agent = self.agents.get(agent_id).map(|agent| described(agent_id, &agent.info));
+        format!("{why}; on agent {}", agent.unwrap_or_else(|| agent_id.to_string()))
+    }
+
+    /// Converts free resources of an agent, for an operator. Outstanding offers are rescinded as far as necessary.
+    fn convert_free(&mut self, agent_id: &AgentId, conversion: &Conversion) -> Result<(), Refusal> {
+        let unknown = || Refusal::Invalid("No agent found with specified ID".to_owned());
+        let total = self.agents.get(agent_id).ok_or_else(unknown)?.info.resources.clone();
+        let conflict = || Refusal::Conflict(format!("{total} does not contain {}", conversion.consumed));
+        let after = conversion.apply(&total).ok_or_else(conflict)?;
+        if !self.make_room(agent_id, &conversion.consumed) {
+            let free = self.agents.get(agent_id).and_then(|agent| self.allocator.available(agent.slot));
+            let free = free.cloned().unwrap_or_default();
+            return Err(Refusal::Conflict(format!("{free} does not contain {}", conversion.consumed)));
+        }
+        self.set_agent_resources(agent_id, after);
+        Ok(())
+    }
+
+    /// RESERVE_RESOURCES.
+    pub(super) fn reserve_by_operator(
+        &mut self,
+        agent_id: &AgentId,
+        principal: Option<&str>,
+        resources: &Resources,
+    ) -> Result<(), Refusal> {
+        let checked = check_reserve(resources, &Reserver::Operator { principal });
+        self.convert_by_operator(agent_id, "RESERVE", checked, &Conversion::reserve(resources))
+    }
+
+    /// UNRESERVE_RESOURCES.
+    pub(super) fn unreserve_by_operator(
+        &mut self,
+        agent_id: &AgentId,
+        resources: &Resources,
+    ) -> Result<(), Refusal> {
+        let checked = check_unreserve(resources);
+        self.convert_by_operator(agent_id, "UNRESERVE", checked, &Conversion::unreserve(resources))
+    }
+
+    fn convert_by_operator(
+        &mut self,
+        agent_id: &AgentId,
+        kind: &str,
+        checked: Checked,
+        conversion: &Conversion,
+    ) -> Result<(), Refusal> {
+        let unknown = || Refusal::Invalid("No agent found with specified ID".to_owned());
+        let info = &self.agents.get(agent_id).ok_or_else(unknown)?.info;
+        checked.map_err(|why| {
+            Refusal::Invalid(format!(
+                "Invalid {kind} operation on agent {}: {why}",
+                described(agent_id, info)
+            ))
+        })?;
+        self.convert_free(agent_id, conversion)
+    }
+
+    /// Records an agent's resources, and tells it which of them are reserved.
+    fn set_agent_resources(&mut self, agent_id: &AgentId, resources: Resources) {
+        let Some(agent) = self.agents.get_mut(agent_id) else { return };
+        let info = Arc::new(AgentInfo { resources, ..AgentInfo::clone(&agent.info) });
+        agent.info = info.clone();
+        let (slot, deactivated) = (agent.slot, agent.deactivated);
+        self.allocator.set_total(slot, &info.resources);
+        self.changed_agents.insert(agent_id.clone());
+        let reserved = info.resources.dynamically_reserved();
+        self.persist(Op::Put(Record::Agent { info, deactivated, unreachable_since: None }));
+        self.send_to_agent(agent_id, ToAgent::SetReservations { reserved });
+    }
+}
+
+/// An agent in Mesos' messages.
+fn described(id: &AgentId, info: &AgentInfo) -> String {
+    format!("{id} at slave(1)@{}:{} ({})", info.ip, info.port, info.hostname)
+}

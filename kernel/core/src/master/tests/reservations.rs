@@ -1,0 +1,186 @@
+//! RESERVE and UNRESERVE, by frameworks and by operators.
+
+use expect_test::{Expect, expect};
+use kernel_model::{
+    labels::Labels,
+    resources::{Reservation, ReservationKind, Resource, Resources},
+    roles::Role,
+    scheduler::Operation,
+};
+
+use super::cluster::*;
+use crate::master::OperatorCall;
+
+fn check(cluster: &mut Cluster, expected: Expect) {
+    expected.assert_eq(&cluster.log());
+}
+
+/// Resources with dynamic reservations for these roles, bottom to top.
+fn reserved(text: &str, roles: &[&str], principal: Option<&str>) -> Resources {
+    let level = |role: &&str| Reservation {
+        kind: ReservationKind::Dynamic,
+        role: Role::parse(role).unwrap(),
+        principal: principal.map(str::to_owned),
+        labels: Labels::default(),
+    };
+    let text: Resources = text.parse().unwrap();
+    text.iter()
+        .map(|resource| Resource { reservations: roles.iter().map(level).collect(), ..resource.clone() })
+        .collect()
+}
+
+fn reserve(resources: Resources) -> Operation {
+    Operation::Reserve { id: None, resources }
+}
+
+fn launch(id: &str, resources: &Resources) -> Operation {
+    let mut info = task(id, "m-S0", "cpus:1");
+    info.resources = resources.clone();
+    Operation::Launch { tasks: vec![info] }
+}
+
+/// Two frameworks in roles of their own; the first one is offered everything.
+fn offered() -> Cluster {
+    let mut c = Cluster::new();
+    c.agent(1, "cpus:4;mem:1024");
+    c.subscribe("s1", framework("f", &["eng"]));
+    c.subscribe("s2", framework("g", &["ops"]));
+    c.log();
+    c
+}
+
+#[test]
+fn a_framework_reserves_and_launches_on_what_it_has_reserved() {
+    let mut c = offered();
+    let eng = reserved("cpus:1;mem:512", &["eng"], None);
+    let one = reserved("cpus:1", &["eng"], None);
+    c.accept("m-0000", "s1", 0, vec![reserve(eng.clone()), launch("t", &one)]);
+    check(
+        &mut c,
+        expect![[r#"
+        put Agent(AgentId(m-S0))
+        reply Accepted
+        l1 <- SetReservations cpus(reservations: [(DYNAMIC,eng)]):1; mem(reservations: [(DYNAMIC,eng)]):512
+        l1 <- RunTask task t on new command
+        s1 <- Offers [m-O2 of m-S0 for eng: cpus:1; mem(reservations: [(DYNAMIC,eng)]):512]
+        s2 <- Offers [m-O1 of m-S0 for ops: cpus:2; mem:512]
+    "#]],
+    );
+    let unreserve = |resources| Operation::Unreserve { id: Some("op".into()), resources };
+    c.accept("m-0000", "s1", 2, vec![unreserve(reserved("mem:512", &["eng"], None))]);
+    check(
+        &mut c,
+        expect![[r#"
+        put Agent(AgentId(m-S0))
+        reply Accepted
+        l1 <- SetReservations cpus(reservations: [(DYNAMIC,eng)]):1
+        s1 <- UpdateOperationStatus op Finished ''
+        s2 <- Offers [m-O3 of m-S0 for ops: cpus:1; mem:512]
+    "#]],
+    );
+    // It stays reserved when the task ends, and for its role.
+    c.update(1, "m-0000", "t", kernel_model::task::TaskState::Finished);
+    check(
+        &mut c,
+        expect![[r#"
+        s1 <- Update t Finished by Executor (to acknowledge)
+        s1 <- Offers [m-O4 of m-S0 for eng: cpus(reservations: [(DYNAMIC,eng)]):1]
+    "#]],
+    );
+}
+
+#[test]
+fn invalid_operations_change_nothing() {
+    let mut c = offered();
+    let with_id = |resources| Operation::Reserve { id: Some("op".into()), resources };
+    c.accept(
+        "m-0000",
+        "s1",
+        0,
+        vec![
+            with_id("cpus:1".parse().unwrap()),
+            with_id(reserved("cpus:1", &["ops"], None)),
+            with_id(reserved("cpus:9", &["eng"], None)),
+            reserve(reserved("cpus:9", &["eng"], None)),
+            Operation::Unreserve { id: Some("op".into()), resources: reserved("cpus:1", &["eng"], None) },
+        ],
+    );
+    check(
+        &mut c,
+        expect![[r#"
+        reply Accepted
+        s1 <- UpdateOperationStatus op Error 'Resource cpus(allocated: eng):1 is not dynamically reserved; on agent m-S0 at slave(1)@127.0.0.1:5051 (h1)'
+        s1 <- UpdateOperationStatus op Error 'A reserve operation was attempted for a resource with role 'ops', but the resource was allocated to role 'eng'; on agent m-S0 at slave(1)@127.0.0.1:5051 (h1)'
+        s1 <- UpdateOperationStatus op Error 'cpus(allocated: eng):4; mem(allocated: eng):1024 does not contain cpus(allocated: eng):9'
+        dropped m-0000: cpus(allocated: eng):4; mem(allocated: eng):1024 does not contain cpus(allocated: eng):9
+        s1 <- UpdateOperationStatus op Error 'cpus(allocated: eng):4; mem(allocated: eng):1024 does not contain cpus(allocated: eng)(reservations: [(DYNAMIC,eng)]):1'
+        s2 <- Offers [m-O1 of m-S0 for ops: cpus:4; mem:1024]
+    "#]],
+    );
+}
+
+#[test]
+fn an_operator_reserves_what_is_free_or_offered() {
+    let mut c = offered();
+    let call = |principal: Option<&str>, resources: Resources| OperatorCall::Reserve {
+        agent_id: "m-S0".into(),
+        principal: principal.map(str::to_owned),
+        resources,
+    };
+    c.operator(call(Some("ann"), reserved("cpus:1", &["ops"], None)));
+    c.operator(call(Some("ann"), reserved("cpus:1", &["ops"], Some("bob"))));
+    c.operator(call(None, reserved("cpus:5", &["ops"], None)));
+    check(
+        &mut c,
+        expect![[r#"
+        reply Invalid: Invalid RESERVE operation on agent m-S0 at slave(1)@127.0.0.1:5051 (h1): A reserve operation was attempted by principal 'ann', but there is a reserved resource in the request with no principal set
+        reply Invalid: Invalid RESERVE operation on agent m-S0 at slave(1)@127.0.0.1:5051 (h1): A reserve operation was attempted by authenticated principal 'ann', which does not match a reserved resource in the request with principal 'bob'
+        reply Conflict: cpus:4; mem:1024 does not contain cpus:5
+    "#]],
+    );
+    c.operator(call(Some("ann"), reserved("cpus:4", &["ops"], Some("ann"))));
+    check(
+        &mut c,
+        expect![[r#"
+        put Agent(AgentId(m-S0))
+        s1 <- Rescind { offer_id: OfferId(m-O0) }
+        l1 <- SetReservations cpus(reservations: [(DYNAMIC,ops,ann)]):4
+        reply Accepted
+        s1 <- Offers [m-O2 of m-S0 for eng: mem:512]
+        s2 <- Offers [m-O1 of m-S0 for ops: cpus(reservations: [(DYNAMIC,ops,ann)]):4; mem:512]
+    "#]],
+    );
+    let unreserve = |resources| OperatorCall::Unreserve { agent_id: "m-S0".into(), resources };
+    c.operator(unreserve(reserved("cpus:4", &["ops"], Some("bob"))));
+    c.operator(unreserve("cpus:4".parse().unwrap()));
+    c.operator(unreserve(reserved("cpus:4", &["ops"], Some("ann"))));
+    check(
+        &mut c,
+        expect![[r#"
+        reply Conflict: cpus(reservations: [(DYNAMIC,ops,ann)]):4; mem:1024 does not contain cpus(reservations: [(DYNAMIC,ops,bob)]):4
+        reply Invalid: Invalid UNRESERVE operation on agent m-S0 at slave(1)@127.0.0.1:5051 (h1): Resource cpus:4 is not dynamically reserved
+        put Agent(AgentId(m-S0))
+        s1 <- Rescind { offer_id: OfferId(m-O2) }
+        s2 <- Rescind { offer_id: OfferId(m-O1) }
+        l1 <- SetReservations {}
+        reply Accepted
+        s1 <- Offers [m-O4 of m-S0 for eng: cpus:2; mem:512]
+        s2 <- Offers [m-O3 of m-S0 for ops: cpus:2; mem:512]
+    "#]],
+    );
+}
+
+#[test]
+fn what_a_task_holds_cannot_be_reserved() {
+    let mut c = offered();
+    c.accept("m-0000", "s1", 0, vec![launch("t", &"cpus:3".parse().unwrap())]);
+    c.log();
+    let resources = reserved("cpus:2", &["ops"], None);
+    c.operator(OperatorCall::Reserve { agent_id: "m-S0".into(), principal: None, resources });
+    check(
+        &mut c,
+        expect![[r#"
+        reply Conflict: {} does not contain cpus:2
+    "#]],
+    );
+}

@@ -1,0 +1,103 @@
+//! Reservations by operators: RESERVE_RESOURCES and UNRESERVE_RESOURCES, and their old forms `/reserve` and `/unreserve`.
+
+use hyper::{Method, Request, StatusCode, body::Incoming};
+use kernel_core::master::OperatorCall;
+use kernel_model::{caller::Caller, resources::Resources};
+use kernel_wire::{Invalid, codec::from_json, resources, v1};
+use serde_json::Value;
+
+use super::{
+    Answer, Handlers,
+    negotiate::{self, text},
+    query::Query,
+};
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReservationCall {
+    Reserve,
+    Unreserve,
+}
+
+impl ReservationCall {
+    /// The operator call, with the resources of a message.
+    pub(super) fn build(
+        self,
+        agent_id: &str,
+        caller: &Caller,
+        source: &[v1::Resource],
+        resources: Vec<v1::Resource>,
+    ) -> Result<OperatorCall, Invalid> {
+        if !source.is_empty() {
+            let kind = "RESERVE_RESOURCES with a source";
+            return Ok(OperatorCall::Unsupported { kind });
+        }
+        let agent_id = agent_id.into();
+        let resources = parse(resources)?;
+        Ok(match self {
+            ReservationCall::Reserve => {
+                let principal = match caller {
+                    Caller::Principal(principal) => Some(principal.clone()),
+                    Caller::InProcess | Caller::Anonymous => None,
+                };
+                OperatorCall::Reserve { agent_id, principal, resources }
+            }
+            ReservationCall::Unreserve => OperatorCall::Unreserve { agent_id, resources },
+        })
+    }
+}
+
+fn parse(list: Vec<v1::Resource>) -> Result<Resources, Invalid> {
+    let parsed = resources::validate(&list).and_then(|()| resources::from_wire(list));
+    let parsed = parsed.map_err(|Invalid(why)| Invalid(format!("Invalid resources: {why}")))?;
+    match parsed.is_empty() {
+        // A genuine master aborts.
+        true => Err(Invalid("Invalid resources: Resource cannot be empty".to_owned())),
+        false => Ok(parsed),
+    }
+}
+
+/// Handles a POST with a form: `slaveId` and `resources`, a JSON array.
+pub(super) async fn serve(
+    handlers: &Handlers,
+    kind: ReservationCall,
+    caller: &Caller,
+    request: Request<Incoming>,
+) -> Answer {
+    if request.method() != Method::POST {
+        return negotiate::wrong_method(request.method(), &["POST"]);
+    }
+    let (head, body) = request.into_parts();
+    let body = match negotiate::read_body(&head.headers, body).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    let form = Query::parse(&String::from_utf8_lossy(&body)).map_err(|why| why.to_string());
+    let call = form.and_then(|form| call(&form, kind, caller));
+    match call {
+        Err(why) => text(StatusCode::BAD_REQUEST, why),
+        Ok(call) => match handlers.queue.operator(call).await {
+            Ok(_) => text(StatusCode::ACCEPTED, ""),
+            Err(call_error) => negotiate::call_error(call_error),
+        },
+    }
+}
+
+fn call(form: &Query, kind: ReservationCall, caller: &Caller) -> Result<OperatorCall, String> {
+    let missing = |name: &str| format!("Missing '{name}' query parameter in the request body");
+    let agent_id = form.get("slaveId").ok_or_else(|| missing("slaveId"))?;
+    let resources = list("resources", form.get("resources").ok_or_else(|| missing("resources"))?)?;
+    let source = form.get("source").map(|text| list("source", text)).transpose()?.unwrap_or_default();
+    kind.build(agent_id, caller, &source, resources).map_err(|Invalid(why)| why)
+}
+
+fn list(name: &str, text: &str) -> Result<Vec<v1::Resource>, String> {
+    let wrong = |why: String| format!("Error parsing '{name}' query parameter in the request body: {why}");
+    match kernel_wire::json::parse(text.as_bytes()) {
+        Ok(Value::Array(list)) => {
+            list.iter().map(|value| from_json(value).map_err(|error| wrong(error.to_string()))).collect()
+        }
+        Ok(_) => Err(wrong("Unexpected JSON type parsed".to_owned())),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
