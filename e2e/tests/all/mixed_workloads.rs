@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
 use e2e::{cluster::Cluster, etcd::Etcd, framework::Framework, program::wait_for};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::walk::walk;
 
@@ -177,5 +177,57 @@ fn task_groups_run_beside_pods() -> anyhow::Result<()> {
     assert!(groups.starts()?.iter().all(|(_, starts)| *starts == 1), "{}", groups.tail());
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
     assert_ledger_holds(&cluster)?;
+    cluster.stop_and_assert_clean()
+}
+
+/// What an operator reserves for the role of a namespace is for its Pods alone, also after a restart.
+#[test]
+fn reservations_are_for_the_pods_of_their_role() -> anyhow::Result<()> {
+    let mut cluster = Cluster::up(&["--example-images", "--resources", "cpus:2;mem:2000"])?;
+    let credentials: Value = serde_json::from_str(&std::fs::read_to_string(cluster.credentials())?)?;
+    let principal = credentials["credentials"][0]["principal"].clone();
+    let reserved = json!([{
+        "name": "cpus", "type": "SCALAR", "scalar": { "value": 1.2 },
+        "reservations": [{ "type": "DYNAMIC", "role": "k8s/team", "principal": principal }],
+    }]);
+    let agents = cluster.operator(r#"{"type":"GET_AGENTS"}"#)?;
+    let agent_id = agents.pointer("/get_agents/agents/0/agent_info/id").context("there is no agent")?;
+    let call = |kind: &str| {
+        let part = json!({ "agent_id": agent_id, "resources": reserved });
+        json!({ "type": kind, kind.to_lowercase(): part }).to_string()
+    };
+    let (status, text) = cluster.post_to_master("/api/v1", &call("RESERVE_RESOURCES"))?;
+    assert_eq!(status, 202, "{text}");
+    cluster.kubectl(&["create", "namespace", "team"])?;
+    let run = |cluster: &Cluster, namespace: &str, name: &str| {
+        let image = "--image=localhost/catamaran/example-web:1";
+        let requests = json!({ "requests": { "cpu": "1" } });
+        let container = json!({ "name": name, "image": &image[8..], "resources": requests,
+            "command": ["sh", "-c", "trap 'exit 0' TERM; while true; do sleep 1 & wait $!; done"] });
+        let overrides = json!({ "spec": { "containers": [container] } }).to_string();
+        cluster.kubectl(&["run", name, image, "-n", namespace, "--overrides", &overrides])
+    };
+    run(&cluster, "default", "other")?;
+    run(&cluster, "team", "own")?;
+    let ready = ["wait", "--for=condition=Ready", "pod/own", "-n", "team", "--timeout=60s"];
+    cluster.kubectl(&ready)?;
+    let phase =
+        |cluster: &Cluster| cluster.kubectl(&["get", "pod", "other", "-o", "jsonpath={.status.phase}"]);
+    assert_eq!(phase(&cluster)?, "Pending");
+    assert_ledger_holds(&cluster)?;
+
+    cluster.stop("up")?;
+    cluster.start("up")?;
+    wait_for("the pod to be ready again", Duration::from_secs(90), || {
+        let pod = cluster.json(&["get", "pod", "own", "-n", "team"])?;
+        let main = &pod["status"]["containerStatuses"][0];
+        Ok((main["restartCount"] == 1 && main["ready"] == true).then_some(()))
+    })?;
+    assert_eq!(phase(&cluster)?, "Pending");
+    cluster.kubectl(&["delete", "pod", "own", "-n", "team"])?;
+    assert_eq!(phase(&cluster)?, "Pending", "its CPUs are still reserved");
+    let (status, text) = cluster.post_to_master("/api/v1", &call("UNRESERVE_RESOURCES"))?;
+    assert_eq!(status, 202, "{text}");
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/other", "--timeout=60s"])?;
     cluster.stop_and_assert_clean()
 }
