@@ -179,9 +179,13 @@ impl Cluster {
 
     /// Starts a `server` and an `agent` process.
     pub fn split(extra: &[&str]) -> anyhow::Result<Self> {
-        let mut cluster = Self::new(free_address()?, free_address()?, None)?;
-        cluster.add_server(extra)?;
-        cluster.add_agent("agent", &free_address()?, None, &["--example-images"])?;
+        Self::split_with(extra, &["--example-images"])
+    }
+
+    /// Starts a `server` and an `agent` process with these additional arguments.
+    pub fn split_with(server: &[&str], agent: &[&str]) -> anyhow::Result<Self> {
+        let mut cluster = Self::server(server)?;
+        cluster.add_agent("agent", &free_address()?, None, agent)?;
         Ok(cluster)
     }
 

@@ -1,21 +1,34 @@
 //! Unmodified PySpark on the Mesos API, through our `libmesos.so`.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 use e2e::{
     cluster::Cluster,
     program::wait_for,
     spark::{SparkJob, ZooKeeper, executors},
+    visitor::Visitor,
 };
 
+/// The web servers of the Deployment.
+fn servers(cluster: &Cluster) -> anyhow::Result<Vec<SocketAddr>> {
+    let addresses = "jsonpath={.items[*].status.podIP}";
+    let addresses = cluster.kubectl(&["get", "pods", "-l", "app=web", "-o", addresses])?;
+    addresses.split_whitespace().map(|ip| Ok(format!("{ip}:8080").parse()?)).collect()
+}
+
 /// Two jobs at once, one of which finds its master in ZooKeeper, come to their right results although an executor is killed and
-/// the master restarts; their end leaves no process.
+/// the master restarts; a Deployment on the same machine answers throughout; the jobs' end leaves no process.
 #[test]
 fn spark_jobs_outlive_an_executor_and_a_master() -> anyhow::Result<()> {
     let zookeeper = ZooKeeper::start()?;
     let by_zookeeper = format!("zk://{}/mesos", zookeeper.address);
-    let mut cluster = Cluster::split(&["--zk", &by_zookeeper])?;
+    // More CPUs than the machine may have: neither Spark nor the Pods use theirs all the time.
+    let agent = ["--example-images", "--resources", "cpus:4;mem:6000;disk:10000"];
+    let mut cluster = Cluster::split_with(&["--zk", &by_zookeeper], &agent)?;
+    cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"])?;
+    let visitor = Visitor::start(servers(&cluster)?);
     let mut first = SparkJob::submit(&cluster, "first", &cluster.mesos, 12)?;
     let mut second = SparkJob::submit(&cluster, "second", &by_zookeeper, 12)?;
     first.wait_for_line("round 1")?;
@@ -33,6 +46,8 @@ fn spark_jobs_outlive_an_executor_and_a_master() -> anyhow::Result<()> {
         let log = job.log();
         assert!(log.contains("No connection to the master"), "{log}");
     }
+    let answers = visitor.end()?;
+    assert!(answers > 50, "the Deployment has answered {answers} times");
     let left = wait_for("the executors to end", Duration::from_secs(30), || {
         Ok(executors(&cluster)?.is_empty().then_some(()))
     });
