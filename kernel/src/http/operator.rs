@@ -102,13 +102,13 @@ fn change(kind: call::Type, call: Call, caller: &Caller) -> Result<Option<Operat
             .map(|reactivate| OperatorCall::ReactivateAgent { agent_id: reactivate.agent_id.value.into() }),
         call::Type::ReserveResources => {
             let build = |call: call::ReserveResources| {
-                ReservationCall::Reserve.build(&call.agent_id.value, caller, &call.source, call.resources)
+                ReservationCall::Reserve.build(&call.agent_id.value, caller, call.source, call.resources)
             };
             call.reserve_resources.map(build).transpose()?
         }
         call::Type::UnreserveResources => {
             let build = |call: call::UnreserveResources| {
-                ReservationCall::Unreserve.build(&call.agent_id.value, caller, &[], call.resources)
+                ReservationCall::Unreserve.build(&call.agent_id.value, caller, Vec::new(), call.resources)
             };
             call.unreserve_resources.map(build).transpose()?
         }

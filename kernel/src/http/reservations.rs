@@ -25,34 +25,31 @@ impl ReservationCall {
         self,
         agent_id: &str,
         caller: &Caller,
-        source: &[v1::Resource],
+        source: Vec<v1::Resource>,
         resources: Vec<v1::Resource>,
     ) -> Result<OperatorCall, Invalid> {
-        if !source.is_empty() {
-            let kind = "RESERVE_RESOURCES with a source";
-            return Ok(OperatorCall::Unsupported { kind });
-        }
         let agent_id = agent_id.into();
-        let resources = parse(resources)?;
+        let resources = parse("resources", resources)?;
+        let source = if source.is_empty() { Resources::new() } else { parse("source", source)? };
         Ok(match self {
             ReservationCall::Reserve => {
                 let principal = match caller {
                     Caller::Principal(principal) => Some(principal.clone()),
                     Caller::InProcess | Caller::Anonymous => None,
                 };
-                OperatorCall::Reserve { agent_id, principal, resources }
+                OperatorCall::Reserve { agent_id, principal, source, resources }
             }
             ReservationCall::Unreserve => OperatorCall::Unreserve { agent_id, resources },
         })
     }
 }
 
-fn parse(list: Vec<v1::Resource>) -> Result<Resources, Invalid> {
+fn parse(name: &str, list: Vec<v1::Resource>) -> Result<Resources, Invalid> {
     let parsed = resources::validate(&list).and_then(|()| resources::from_wire(list));
-    let parsed = parsed.map_err(|Invalid(why)| Invalid(format!("Invalid resources: {why}")))?;
+    let parsed = parsed.map_err(|Invalid(why)| Invalid(format!("Invalid {name}: {why}")))?;
     match parsed.is_empty() {
         // A genuine master aborts.
-        true => Err(Invalid("Invalid resources: Resource cannot be empty".to_owned())),
+        true => Err(Invalid(format!("Invalid {name}: Resource cannot be empty"))),
         false => Ok(parsed),
     }
 }
@@ -88,7 +85,7 @@ fn call(form: &Query, kind: ReservationCall, caller: &Caller) -> Result<Operator
     let agent_id = form.get("slaveId").ok_or_else(|| missing("slaveId"))?;
     let resources = list("resources", form.get("resources").ok_or_else(|| missing("resources"))?)?;
     let source = form.get("source").map(|text| list("source", text)).transpose()?.unwrap_or_default();
-    kind.build(agent_id, caller, &source, resources).map_err(|Invalid(why)| why)
+    kind.build(agent_id, caller, source, resources).map_err(|Invalid(why)| why)
 }
 
 fn list(name: &str, text: &str) -> Result<Vec<v1::Resource>, String> {

@@ -83,6 +83,13 @@ async fn frameworks_and_operators_reserve() {
     assert_eq!((status, why.starts_with(parsing)), (400, true), "{why}");
     let unknown = format!("slaveId=none&resources={}", json!([cpus(0.5, "ops", "test")]));
     assert_eq!(form("/reserve", unknown).await, (400, "No agent found with specified ID".to_owned()));
+    let (old, new) = (cpus(0.5, "ops", "test"), cpus(0.5, "eng", "test"));
+    let part = json!({"agent_id": {"value": agent_id}, "source": [old], "resources": [new]});
+    let change = json!({"type": "RESERVE_RESOURCES", "reserve_resources": part});
+    assert_eq!(post_json(address, "/api/v1", &change, None).await.status, 202);
+    assert_eq!(reserved().await, json!({"eng": {"cpus": 1.5, "disk": 0.0, "gpus": 0.0, "mem": 0.0}}));
+    let source = format!("{}&source={}", body(json!([old])), json!([new]));
+    assert_eq!(form("/reserve", source).await, (202, String::new()));
     assert_eq!(reserved().await, json!({"eng": reserved().await["eng"], "ops": reserved().await["ops"]}));
     assert_eq!(reserved().await["ops"]["cpus"], 0.5);
 }

@@ -62,8 +62,16 @@ pub enum OperatorCall {
     DeactivateAgent { agent_id: AgentId },
     /// REACTIVATE_AGENT.
     ReactivateAgent { agent_id: AgentId },
-    /// RESERVE_RESOURCES: reserves free resources of an agent. The principal is the caller's.
-    Reserve { agent_id: AgentId, principal: Option<String>, resources: Resources },
+    /// RESERVE_RESOURCES: reserves free resources of an agent, or, with a source, changes who they are reserved for.
+    Reserve {
+        agent_id: AgentId,
+        /// The caller's.
+        principal: Option<String>,
+        /// The resources as they are reserved now; empty to add one level to what is free.
+        source: Resources,
+        /// The resources as they are to be.
+        resources: Resources,
+    },
     /// UNRESERVE_RESOURCES: the opposite.
     Unreserve { agent_id: AgentId, resources: Resources },
     /// A call that is not implemented.

@@ -30,8 +30,8 @@ impl Master {
             }
             OperatorCall::DeactivateAgent { agent_id } => self.set_deactivated(&agent_id, true)?,
             OperatorCall::ReactivateAgent { agent_id } => self.set_deactivated(&agent_id, false)?,
-            OperatorCall::Reserve { agent_id, principal, resources } => {
-                self.reserve_by_operator(&agent_id, principal.as_deref(), &resources)?;
+            OperatorCall::Reserve { agent_id, principal, source, resources } => {
+                self.reserve_by_operator(&agent_id, principal.as_deref(), &source, &resources)?;
                 return Ok(Answer::Accepted);
             }
             OperatorCall::Unreserve { agent_id, resources } => {

@@ -81,6 +81,23 @@ fn check_unreserve(resources: &Resources) -> Checked {
     })
 }
 
+/// Validates a RESERVE with a source: the same amounts with other reservations, one stack of them each.
+fn check_change(source: &Resources, target: &Resources) -> Checked {
+    for (name, resources) in [("source", source), ("resources", target)] {
+        let first = resources.iter().next().map(|resource| &resource.reservations);
+        if resources.iter().any(|resource| Some(&resource.reservations) != first) {
+            return Err(format!("Invalid {name}: Mixed reservations are not supported{resources}"));
+        }
+    }
+    let (before, after) = (source.to_unreserved(), target.to_unreserved());
+    if before != after {
+        return Err(format!(
+            "Source and target resources should refer to identical resource quantities: {before} vs. {after}"
+        ));
+    }
+    source.iter().try_for_each(check_kind)
+}
+
 /// Reservations are of what stays: no revocable resources, and no volumes.
 fn check_kind(resource: &Resource) -> Checked {
     if resource.revocable {
@@ -159,10 +176,16 @@ impl Master {
         &mut self,
         agent_id: &AgentId,
         principal: Option<&str>,
+        source: &Resources,
         resources: &Resources,
     ) -> Result<(), Refusal> {
         let checked = check_reserve(resources, &Reserver::Operator { principal });
-        self.convert_by_operator(agent_id, "RESERVE", checked, &Conversion::reserve(resources))
+        if source.is_empty() {
+            return self.convert_by_operator(agent_id, "RESERVE", checked, &Conversion::reserve(resources));
+        }
+        let checked = check_change(source, resources).and(checked);
+        let conversion = Conversion { consumed: source.clone(), converted: resources.clone() };
+        self.convert_by_operator(agent_id, "RESERVE", checked, &conversion)
     }
 
     /// UNRESERVE_RESOURCES.

@@ -52,6 +52,11 @@ impl Resources {
         self.iter().map(pop).collect()
     }
 
+    /// The same resources without reservations.
+    pub fn to_unreserved(&self) -> Resources {
+        self.iter().map(|resource| Resource { reservations: Vec::new(), ..resource.clone() }).collect()
+    }
+
     /// The resources that are reserved by operations, whatever is reserved beneath.
     pub fn dynamically_reserved(&self) -> Resources {
         self.filter(Resource::is_dynamically_reserved)

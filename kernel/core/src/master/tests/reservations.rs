@@ -125,6 +125,7 @@ fn an_operator_reserves_what_is_free_or_offered() {
     let call = |principal: Option<&str>, resources: Resources| OperatorCall::Reserve {
         agent_id: "m-S0".into(),
         principal: principal.map(str::to_owned),
+        source: Resources::new(),
         resources,
     };
     c.operator(call(Some("ann"), reserved("cpus:1", &["ops"], None)));
@@ -176,11 +177,45 @@ fn what_a_task_holds_cannot_be_reserved() {
     c.accept("m-0000", "s1", 0, vec![launch("t", &"cpus:3".parse().unwrap())]);
     c.log();
     let resources = reserved("cpus:2", &["ops"], None);
-    c.operator(OperatorCall::Reserve { agent_id: "m-S0".into(), principal: None, resources });
+    let source = Resources::new();
+    c.operator(OperatorCall::Reserve { agent_id: "m-S0".into(), principal: None, source, resources });
     check(
         &mut c,
         expect![[r#"
         reply Conflict: {} does not contain cpus:2
     "#]],
     );
+}
+
+#[test]
+fn an_operator_changes_who_something_is_reserved_for() {
+    let mut c = Cluster::new();
+    c.agent(1, "cpus:4;mem:1024");
+    let reserve = |source: Resources, resources: Resources| OperatorCall::Reserve {
+        agent_id: "m-S0".into(),
+        principal: None,
+        source,
+        resources,
+    };
+    c.operator(reserve(Resources::new(), reserved("cpus:4", &["eng"], None)));
+    c.log();
+    let dev = reserved("cpus:3", &["eng", "eng/dev"], None);
+    c.operator(reserve(reserved("cpus:3", &["eng"], None), dev.clone()));
+    c.operator(reserve(dev.clone(), reserved("cpus:2", &["ops"], None)));
+    c.operator(reserve(reserved("cpus:3", &["nobody"], None), reserved("cpus:3", &["ops"], None)));
+    let mut mixed = dev.clone();
+    mixed += &reserved("cpus:1", &["eng"], None);
+    c.operator(reserve(mixed, reserved("cpus:4", &["ops"], None)));
+    c.operator(reserve(dev, reserved("cpus:3", &["ops"], None)));
+    check(&mut c, expect![[r#"
+        put Agent(AgentId(m-S0))
+        l1 <- SetReservations cpus(reservations: [(DYNAMIC,eng)]):1; cpus(reservations: [(DYNAMIC,eng),(DYNAMIC,eng/dev)]):3
+        reply Accepted
+        reply Invalid: Invalid RESERVE operation on agent m-S0 at slave(1)@127.0.0.1:5051 (h1): Source and target resources should refer to identical resource quantities: cpus:3 vs. cpus:2
+        reply Conflict: cpus(reservations: [(DYNAMIC,eng)]):1; cpus(reservations: [(DYNAMIC,eng),(DYNAMIC,eng/dev)]):3; mem:1024 does not contain cpus(reservations: [(DYNAMIC,nobody)]):3
+        reply Invalid: Invalid RESERVE operation on agent m-S0 at slave(1)@127.0.0.1:5051 (h1): Invalid source: Mixed reservations are not supportedcpus(reservations: [(DYNAMIC,eng)]):1; cpus(reservations: [(DYNAMIC,eng),(DYNAMIC,eng/dev)]):3
+        put Agent(AgentId(m-S0))
+        l1 <- SetReservations cpus(reservations: [(DYNAMIC,eng)]):1; cpus(reservations: [(DYNAMIC,ops)]):3
+        reply Accepted
+    "#]]);
 }
