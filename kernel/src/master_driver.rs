@@ -56,6 +56,8 @@ struct Batch {
     /// Requests whose answer says that a change is durable.
     durable: Vec<RequestId>,
     then: Vec<AfterPersist>,
+    /// There were steps since offers were made.
+    unsettled: bool,
     /// The batch ends with a read: it must not see the effects of later steps.
     sealed: bool,
 }
@@ -190,14 +192,29 @@ impl MasterDriver {
             let Ok(command) = self.commands.try_recv() else { break };
             self.take(command, batch);
         }
+        self.settle(batch);
         if !batch.sealed && self.master.next_deadline().is_some_and(|deadline| deadline <= self.clock.now()) {
             self.step(Event::Tick, batch);
+            self.settle(batch);
         }
     }
 
     fn step(&mut self, event: Event, batch: &mut Batch) {
         batch.commands += 1;
-        let effects = self.master.step(self.clock.now(), event);
+        batch.unsettled = true;
+        let effects = self.master.step_unsettled(self.clock.now(), event);
+        Self::add(effects, batch);
+    }
+
+    /// Makes the offers of several steps together.
+    fn settle(&mut self, batch: &mut Batch) {
+        if std::mem::take(&mut batch.unsettled) {
+            let effects = self.master.settle();
+            Self::add(effects, batch);
+        }
+    }
+
+    fn add(effects: kernel_core::master::Effects, batch: &mut Batch) {
         if !effects.persist.is_empty() {
             batch.ops.extend(effects.persist);
             batch.step_ends.push(batch.ops.len());
@@ -254,11 +271,13 @@ impl MasterDriver {
                 Event::Operator { request, call }
             }
             Command::Read(read) => {
+                self.settle(batch);
                 batch.then.push(AfterPersist::Read(read));
                 batch.sealed = true;
                 return;
             }
             Command::Watch { sender, snapshot } => {
+                self.settle(batch);
                 batch.then.push(AfterPersist::Watch(sender, snapshot));
                 batch.sealed = true;
                 return;

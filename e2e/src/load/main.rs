@@ -11,6 +11,7 @@ mod creating;
 mod fan_out;
 mod large;
 mod measure;
+mod offering;
 mod patching;
 mod reading;
 mod table;
@@ -46,6 +47,8 @@ enum Verb {
     List(Load<reading::Reads>),
     /// List many Pods: all of them in both encodings, and none of them
     Large(Load<large::Large>),
+    /// Frameworks that decline everything until each has seen every agent
+    Offers(offering::Offers),
     /// Patch Pods repeatedly
     Patches(Load<patching::Patches>),
     /// Start servers, run all loads and print the results beside the targets
@@ -109,6 +112,7 @@ fn main() -> anyhow::Result<()> {
             Verb::List(load) => load.server.run(async |target| load.specific.list(target).await).await?,
             Verb::Large(load) => load.server.run(async |target| load.specific.run(target).await).await?,
             Verb::Patches(load) => load.server.run(async |target| load.specific.run(target).await).await?,
+            Verb::Offers(offers) => offers.run().await?,
             Verb::Table(table) => return table.run().await,
         };
         println!("{line}");

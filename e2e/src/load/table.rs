@@ -18,6 +18,7 @@ use crate::creating::Creates;
 use crate::fan_out::FanOut;
 use crate::large::Large;
 use crate::measure::{self, rounded};
+use crate::offering::Offers;
 use crate::patching::Patches;
 use crate::reading::Reads;
 use crate::target::Target;
@@ -89,6 +90,8 @@ impl Table {
             let result = self.bind_on(&peer, "peer", &mut figures, &mut progress).await;
             progress.note("bind on the peer", result);
         }
+        let result = self.offers(&mut figures, &mut progress).await;
+        progress.note("offers", result);
         progress.begin("offer cycle");
         progress.end(self.offer_cycle(&mut figures));
         print!("\n{}", rows::render(&self.what(), &figures));
@@ -197,6 +200,29 @@ impl Table {
         }
         // Ours ends with its directory.
         if whose == "peer" { target.sweep().await } else { Ok(()) }
+    }
+
+    /// Shows every agent to every framework over HTTP; the best of three runs counts.
+    async fn offers(&self, figures: &mut Figures, progress: &mut Progress) -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let (agents, frameworks) = (1_000, 50);
+        let nodes = ["--hollow-nodes", "1000", "--mesos-anonymous"].map(str::to_owned).to_vec();
+        progress.begin(&format!("offers of {agents} agents to {frameworks} frameworks"));
+        let flags = [self.store_flag(), nodes].concat();
+        let server = ServerProcess::start(&self.binary, directory.path(), "server", &flags).await?;
+        let target = Target::new(server.kubeconfig(), "bench", &[server.pid()])?;
+        server::wait_for_nodes(&target, agents).await?;
+        let offers =
+            Offers { mesos: server.mesos().to_owned(), pids: vec![server.pid()], agents, frameworks };
+        let mut best: Option<Value> = None;
+        for _ in 0..3 {
+            let line = offers.run().await.with_context(|| server.tail())?;
+            if best.as_ref().is_none_or(|best| field(&line, "wall_ms") < field(best, "wall_ms")) {
+                best = Some(line);
+            }
+        }
+        progress.end(best.context("no run").map(|line| figures.line("ours", line)));
+        server.stop().await
     }
 
     /// Runs the allocator's benchmark in its own process.

@@ -13,6 +13,7 @@ mod filters;
 mod preferences;
 mod run;
 mod shares;
+mod take;
 
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,8 @@ pub use run::Allocation;
 use amounts::{Amounts, ResourceNames};
 use filters::Filters;
 use preferences::AgentProperties;
-use shares::Shares;
+use run::Reach;
+use shares::{OrderCursor, Shares};
 
 /// The index of an agent in the allocator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +69,7 @@ pub struct Policy {
 #[derive(Debug, Clone)]
 struct AgentRow {
     total: Resources,
+    total_amounts: Amounts,
     /// Offered or in use, without allocation roles.
     used: Resources,
     /// `total` minus `used`.
@@ -98,17 +101,22 @@ pub struct Allocator {
     shares: Shares,
     /// The agents to allocate in the next round.
     candidates: BTreeSet<u32>,
-    /// Every agent is a candidate.
-    all_are_candidates: bool,
-    /// Agents whose remainder is left for clients with pending offers.
+    /// The clients to offer free agents to in the next round.
+    waiting: BTreeMap<u32, Reach>,
+    /// The active agents with enough free resources for an offer.
+    free: BTreeSet<u32>,
+    /// Those of them of which something was kept from a client: it is left for others that may be below their share, or the
+    /// client has not answered its offers.
     leftovers: BTreeSet<u32>,
-    /// Agents of which something was kept from a client that does not answer.
-    passed_over: BTreeSet<u32>,
+    /// Reused across agents to avoid reallocating.
+    cursor: OrderCursor,
     /// The agents whose filters expire at these times.
     expiries: BTreeMap<Time, BTreeSet<u32>>,
     version: u64,
     /// Rounds that had agents to allocate.
     runs: u64,
+    /// Pairs of agent and client that were looked at.
+    considered: u64,
 }
 
 impl Allocator {
@@ -120,12 +128,14 @@ impl Allocator {
             agents: Slab::new(),
             shares: Shares::default(),
             candidates: BTreeSet::new(),
-            all_are_candidates: false,
+            waiting: BTreeMap::new(),
+            free: BTreeSet::new(),
             leftovers: BTreeSet::new(),
-            passed_over: BTreeSet::new(),
+            cursor: OrderCursor::default(),
             expiries: BTreeMap::new(),
             version: 0,
             runs: 0,
+            considered: 0,
         }
     }
 
@@ -133,6 +143,7 @@ impl Allocator {
     pub fn add_agent(&mut self, total: &Resources, active: bool) -> AgentSlot {
         let row = AgentRow {
             total: Resources::new(),
+            total_amounts: Amounts::default(),
             used: Resources::new(),
             available: Resources::new(),
             overdrawn: false,
@@ -158,9 +169,9 @@ impl Allocator {
             self.shares.change_pool(Amounts::default(), amounts);
             row.filters.owners().for_each(|owner| self.shares.filter_gone(owner));
         }
-        self.candidates.remove(&agent.0);
-        self.leftovers.remove(&agent.0);
-        self.passed_over.remove(&agent.0);
+        for set in [&mut self.candidates, &mut self.free, &mut self.leftovers] {
+            set.remove(&agent.0);
+        }
     }
 
     /// Sets an agent's total resources.
@@ -168,7 +179,7 @@ impl Allocator {
         let Some(row) = self.agents.get_mut(agent.0 as usize) else { return };
         let before = self.names.amounts(&row.total);
         let after = self.names.amounts(total);
-        row.total = total.clone();
+        (row.total, row.total_amounts) = (total.clone(), after);
         row.has_gpus = total.iter().any(|r| &*r.name == "gpus");
         self.shares.change_pool(after, before);
         self.refresh_available(agent);
@@ -195,6 +206,7 @@ impl Allocator {
             if active {
                 self.candidates.insert(agent.0);
             }
+            self.note_free(agent);
         }
     }
 
@@ -210,50 +222,53 @@ impl Allocator {
 
     /// Removes a client. Everything charged to it must have been recovered.
     pub fn remove_client(&mut self, client: ClientSlot) {
+        self.waiting.remove(&client.0);
         self.shares.remove_client(client.0);
-        self.resume_if_alone();
+        self.candidates.append(&mut self.leftovers);
     }
 
-    /// Sets whether the client wants offers. Activation makes every agent a candidate.
+    /// Sets whether the client wants offers. One that begins to want them is offered what is free.
     pub fn set_client_active(&mut self, client: ClientSlot, active: bool) {
         if self.shares.set_active(client.0, active) {
             match active {
-                true => self.mark_all_candidates(),
-                false => self.resume_if_alone(),
+                true => self.offer_everything_to(client),
+                // The fair shares of the others have grown.
+                false => self.candidates.append(&mut self.leftovers),
             }
         }
     }
 
-    /// Nothing is kept from the only client with demand.
-    fn resume_if_alone(&mut self) {
-        if self.shares.active_clients() == 1 {
-            self.candidates.append(&mut self.passed_over);
+    /// Offers the client all that is free in the next round.
+    fn offer_everything_to(&mut self, client: ClientSlot) {
+        let small = self.shares.client(client.0).is_some_and(|who| who.preferences.has_min_allocatable());
+        self.offer_later(client, if small { Reach::All } else { Reach::Free });
+    }
+
+    fn offer_later(&mut self, client: ClientSlot, reach: Reach) {
+        if reach != Reach::Leftovers || !self.leftovers.is_empty() {
+            let known = self.waiting.entry(client.0).or_insert(reach);
+            *known = reach.max(*known);
         }
     }
 
     /// Sets the framework's capabilities.
     pub fn set_client_capabilities(&mut self, client: ClientSlot, capabilities: Capabilities) {
         if self.shares.set_capabilities(client.0, capabilities) {
-            // The resources to offer may change, so cached filter results are invalid.
-            for (_, row) in self.agents.iter_mut() {
-                self.version += 1;
-                row.version = self.version;
-            }
-            self.mark_all_candidates();
+            self.offer_everything_to(client);
         }
     }
 
     /// Sets the client's offer preferences.
     pub fn set_client_preferences(&mut self, client: ClientSlot, preferences: ClientPreferences) {
         if self.shares.set_preferences(client.0, preferences) {
-            self.mark_all_candidates();
+            self.offer_everything_to(client);
         }
     }
 
     /// Sets the weight of a role among its siblings.
     pub fn set_weight(&mut self, role: &Role, weight: f64) {
         self.shares.set_weight(role, weight);
-        self.mark_all_candidates();
+        self.candidates.append(&mut self.leftovers);
     }
 
     /// Charges resources that the client holds on the agent without an offer, found at re-registration.
@@ -270,6 +285,7 @@ impl Allocator {
     pub fn recover(&mut self, agent: AgentSlot, client: ClientSlot, resources: &Resources) {
         let amounts = self.names.amounts(resources);
         self.shares.discharge(client.0, amounts);
+        self.offer_later(client, Reach::Leftovers);
         let Some(row) = self.agents.get_mut(agent.0 as usize) else { return };
         let free = resources.unallocated();
         row.used.remove_all(&free);
@@ -291,6 +307,9 @@ impl Allocator {
         refuse: Duration,
         progress: bool,
     ) {
+        if !progress {
+            self.shares.declined(client.0);
+        }
         let floor = self.policy.shortest_refusal;
         let length = match (refuse.is_zero(), progress) {
             (true, true) => return,
@@ -313,14 +332,25 @@ impl Allocator {
         {
             row.pending.swap_remove(at);
         }
-        self.candidates.append(&mut self.leftovers);
+        self.offer_later(client, Reach::Leftovers);
+        match self.shares.awaited_clients() {
+            (0, _) => self.candidates.append(&mut self.leftovers),
+            // Nobody else is waited for.
+            (1, Some(last)) => self.offer_later(ClientSlot(last), Reach::Leftovers),
+            _ => {}
+        }
     }
 
     /// The client answered an offer, or revived.
     pub fn answered(&mut self, now: Time, client: ClientSlot) {
         if self.shares.answered(client.0, now) {
-            self.candidates.append(&mut self.passed_over);
+            self.offer_later(client, Reach::Leftovers);
         }
+    }
+
+    /// The client launched something on an offer.
+    pub fn launched(&mut self, client: ClientSlot) {
+        self.shares.launched(client.0);
     }
 
     /// An offer of the client expired. It is filtered like a refusal by default, and the client is offered nothing for a while.
@@ -333,7 +363,7 @@ impl Allocator {
     /// Removes all filters of the client (REVIVE).
     pub fn clear_filters(&mut self, client: ClientSlot) {
         if self.shares.clear_filters(client.0) {
-            self.mark_all_candidates();
+            self.offer_everything_to(client);
         }
     }
 
@@ -362,7 +392,7 @@ impl Allocator {
 
     /// Whether [`Allocator::run`] has agents to allocate.
     pub fn has_candidates(&self) -> bool {
-        self.all_are_candidates || !self.candidates.is_empty()
+        !self.candidates.is_empty() || !self.waiting.is_empty()
     }
 
     /// The client's dominant share of the pool, not divided by weights.
@@ -380,6 +410,11 @@ impl Allocator {
         self.runs
     }
 
+    /// How many pairs of agent and client were looked at, in all rounds.
+    pub fn considered(&self) -> u64 {
+        self.considered
+    }
+
     /// Whether the client holds nothing.
     pub fn is_idle(&self, client: ClientSlot) -> bool {
         self.shares.is_idle(client.0)
@@ -393,10 +428,6 @@ impl Allocator {
     /// The resources of an agent that are offered or in use.
     pub fn used(&self, agent: AgentSlot) -> Option<&Resources> {
         self.agents.get(agent.0 as usize).map(|row| &row.used)
-    }
-
-    fn mark_all_candidates(&mut self) {
-        self.all_are_candidates = true;
     }
 
     fn refresh_available(&mut self, agent: AgentSlot) {
@@ -413,6 +444,18 @@ impl Allocator {
         self.version += 1;
         row.version = self.version;
         self.candidates.insert(agent.0);
+        self.note_free(agent);
+    }
+
+    /// Whether the agent is among those with enough free resources.
+    fn note_free(&mut self, agent: AgentSlot) {
+        let Some(row) = self.agents.get(agent.0 as usize) else { return };
+        if row.active && row.available_amounts.allocatable() {
+            self.free.insert(agent.0);
+        } else {
+            self.free.remove(&agent.0);
+            self.leftovers.remove(&agent.0);
+        }
     }
 }
 

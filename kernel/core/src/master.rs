@@ -144,8 +144,27 @@ impl Master {
         master
     }
 
-    /// Handles one event. Total: every message of a peer is handled, if only by ignoring it.
+    /// Handles one event, and makes the offers that it allows. Total: every message of a peer is handled, if only by ignoring it.
     pub fn step(&mut self, now: Time, event: Event) -> Effects {
+        self.receive(now, event);
+        self.settle()
+    }
+
+    /// [`Master::step`] without new offers: [`Master::settle`] makes them for several events together. So frameworks get fewer
+    /// and larger OFFERS events, and a round is paid for once.
+    pub fn step_unsettled(&mut self, now: Time, event: Event) -> Effects {
+        self.receive(now, event);
+        std::mem::take(&mut self.out)
+    }
+
+    /// Makes the offers that the events since the last call allow.
+    pub fn settle(&mut self) -> Effects {
+        self.make_offers();
+        self.report_changed_agents();
+        std::mem::take(&mut self.out)
+    }
+
+    fn receive(&mut self, now: Time, event: Event) {
         self.now = self.now.max(now);
         self.start();
         match event {
@@ -170,9 +189,6 @@ impl Master {
         while let Some(timer) = self.timers.take_due(self.now) {
             self.timer_due(timer);
         }
-        self.make_offers();
-        self.report_changed_agents();
-        std::mem::take(&mut self.out)
     }
 
     /// When an [`Event::Tick`] is due, if no other event comes before.

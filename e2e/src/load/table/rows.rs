@@ -35,6 +35,7 @@ impl Figures {
             "no_field_ms",
             "json_ms",
             "protobuf_ms",
+            "wall_ms",
         ];
         for name in wanted {
             if let Some(value) = field(&line, name) {
@@ -228,6 +229,14 @@ const ROWS: &[Row] = &[
         between: "a refusal is looked up for each pair, exactly as for a few",
         ..row("  everything refused", "offer_cycle_refused_ms", "ms")
     },
+    Row {
+        target: "≤ 100",
+        upstream: "50,500 (Mesos 1.11)",
+        limit: "≈ 50: 50,000 offers × (allocation, message and decline 2 µs), both cores",
+        between: "2,500 answers over HTTP; each framework decides on its share of agents at a time",
+        ..row("1,000 agents shown to 50 frameworks, HTTP", "offers.wall_ms", "ms")
+    },
+    Row { ..row("  server CPU per offer", "offers.server_cpu_us_each", "µs") },
 ];
 
 /// The table as text, below a line that describes the run.

@@ -26,6 +26,7 @@ pub struct ServerProcess {
     child: Child,
     kubeconfig: PathBuf,
     log: PathBuf,
+    mesos: String,
     ready: Duration,
 }
 
@@ -41,7 +42,8 @@ impl ServerProcess {
         let output = File::options().create(true).append(true).open(&log)?;
         let mut command = Command::new(binary);
         command.arg(verb).arg("--data-dir").arg(directory.join("data")).arg("--kubeconfig").arg(&kubeconfig);
-        command.args(["--api-listen", &free_address()?, "--mesos-listen", &free_address()?]);
+        let mesos = free_address()?;
+        command.args(["--api-listen", &free_address()?, "--mesos-listen", &mesos]);
         if verb == "up" {
             // `up` adds the cluster to the kubeconfig of its user.
             command.args(["--agent-listen", &free_address()?]).env("HOME", directory);
@@ -59,7 +61,7 @@ impl ServerProcess {
             .stderr(output)
             .spawn()
             .with_context(|| format!("{} cannot be started", binary.display()))?;
-        let mut server = ServerProcess { child, kubeconfig, log, ready: Duration::ZERO };
+        let mut server = ServerProcess { child, kubeconfig, log, mesos, ready: Duration::ZERO };
         server.wait_until_ready(begun).await.with_context(|| server.tail())?;
         server.ready = begun.elapsed();
         Ok(server)
@@ -98,6 +100,11 @@ impl ServerProcess {
     /// Its kubeconfig.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// The address of its Mesos API.
+    pub fn mesos(&self) -> &str {
+        &self.mesos
     }
 
     /// The process and its descendants that run our binary (the executor, not containerd).

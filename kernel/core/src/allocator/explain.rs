@@ -2,7 +2,7 @@
 
 use kernel_model::time::Time;
 
-use super::{Allocator, ClientSlot, run::admits};
+use super::{Allocator, ClientSlot, take::admits};
 
 /// A reason why a framework gets no offer in a role. An agent is counted under the first reason that holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,21 +1,15 @@
-//! An allocation round: each candidate agent is allocated to the clients in order of their share.
+//! An allocation round, in two parts. Each agent whose free resources changed is allocated to the clients in order of their
+//! shares. Then each client whose situation changed (it answered, revived, joined) is offered what was free before, the client
+//! with the lowest share first. So a round costs what has changed, and not agents times clients.
 
-use std::time::Duration;
-
-use kernel_model::{
-    ids::FrameworkId,
-    resources::{Resource, Resources, Scalar, Value},
-    roles::Role,
-    time::Time,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
 
-use super::{
-    AgentRow, AgentSlot, Allocator, Capabilities, ClientSlot, Policy,
-    amounts::{Amounts, ResourceNames},
-    filters,
-    shares::Attention,
-    slot_of,
-};
+use kernel_model::{ids::FrameworkId, resources::Resources, roles::Role, time::Time};
+
+use super::{AgentRow, AgentSlot, Allocator, ClientSlot};
 
 /// How long a remainder is left for clients with pending offers: as long as the default minimum filter, after which
 /// declined offers return.
@@ -33,8 +27,29 @@ pub struct Allocation {
     pub resources: Resources,
 }
 
+/// An agent is allocated in two stages. First no client gets more than its fair share while others may want the rest.
+/// Then the remainder goes to any client, so that nothing stays idle for fairness' sake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AllocationStage {
+    FairShare,
+    Remainder,
+}
+
+const STAGES: [AllocationStage; 2] = [AllocationStage::FairShare, AllocationStage::Remainder];
+
+/// Which agents a client is to be offered again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reach {
+    /// Those of which something was kept from somebody.
+    Leftovers,
+    /// All with enough free resources.
+    Free,
+    /// All with anything free, for a client with its own minimum size of offers.
+    All,
+}
+
 impl Allocator {
-    /// Allocates the free resources of the candidate agents.
+    /// Allocates the free resources of the agents, and to the clients, whose situation changed.
     pub fn run(&mut self, now: Time) -> Vec<Allocation> {
         self.expire_filters(now);
         self.shares.notice_lag(now);
@@ -43,19 +58,10 @@ impl Allocator {
             return allocations;
         }
         self.runs += 1;
-        // Quota guarantees belong here: a round over the same agents for roles below their guarantee, before the fair
-        // sharing.
-        let some = std::mem::take(&mut self.candidates);
-        if std::mem::take(&mut self.all_are_candidates) {
-            let all: Vec<AgentSlot> = self.agents.iter().map(|(slot, _)| AgentSlot(slot_of(slot))).collect();
-            for agent in all {
-                self.allocate_agent(now, agent, &mut allocations);
-            }
-        } else {
-            for agent in some {
-                self.allocate_agent(now, AgentSlot(agent), &mut allocations);
-            }
+        for agent in std::mem::take(&mut self.candidates) {
+            self.allocate_agent(now, AgentSlot(agent), &mut allocations);
         }
+        self.serve_waiting_clients(now, &mut allocations);
         allocations
     }
 
@@ -70,7 +76,7 @@ impl Allocator {
                     let expired = row.filters.expire(now);
                     let any = !expired.is_empty();
                     expired.into_iter().for_each(|owner| self.shares.filter_gone(owner));
-                    if any || waited || self.passed_over.remove(&slot) {
+                    if any || waited || self.leftovers.contains(&slot) {
                         self.candidates.insert(slot);
                     }
                 }
@@ -79,58 +85,159 @@ impl Allocator {
     }
 
     fn allocate_agent(&mut self, now: Time, agent: AgentSlot, allocations: &mut Vec<Allocation>) {
-        if !self.is_offerable(agent) {
-            return;
-        }
-        // The order is fixed at the beginning of each agent, as in Mesos: fairness is per agent.
-        let order = self.shares.take_order();
         let first = allocations.len();
         let mut held_back = false;
-        for stage in [AllocationStage::FairShare, AllocationStage::Remainder] {
-            if stage == AllocationStage::Remainder && !held_back {
+        let mut cursor = std::mem::take(&mut self.cursor);
+        let mut served: Vec<u32> = Vec::new();
+        for stage in STAGES {
+            if !self.is_offerable(agent) || stage == AllocationStage::Remainder && !held_back {
                 break;
             }
-            for &client in &order {
-                if stage == AllocationStage::Remainder && self.must_wait_for_answers(now, agent, client) {
+            served.clear();
+            self.shares.rewind(&mut cursor);
+            while let Some(client) = self.shares.next_in_order(&mut cursor) {
+                if served.contains(&client)
+                    || !self.offer_to(now, agent, client, stage, &mut held_back, (first, allocations))
+                {
                     continue;
-                }
-                let Some((taken, amounts)) = self.take(now, agent, client, stage, &mut held_back) else {
-                    continue;
-                };
-                self.shares.charge(client, amounts);
-                let Some(who) = self.shares.client(client) else { continue };
-                let resources = taken.into_allocated_to(&who.role);
-                match allocations[first..].iter_mut().find(|a| a.client.0 == client) {
-                    Some(allocation) => allocation.resources += &resources,
-                    None => {
-                        let (framework, role) = (who.framework.clone(), who.role.clone());
-                        allocations.push(Allocation {
-                            agent,
-                            client: ClientSlot(client),
-                            framework,
-                            role,
-                            resources,
-                        });
-                        self.shares.offered(client, now);
-                        if let Some(row) = self.agents.get_mut(agent.0 as usize) {
-                            row.pending.push(client);
-                        }
-                    }
                 }
                 if !self.is_offerable(agent) {
-                    return;
+                    break;
                 }
+                // The order has changed.
+                served.push(client);
+                self.shares.rewind(&mut cursor);
             }
         }
-        if allocations.len() == first {
-            self.shares.return_order(order);
+        self.cursor = cursor;
+        if held_back && self.is_offerable(agent) {
+            self.leftovers.insert(agent.0);
         }
+    }
+
+    /// Offers the clients whose situation changed what was free before, the one with the lowest share first.
+    fn serve_waiting_clients(&mut self, now: Time, allocations: &mut Vec<Allocation>) {
+        let waiting = std::mem::take(&mut self.waiting);
+        // Where each client goes on.
+        let mut left: BTreeMap<u32, u32> = waiting.keys().map(|client| (*client, 0)).collect();
+        let mut held_back = BTreeSet::new();
+        let first = allocations.len();
+        while let Some(client) = self.first_of(&left) {
+            let from = left[&client];
+            match self.serve(now, client, (waiting[&client], from), &mut held_back, (first, allocations)) {
+                Some(next) => drop(left.insert(client, next)),
+                None => drop(left.remove(&client)),
+            }
+        }
+        for slot in held_back {
+            let agent = AgentSlot(slot);
+            let mut left: BTreeMap<u32, u32> = waiting.keys().map(|client| (*client, 0)).collect();
+            while self.is_offerable(agent)
+                && let Some(client) = self.first_of(&left)
+            {
+                left.remove(&client);
+                let stage = AllocationStage::Remainder;
+                self.offer_to(now, agent, client, stage, &mut true, (first, allocations));
+            }
+            if self.is_offerable(agent) {
+                self.leftovers.insert(slot);
+            }
+        }
+    }
+
+    /// The client with the lowest share of some. Those that are not active are left out.
+    fn first_of(&mut self, some: &BTreeMap<u32, u32>) -> Option<u32> {
+        if let (1, Some((client, _))) = (some.len(), some.first_key_value()) {
+            return self.shares.client(*client).filter(|who| who.active).map(|_| *client);
+        }
+        if some.is_empty() {
+            return None;
+        }
+        let mut cursor = std::mem::take(&mut self.cursor);
+        self.shares.rewind(&mut cursor);
+        let in_order = std::iter::from_fn(|| self.shares.next_in_order(&mut cursor));
+        let first = in_order.into_iter().find(|client| some.contains_key(client));
+        self.cursor = cursor;
+        first
+    }
+
+    /// Offers the client the next agent that it can get something of, within its fair share. Returns where to go on, `None` at
+    /// the end. `held_back` collects the agents that it could have had more of.
+    fn serve(
+        &mut self,
+        now: Time,
+        client: u32,
+        (reach, mut from): (Reach, u32),
+        held_back: &mut BTreeSet<u32>,
+        (first, allocations): (usize, &mut Vec<Allocation>),
+    ) -> Option<u32> {
+        while let Some(slot) = self.next_agent(reach, from) {
+            from = slot + 1;
+            let agent = AgentSlot(slot);
+            if !self.is_offerable(agent) {
+                continue;
+            }
+            let (stage, mut more) = (AllocationStage::FairShare, false);
+            let got = self.offer_to(now, agent, client, stage, &mut more, (first, allocations));
+            if more && self.is_offerable(agent) {
+                held_back.insert(slot);
+            }
+            if got {
+                return Some(from);
+            }
+        }
+        None
+    }
+
+    fn next_agent(&self, reach: Reach, from: u32) -> Option<u32> {
+        match reach {
+            Reach::Leftovers => self.leftovers.range(from..).next().copied(),
+            Reach::Free => self.free.range(from..).next().copied(),
+            Reach::All => (from..u32::try_from(self.agents.capacity()).unwrap_or(u32::MAX))
+                .find(|slot| self.agents.contains(*slot as usize)),
+        }
+    }
+
+    /// Allocates to the client what it gets of the agent in this stage. `made` are the allocations of the round, and the first
+    /// that can be of this agent. Returns whether it got something.
+    fn offer_to(
+        &mut self,
+        now: Time,
+        agent: AgentSlot,
+        client: u32,
+        stage: AllocationStage,
+        held_back: &mut bool,
+        made: (usize, &mut Vec<Allocation>),
+    ) -> bool {
+        if stage == AllocationStage::Remainder && self.must_wait_for_answers(now, agent, client) {
+            return false;
+        }
+        let Some((taken, amounts)) = self.take(now, agent, client, stage, held_back) else { return false };
+        self.shares.charge(client, amounts);
+        let Some(who) = self.shares.client(client) else { return false };
+        let resources = taken.into_allocated_to(&who.role);
+        let (first, allocations) = made;
+        let Some(row) = self.agents.get_mut(agent.0 as usize) else { return false };
+        // It has got a part in this round.
+        if stage == AllocationStage::Remainder
+            && row.pending.contains(&client)
+            && let Some(part) = (allocations[first..].iter_mut().rev())
+                .find(|made| made.agent == agent && made.client.0 == client)
+        {
+            part.resources += &resources;
+            return true;
+        }
+        row.pending.push(client);
+        let (framework, role) = (who.framework.clone(), who.role.clone());
+        allocations.push(Allocation { agent, client: ClientSlot(client), framework, role, resources });
+        self.shares.offered(client, now, self.runs);
+        true
     }
 
     /// Whether the remainder must be left for other clients with pending offers, because they may be below their fair
     /// share afterwards. It is left for at most [`LEFTOVER_WAIT_MAX`], because some clients never answer.
     fn must_wait_for_answers(&mut self, now: Time, agent: AgentSlot, client: u32) -> bool {
-        if self.shares.others_awaited(client) == 0 {
+        if self.shares.others_awaited(client) == 0 && !self.shares.is_looking(client, self.runs) {
             return false;
         }
         let Some(row) = self.agents.get_mut(agent.0 as usize) else { return false };
@@ -139,174 +246,13 @@ impl Allocator {
             self.expiries.entry(until).or_default().insert(agent.0);
             until
         });
-        if now >= until {
-            return false;
-        }
-        self.leftovers.insert(agent.0);
-        true
+        now < until
     }
 
-    fn is_offerable(&self, agent: AgentSlot) -> bool {
+    pub(super) fn is_offerable(&self, agent: AgentSlot) -> bool {
         let small = self.shares.accepts_small_offers();
         let enough =
             |row: &AgentRow| row.available_amounts.allocatable() || (small && !row.available.is_empty());
         self.agents.get(agent.0 as usize).is_some_and(|row| row.active && enough(row))
     }
-
-    /// Allocates to a client what it gets in this stage. Sets `held_back` if the client could have had more.
-    fn take(
-        &mut self,
-        now: Time,
-        agent: AgentSlot,
-        client: u32,
-        stage: AllocationStage,
-        held_back: &mut bool,
-    ) -> Option<(Resources, Amounts)> {
-        let attention = self.attention(now, agent, client, stage)?;
-        let row = self.agents.get_mut(agent.0 as usize)?;
-        let who = self.shares.client(client)?;
-        if !admits(&self.policy, row, who.capabilities) || !who.preferences.admit(&row.properties) {
-            return None;
-        }
-        let (mut offer, mut amounts) = match offerable_resources(row, &who.role, who.capabilities) {
-            Offerable::All => (None, row.available_amounts),
-            Offerable::Part(part) => {
-                let amounts = self.names.amounts(&part);
-                (Some(part), amounts)
-            }
-        };
-        if !who.preferences.meets_minimum(offer.as_ref().unwrap_or(&row.available), amounts.allocatable()) {
-            return None;
-        }
-        let (version, generation) = (offer.is_none().then_some(row.version), who.generation);
-        let whole = offer.as_ref().unwrap_or(&row.available);
-        if row.filters.covers(now, &filters::CandidateOffer { client, generation, offer: whole, version }) {
-            return None;
-        }
-        if stage == AllocationStage::FairShare && self.shares.active_clients() > 1 {
-            let headroom = self.shares.headroom(client);
-            if !amounts.fit(&headroom.amounts) {
-                if attention == Attention::Whole {
-                    return self.pass_over(agent, client);
-                }
-                *held_back = true;
-                let part = fair_share_part(&headroom.amounts, &self.names, whole);
-                let part_amounts = self.names.amounts(&part);
-                let refused = filters::CandidateOffer { client, generation, offer: &part, version: None };
-                if !part_amounts.is_useful_part_of(&amounts) || !who.preferences.meets_minimum(&part, true) {
-                    return None;
-                }
-                match row.filters.covers(now, &refused) {
-                    false => (offer, amounts) = (Some(part), part_amounts),
-                    // The client filtered its fair share: it needs a larger offer. A client far below its share is
-                    // offered the whole.
-                    true if headroom.below_fair_share => {}
-                    true => return None,
-                }
-            }
-        }
-        let taken = match offer {
-            None => {
-                row.available_amounts = Amounts::default();
-                std::mem::take(&mut row.available)
-            }
-            Some(part) => {
-                row.available.remove_all(&part);
-                row.available_amounts = self.names.amounts(&row.available);
-                part
-            }
-        };
-        row.used += &taken;
-        if stage == AllocationStage::Remainder || !row.available_amounts.allocatable() {
-            row.leftover_until = None;
-        }
-        self.version += 1;
-        row.version = self.version;
-        Some((taken, amounts))
-    }
-}
-
-impl Allocator {
-    /// What the client may be offered of the agent in this stage; `None` if nothing. A client that does not answer gets
-    /// nothing more of an agent that it has offers of, and no remainders.
-    fn attention(
-        &mut self,
-        now: Time,
-        agent: AgentSlot,
-        client: u32,
-        stage: AllocationStage,
-    ) -> Option<Attention> {
-        let attention = self.shares.attention(client, now);
-        let row = self.agents.get(agent.0 as usize)?;
-        match attention {
-            Attention::Full => Some(attention),
-            Attention::Whole if stage == AllocationStage::FairShare && !row.pending.contains(&client) => {
-                Some(attention)
-            }
-            Attention::Whole | Attention::None => self.pass_over(agent, client),
-        }
-    }
-
-    fn pass_over<T>(&mut self, agent: AgentSlot, client: u32) -> Option<T> {
-        self.shares.passed_over(client);
-        self.passed_over.insert(agent.0);
-        None
-    }
-}
-
-/// An agent is allocated in two stages. First no client gets more than its fair share while others may want the rest.
-/// Then the remainder goes to any client, so that nothing stays idle for fairness' sake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AllocationStage {
-    FairShare,
-    Remainder,
-}
-
-/// The part of an offer that fits the headroom of a client. Reserved resources are included whole, because no other
-/// role may use them. Resources that do not count for fairness are included in proportion.
-fn fair_share_part(headroom: &Amounts, names: &ResourceNames, offer: &Resources) -> Resources {
-    let fraction = offer
-        .scalars()
-        .filter_map(|(name, amount)| Some(headroom.of(names, name)?.min(amount.0) as f64 / amount.0 as f64))
-        .fold(0.0, f64::max);
-    let mut part = Resources::new();
-    for resource in offer.iter().filter(|r| !r.is_indivisible() && !r.shared) {
-        let value = match &resource.value {
-            _ if !resource.reservations.is_empty() => resource.value.clone(),
-            Value::Scalar(amount) => match headroom.of(names, &resource.name) {
-                Some(headroom) => Value::Scalar(Scalar(amount.0.min(headroom))),
-                None => Value::Scalar(Scalar((amount.0 as f64 * fraction) as i64)),
-            },
-            Value::Ranges(ranges) => {
-                let count = (ranges.count() as f64 * fraction) as u64;
-                Value::Ranges(ranges.lowest(count).unwrap_or_default())
-            }
-            Value::Set(_) => continue,
-        };
-        part.add(Resource { value, ..resource.clone() });
-    }
-    part
-}
-
-enum Offerable {
-    All,
-    Part(Resources),
-}
-
-/// Whether a framework with these capabilities may be offered the agent.
-pub(super) fn admits(policy: &Policy, row: &AgentRow, capabilities: Capabilities) -> bool {
-    !policy.filter_gpu_agents || !row.has_gpus || capabilities.gpus
-}
-
-/// The free resources of the agent that the client may be offered.
-fn offerable_resources(row: &AgentRow, role: &Role, capabilities: Capabilities) -> Offerable {
-    if row.plain {
-        return Offerable::All;
-    }
-    Offerable::Part(row.available.filter(|r| {
-        r.is_allocatable_to(role)
-            && (capabilities.revocable || !r.revocable)
-            && (capabilities.shared || !r.shared)
-            && (capabilities.refined || r.reservations.len() <= 1)
-    }))
 }

@@ -6,16 +6,19 @@
 
 mod answers;
 mod headroom;
+mod order;
 
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 use kernel_model::{ids::FrameworkId, roles::Role, time::Time};
 use slab::Slab;
 
-pub(super) use answers::Attention;
+pub(super) use answers::{Appetite, Attention};
+pub(super) use order::OrderCursor;
 
 use super::{Capabilities, ClientPreferences, amounts::Amounts, filters::FilterOwner, slot_of};
 use answers::Answers;
@@ -53,8 +56,15 @@ pub(super) struct Client {
     /// Its filters on all agents.
     pub(super) filters: u64,
     answers: Answers,
-    leaf: u32,
+    /// Its nodes from the leaf to the root.
+    path: Arc<[u32]>,
     share_state: ShareState,
+}
+
+impl Client {
+    fn leaf(&self) -> u32 {
+        self.path[0]
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,6 +86,8 @@ pub(super) struct Shares {
     generation: u64,
     /// Unanswered offers of all clients that are not lagging.
     awaited: i64,
+    /// The clients that are not lagging and have unanswered offers.
+    awaited_from: BTreeSet<u32>,
     /// When a client lags unless it answers before.
     lag_deadlines: BTreeSet<(Time, u32)>,
     /// The clients that lag.
@@ -86,8 +98,6 @@ pub(super) struct Shares {
     own_minimums: u32,
     /// The pool or a weight changed: all shares must be recomputed.
     stale: bool,
-    /// The active clients in order, cached until something moves.
-    order: Option<Vec<u32>>,
 }
 
 impl Default for Shares {
@@ -101,12 +111,12 @@ impl Default for Shares {
             weights: BTreeMap::new(),
             generation: 0,
             awaited: 0,
+            awaited_from: BTreeSet::new(),
             lag_deadlines: BTreeSet::new(),
             lagging: BTreeSet::new(),
             check_lagging: false,
             own_minimums: 0,
             stale: false,
-            order: None,
         }
     }
 }
@@ -142,7 +152,6 @@ impl Shares {
         self.pool.add(added);
         self.pool.subtract(removed);
         self.stale = true;
-        self.order = None;
     }
 
     pub(super) fn set_weight(&mut self, role: &Role, weight: f64) {
@@ -153,7 +162,6 @@ impl Shares {
             self.node_mut(node).weight = weight;
             self.node(self.node(node).parent).demand.set(None);
             self.stale = true;
-            self.order = None;
         }
     }
 
@@ -164,6 +172,7 @@ impl Shares {
         capabilities: Capabilities,
     ) -> u32 {
         let leaf = self.leaf_of(role);
+        let path = self.path_of(leaf);
         self.generation += 1;
         let client = slot_of(self.clients.insert(Client {
             framework: framework.clone(),
@@ -174,23 +183,22 @@ impl Shares {
             generation: self.generation,
             filters: 0,
             answers: Answers::default(),
-            leaf,
+            path,
             share_state: ShareState::default(),
         }));
         self.node_mut(leaf).children.push(client);
-        self.place_client(client);
+        self.place_client(client, self.node(leaf).children.len() - 1);
         client
     }
 
     pub(super) fn remove_client(&mut self, slot: u32) {
         let Some(client) = self.clients.get(slot as usize) else { return };
-        let (leaf, charged) = (client.leaf, client.share_state.charged);
+        let (leaf, charged) = (client.leaf(), client.share_state.charged);
         self.forget_answers(slot);
         self.set_active(slot, false);
         self.set_preferences(slot, ClientPreferences::default());
         self.change_above(leaf, |share_state| share_state.charged.subtract(charged));
         self.clients.remove(slot as usize);
-        self.order = None;
         let mut node = leaf;
         self.node_mut(leaf).children.retain(|&c| c != slot);
         self.node(leaf).demand.set(None);
@@ -212,8 +220,7 @@ impl Shares {
         };
         client.active = active;
         self.check_lagging |= active;
-        let mut node = client.leaf;
-        self.order = None;
+        let mut node = client.leaf();
         loop {
             let above = self.node_mut(node);
             above.active_clients = if active { above.active_clients + 1 } else { above.active_clients - 1 };
@@ -304,37 +311,8 @@ impl Shares {
         self.change(slot, |share_state| share_state.charged.subtract(amounts));
     }
 
-    /// The active clients in order. Return the list with [`Shares::return_order`] if nothing moved, so that it need not
-    /// be rebuilt.
-    pub(super) fn take_order(&mut self) -> Vec<u32> {
-        if self.stale {
-            self.refresh_all();
-        }
-        if let Some(order) = self.order.take() {
-            return order;
-        }
-        let mut order = Vec::new();
-        // A stack instead of recursion: roles are up to two thousand levels deep.
-        let mut open = vec![ROOT];
-        while let Some(slot) = open.pop() {
-            let node = self.node(slot);
-            if node.active_clients == 0 {
-                continue;
-            }
-            match node.is_leaf {
-                true => order.extend(node.children.iter().filter(|&&client| self.is_active(client))),
-                false => open.extend(node.children.iter().rev()),
-            }
-        }
-        order
-    }
-
     fn is_active(&self, client: u32) -> bool {
         self.clients.get(client as usize).is_some_and(|client| client.active)
-    }
-
-    pub(super) fn return_order(&mut self, order: Vec<u32>) {
-        self.order = Some(order);
     }
 
     fn node(&self, slot: u32) -> &Node {
@@ -370,31 +348,42 @@ impl Shares {
         above.by_name.insert(name, slot);
         above.children.push(slot);
         above.demand.set(None);
-        self.place_node(slot);
+        let last = above.children.len() - 1;
+        self.place_node(slot, last);
         slot
+    }
+
+    /// The nodes from a leaf to the root.
+    fn path_of(&self, leaf: u32) -> Arc<[u32]> {
+        let mut path = vec![leaf];
+        while let Some(&node) = path.last().filter(|&&node| node != ROOT) {
+            path.push(self.node(node).parent);
+        }
+        path.into()
     }
 
     fn change(&mut self, slot: u32, apply: impl Fn(&mut ShareState)) {
         let pool = self.pool;
+        let from = (!self.stale).then(|| self.position_of_client(slot)).flatten();
         let Some(client) = self.clients.get_mut(slot as usize) else { return };
         apply(&mut client.share_state);
         client.share_state.refresh(&pool, 1.0);
-        let (leaf, active) = (client.leaf, client.active);
+        let (leaf, active) = (client.leaf(), client.active);
         if !active {
             self.node(leaf).demand.set(None);
         }
-        self.order = None;
-        if !self.stale {
-            self.place_client(slot);
+        match from {
+            Some(from) => self.place_client(slot, from),
+            None => self.stale = true,
         }
         self.change_above(leaf, apply);
     }
 
     fn change_above(&mut self, leaf: u32, apply: impl Fn(&mut ShareState)) {
         let pool = self.pool;
-        let stale = self.stale;
         let mut slot = leaf;
         while slot != ROOT {
+            let from = (!self.stale).then(|| self.position_of_node(slot)).flatten();
             let node = self.node_mut(slot);
             apply(&mut node.share_state);
             let weight = node.weight;
@@ -403,68 +392,11 @@ impl Shares {
             if idle {
                 self.node(parent).demand.set(None);
             }
-            if !stale {
-                self.place_node(slot);
+            match from {
+                Some(from) => self.place_node(slot, from),
+                None => self.stale = true,
             }
             slot = parent;
         }
     }
-
-    fn place_client(&mut self, slot: u32) {
-        let leaf = self.clients.get(slot as usize).expect("invariant: placed clients exist").leaf;
-        let mut order = std::mem::take(&mut self.node_mut(leaf).children);
-        place(&mut order, slot, |a, b| self.cmp_clients(a, b));
-        self.node_mut(leaf).children = order;
-        self.order = None;
-    }
-
-    fn place_node(&mut self, slot: u32) {
-        let parent = self.node(slot).parent;
-        let mut order = std::mem::take(&mut self.node_mut(parent).children);
-        place(&mut order, slot, |a, b| self.cmp_nodes(a, b));
-        self.node_mut(parent).children = order;
-        self.order = None;
-    }
-
-    fn cmp_clients(&self, a: u32, b: u32) -> std::cmp::Ordering {
-        let get = |slot| self.clients.get(slot as usize).expect("invariant: clients of leaves exist");
-        let (a, b) = (get(a), get(b));
-        a.share_state.cmp(&b.share_state).then_with(|| a.framework.cmp(&b.framework))
-    }
-
-    fn cmp_nodes(&self, a: u32, b: u32) -> std::cmp::Ordering {
-        let (a, b) = (self.node(a), self.node(b));
-        a.share_state.cmp(&b.share_state).then_with(|| a.name.cmp(&b.name))
-    }
-
-    fn refresh_all(&mut self) {
-        let pool = self.pool;
-        for (_, client) in self.clients.iter_mut() {
-            client.share_state.refresh(&pool, 1.0);
-        }
-        for (_, node) in self.nodes.iter_mut() {
-            let weight = node.weight;
-            node.share_state.refresh(&pool, weight);
-        }
-        let slots: Vec<u32> = self.nodes.iter().map(|(slot, _)| slot_of(slot)).collect();
-        for slot in slots {
-            let mut order = std::mem::take(&mut self.node_mut(slot).children);
-            if self.node(slot).is_leaf {
-                order.sort_unstable_by(|&a, &b| self.cmp_clients(a, b));
-            } else {
-                order.sort_unstable_by(|&a, &b| self.cmp_nodes(a, b));
-            }
-            self.node_mut(slot).children = order;
-        }
-        self.stale = false;
-        self.order = None;
-    }
-}
-
-/// Moves one member of an otherwise sorted list to its position.
-fn place(order: &mut Vec<u32>, slot: u32, cmp: impl Fn(u32, u32) -> std::cmp::Ordering) {
-    let from = order.iter().position(|&s| s == slot).expect("invariant: members are listed");
-    order.remove(from);
-    let to = order.partition_point(|&other| cmp(other, slot).is_lt());
-    order.insert(to, slot);
 }

@@ -1,5 +1,7 @@
 //! Fairness, filters and restrictions on small pools, and the property that no resource is allocated twice.
 
+mod browsing;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -80,6 +82,8 @@ fn dominant_shares_converge_as_tasks_end() {
     assert_eq!(pool.run(Time(0)).len(), 1);
     let mut leftovers = BTreeMap::from([(first, 40), (client(&mut pool, "second", "late"), 0)]);
     let second = *leftovers.keys().max().unwrap();
+    pool.launched(first);
+    pool.launched(second);
     // Tasks of both end; each freed piece goes to the client below its share.
     for n in 0..400 {
         let ends = if n * 7 % 40 < leftovers[&first] { first } else { second };
@@ -271,6 +275,7 @@ fn a_client_that_refuses_its_fair_share_is_offered_the_whole_agent() {
     let idle = client(&mut pool, "idle", "idle");
     let agent = pool.add_agent(&resources("cpus:4;mem:400"), true);
     for allocation in pool.run(Time(0)) {
+        pool.offer_gone(agent, allocation.client);
         pool.recover(agent, allocation.client, &allocation.resources);
         let refused = allocation.resources.clone();
         pool.refuse(Time(0), agent, allocation.client, &refused, Duration::from_secs(5), false);
@@ -291,7 +296,9 @@ fn leftovers_wait_for_clients_with_pending_offers() {
     let quick = client(&mut pool, "quick", "quick");
     let slow = client(&mut pool, "slow", "slow");
     let agent = pool.add_agent(&resources("cpus:4;mem:400"), true);
-    // Each client has a half on offer, and the slow one does not answer.
+    // Both launch tasks. Each client has a half on offer, and the slow one does not answer.
+    pool.launched(quick);
+    pool.launched(slow);
     assert_eq!(pool.run(Time(0)).len(), 2);
     pool.offer_gone(agent, quick);
     pool.answered(Time(0), quick);

@@ -75,6 +75,9 @@ impl Master {
             self.apply_operation(&mut accepted, operation);
         }
         let progress = accepted.remaining != offered;
+        if progress {
+            self.allocator.launched(first.client);
+        }
         // What was converted may be offered again at once: the framework has not seen it yet, and so cannot have refused it.
         let taken = accepted.converted.saturating_sub(&accepted.remaining);
         let unseen = accepted.converted.saturating_sub(&taken);

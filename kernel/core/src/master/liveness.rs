@@ -303,7 +303,8 @@ impl Master {
             task.statuses.push(status.clone());
         }
         let Some(framework) = self.frameworks.get_mut(framework_id) else { return };
-        if unreachable_since.is_some() {
+        // One that has ended is not out of reach: its framework may launch it again.
+        if unreachable_since.is_some() && !ended {
             framework.remember_unreachable(task);
         } else {
             framework.remember_completed(task);

@@ -1,3 +1,8 @@
+//! How clients answer their offers.
+//!
+//! What a client does with its offers says what it should be offered ([`Appetite`]): pieces of agents make sense only for one
+//! that launches tasks on them.
+//!
 //! Clients that do not answer their offers. While others want resources, such a client must not collect freed resources piece
 //! by piece: pieces too small for any task would be idle until its offers expire. It keeps its offers, and after a few
 //! seconds it is offered only whole agents ([`Attention::Whole`]). Once its offers have expired, it gets one offer at a time,
@@ -18,6 +23,21 @@ const PAUSE_MIN: Duration = Duration::from_secs(5);
 
 /// The longest pause: how long a client that answers again may wait for an offer.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// Offers that a client declines in succession before it counts as one that only declines: more than the agents that a framework
+/// with a task of an unusual size looks through at once.
+const DECLINES_MAX: u32 = 16;
+
+/// What a client has done with its offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::allocator) enum Appetite {
+    /// It has answered none.
+    Unknown,
+    /// It only declines: whatever it looks for, it was not in its offers.
+    Declines,
+    /// It launches tasks.
+    Uses,
+}
 
 /// The offers that a client may get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,21 +64,64 @@ pub(super) struct Answers {
     resumes_at: Time,
     /// Whether an offer was withheld from it.
     passed_over: bool,
+    /// Whether it has launched something, since the last [`DECLINES_MAX`] offers.
+    launches: bool,
+    /// Offers declined since it launched something.
+    declined: u32,
+    /// The round that made the oldest of its unanswered offers.
+    round: u64,
 }
 
 impl Shares {
-    /// The client got an offer.
-    pub(in crate::allocator) fn offered(&mut self, slot: u32, now: Time) {
+    /// The client got an offer, in this round.
+    pub(in crate::allocator) fn offered(&mut self, slot: u32, now: Time, round: u64) {
         let Some(client) = self.clients.get_mut(slot as usize) else { return };
         let answers = &mut client.answers;
         answers.pending += 1;
+        if answers.pending == 1 {
+            answers.round = round;
+        }
         if answers.silent_since.is_none() {
             answers.silent_since = Some(now);
             self.lag_deadlines.insert((now + LAG_AFTER, slot));
         }
         if !answers.lagging {
             self.awaited += 1;
+            self.awaited_from.insert(slot);
         }
+    }
+
+    /// The client launched something on an offer.
+    pub(in crate::allocator) fn launched(&mut self, slot: u32) {
+        if let Some(client) = self.clients.get_mut(slot as usize) {
+            (client.answers.launches, client.answers.declined) = (true, 0);
+        }
+    }
+
+    /// The client declined an offer.
+    pub(in crate::allocator) fn declined(&mut self, slot: u32) {
+        let Some(client) = self.clients.get_mut(slot as usize) else { return };
+        let answers = &mut client.answers;
+        answers.declined = answers.declined.saturating_add(1);
+        answers.launches &= answers.declined < DECLINES_MAX;
+    }
+
+    /// What the client has done with its offers.
+    pub(in crate::allocator) fn appetite(&self, slot: u32) -> Appetite {
+        match self.clients.get(slot as usize).map(|client| &client.answers) {
+            Some(answers) if answers.launches => Appetite::Uses,
+            Some(answers) if answers.declined > 0 => Appetite::Declines,
+            _ => Appetite::Unknown,
+        }
+    }
+
+    /// Whether the client only declines, and has unanswered offers of an earlier round: it gets more when it has answered, so
+    /// that it sees many agents at a time.
+    pub(in crate::allocator) fn is_looking(&self, slot: u32, round: u64) -> bool {
+        let Some(client) = self.clients.get(slot as usize) else { return false };
+        let answers = &client.answers;
+        let declines = answers.declined > 0 && !answers.launches;
+        declines && !answers.lagging && answers.pending > 0 && answers.round < round
     }
 
     /// An offer of the client is gone: answered, rescinded or expired.
@@ -72,6 +135,7 @@ impl Shares {
         if answers.pending == 0 {
             (answers.silent_since, answers.lagging) = (None, false);
             self.lagging.remove(&slot);
+            self.awaited_from.remove(&slot);
         }
     }
 
@@ -81,6 +145,7 @@ impl Shares {
         let answers = &mut client.answers;
         if std::mem::take(&mut answers.lagging) {
             self.awaited += answers.pending;
+            self.awaited_from.insert(slot);
             self.lagging.remove(&slot);
         }
         answers.silent_since = (answers.pending > 0).then_some(now);
@@ -117,6 +182,7 @@ impl Shares {
             if !answers.lagging && since.is_some_and(|since| since + LAG_AFTER <= now) {
                 answers.lagging = true;
                 self.awaited -= answers.pending;
+                self.awaited_from.remove(&slot);
                 self.lagging.insert(slot);
                 self.check_lagging = true;
             }
@@ -156,7 +222,13 @@ impl Shares {
         if !answers.lagging {
             self.awaited -= answers.pending;
         }
+        self.awaited_from.remove(&slot);
         self.lagging.remove(&slot);
+    }
+
+    /// The number of clients whose answers are worth waiting for, and one of them.
+    pub(in crate::allocator) fn awaited_clients(&self) -> (usize, Option<u32>) {
+        (self.awaited_from.len(), self.awaited_from.first().copied())
     }
 
     /// When the next client lags, if that makes a difference.

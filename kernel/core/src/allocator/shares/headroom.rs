@@ -1,6 +1,6 @@
 //! How much more a client can get before it exceeds its fair share.
 
-use super::{ROOT, Shares};
+use super::Shares;
 use crate::allocator::amounts::Amounts;
 
 /// A client that holds less than this fraction of its fair share may be offered a whole agent once it declined a part:
@@ -12,6 +12,8 @@ const FAR_BELOW_FAIR_SHARE: f64 = 0.5;
 pub(in crate::allocator) struct Headroom {
     /// What the client can get up to its fair share.
     pub(in crate::allocator) amounts: Amounts,
+    /// Its fair share.
+    pub(in crate::allocator) share: Amounts,
     /// Whether the client holds less than [`FAR_BELOW_FAIR_SHARE`] of its fair share.
     pub(in crate::allocator) below_fair_share: bool,
     /// Whether the client holds more than its fair share.
@@ -32,26 +34,23 @@ impl Shares {
     /// is the weight's part, among the siblings with active clients, of what the other siblings do not hold.
     pub(in crate::allocator) fn headroom(&self, slot: u32) -> Headroom {
         let Some(client) = self.clients.get(slot as usize) else { return Headroom::default() };
-        let mut path = vec![client.leaf];
-        while let Some(&node) = path.last().filter(|&&node| node != ROOT) {
-            path.push(self.node(node).parent);
-        }
         let mut part = self.pool;
         let mut headroom = self.pool;
-        for pair in path.windows(2).rev() {
+        for pair in client.path.windows(2).rev() {
             let (below, above) = (self.node(pair[0]), pair[1]);
             let demand = self.demand_below(above);
             part.subtract(demand.idle);
             part = part.scaled(below.weight / demand.weights.max(below.weight));
             headroom = headroom.least(part.without(below.share_state.charged));
         }
-        let leaf = self.node(client.leaf);
-        part.subtract(self.demand_below(client.leaf).idle);
+        let leaf = self.node(client.leaf());
+        part.subtract(self.demand_below(client.leaf()).idle);
         part = part.scaled(1.0 / f64::from(leaf.active_clients.max(1)));
         let leftovers = client.share_state.charged;
         let share = leftovers.dominant_share_of(&part);
         Headroom {
             amounts: headroom.least(part.without(leftovers)),
+            share: part,
             below_fair_share: share < FAR_BELOW_FAIR_SHARE,
             above_fair_share: share > 1.0,
         }
