@@ -48,8 +48,8 @@ fn shows(seed: u64, situation: Situation) {
 }
 
 #[test]
-fn seed_139_blackout_before_the_binding() {
-    shows(139, Situation::BlackoutBeforeBinding);
+fn seed_144_blackout_before_the_binding() {
+    shows(144, Situation::BlackoutBeforeBinding);
 }
 
 #[test]
@@ -59,13 +59,13 @@ fn seed_6_intents_read_by_their_writer() {
 
 /// An agent that is being stopped refuses a launch, does not hear that its update is acknowledged, and repeats it.
 #[test]
-fn seed_41_the_loss_of_an_earlier_launch() {
-    shows(41, Situation::LossOfEarlierLaunch);
+fn seed_1274_the_loss_of_an_earlier_launch() {
+    shows(1274, Situation::LossOfEarlierLaunch);
 }
 
 #[test]
-fn seed_664_a_status_from_elsewhere() {
-    shows(664, Situation::StatusFromElsewhere);
+fn seed_3247_a_status_from_elsewhere() {
+    shows(3247, Situation::StatusFromElsewhere);
 }
 
 #[test]
