@@ -25,11 +25,12 @@ use kernel::builtin_executor;
 use node::AgentArguments;
 use security::{AuthenticationArguments, EncryptionArguments};
 use verbs::{
-    BackupArguments, ImagesVerb, RestoreArguments, RunArguments, StatusArguments, UninstallArguments,
+    BackupArguments, ExplainArguments, ImagesVerb, RestoreArguments, RunArguments, StatusArguments,
+    UninstallArguments,
 };
 
 use crate::{
-    agent, announcement, backup, build, documentation, images,
+    agent, announcement, backup, build, documentation, explain, images,
     logging::{self, LogFormat},
     run, server, status, uninstall, up, user_kubeconfig,
 };
@@ -65,6 +66,8 @@ enum Verb {
     ManPages { directory: PathBuf },
     /// Show what runs on this machine and whether it is healthy
     Status(StatusArguments),
+    /// Say why a Pod, a task, a framework or a role waits
+    Explain(ExplainArguments),
     /// Run a command as a task, follow its output and pass its exit code on
     Run(RunArguments),
     /// Import and list images of this machine's node
@@ -102,6 +105,7 @@ impl Arguments {
             Verb::Completions { shell } => documentation::completions(shell),
             Verb::ManPages { directory } => documentation::manual_pages(&directory),
             Verb::Status(arguments) => return status::run(&arguments),
+            Verb::Explain(arguments) => return explain::run(&arguments),
             Verb::Run(arguments) => return run::run(&arguments),
             Verb::Images(verb) => images::run(&verb),
             Verb::Backup(arguments) => backup::back_up(&arguments),

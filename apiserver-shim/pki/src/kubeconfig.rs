@@ -157,6 +157,61 @@ fn update(
     Ok(())
 }
 
+/// What a client needs to talk to the cluster of a kubeconfig that [`render`] wrote. Certificates and the key are PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Access {
+    pub server: String,
+    pub authority: String,
+    pub certificate: String,
+    pub key: String,
+}
+
+/// Reads the cluster and user of the current context, whose certificates must be embedded.
+pub fn read(text: &str) -> Result<Access, PkiError> {
+    let file = parse(text)?;
+    let absent = |what: &str| PkiError::malformed("kubeconfig", format!("it has no {what}"));
+    let named = |of: Option<&Mapping>, key: &str| {
+        of.and_then(|fields| fields.get(key)).and_then(Value::as_str).map(str::to_owned)
+    };
+    let context =
+        file.get("current-context").and_then(Value::as_str).ok_or_else(|| absent("current context"))?;
+    let context = entry_fields(&file, "contexts", "context", context);
+    let name = |key: &'static str| named(context, key).ok_or_else(|| absent(key));
+    let (cluster, user) = (name("cluster")?, name("user")?);
+    let cluster = entry_fields(&file, "clusters", "cluster", &cluster);
+    let user = entry_fields(&file, "users", "user", &user);
+    let pem = |of: Option<&Mapping>, key: &'static str| {
+        let encoded = named(of, key).ok_or_else(|| absent(key))?;
+        let pem = decode_base64(&encoded).and_then(|bytes| String::from_utf8(bytes).ok());
+        pem.ok_or_else(|| PkiError::malformed("kubeconfig", format!("'{key}' is not a PEM text in base64")))
+    };
+    Ok(Access {
+        server: named(cluster, "server").ok_or_else(|| absent("server"))?,
+        authority: pem(cluster, "certificate-authority-data")?,
+        certificate: pem(user, "client-certificate-data")?,
+        key: pem(user, "client-key-data")?,
+    })
+}
+
+/// Decodes base64 with padding.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let value = |byte: u8| ALPHABET.iter().position(|known| *known == byte).map(|at| at as u32);
+    let mut out = Vec::with_capacity(text.len() / 4 * 3);
+    for group in text.trim().as_bytes().chunks(4) {
+        let digits = group.iter().take_while(|byte| **byte != b'=').count();
+        if group.len() != 4 || digits < 2 {
+            return None;
+        }
+        let mut number = 0;
+        for (at, byte) in group[..digits].iter().enumerate() {
+            number |= value(*byte)? << (18 - 6 * at);
+        }
+        out.extend(number.to_be_bytes()[1..digits].iter());
+    }
+    Some(out)
+}
+
 /// A kubeconfig with one cluster, user and context, all named `catamaran`.
 pub fn render(server: &str, authority_pem: &str, admin: &Issued) -> String {
     let ca = base64(authority_pem.as_bytes());
@@ -185,8 +240,9 @@ pub fn render(server: &str, authority_pem: &str, admin: &Issued) -> String {
     )
 }
 
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
         let group = chunk.iter().fold(0u32, |acc, b| acc << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));

@@ -294,3 +294,18 @@ fn certificates_are_renewed_with_their_key_before_they_end() {
     let renewed = authority.sign_node(&renewal.csr, "n", &names, now + day * 300).unwrap();
     assert!(!identity::is_due_for_renewal(&renewed, now + day * 300).unwrap());
 }
+
+#[test]
+fn a_rendered_kubeconfig_is_read() {
+    for length in 1..5 {
+        let (authority, key) = ("a".repeat(length), "\u{fc}/+".repeat(length));
+        let read =
+            crate::kubeconfig::read(&kubeconfig_of("https://127.0.0.1:6443", &authority, &key)).unwrap();
+        assert_eq!(
+            (read.server.as_str(), read.authority, read.key),
+            ("https://127.0.0.1:6443", authority, key)
+        );
+    }
+    let refused = crate::kubeconfig::read("current-context: x").unwrap_err();
+    assert_eq!(refused.to_string(), "kubeconfig is not valid: it has no cluster");
+}

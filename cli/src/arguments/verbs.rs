@@ -50,6 +50,43 @@ pub struct StatusArguments {
     pub node: NodeArguments,
 }
 
+/// What `explain` explains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Explained {
+    /// A Pod, by its name or NAMESPACE/NAME
+    Pod,
+    /// A task, by its id; that of a Pod is the Pod's UID
+    Task,
+    /// A framework, by its id or name
+    Framework,
+    /// A role
+    Role,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainArguments {
+    /// What to explain
+    #[arg(value_enum, value_name = "KIND")]
+    pub kind: Explained,
+    /// Its name
+    pub name: String,
+    /// Namespace of the Pod
+    #[arg(long, short, value_name = "NAME", default_value = "default")]
+    pub namespace: String,
+    /// Mesos address of the master [default: that of the cluster on this machine]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub master: Option<String>,
+    /// File with the credentials of the Mesos API [default: that of the cluster on this machine]
+    #[arg(long, value_name = "PATH")]
+    pub mesos_credentials: Option<PathBuf>,
+    /// Kubeconfig for the Pod [default: that of the cluster on this machine]
+    #[arg(long, value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub node: NodeArguments,
+}
+
 /// Arguments of `backup`.
 #[derive(Debug, Clone, Args)]
 pub struct BackupArguments {

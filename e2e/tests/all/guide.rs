@@ -89,7 +89,7 @@ fn wrapper_script(cluster: &Cluster) -> anyhow::Result<String> {
     let (data, master, credentials) = (data.display(), &cluster.mesos, cluster.credentials());
     Ok(format!(
         "#!/bin/sh\ncase $1 in\n\
-         status|backup|images) exec {binary} \"$@\" --data-dir {data} ;;\n\
+         status|backup|images|explain) exec {binary} \"$@\" --data-dir {data} ;;\n\
          run) shift; exec {binary} run --master {master} --mesos-credentials {} \"$@\" ;;\n\
          *) exec {binary} \"$@\" ;;\nesac\n",
         credentials.display()

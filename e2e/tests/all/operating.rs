@@ -67,6 +67,60 @@ fn a_command_runs_as_a_task_with_its_output_and_exit_code() -> anyhow::Result<()
     cluster.stop_and_assert_clean()
 }
 
+#[test]
+fn waits_are_explained() -> anyhow::Result<()> {
+    let cluster = Cluster::up(&[])?;
+    let data = cluster.data();
+    let explain = |arguments: &[&str]| program::run(&mut verb(&data, &["explain"], arguments), DEADLINE);
+    let reasons = |arguments: &[&str]| -> anyhow::Result<Vec<String>> {
+        let output = explain(&[arguments, &["-o", "json"]].concat())?.ok()?;
+        let explained: Value = serde_json::from_str(&output)?;
+        let mut found = Vec::new();
+        each_reason(&explained, &mut |reason| found.push(reason.to_owned()));
+        Ok(found)
+    };
+    // A framework that declines whatever it is offered.
+    let mut greedy = verb(&data, &["run"], &["--name", "greedy", "--cpus", "100000", "true"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let declined = wait_for("the framework to decline", DEADLINE, || {
+        Ok(reasons(&["framework", "greedy"]).is_ok_and(|found| found == ["FILTER"]).then_some(()))
+    });
+    greedy.kill()?;
+    greedy.wait()?;
+    declined?;
+    // A Pod that fits nowhere.
+    let limits =
+        r#"{"spec":{"containers":[{"name":"big","image":"x","resources":{"requests":{"cpu":"1000"}}}]}}"#;
+    cluster.kubectl(&["run", "big", "--image=x", &format!("--overrides={limits}")])?;
+    wait_for("the Pod to be refused", DEADLINE, || {
+        Ok(reasons(&["pod", "big"])?.contains(&"Unschedulable".to_owned()).then_some(()))
+    })?;
+    let told = explain(&["pod", "default/big"])?.ok()?;
+    ensure!(told.contains("Insufficient cpu") && told.contains("its role is k8s/default"), "{told}");
+    let absent = explain(&["task", "nothing"])?;
+    ensure!(
+        absent.status.code() == Some(1) && absent.stderr.contains("No task with the id 'nothing'"),
+        "{absent:?}"
+    );
+    cluster.stop_and_assert_clean()
+}
+
+/// Calls `found` with each member `reason` of a report.
+fn each_reason(value: &Value, found: &mut dyn FnMut(&str)) {
+    match value {
+        Value::Object(members) => {
+            if let Some(reason) = members.get("reason").and_then(Value::as_str) {
+                found(reason);
+            }
+            members.values().for_each(|member| each_reason(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| each_reason(item, found)),
+        _ => {}
+    }
+}
+
 fn images(data: &Path) -> anyhow::Result<Vec<String>> {
     let output = program::run(&mut verb(data, &["images", "list"], &["-o", "json"]), DEADLINE)?.ok()?;
     let listed: Value = serde_json::from_str(&output)?;

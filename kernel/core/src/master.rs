@@ -3,13 +3,14 @@
 //! [`Master::step`] is the only entry point and the table of contents. Each concern has a file in `master/`:
 //! subscription (`subscribe`) and termination (`frameworks`) of frameworks, their calls (`calls`, `accept`,
 //! `validation`, `reconcile`), registration (`registration`) and loss (`liveness`) of agents, their status updates
-//! (`updates`), resource accounting (`ledger`, `offers`), operator calls (`operator`) and reads (`view`, `snapshot`).
+//! (`updates`), resource accounting (`ledger`, `offers`), operator calls (`operator`) and reads (`view`, `explain`, `snapshot`).
 
 mod accept;
 mod calls;
 mod counts;
 mod effect;
 mod event;
+mod explain;
 mod frameworks;
 mod ledger;
 mod liveness;
@@ -47,6 +48,7 @@ use kernel_model::{
 pub use counts::{Counts, FrameworkCounts, Judged};
 pub use effect::{Answer, Effect, Effects, Op, Record, RecordKey, Refusal};
 pub use event::{Event, OperatorCall};
+pub use explain::{ClientWait, RoleWait, TaskCause, TaskWait, WaitCause};
 pub use registry::Registry;
 pub use run_as::{Entity, RunAsPolicy, RunAsRule};
 pub use snapshot::Snapshot;

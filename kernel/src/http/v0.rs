@@ -9,7 +9,7 @@ use kernel_wire::{Invalid, codec::from_json, operator as operator_wire, v1::Weig
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Handlers, metrics,
+    Answer, Handlers, explain, metrics,
     negotiate::{self, text, with_header},
     prometheus,
     query::{self, Query},
@@ -42,6 +42,8 @@ pub(super) enum V0Endpoint {
     FilesDownload,
     LoggingToggle,
     Redirect,
+    /// Not of Mesos: why something waits.
+    Explain,
 }
 
 impl V0Endpoint {
@@ -67,6 +69,7 @@ impl V0Endpoint {
             | V0Endpoint::FilesBrowse
             | V0Endpoint::FilesRead
             | V0Endpoint::FilesDownload
+            | V0Endpoint::Explain
             | V0Endpoint::SystemStatistics => Some(Realm::MasterReadOnly),
         }
     }
@@ -76,7 +79,7 @@ impl V0Endpoint {
     /// The methods that it answers; empty means all.
     pub(super) fn methods(self) -> &'static [&'static str] {
         match self {
-            V0Endpoint::Flags | V0Endpoint::MaintenanceStatus => &["GET"],
+            V0Endpoint::Flags | V0Endpoint::MaintenanceStatus | V0Endpoint::Explain => &["GET"],
             V0Endpoint::MaintenanceSchedule => &["GET", "POST"],
             V0Endpoint::Weights => &["GET", "PUT"],
             V0Endpoint::Quota => &["GET", "POST", "DELETE"],
@@ -110,6 +113,7 @@ pub(super) fn endpoint(path: &str) -> Option<V0Endpoint> {
         "/files/download" => V0Endpoint::FilesDownload,
         "/logging/toggle" => V0Endpoint::LoggingToggle,
         "/redirect" => V0Endpoint::Redirect,
+        "/explain" => V0Endpoint::Explain,
         _ => return None,
     })
 }
@@ -187,6 +191,7 @@ pub(super) async fn serve(handlers: &Handlers, endpoint: V0Endpoint, request: &R
             }
         }
         V0Endpoint::LoggingToggle => return negotiate::logging_toggle(&query),
+        V0Endpoint::Explain => return explain::serve(handlers, &query).await,
         V0Endpoint::Prometheus => {
             return match metrics::snapshot(handlers).await {
                 Ok(all) => prometheus::response(all),
@@ -263,6 +268,7 @@ async fn value(
         | V0Endpoint::LoggingToggle
         | V0Endpoint::FilesBrowse
         | V0Endpoint::FilesRead
-        | V0Endpoint::FilesDownload => Value::Null,
+        | V0Endpoint::FilesDownload
+        | V0Endpoint::Explain => Value::Null,
     })
 }

@@ -350,3 +350,36 @@ async fn tasks_are_shown_with_what_service_discovery_reads() {
     let shown = ask(address, "GET_FRAMEWORKS").await;
     assert_eq!(shown["get_frameworks"]["frameworks"][0]["offer_constraints"], constraints);
 }
+
+#[tokio::test]
+async fn waits_are_explained() {
+    let master = master().await;
+    let address = master.mesos_address();
+    let explained = async |query: &str| {
+        let answer = get(address, &format!("/explain?{query}")).await;
+        (answer.status, answer.text().await)
+    };
+    let framework = Framework::subscribe(address, json!({"role": "team/a"})).await;
+    let json = |text: &str| -> Value { serde_json::from_str(text).expect("JSON") };
+    let (status, text) = explained(&format!("framework={}", framework.id)).await;
+    let of_framework = json(&text)["frameworks"][0].clone();
+    assert_eq!((status, &of_framework["role"]), (200, &json!("team/a")));
+    let no_agents = json!([{"reason": "NO_AGENTS", "message": "there are no agents"}]);
+    assert_eq!(of_framework["reasons"], no_agents);
+    let mut agent = fake_agent::start(master.attach_agent(), "one").await;
+    fake_agent::next_message(&mut agent, |m| {
+        matches!(m, kernel_model::agent::ToAgent::Registered { .. }).then_some(())
+    })
+    .await;
+    let (_, text) = explained("role=team").await;
+    let role = json(&text)["role"].clone();
+    assert_eq!((&role["dominant_share"], &role["frameworks"][0]["offers"]), (&json!(1.0), &json!(1)));
+    let reason = &role["frameworks"][0]["reasons"][0];
+    assert_eq!((&reason["reason"], &reason["agents"]), (&json!("RESOURCES_IN_USE"), &json!(1)));
+    for (query, code) in
+        [("role=other", 404), ("framework=f", 404), ("task=t", 404), ("", 400), ("role=a&task=b", 400)]
+    {
+        let (status, text) = explained(query).await;
+        assert_eq!(status, code, "{query}: {text}");
+    }
+}

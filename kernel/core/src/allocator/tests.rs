@@ -105,7 +105,7 @@ fn small_remainders_and_gpu_agents_are_withheld() {
     pool.add_agent(&resources("cpus:8;mem:1024;gpus:1"), true);
     pool.add_agent(&resources("cpus:8;mem:1024"), false);
     assert_eq!(pool.run(Time(0)), []);
-    let why = [WaitReason::AgentsInactive(1), WaitReason::AgentsHaveGpus(1), WaitReason::AgentsUsedUp(1)];
+    let why = [WaitReason::AgentsInactive(1), WaitReason::AgentsHaveGpus(1), WaitReason::AgentsTooSmall(1)];
     assert_eq!(pool.explain(Time(0), c), why);
     pool.set_client_capabilities(c, Capabilities { gpus: true, ..Capabilities::default() });
     assert_eq!(pool.run(Time(0)).len(), 1);

@@ -2,6 +2,7 @@
 
 mod agents;
 pub(crate) mod cluster;
+mod explain;
 mod frameworks;
 mod hoarding;
 mod offer_preferences;
