@@ -207,7 +207,9 @@ fn an_operator_changes_who_something_is_reserved_for() {
     mixed += &reserved("cpus:1", &["eng"], None);
     c.operator(reserve(mixed, reserved("cpus:4", &["ops"], None)));
     c.operator(reserve(dev, reserved("cpus:3", &["ops"], None)));
-    check(&mut c, expect![[r#"
+    check(
+        &mut c,
+        expect![[r#"
         put Agent(AgentId(m-S0))
         l1 <- SetReservations cpus(reservations: [(DYNAMIC,eng)]):1; cpus(reservations: [(DYNAMIC,eng),(DYNAMIC,eng/dev)]):3
         reply Accepted
@@ -217,5 +219,6 @@ fn an_operator_changes_who_something_is_reserved_for() {
         put Agent(AgentId(m-S0))
         l1 <- SetReservations cpus(reservations: [(DYNAMIC,eng)]):1; cpus(reservations: [(DYNAMIC,ops)]):3
         reply Accepted
-    "#]]);
+    "#]],
+    );
 }
