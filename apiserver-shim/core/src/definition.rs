@@ -4,11 +4,27 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use serde_json::{Map, Value, json};
+use shim_model::access;
 use shim_model::resource::Resource;
-use shim_model::schema::Schema;
+use shim_model::schema::{self, Schema};
 
 use crate::converter::{Converter, Identity};
 use crate::kinds::{self, Strategy};
+
+/// Members that upstream's own types of a kind always have, though the served ones leave them out or require them.
+const UNSET: &[(&str, &[&str], &str)] = &[
+    ("ControllerRevision", &["data"], "null"),
+    ("CertificateSigningRequest", &["spec", "request"], "null"),
+    ("CustomResourceDefinition", &["spec", "names"], r#"{"kind":"","plural":""}"#),
+    ("DaemonSet", &["spec", "selector"], "null"),
+    ("Deployment", &["spec", "replicas"], "0"),
+    ("Deployment", &["spec", "selector"], "null"),
+    ("ReplicaSet", &["spec", "replicas"], "0"),
+    ("ReplicaSet", &["spec", "selector"], "null"),
+    ("StatefulSet", &["spec", "replicas"], "0"),
+    ("StatefulSet", &["spec", "selector"], "null"),
+];
 
 /// Everything that the API server needs to serve a resource, except for its objects.
 #[derive(Clone)]
@@ -32,6 +48,24 @@ impl ResourceDefinition {
     /// The strategy of the resource's kind.
     pub fn strategy(&self) -> &dyn Strategy {
         &*self.strategy
+    }
+
+    /// The members of an object of which nothing is set, as upstream writes it in bookmarks.
+    pub fn unset_members(&self) -> Map<String, Value> {
+        let mut object = json!({});
+        if self.object_type.schema().is_structural() {
+            return Map::new();
+        }
+        schema::check(&self.object_type, &mut object);
+        for (_, path, text) in UNSET.iter().filter(|(kind, ..)| *kind == self.kind) {
+            let value = serde_json::from_str(text).expect("the values of the table are JSON");
+            let (last, parents) = path.split_last().expect("no path is empty");
+            access::object_mut(&mut object, parents).insert((*last).to_owned(), value);
+        }
+        match object {
+            Value::Object(members) => members.into_iter().filter(|(name, _)| name != "metadata").collect(),
+            _ => Map::new(),
+        }
     }
 
     /// The converter between this version and the storage version.

@@ -298,6 +298,11 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// Lists that are always stored, as null if they are empty.
+    fn lists_stored_as_null(&self) -> &'static [&'static [&'static str]] {
+        &[]
+    }
+
     /// Whether the answer to a completed delete is the object itself rather than a `Status`.
     fn returns_deleted_object(&self) -> bool {
         false

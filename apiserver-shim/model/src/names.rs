@@ -165,7 +165,7 @@ pub fn port_name(text: &str) -> Vec<String> {
     if text.len() > 15 {
         out.push("must be no more than 15 characters".to_owned());
     }
-    if !text.bytes().all(|b| lower_alnum(b) || b == b'-') {
+    if text.is_empty() || !text.bytes().all(|b| lower_alnum(b) || b == b'-') {
         out.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
     }
     if !text.bytes().any(|b| b.is_ascii_lowercase()) {

@@ -25,6 +25,8 @@ use shim_model::go_quote::go_quote;
 
 /// Maximum number of keys per read of the store.
 const STORE_PAGE: usize = 1000;
+/// The parameter that says how `resourceVersion` is meant.
+const MATCH: &str = "resourceVersionMatch";
 
 /// Options of a LIST or WATCH.
 #[derive(Clone, Debug)]
@@ -52,26 +54,47 @@ pub fn options(
     let selection = selection(resource, namespace, name, query)?;
     let limit = query.number("limit")?.unwrap_or(0).max(0) as usize;
     query.number("timeoutSeconds")?;
-    let matching = query.text("resourceVersionMatch");
-    check(query, watch)?;
-    let revision = revision(query, !watch)?;
-    let continue_token = query.text("continue").to_owned();
-    if !continue_token.is_empty() && revision.is_some_and(|r| r > 0) {
-        return Err(status::bad_request("specifying resource version is not allowed when using continue"));
-    }
-    // A continuation with resourceVersion 0 accepts any version; as upstream, the rest of the list is returned.
-    let limit = if !continue_token.is_empty() && revision == Some(0) { 0 } else { limit };
+    let matching = query.text(MATCH);
+    // The option `watch` of a DELETE has no effect, but is judged.
+    check(query, watch || query.flag("watch"))?;
+    // A watch does not continue anything.
+    let continue_token = if watch { String::new() } else { query.text("continue").to_owned() };
+    let revision = match continue_token.is_empty() {
+        true => revision(query, !watch)?,
+        false => continued_revision(query, &continue_token)?,
+    };
+    // As upstream, resourceVersion 0 accepts any version: the whole list, or the rest of it, is returned.
+    let limit = if revision == Some(0) { 0 } else { limit };
     // With a limit and no `resourceVersionMatch`, a resourceVersion is exact. This is upstream's legacy behaviour.
     let exact = matching == "Exact" || (matching.is_empty() && limit > 0 && revision.is_some_and(|r| r > 0));
     Ok(ListOptions { selection, limit, continue_token, revision, exact })
+}
+
+/// The revision of a request with a continue token, which has a revision itself. As upstream, the token is judged
+/// first and the text of the other is not.
+fn continued_revision(query: &Query, token: &str) -> Result<Option<u64>, Status> {
+    decode_token(token)?;
+    match query.text("resourceVersion") {
+        "" => Ok(None),
+        "0" => Ok(Some(0)),
+        _ => Err(status::bad_request("specifying resource version is not allowed when using continue")),
+    }
+}
+
+/// Whether a watch begins with the existing objects. As upstream, one that names neither a revision nor what it
+/// matches does, and says where they end.
+pub fn initial_events(query: &Query) -> Option<bool> {
+    let old = matches!(query.text("resourceVersion"), "" | "0") && query.text(MATCH).is_empty();
+    let asked = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
+    asked.or(old.then_some(true))
 }
 
 /// Parses `resourceVersion`. As upstream, only a list says that the request is wrong.
 pub fn revision(query: &Query, lists: bool) -> Result<Option<u64>, Status> {
     match query.text("resourceVersion") {
         "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| {
-            let why = format!("strconv.ParseUint: parsing {}: invalid syntax", go_quote(text));
+        text => go_uint(text).map(Some).map_err(|why| {
+            let why = format!("strconv.ParseUint: parsing {}: {why}", go_quote(text));
             let error = FieldError::invalid("resourceVersion", text, why);
             match lists {
                 true => status::bad_request(format!("invalid resource version: {error}")),
@@ -79,6 +102,14 @@ pub fn revision(query: &Query, lists: bool) -> Result<Option<u64>, Status> {
             }
         }),
     }
+}
+
+/// Parses decimal digits as Go does: without a sign.
+fn go_uint(text: &str) -> Result<u64, &'static str> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err("invalid syntax");
+    }
+    text.parse().map_err(|_| "value out of range")
 }
 
 /// Parses the label and field selectors.
@@ -104,15 +135,16 @@ pub fn selection(
 
 /// Validates combinations of options.
 fn check(query: &Query, watch: bool) -> Result<(), Status> {
-    const FIELD: &str = "resourceVersionMatch";
-    let matching = query.text(FIELD);
-    let initial = query.get("sendInitialEvents").is_some();
+    let initial =
+        if watch { initial_events(query).is_some() } else { query.get("sendInitialEvents").is_some() };
+    let defaulted = watch && initial && query.get("sendInitialEvents").is_none();
+    let matching = if defaulted { "NotOlderThan" } else { query.text(MATCH) };
     let (is_set, continued) = (!matching.is_empty(), !query.text("continue").is_empty());
     let known: &[&str] = if watch { &["NotOlderThan"] } else { &["Exact", "NotOlderThan", ""] };
     let is_known = !is_set || known.contains(&matching);
     let version = query.text("resourceVersion");
-    let forbid = |wrong: bool, why: &str| wrong.then(|| FieldError::forbidden(FIELD, why));
-    let unknown = || (!is_known).then(|| FieldError::not_supported(FIELD, matching, known));
+    let forbid = |wrong: bool, why: &str| wrong.then(|| FieldError::forbidden(MATCH, why));
+    let unknown = || (!is_known).then(|| FieldError::not_supported(MATCH, matching, known));
     let continues =
         forbid(is_set && continued, "resourceVersionMatch is forbidden when continue is provided");
     let errors: Vec<FieldError> = if watch {

@@ -16,7 +16,7 @@ use shim_model::table::{self, IncludeObject};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{BoxError, Response, stream};
-use super::list::ListOptions;
+use super::list::{self, ListOptions};
 use super::messages::{self, EventWriter};
 use super::negotiation::{Accepted, Shape};
 use super::{reply, shapes};
@@ -78,23 +78,14 @@ pub async fn watch(
 ) -> Result<Response, Status> {
     // Without them the objects would look deleted.
     resource.stored().unreadable().check_all(options.selection.namespace())?;
-    let initial = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
+    let initial = list::initial_events(query) == Some(true);
     let include = shapes::include_object(query)?;
-    let from = match (initial, options.revision) {
-        (Some(true), revision) => {
-            match revision {
-                None | Some(0) => registry.fresh().await.map(|_| ())?,
-                Some(oldest) => registry.wait_for(oldest).await?,
-            }
-            WatchFrom::Start
-        }
-        (Some(false), None | Some(0)) => WatchFrom::Now,
-        (None, None) => {
-            registry.fresh().await?;
-            WatchFrom::Start
-        }
-        (None, Some(0)) => WatchFrom::Start,
-        (_, Some(revision)) => WatchFrom::After(revision),
+    let reached = match (initial, options.revision) {
+        (true, None) => registry.fresh().await.map(|_| WatchFrom::Start),
+        (true, Some(0)) => Ok(WatchFrom::Start),
+        (true, Some(oldest)) => registry.wait_for(oldest).await.map(|()| WatchFrom::Start),
+        (false, None | Some(0)) => Ok(WatchFrom::Now),
+        (false, Some(revision)) => Ok(WatchFrom::After(revision)),
     };
     let seconds = match query.number("timeoutSeconds")? {
         Some(asked) if asked > 0 => asked.min(WATCH_SECONDS_MAX) as u64,
@@ -103,10 +94,17 @@ pub async fn watch(
     let Accepted { media, shape, .. } = accepted;
     let codec = Codec { resource: resource.clone(), media, shape, include, headed: false };
     let now = Instant::now();
-    let parts = match resource.cache().watch_debounced(from, options.selection.clone()) {
-        Err(WatchEnd::Closed) => return Err(status::unknown_path()),
-        Err(WatchEnd::Lagged { oldest }) => {
-            let status = status::too_old(options.revision.unwrap_or(0), oldest);
+    let bookmarks = query.flag("allowWatchBookmarks");
+    let watcher = match reached.map(|from| resource.cache().watch_debounced(from, options.selection.clone()))
+    {
+        Ok(Ok(watcher)) => Ok(watcher),
+        Ok(Err(WatchEnd::Closed)) => return Err(status::unknown_path()),
+        Ok(Err(WatchEnd::Lagged { oldest })) => Err(status::too_old(options.revision.unwrap_or(0), oldest)),
+        // As upstream, the watch has begun by then.
+        Err(late) => Err(late),
+    };
+    let parts = match watcher {
+        Err(status) => {
             let frame = codec.error_frame(&status);
             events.inc();
             stream(futures::stream::iter([Ok(frame)]))
@@ -117,8 +115,8 @@ pub async fn watch(
                 watcher,
                 group: resource.cache().broadcast_group(&options.selection, codec.form()),
                 codec,
-                bookmarks: query.flag("allowWatchBookmarks"),
-                initial_open: initial == Some(true),
+                bookmarks,
+                initial_open: initial && bookmarks,
                 poll_due: true,
                 next_bookmark: now + BOOKMARK_EVERY,
                 deadline: now + Duration::from_secs(seconds),
@@ -403,7 +401,11 @@ impl Codec {
         let (api_version, kind) = self.kind();
         let mark =
             if ends_initial { ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" } else { "" };
-        let rest = if self.shape == Shape::Table { ",\"columnDefinitions\":[],\"rows\":[]" } else { "" };
+        let rest = match self.shape {
+            Shape::Table => ",\"columnDefinitions\":[],\"rows\":[]".to_owned(),
+            Shape::Object => self.unset_members(),
+            _ => String::new(),
+        };
         let head = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{{");
         let mut object = BytesMut::from(head.as_bytes());
         write_resource_version(revision, &mut object);
@@ -416,6 +418,12 @@ impl Codec {
         out.extend_from_slice(&object);
         out.extend_from_slice(b"}\n");
         out.freeze()
+    }
+
+    /// The members that an object of the watch's kind has, although nothing is set.
+    fn unset_members(&self) -> String {
+        let members = self.resource.unset_members();
+        members.iter().map(|(name, value)| format!(",{}:{value}", json!(name))).collect()
     }
 
     fn error_frame(&self, status: &Status) -> Bytes {

@@ -21,7 +21,7 @@ pub(super) struct ApiService;
 /// The rules of the spec.
 pub(super) const SPEC: &[Rule] = &[
     Rule::Code(group),
-    Rule::Field("version", &[Check::Code(version)]),
+    Rule::Code(version),
     Rule::Code(priorities),
     Rule::Code(local),
     Rule::Within(
@@ -46,8 +46,10 @@ fn group(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn version(version: &Site<'_>, errors: &mut Vec<FieldError>) {
-    errors.extend(version.format(names::dns_1035_label));
+fn version(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
+    let version = spec.at("version");
+    let wrong = names::dns_1035_label(version.text());
+    errors.extend(wrong.into_iter().map(|why| FieldError::invalid(&version, version.text(), why)));
 }
 
 fn priorities(spec: &Site<'_>, errors: &mut Vec<FieldError>) {

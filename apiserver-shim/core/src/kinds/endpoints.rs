@@ -163,6 +163,10 @@ fn summary(all: &[String], none: &str) -> String {
 }
 
 impl Strategy for EndpointSlice {
+    fn lists_stored_as_null(&self) -> &'static [&'static [&'static str]] {
+        &[&["endpoints"], &["ports"]]
+    }
+
     fn default(&self, object: &mut Value) {
         for port in access::list_mut(object, &["ports"]).into_iter().flatten() {
             let port = access::as_object(port);

@@ -169,6 +169,10 @@ fn highest_ratio(ratio: Quantity, min: Quantity, max: Quantity) -> Option<f64> {
 }
 
 impl Strategy for LimitRange {
+    fn lists_stored_as_null(&self) -> &'static [&'static [&'static str]] {
+        &[&["spec", "limits"]]
+    }
+
     fn default(&self, object: &mut Value) {
         let items = access::list_mut(object, &["spec", "limits"]).into_iter().flatten();
         for item in items.filter_map(Value::as_object_mut) {

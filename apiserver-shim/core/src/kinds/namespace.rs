@@ -15,6 +15,10 @@ const PROTECTED: &[&str] = &["default", "kube-system", "kube-public"];
 pub(super) struct Namespace;
 
 impl Strategy for Namespace {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn deletion_refusal(&self, name: &str) -> Option<&'static str> {
         PROTECTED.contains(&name).then_some("this namespace may not be deleted")
     }

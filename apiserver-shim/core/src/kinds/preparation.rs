@@ -28,6 +28,7 @@ pub fn begin_create(
         access::object_mut(object, &["metadata"]).insert("generation".to_owned(), 1.into());
     }
     kind.prepare_create(object, context);
+    store_empty_lists(kind, object);
     let (meta, own) = (|| metadata::validate_create(resource, kind, object), kind.validate_create(object));
     let errors = match kind.validates_metadata() {
         true => [meta(), own].concat(),
@@ -36,6 +37,17 @@ pub fn begin_create(
     };
     refuse(resource, object, errors)?;
     metadata::take_version(object)
+}
+
+/// Writes null for empty lists that are stored so. Until then they belong to the manager who writes them.
+fn store_empty_lists(kind: &dyn Strategy, object: &mut Value) {
+    for path in kind.lists_stored_as_null() {
+        if let Some((list, owner)) = path.split_last()
+            && access::get(object, path).is_none_or(access::is_zero)
+        {
+            access::object_mut(object, owner).insert((*list).to_owned(), Value::Null);
+        }
+    }
 }
 
 /// What an update does.
@@ -68,6 +80,7 @@ pub fn begin_update(
         Subresource::Status => kind.prepare_status_update(new, old),
         Subresource::Other(name) => of_subresource(kind, name)?.prepare_update(new, old),
     }
+    store_empty_lists(kind, new);
     // What the stored object has is not refused, so an update that changes nothing has no errors.
     if !kind.ratchets_itself() && new == old {
         return Ok(Effect::None);

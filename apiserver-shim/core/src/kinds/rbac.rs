@@ -21,12 +21,8 @@ pub(super) struct Role {
 }
 
 impl Strategy for Role {
-    fn prepare_create(&self, object: &mut Value, _context: &super::CreateContext<'_>) {
-        write_rules(object);
-    }
-
-    fn prepare_update(&self, new: &mut Value, _old: &Value) {
-        write_rules(new);
+    fn lists_stored_as_null(&self) -> &'static [&'static [&'static str]] {
+        &[&["rules"]]
     }
 
     fn validate_name(&self, name: &str) -> Vec<String> {
@@ -52,13 +48,6 @@ impl Strategy for Role {
 
     fn cells(&self, object: &Value, _: Instant) -> Vec<Value> {
         vec![cells::name(object), access::text(object, &["metadata", "creationTimestamp"]).into()]
-    }
-}
-
-/// `rules` is always stored, as null if there are none. An empty list still belongs to the manager who writes it.
-fn write_rules(role: &mut Value) {
-    if role.get("rules").is_none_or(access::is_zero) {
-        access::as_object(role).insert("rules".into(), Value::Null);
     }
 }
 

@@ -173,6 +173,10 @@ impl Strategy for CsiDriver {
 }
 
 impl Strategy for CsiNode {
+    fn lists_stored_as_null(&self) -> &'static [&'static [&'static str]] {
+        &[&["spec", "drivers"]]
+    }
+
     fn returns_deleted_object(&self) -> bool {
         true
     }

@@ -6,20 +6,25 @@ use std::sync::LazyLock;
 
 const TABLE: &str = include_str!("../../data/protobuf.tsv");
 
-/// The Go name of the embedded struct that a field of a message belongs to. Only errors need it: the table is searched.
-pub(crate) fn embedded(message: &str, field: &str) -> Option<&'static str> {
+/// The embedded structs that a field of a message belongs to, outermost first: their Go names and their messages.
+/// Only errors need them: the table is searched.
+pub(crate) fn embedded(message: &str, field: &str) -> Vec<(&'static str, String)> {
     let members = |name: &str| {
         let mut rows = TABLE.lines().filter_map(|line| line.split_once('\t'));
-        rows.find(|(message, _)| *message == name).map(|(_, members)| members)
+        rows.find(|(message, _)| *message == name).map_or("", |(_, members)| members).split(' ')
     };
-    let package = message.rsplit_once('.')?.0;
-    members(message)?.split(' ').filter_map(|member| member.strip_prefix("+/")).find_map(|member| {
-        let (go_name, ty) = member.split_once('=')?;
-        let ty = ty.trim_start_matches(|c: char| c.is_ascii_digit()).trim_matches(['*', '?']);
-        let ty = if ty.contains('.') { ty.to_owned() } else { format!("{package}.{ty}") };
-        let has_field = members(&ty)?.split(' ').any(|member| member.split(['=', '/']).next() == Some(field));
-        has_field.then_some(go_name)
-    })
+    let package = message.rsplit_once('.').map_or("", |(package, _)| package);
+    let structs = members(message).filter_map(|member| member.strip_prefix("+/")?.split_once('='));
+    structs
+        .filter_map(|(go_name, ty)| {
+            let ty = ty.trim_start_matches(|c: char| c.is_ascii_digit()).trim_matches(['*', '?']);
+            let ty = if ty.contains('.') { ty.to_owned() } else { format!("{package}.{ty}") };
+            let has_field = members(&ty).any(|member| member.split(['=', '/']).next() == Some(field));
+            let inner = embedded(&ty, field);
+            (has_field || !inner.is_empty()).then(|| [vec![(go_name, ty)], inner].concat())
+        })
+        .next()
+        .unwrap_or_default()
 }
 
 /// A message of the table.

@@ -112,9 +112,15 @@ fn a_message_that_comes_twice_is_merged_and_unknown_fields_are_skipped() {
 
 #[test]
 fn embedded_structs_have_their_fields() {
-    let of = crate::protobuf::embedded;
-    assert_eq!(of("core.v1.Volume", "configMap"), Some("VolumeSource"));
-    assert_eq!(of("core.v1.Volume", "name"), None);
-    assert_eq!(of("core.v1.Probe", "exec"), Some("ProbeHandler"));
-    assert_eq!(of("core.v1.Pod", "spec"), None);
+    let of = |message, field| -> Vec<&str> {
+        crate::protobuf::embedded(message, field).into_iter().map(|(name, _)| name).collect()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(of("core.v1.Volume", "configMap"), ["VolumeSource"]);
+    assert_eq!(of("core.v1.Volume", "name"), none);
+    assert_eq!(of("core.v1.Probe", "exec"), ["ProbeHandler"]);
+    assert_eq!(of("core.v1.Pod", "spec"), none);
+    let named = "admissionregistration.v1.NamedRuleWithOperations";
+    assert_eq!(of(named, "operations"), ["RuleWithOperations"]);
+    assert_eq!(of(named, "apiGroups"), ["RuleWithOperations", "Rule"]);
 }

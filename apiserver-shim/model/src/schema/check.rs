@@ -227,7 +227,7 @@ impl<'s> Walk<'s> {
         if self.issues.mismatch.is_none() {
             // The number is printed only if its size or fraction is the reason.
             let number = matches!(ty, Type::Int32 | Type::Int64 | Type::IntOrString) && found.is_number();
-            let kind = if number { format!("number {found}") } else { go_kind(found) };
+            let kind = if number { format!("number {}", digits(found)) } else { go_kind(found) };
             let (owner, path) = (place.owner.short_name(), place.path.go());
             let field = path.rsplit('.').next().unwrap_or("").to_owned();
             let field = field.as_str();
@@ -235,6 +235,11 @@ impl<'s> Walk<'s> {
             let ty = match (ty, super::rules::named_type(&place.owner.name, field)) {
                 (Type::String | Type::Int32 | Type::Int64, Some(named)) => named.to_owned(),
                 (Type::List(_), Some(named)) => format!("[]{named}"),
+                (Type::Map(item), _) if self.schema.item(item) == Type::Quantity => {
+                    let claimed = place.owner.name.contains(".resource.");
+                    if claimed { "map[v1.QualifiedName]resource.Quantity" } else { "v1.ResourceList" }
+                        .to_owned()
+                }
                 (ty, _) => go_type(self.schema, ty),
             };
             self.note(format!(
@@ -249,7 +254,8 @@ impl<'s> Walk<'s> {
         let mut out: Vec<&str> = Vec::new();
         for name in path.split('.') {
             if let Some(owner) = at {
-                out.extend(protobuf::embedded(&super::rules::short(&owner.name), name));
+                let structs = protobuf::embedded(&super::rules::short(&owner.name), name);
+                out.extend(structs.into_iter().map(|(go_name, _)| go_name));
                 at = owner.field(name).and_then(|field| self.struct_of(field.ty));
             }
             out.push(name);
@@ -285,6 +291,18 @@ fn zero(ty: Type) -> Value {
         Type::Int32 | Type::Int64 | Type::Float | Type::IntOrString => 0.into(),
         Type::Quantity => Value::String("0".to_owned()),
         Type::List(_) | Type::Time | Type::MicroTime | Type::Any => Value::Null,
+    }
+}
+
+/// A number as it was probably written: one beyond 64 bits is kept as a float.
+fn digits(number: &Value) -> String {
+    /// Clients write larger ones with an exponent.
+    const WRITTEN_OUT: f64 = 1e40;
+    match number.as_f64() {
+        Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < WRITTEN_OUT => {
+            float.to_string()
+        }
+        _ => number.to_string(),
     }
 }
 

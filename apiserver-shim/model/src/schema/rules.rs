@@ -2,6 +2,7 @@
 //! without the common prefix.
 
 use super::{ListKind, PatchRule};
+use crate::protobuf;
 use std::collections::BTreeMap;
 
 const MERGE: &str = include_str!("../../data/merge.tsv");
@@ -56,7 +57,9 @@ impl Rules {
 
 /// The name of the Go type of a field, or of its elements, if it is a named text or number.
 pub(crate) fn named_type(full_type: &str, field: &str) -> Option<&'static str> {
-    let wanted = short(full_type);
+    let outer = short(full_type);
+    let inner = protobuf::embedded(&outer, field).pop().map(|(_, ty)| ty);
+    let wanted = inner.unwrap_or(outer);
     rows(NAMED).find(|[ty, name, _]| *ty == wanted && *name == field).map(|[_, _, named]| named)
 }
 

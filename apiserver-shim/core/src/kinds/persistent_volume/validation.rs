@@ -8,6 +8,7 @@ use super::super::volume_sources::{self, Holder};
 use serde_json::Value;
 use shim_model::field::FieldError;
 use shim_model::names;
+use shim_model::quantity::Quantity;
 
 /// What is wrong with a name.
 type Format = fn(&str) -> Vec<String>;
@@ -74,6 +75,10 @@ fn capacity(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
         errors.push(error);
     }
     for (_, amount) in capacity.entries() {
+        let value = amount.text().parse().unwrap_or(Quantity::ZERO).units();
+        if value < 0 {
+            errors.push(FieldError::invalid(&amount, value, "must be a valid resource quantity"));
+        }
         if !is_positive(amount.text()) {
             errors.push(amount.invalid("must be greater than zero"));
         }
