@@ -45,6 +45,7 @@ pub mod service_account;
 pub mod service_cidrs;
 pub mod stateful_set;
 pub mod taint_eviction;
+mod template_hash;
 pub mod ttl_after_finished;
 pub mod volume_binder;
 pub mod volume_protection;

@@ -66,11 +66,8 @@ pub fn replace_condition(status: &Value, new: &Condition<'_>, since: &str) -> Ch
 
 /// The configuration of a server-side apply that sets a condition.
 pub fn applied_condition(new: &Condition<'_>, since: &str) -> Value {
-    let mut condition = serde_json::json!({"type": new.kind, "status": new.status, "message": new.message,
-        "lastTransitionTime": since});
-    if !new.reason.is_empty() {
-        condition["reason"] = new.reason.into();
-    }
+    let condition = serde_json::json!({"type": new.kind, "status": new.status, "reason": new.reason,
+        "message": new.message, "lastTransitionTime": since});
     serde_json::json!({"status": {"conditions": [condition]}})
 }
 

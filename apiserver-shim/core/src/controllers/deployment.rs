@@ -13,7 +13,7 @@ mod status;
 mod working;
 
 pub use bounds::{max_surge, max_unavailable};
-pub(super) use revision::template_hash;
+
 pub use revision::{REVISION_ANNOTATION, TEMPLATE_HASH_LABEL};
 
 use std::collections::BTreeMap;

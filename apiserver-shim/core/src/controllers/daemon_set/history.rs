@@ -6,8 +6,8 @@ use super::{Snapshot, owned_pods};
 use crate::{
     controllers::{
         Action, Change, Plan,
-        deployment::template_hash,
         revisions::{self, REVISION_LABEL, RevisionOwner},
+        template_hash::template_hash,
     },
     rows::{ControllerRevision, DaemonSet, Pod},
 };

@@ -10,7 +10,8 @@ use super::{
     status::progress,
     working::{DESIRED_ANNOTATION, MAX_ANNOTATION, NewReplicaSet, Set, Working},
 };
-use crate::controllers::{condition, equal_ignoring_empty, revisions::safe_encode};
+use crate::controllers::template_hash::template_hash;
+use crate::controllers::{condition, equal_ignoring_empty};
 
 /// The annotation with the revision of a Deployment or ReplicaSet.
 pub const REVISION_ANNOTATION: &str = "deployment.kubernetes.io/revision";
@@ -142,19 +143,4 @@ fn without_hash(template: &Value) -> Value {
         access::object_mut(&mut template, &["metadata", "labels"]).remove(TEMPLATE_HASH_LABEL);
     }
     template
-}
-
-/// A short hash of a template: FNV-1a over its JSON, spelled with consonants and digits so that it forms no words.
-pub(in crate::controllers) fn template_hash(template: &Value, collisions: i64) -> String {
-    let mut hash: u32 = 0x811c_9dc5;
-    let mut feed = |bytes: &[u8]| {
-        for byte in bytes {
-            hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-        }
-    };
-    feed(without_hash(template).to_string().as_bytes());
-    if collisions > 0 {
-        feed(&collisions.to_le_bytes());
-    }
-    safe_encode(hash)
 }
