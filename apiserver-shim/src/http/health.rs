@@ -1,7 +1,8 @@
 //! `/healthz`, `/livez`, `/readyz`, their individual checks (`/readyz/etcd`), `?verbose` and `?exclude=`.
 //!
-//! Each listed check is evaluated on each request. Most of upstream's other names (`poststarthook/…`) return 404,
-//! because nothing implements them.
+//! Each listed check is evaluated on each request. Upstream's names of what it starts (`poststarthook/…`) are served too:
+//! tools exclude and ask for them. `/readyz` has two checks more than upstream's, `etcd` and `store-writes`, because a
+//! server whose store has failed must not get requests.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -22,8 +23,6 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// A health check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Check {
-    /// The process serves requests.
-    Ping,
     /// The log takes lines. If nobody reads the pipe that it goes to, requests hang as soon as they log something.
     Log,
     /// The store answers. As upstream, the check is called `etcd`, whatever the backend.
@@ -34,48 +33,78 @@ enum Check {
     WatchCaches,
     /// The default roles have been written.
     DefaultRoles,
+    /// Work that has begun before the server accepts connections, so that an answer shows that it has.
+    Begun,
+}
+
+use Check::{Begun, DefaultRoles, Log, Store, StoreWrites, WatchCaches};
+
+/// What upstream starts with its server, in its order, up to the default roles.
+const STARTED_FIRST: [&str; 16] = [
+    "poststarthook/start-apiserver-admission-initializer",
+    "poststarthook/generic-apiserver-start-informers",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/priority-and-fairness-filter",
+    "poststarthook/storage-object-count-tracker-hook",
+    "poststarthook/start-apiextensions-informers",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/peer-endpoint-reconciler-controller",
+    "poststarthook/start-cluster-authentication-info-controller",
+    "poststarthook/start-kube-apiserver-identity-lease-controller",
+    "poststarthook/start-kube-apiserver-identity-lease-garbage-collector",
+    "poststarthook/storage-readiness",
+    "poststarthook/start-legacy-token-tracking-controller",
+    "poststarthook/start-service-ip-repair-controllers",
+];
+/// What it starts after them.
+const STARTED_LAST: [&str; 14] = [
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/bootstrap-controller",
+    "poststarthook/start-kubernetes-service-cidr-controller",
+    "poststarthook/start-kube-aggregator-informers",
+    "poststarthook/apiservice-status-local-available-controller",
+    "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-wait-for-first-sync",
+    "poststarthook/apiservice-discovery-controller",
+    "poststarthook/kube-apiserver-autoregistration",
+    "autoregister-completion",
+    "poststarthook/apiservice-openapi-controller",
+    "poststarthook/apiservice-openapiv3-controller",
+];
+
+/// The checks of an endpoint, in output order.
+fn checks_of(endpoint: &str) -> Vec<(&'static str, Check)> {
+    let ready = endpoint == "readyz";
+    let mut checks = vec![("ping", Begun), ("log", Log)];
+    match ready {
+        true => {
+            checks.extend([("etcd", Store), ("store-writes", StoreWrites), ("informer-sync", WatchCaches)])
+        }
+        false => checks.extend([("loopback-serving-certificate", Begun), ("etcd", Store)]),
+    }
+    checks.extend(STARTED_FIRST.map(|name| (name, Begun)));
+    checks.push(("poststarthook/rbac/bootstrap-roles", DefaultRoles));
+    checks.extend(STARTED_LAST.map(|name| (name, Begun)));
+    checks.extend(ready.then_some(("shutdown", Begun)));
+    checks
 }
 
 impl Check {
-    /// The checks of an endpoint, in output order.
-    fn of(endpoint: &str) -> &'static [Check] {
-        match endpoint {
-            "readyz" => &[
-                Check::Ping,
-                Check::Log,
-                Check::Store,
-                Check::StoreWrites,
-                Check::WatchCaches,
-                Check::DefaultRoles,
-            ],
-            _ => &[Check::Ping, Check::Log, Check::Store, Check::DefaultRoles],
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Check::Ping => "ping",
-            Check::Log => "log",
-            Check::Store => "etcd",
-            Check::StoreWrites => "store-writes",
-            Check::WatchCaches => "informer-sync",
-            Check::DefaultRoles => "poststarthook/rbac/bootstrap-roles",
-        }
-    }
-
     async fn holds(self, registry: &Registry) -> bool {
         match self {
-            Check::Ping => true,
-            Check::Log => log_takes_lines(CHECK_TIMEOUT).await,
-            Check::Store => {
+            Begun => true,
+            Log => log_takes_lines(CHECK_TIMEOUT).await,
+            Store => {
                 let revision = tokio::time::timeout(CHECK_TIMEOUT, registry.store().current_revision()).await;
                 matches!(revision, Ok(Ok(_)))
             }
-            Check::StoreWrites => registry.store().writable().is_ok(),
-            Check::DefaultRoles => {
-                registry.peek(served(rbac::GROUP, "clusterroles"), "", "cluster-admin").is_some()
-            }
-            Check::WatchCaches => {
+            StoreWrites => registry.store().writable().is_ok(),
+            DefaultRoles => registry.peek(served(rbac::GROUP, "clusterroles"), "", "cluster-admin").is_some(),
+            WatchCaches => {
                 matches!(tokio::time::timeout(CHECK_TIMEOUT, registry.fresh()).await, Ok(Ok(_)))
             }
         }
@@ -100,7 +129,7 @@ async fn log_takes_lines(within: Duration) -> bool {
 /// The paths of all checks.
 pub fn paths() -> Vec<String> {
     let of = |endpoint: &'static str| {
-        let each = Check::of(endpoint).iter().map(move |check| format!("/{endpoint}/{}", check.name()));
+        let each = checks_of(endpoint).into_iter().map(move |(name, _)| format!("/{endpoint}/{name}"));
         each.chain([format!("/{endpoint}")])
     };
     ["healthz", "livez", "readyz"].into_iter().flat_map(of).collect()
@@ -114,11 +143,11 @@ pub async fn serve(registry: &Registry, path: &str, query: &Query) -> Option<Res
             rest => rest.strip_prefix('/').filter(|name| !name.is_empty()).map(|name| (*endpoint, name)),
         }
     })?;
-    let checks = Check::of(endpoint);
+    let checks = checks_of(endpoint);
     if name.is_empty() {
-        return Some(all(registry, endpoint, checks, query).await);
+        return Some(all(registry, endpoint, &checks, query).await);
     }
-    let Some(check) = checks.iter().find(|check| check.name() == name) else {
+    let Some((_, check)) = checks.iter().find(|(known, _)| *known == name) else {
         return Some(discovery::not_found());
     };
     Some(match check.holds(registry).await {
@@ -128,12 +157,11 @@ pub async fn serve(registry: &Registry, path: &str, query: &Query) -> Option<Res
 }
 
 /// All checks of an endpoint except the excluded ones.
-async fn all(registry: &Registry, endpoint: &str, checks: &[Check], query: &Query) -> Response {
+async fn all(registry: &Registry, endpoint: &str, checks: &[(&str, Check)], query: &Query) -> Response {
     let mut lines = String::new();
     let mut failed = false;
-    for check in checks {
-        let name = check.name();
-        if query.all("exclude").any(|excluded| excluded == name) {
+    for (name, check) in checks {
+        if query.all("exclude").any(|excluded| excluded == *name) {
             lines.push_str(&format!("[+]{name} excluded: ok\n"));
         } else if check.holds(registry).await {
             lines.push_str(&format!("[+]{name} ok\n"));
@@ -142,7 +170,7 @@ async fn all(registry: &Registry, endpoint: &str, checks: &[Check], query: &Quer
             failed = true;
         }
     }
-    let known = |excluded: &&str| checks.iter().any(|check| check.name() == *excluded);
+    let known = |excluded: &&str| checks.iter().any(|(name, _)| name == excluded);
     let unknown: Vec<String> = query.all("exclude").filter(|e| !known(e)).map(go_quote).collect();
     if !unknown.is_empty() {
         let unknown = unknown.join(", ");
