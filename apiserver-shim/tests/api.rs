@@ -41,6 +41,8 @@ mod metrics;
 mod network;
 #[path = "api/oidc.rs"]
 mod oidc;
+#[path = "api/parity.rs"]
+mod parity;
 #[path = "api/pod_security.rs"]
 mod pod_security;
 #[path = "api/policies.rs"]

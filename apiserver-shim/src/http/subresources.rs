@@ -1,6 +1,8 @@
 //! Routes subresources. Those that are a part of the object use the pipeline directly; the others have a file each.
 
+use serde_json::Value;
 use shim_core::kinds::Subresource;
+use shim_model::access;
 use shim_model::resource::Verb;
 use shim_model::status::{self, Status};
 
@@ -54,6 +56,16 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> 
         (_, "status") => view(api, asked, Subresource::Status, request.into_body()).await,
         (_, name) => view(api, asked, Subresource::Other(name), request.into_body()).await,
     }
+}
+
+/// Refuses an object of another namespace than the request's.
+fn check_namespace(object: &Value, namespace: &str) -> Result<(), Status> {
+    let given = access::text(object, &["metadata", "namespace"]);
+    if given.is_empty() || given == namespace {
+        return Ok(());
+    }
+    let why = "the namespace of the provided object does not match the namespace sent on the request";
+    Err(status::bad_request(why))
 }
 
 /// Serves the resource `bindings`, the older form of `pods/binding`.

@@ -337,6 +337,13 @@ impl Identity {
         self
     }
 
+    /// The same component under another name in `metadata.managedFields`.
+    #[must_use]
+    pub fn managing_as(mut self, manager: &'static str) -> Identity {
+        self.field_manager = manager;
+        self
+    }
+
     /// The context of a server-side apply in the name of `manager`.
     pub fn applying(&self, manager: &'static str) -> RequestContext {
         let context = Identity { field_manager: manager, ..self.clone() }.context("patch");

@@ -42,6 +42,9 @@ impl Bootstrap<'_> {
     }
 }
 
+/// The manager of the default objects of priority and fairness, as upstream's.
+const FLOW_CONTROL_MANAGER: &str = "api-priority-and-fairness-config-producer-v1";
+
 async fn objects(pipeline: &Pipeline, port: u16) -> Result<(), Status> {
     let identity = Identity::bootstrap();
     for name in NAMESPACES {
@@ -58,11 +61,12 @@ async fn objects(pipeline: &Pipeline, port: u16) -> Result<(), Status> {
         let object = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
             "metadata": {"name": name, "generation": 1}, "value": value, "description": description,
             "preemptionPolicy": "PreemptLowerPriority"});
-        ensure(pipeline, &identity.clone().untracked().context("create"), classes, "", object).await?;
+        ensure(pipeline, &identity.context("create"), classes, "", object).await?;
     }
+    let producer = Identity::bootstrap().managing_as(FLOW_CONTROL_MANAGER);
     for default in flow_control::bootstrap::defaults() {
         let resource = served(flow_control::GROUP, default.plural);
-        ensure(pipeline, &identity.context("create"), resource, "", default.object).await?;
+        ensure(pipeline, &producer.context("create"), resource, "", default.object).await?;
     }
     let range = pipeline.registry().service_cidr();
     let (ranges, object) = (served("networking.k8s.io", "servicecidrs"), default_object(range));
@@ -71,6 +75,7 @@ async fn objects(pipeline: &Pipeline, port: u16) -> Result<(), Status> {
         "metadata": {"name": "kubernetes", "namespace": "default",
             "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {"clusterIP": range.api_server().to_string(), "type": "ClusterIP", "sessionAffinity": "None",
+            "ipFamilyPolicy": "SingleStack",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]}});
     ensure(pipeline, &identity.context("create"), served("", "services"), "default", service).await?;
     warn_of_other_range(pipeline.registry());

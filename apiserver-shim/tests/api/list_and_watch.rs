@@ -57,6 +57,12 @@ async fn invalid_list_options() {
         GET {CM}?resourceVersion=abc
         GET {CM}?resourceVersionMatch=NotOlderThan
         GET {CM}?continue=garbage
+        GET {CM}?continue=garbage&resourceVersion=x
+        GET {CM}?continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MSwic3RhcnQiOiJhXHUwMDAwIn0&resourceVersion=x
+        GET {CM}?resourceVersion=18446744073709551616
+        GET {CM}?resourceVersion=%2B1
+        GET {CM}?watch=1&continue=x
+        DELETE {CM}?watch=1&resourceVersion=5&resourceVersionMatch=Exact
         GET {CM}?watch=1&sendInitialEvents=true
         GET {CM} | Accept: application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io
         GET {CM}/x | Accept: application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io
@@ -75,6 +81,18 @@ async fn invalid_list_options() {
           422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"resourceVersionMatch","message":"Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided","reason":"FieldValueForbidden"}],"group":"meta.k8s.io","kind":"ListOptions"},"kind":"Status","message":"ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided","metadata":{},"reason":"Invalid","status":"Failure"}
         GET /api/v1/namespaces/default/configmaps?continue=garbage
           400 {"apiVersion":"v1","code":400,"kind":"Status","message":"invalid continue token: continue key is not valid: illegal base64 data at input byte 6","metadata":{},"reason":"BadRequest","status":"Failure"}
+        GET /api/v1/namespaces/default/configmaps?continue=garbage&resourceVersion=x
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"invalid continue token: continue key is not valid: illegal base64 data at input byte 6","metadata":{},"reason":"BadRequest","status":"Failure"}
+        GET /api/v1/namespaces/default/configmaps?continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MSwic3RhcnQiOiJhXHUwMDAwIn0&resourceVersion=x
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"specifying resource version is not allowed when using continue","metadata":{},"reason":"BadRequest","status":"Failure"}
+        GET /api/v1/namespaces/default/configmaps?resourceVersion=18446744073709551616
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"invalid resource version: resourceVersion: Invalid value: \"18446744073709551616\": strconv.ParseUint: parsing \"18446744073709551616\": value out of range","metadata":{},"reason":"BadRequest","status":"Failure"}
+        GET /api/v1/namespaces/default/configmaps?resourceVersion=%2B1
+          400 {"apiVersion":"v1","code":400,"kind":"Status","message":"invalid resource version: resourceVersion: Invalid value: \"+1\": strconv.ParseUint: parsing \"+1\": invalid syntax","metadata":{},"reason":"BadRequest","status":"Failure"}
+        GET /api/v1/namespaces/default/configmaps?watch=1&continue=x
+          422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"resourceVersionMatch","message":"Forbidden: resourceVersionMatch is forbidden when continue is provided","reason":"FieldValueForbidden"}],"group":"meta.k8s.io","kind":"ListOptions"},"kind":"Status","message":"ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided","metadata":{},"reason":"Invalid","status":"Failure"}
+        DELETE /api/v1/namespaces/default/configmaps?watch=1&resourceVersion=5&resourceVersionMatch=Exact
+          422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"resourceVersionMatch","message":"Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided","reason":"FieldValueForbidden"},{"field":"resourceVersionMatch","message":"Unsupported value: \"Exact\": supported values: \"NotOlderThan\"","reason":"FieldValueNotSupported"}],"group":"meta.k8s.io","kind":"ListOptions"},"kind":"Status","message":"ListOptions.meta.k8s.io \"\" is invalid: [resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided, resourceVersionMatch: Unsupported value: \"Exact\": supported values: \"NotOlderThan\"]","metadata":{},"reason":"Invalid","status":"Failure"}
         GET /api/v1/namespaces/default/configmaps?watch=1&sendInitialEvents=true
           422 {"apiVersion":"v1","code":422,"details":{"causes":[{"field":"resourceVersionMatch","message":"Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan","reason":"FieldValueForbidden"}],"group":"meta.k8s.io","kind":"ListOptions"},"kind":"Status","message":"ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan","metadata":{},"reason":"Invalid","status":"Failure"}
         GET /api/v1/namespaces/default/configmaps | Accept: application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io
@@ -156,6 +174,45 @@ async fn watch_lists_end_with_a_bookmark() {
         ADDED {"apiVersion":"v1","kind":"ConfigMap","metadata":{"labels":{"l":"1"},"name":"c","namespace":"default"}}
         BOOKMARK {"apiVersion":"v1","kind":"ConfigMap","metadata":{"annotations":{"k8s.io/initial-events-end":"true"}}}
     "#]].assert_eq(&events(&server, query, 3, &[]).await);
+}
+
+/// As upstream, a watch without a revision says where the existing objects end, too.
+#[tokio::test]
+async fn plain_watches_with_bookmarks_end_the_existing_objects_with_one() {
+    let server = Server::start().await;
+    three(&server).await;
+    for query in ["allowWatchBookmarks=true", "allowWatchBookmarks=true&resourceVersion=0"] {
+        expect![[r#"
+            ADDED {"apiVersion":"v1","kind":"ConfigMap","metadata":{"labels":{"l":"2"},"name":"b","namespace":"default"}}
+            BOOKMARK {"apiVersion":"v1","kind":"ConfigMap","metadata":{"annotations":{"k8s.io/initial-events-end":"true"}}}
+        "#]].assert_eq(&events(&server, &format!("{query}&labelSelector=l%3D2"), 2, &[]).await);
+    }
+}
+
+#[tokio::test]
+async fn bookmarks_have_the_members_that_are_always_there() {
+    let server = Server::start().await;
+    let mut shown = String::new();
+    for path in ["/api/v1/pods", "/apis/apps/v1/deployments", "/apis/rbac.authorization.k8s.io/v1/roles"] {
+        let line = format!("GET {path}?watch=1&allowWatchBookmarks=true&fieldSelector=metadata.name%3Dnone");
+        let mut body = server.service().respond(request(&line, "")).await.into_body();
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        shown.push_str(&format!("{}\n", normalize(serde_json::from_slice(&frame).unwrap())["object"]));
+    }
+    expect![[r#"
+        {"apiVersion":"v1","kind":"Pod","metadata":{"annotations":{"k8s.io/initial-events-end":"true"}},"spec":{"containers":null},"status":{}}
+        {"apiVersion":"apps/v1","kind":"Deployment","metadata":{"annotations":{"k8s.io/initial-events-end":"true"}},"spec":{"replicas":0,"selector":null,"strategy":{},"template":{"metadata":{},"spec":{"containers":null}}},"status":{}}
+        {"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"annotations":{"k8s.io/initial-events-end":"true"}},"rules":null}
+    "#]].assert_eq(&shown);
+}
+
+#[tokio::test]
+async fn a_limit_does_not_cut_a_list_of_any_version() {
+    let server = Server::start().await;
+    three(&server).await;
+    server.handle.registry().fresh().await.unwrap();
+    let list = server.json(&format!("GET {CM}?resourceVersion=0&limit=1"), "").await;
+    assert_eq!((names(&list).as_str(), &list["metadata"]["continue"]), ("a b c", &Value::Null));
 }
 
 #[tokio::test]

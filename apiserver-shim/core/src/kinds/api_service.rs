@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::base64;
 use shim_model::field::FieldError;
+use shim_model::go_quote::Quoted;
 use shim_model::names;
 use shim_model::time::Instant;
 
@@ -49,7 +50,7 @@ fn group(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
 fn version(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
     let version = spec.at("version");
     let wrong = names::dns_1035_label(version.text());
-    errors.extend(wrong.into_iter().map(|why| FieldError::invalid(&version, version.text(), why)));
+    errors.extend(wrong.into_iter().map(|why| FieldError::invalid(version, version.text(), why)));
 }
 
 fn priorities(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
@@ -145,7 +146,7 @@ impl Strategy for ApiService {
         let required = name_of(text(&["spec", "group"]), text(&["spec", "version"]));
         let mut errors = Vec::new();
         if !name.is_empty() && name != required {
-            let detail = format!("must be `spec.version+\".\"+spec.group`: {required:?}");
+            let detail = format!("must be `spec.version+\".\"+spec.group`: {}", Quoted(&required));
             errors.push(FieldError::invalid("metadata.name", name, detail));
         }
         errors.extend(rules::validate(&[Rule::Within("spec", SPEC)], object));

@@ -110,7 +110,7 @@ impl Strategy for Deployment {
         ] {
             if number(status, &[part]) > number(status, &[whole]) {
                 let why = format!("cannot be greater than {shown}");
-                errors.push(FieldError::invalid(format!("status.{part}"), status[part].clone(), why));
+                errors.push(FieldError::invalid(format!("status.{part}"), number(status, &[part]), why));
             }
         }
         errors.extend(super::workload::decremented(new, old));

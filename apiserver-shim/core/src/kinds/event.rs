@@ -129,8 +129,8 @@ impl Strategy for NewEvent {
         for (field, member) in FIXED {
             let value = |event: &Value| event.get(*member).filter(|value| !access::is_zero(value)).cloned();
             if value(new) != value(old) {
-                let shown = new.get(*member).cloned().unwrap_or_default();
-                errors.push(FieldError::invalid(*field, shown, "field is immutable"));
+                let shown = unset_or(new.get(*member), old.get(*member));
+                errors.push(FieldError { shown, ..FieldError::invalid(*field, "", "field is immutable") });
             }
         }
         errors
@@ -183,6 +183,34 @@ const CORE_NAMES: Names = ["involvedObject", "message", "reportingComponent"];
 const NEW_NAMES: Names = ["regarding", "note", "reportingController"];
 
 /// What no update changes through `events.k8s.io`: names in messages and in the object.
+/// A value as Go prints it; one that is missing is the zero value of what it was.
+fn unset_or(new: Option<&Value>, old: Option<&Value>) -> String {
+    let object = |value: &Value| {
+        let members = [
+            ("Kind", "kind"),
+            ("Namespace", "namespace"),
+            ("Name", "name"),
+            ("UID", "uid"),
+            ("APIVersion", "apiVersion"),
+            ("ResourceVersion", "resourceVersion"),
+            ("FieldPath", "fieldPath"),
+        ];
+        let text = |member| Value::from(access::text(value, &[member]));
+        let shown: Vec<String> =
+            members.iter().map(|(go, json)| format!("\"{go}\":{}", text(json))).collect();
+        format!("{{{}}}", shown.join(","))
+    };
+    match (new, old) {
+        (Some(reference @ Value::Object(_)), Some(Value::Object(was))) if was.contains_key("kind") => {
+            object(reference)
+        }
+        (None | Some(Value::Null), Some(Value::String(was))) if Instant::parse(was).is_none() => {
+            "\"\"".to_owned()
+        }
+        (new, _) => new.cloned().unwrap_or_default().to_string(),
+    }
+}
+
 const FIXED: &[(&str, &str)] = &[
     ("involvedObject", "regarding"),
     ("reason", "reason"),

@@ -69,7 +69,7 @@ impl Strategy for Namespace {
                 phase,
                 "may only be 'Terminating' if `deletionTimestamp` is not empty",
             )],
-            (false, "Terminating") => vec![FieldError::invalid(
+            (false, phase) if phase != "Active" => vec![FieldError::invalid(
                 "status.Phase",
                 phase,
                 "may only be 'Active' if `deletionTimestamp` is empty",
@@ -150,7 +150,11 @@ impl SubresourceStrategy for Finalize {
     }
 
     fn validate_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        validate_finalize(new)
+        let finalizers = access::list(new, &["spec", "finalizers"]).iter().enumerate();
+        let check = |(i, name): (usize, &Value)| {
+            metadata::finalizer_errors(format_args!("spec.finalizers[{i}]"), name.as_str().unwrap_or(""))
+        };
+        finalizers.flat_map(check).collect()
     }
 }
 

@@ -129,11 +129,12 @@ impl Strategy for IngressClass {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = self.validate_create(new);
+        let mut errors = Vec::new();
         let controller = |class| access::text(class, &["spec", "controller"]);
         if controller(new) != controller(old) {
             errors.push(FieldError::invalid("spec.controller", controller(new), "field is immutable"));
         }
+        errors.extend(self.validate_create(new));
         errors
     }
 
@@ -233,13 +234,22 @@ impl Strategy for ServiceCidr {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = self.validate_create(new);
-        let list = |object| access::list(object, &["spec", "cidrs"]).to_vec();
-        let (now, before) = (list(new), list(old));
+        const CIDRS: [&str; 2] = ["spec", "cidrs"];
+        let (now, before) = (access::list(new, &CIDRS), access::list(old, &CIDRS));
         // A second family may be added.
-        if now != before && !(before.len() == 1 && now.len() == 2 && now[0] == before[0]) {
-            let shown = now.first().cloned().unwrap_or_default();
-            errors.push(FieldError::invalid("spec.cidrs", shown, "field is immutable"));
+        let grows = before.len() == 1 && now.len() == 2;
+        if !grows && now.len() != before.len() {
+            let shown = access::get(new, &CIDRS).cloned().unwrap_or_default();
+            return vec![FieldError::invalid("spec.cidrs", shown, "field is immutable")];
+        }
+        let changed = before.iter().zip(now).enumerate().filter(|(_, (before, now))| before != now);
+        let mut errors: Vec<FieldError> = changed
+            .map(|(i, (_, now))| {
+                FieldError::invalid(format!("spec.cidrs[{i}]"), now.clone(), "field is immutable")
+            })
+            .collect();
+        if grows {
+            errors.extend(self.validate_create(new));
         }
         errors
     }

@@ -1,12 +1,15 @@
 //! Nodes. Each represents an agent of the kernel.
 
+use std::cmp::Ordering;
+
 use super::pod_template::round_list;
 use super::rules::Site;
-use super::{FieldName, Strategy, cells, named, warnings};
+use super::{FieldName, Strategy, cells, named, resource_names, warnings};
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::names;
+use shim_model::quantity::Quantity;
 use shim_model::time::Instant;
 
 pub(super) struct Node;
@@ -84,7 +87,12 @@ impl Strategy for Node {
             let detail = "may specify no more than one CIDR for each IP family";
             errors.push(FieldError::invalid("spec.podCIDRs", Value::from(cidrs.to_vec()), detail));
         }
+        reported(object, &mut errors);
         errors
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        self.validate_update(new, old)
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
@@ -103,6 +111,7 @@ impl Strategy for Node {
                 "node updates may not change podCIDR except from \"\" to valid",
             ));
         }
+        addresses(access::list(new, &["status", "addresses"]), &mut errors);
         // Upstream validates the taints twice.
         taints(access::list(new, &["spec", "taints"]), &mut errors);
         let external = |node| access::text(node, &["spec", "externalID"]);
@@ -169,6 +178,45 @@ fn roles(node: &Value) -> String {
     roles.sort_unstable();
     roles.dedup();
     if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") }
+}
+
+/// The amounts and features of the status.
+fn reported(node: &Value, errors: &mut Vec<FieldError>) {
+    for list in ["capacity", "allocatable"] {
+        for (name, amount) in access::entries(node, &["status", list]) {
+            let field = format!("status.{list}.{name}");
+            let text = amount.as_str().unwrap_or("");
+            let amount: Quantity = text.parse().unwrap_or(Quantity::ZERO);
+            if amount.sign() < 0 {
+                errors.push(FieldError::invalid(&field, text, "must be greater than or equal to 0"));
+            }
+            if resource_names::is_integer(name) && !amount.is_whole() {
+                errors.push(FieldError::invalid(&field, text, "must be an integer"));
+            }
+        }
+    }
+    let features = access::list(node, &["status", "declaredFeatures"]);
+    for (i, pair) in features.windows(2).enumerate() {
+        let (before, feature) = (pair[0].as_str().unwrap_or(""), pair[1].as_str().unwrap_or(""));
+        let field = format!("status.declaredFeatures[{}]", i + 1);
+        match before.cmp(feature) {
+            Ordering::Less => {}
+            Ordering::Equal => errors.push(FieldError::duplicate(field, feature)),
+            Ordering::Greater => {
+                errors.push(FieldError::invalid(field, feature, "list must be sorted alphabetically"));
+            }
+        }
+    }
+}
+
+/// No address may occur twice.
+fn addresses(addresses: &[Value], errors: &mut Vec<FieldError>) {
+    for (i, address) in addresses.iter().enumerate().filter(|(i, address)| addresses[..*i].contains(address))
+    {
+        let text = |member: &str| Value::from(access::text(address, &[member]));
+        let shown = format!("{{\"Type\":{},\"Address\":{}}}", text("type"), text("address"));
+        errors.push(FieldError { shown, ..FieldError::duplicate(format!("status.addresses[{i}]"), "") });
+    }
 }
 
 fn taints(taints: &[Value], errors: &mut Vec<FieldError>) {

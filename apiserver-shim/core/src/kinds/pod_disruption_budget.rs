@@ -2,7 +2,7 @@
 
 use super::pod::dump;
 use super::rules::{self, Check, Rule, Site};
-use super::{CreateContext, Strategy, cells, workload};
+use super::{CreateContext, Strategy, cells, conditions, workload};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -25,6 +25,7 @@ pub(super) const BUDGET: &[Rule] = &[Rule::Within(
 
 /// The rules of a status.
 pub(super) const STATUS: &[Rule] = &[
+    Rule::Field("conditions", &[Check::Code(conditions::validate)]),
     Rule::Field("disruptionsAllowed", &[Check::NonNegative]),
     Rule::Field("currentHealthy", &[Check::NonNegative]),
     Rule::Field("desiredHealthy", &[Check::NonNegative]),

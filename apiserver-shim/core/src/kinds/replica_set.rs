@@ -67,8 +67,13 @@ impl Strategy for ReplicaSet {
         for key in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"] {
             if number(status, &[key]) > most {
                 let detail = "cannot be greater than status.replicas";
-                errors.push(FieldError::invalid(format!("status.{key}"), status[key].clone(), detail));
+                errors.push(FieldError::invalid(format!("status.{key}"), number(status, &[key]), detail));
             }
+        }
+        let available = number(status, &["availableReplicas"]);
+        if available > number(status, &["readyReplicas"]) {
+            let detail = "cannot be greater than readyReplicas";
+            errors.push(FieldError::invalid("status.availableReplicas", available, detail));
         }
         errors
     }

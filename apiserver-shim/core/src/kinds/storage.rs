@@ -93,8 +93,8 @@ impl Strategy for VolumeAttributesClass {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = self.validate_create(new);
-        errors.extend(validation::fixed(new, old, &["driverName", "parameters"]));
+        let mut errors = Vec::from_iter(validation::fixed(new, old, &["driverName", "parameters"]));
+        errors.extend(self.validate_create(new));
         errors
     }
 

@@ -3,7 +3,8 @@
 mod policies;
 pub(super) mod validation;
 
-use super::{Strategy, cells, warnings};
+use super::rules::{self, Check, Rule};
+use super::{Strategy, cells, conditions, warnings};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -103,6 +104,18 @@ fn default_match_resources(resources: &mut Value) {
     }
 }
 
+/// The rules of a policy's status.
+const STATUS: &[Rule] = &[
+    Rule::Within(
+        "typeChecking",
+        &[Rule::Each(
+            "expressionWarnings",
+            &[Rule::Field("warning", &[Check::Required]), Rule::Field("fieldRef", &[Check::Required])],
+        )],
+    ),
+    Rule::Field("conditions", &[Check::Code(conditions::validate)]),
+];
+
 impl Strategy for AdmissionPolicy {
     fn unconditional_update(&self) -> bool {
         false
@@ -132,6 +145,10 @@ impl Strategy for AdmissionPolicy {
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         policies::policy(new, Some(old), self.mutating)
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        rules::validate(&[Rule::Within("status", STATUS)], new)
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -340,8 +340,12 @@ fn check_kind(object: &mut Map<String, Value>, expected: KindRef<'_>, schema: &S
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let wanted = expected.api_version();
-    if (api_version == wanted || api_version.is_empty()) && (kind == expected.kind || kind.is_empty()) {
-        if api_version.is_empty() || kind.is_empty() {
+    // Evictions are read in the version that clients of old send them in, too.
+    let is_old = expected.kind == "Eviction" && api_version == "policy/v1beta1";
+    if (api_version == wanted || api_version.is_empty() || is_old)
+        && (kind == expected.kind || kind.is_empty())
+    {
+        if api_version != wanted || kind.is_empty() {
             object.insert("apiVersion".into(), wanted.into());
             object.insert("kind".into(), expected.kind.into());
         }

@@ -21,7 +21,11 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
     let decoded = asked.decode(&bytes, binding_type, &context)?;
     decoded.warnings.into_iter().for_each(|warning| context.warn(warning));
     let binding = decoded.value;
+    super::check_namespace(&binding, &asked.target.namespace)?;
     let given = access::text(&binding, &["metadata", "name"]).to_owned();
+    if given.is_empty() && asked.target.name.is_empty() {
+        return Err(status::bad_request("Name parameter required."));
+    }
     let name = if asked.target.name.is_empty() { given.as_str() } else { asked.target.name.as_str() };
     if given != name {
         return Err(status::bad_request("name in URL does not match name in Binding object"));

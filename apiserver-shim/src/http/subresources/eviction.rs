@@ -19,6 +19,7 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
     negotiation::body_media(asked.headers)?;
     let bytes = body::read(body).await?;
     let eviction = asked.decode(&bytes, asked.subresource_type()?, &context)?.value;
+    super::check_namespace(&eviction, &asked.target.namespace)?;
     let name = &asked.target.name;
     if eviction["metadata"]["name"].as_str().unwrap_or("") != name {
         return Err(status::bad_request("name in URL does not match name in Eviction object"));

@@ -66,7 +66,14 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
             };
             access_review(api, &user, &review).await
         }
-        "selfsubjectrulesreviews" => rules_review(api, &asked.context.user, &review)?,
+        "selfsubjectrulesreviews" => {
+            let answer = rules_review(api, &asked.context.user, &review)?;
+            // As upstream, the answer is a new object.
+            let asked = access::as_object(&mut review);
+            asked.insert("metadata".into(), json!({}));
+            asked.insert("spec".into(), json!({}));
+            answer
+        }
         _ => return Err(status::unknown_path()),
     };
     access::as_object(&mut review).insert("status".into(), answer);

@@ -8,6 +8,7 @@ use shim_model::field::FieldError;
 use shim_model::go_quote::Quoted;
 use shim_model::resource::GroupVersionKind;
 use shim_model::status::{self, Status};
+use shim_model::time::Instant;
 
 use crate::auth::authorization::refusal;
 use crate::http::body::{Request, Response};
@@ -44,6 +45,8 @@ async fn answer(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> Res
     if subresource == "log" {
         check_log_options(name, asked.query)?;
     }
+    // What is wrong with the options is said before the Pod is looked up.
+    let ports = if subresource == "portforward" { ports(asked.query)? } else { String::new() };
     if subresource != "log" {
         may_create(api, asked).await?;
         admit_connect(api, asked).await?;
@@ -70,7 +73,7 @@ async fn answer(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> Res
         subresource => format!("/{subresource}/{namespace}/{name}/{container}"),
     };
     let raw_query = match subresource {
-        "portforward" => ports(asked.query)?,
+        "portforward" => ports,
         _ => request.uri().query().unwrap_or("").to_owned(),
     };
     let uri = if raw_query.is_empty() { path } else { format!("{path}?{raw_query}") };
@@ -223,6 +226,12 @@ fn container(pod: &Value, name: &str, asked: &str) -> Result<String, Status> {
 
 fn check_log_options(name: &str, query: &Query) -> Result<(), Status> {
     let mut errors = Vec::new();
+    if let Some(text) = query.get("sinceTime").filter(|text| Instant::parse(text).is_none()) {
+        let text = Quoted(text);
+        let layout = "2006-01-02T15:04:05Z07:00";
+        let why = format!("parsing time {text} as \"{layout}\": cannot parse {text} as \"2006\"");
+        return Err(status::bad_request(why));
+    }
     let tail = query.number("tailLines")?;
     let bytes = query.number("limitBytes")?;
     let since = query.number("sinceSeconds")?;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use shim_core::controllers::served;
 use shim_model::access;
 use shim_model::field::FieldError;
+use shim_model::go_quote::Quoted;
 use shim_model::managed_fields::{self, OneVersion, ResetFields, Writer};
 use shim_model::resource::KindRef;
 use shim_model::status::{self, Status};
@@ -34,6 +35,7 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
     let bytes = body::read(body).await?;
     let mut request = asked.decode(&bytes, asked.subresource_type()?, &context)?.value;
     let (namespace, name) = (&asked.target.namespace, &asked.target.name);
+    super::check_namespace(&request, namespace)?;
     let account = api.registry.get(asked.resource, namespace, name).await?;
     let mut attributes = Attributes::new(Operation::Create, asked.resource, namespace);
     (attributes.name, attributes.subresource, attributes.kind) = (name, "token", TOKEN_REQUEST);
@@ -111,9 +113,10 @@ async fn bind(api: &Api, request: &Value, subject: &mut TokenSubject) -> Result<
     let of = |member: &str| access::text(reference, &[member]);
     let (kind, name) = (of("kind"), of("name"));
     let (plural, namespace) = match (of("apiVersion"), kind) {
-        ("v1", "Pod") => ("pods", subject.namespace.as_str()),
-        ("v1", "Secret") => ("secrets", subject.namespace.as_str()),
-        ("v1", "Node") => ("nodes", ""),
+        // The core group in any version.
+        (version, "Pod") if !version.contains('/') => ("pods", subject.namespace.as_str()),
+        (version, "Secret") if !version.contains('/') => ("secrets", subject.namespace.as_str()),
+        (version, "Node") if !version.contains('/') => ("nodes", ""),
         (version, kind) => {
             let group = if version.contains('/') { "" } else { "/" };
             let why = format!("cannot bind token to object of type {group}{version}, Kind={kind}");
@@ -127,7 +130,8 @@ async fn bind(api: &Api, request: &Value, subject: &mut TokenSubject) -> Result<
         let account = subject.service_account.name.as_str();
         if access::text(&value, &["spec", "serviceAccountName"]) != account {
             let why = format!(
-                "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+                "cannot bind token for serviceaccount {} to pod running with different serviceaccount name.",
+                Quoted(account)
             );
             return Err(status::bad_request(why));
         }

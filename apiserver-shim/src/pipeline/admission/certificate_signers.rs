@@ -6,6 +6,7 @@ use serde_json::Value;
 use shim_core::authorization::{AccessRequest, RequestedResource};
 use shim_core::certificates::{API_CLIENT, request_of};
 use shim_model::access;
+use shim_model::go_quote::Quoted;
 use shim_model::status::Status;
 use shim_pki::SigningRequest;
 
@@ -60,7 +61,8 @@ impl AdmissionPlugin for CertificateApproval {
         match may(&self.access, &context.user, "approve", signer).await {
             true => Ok(()),
             false => {
-                let why = format!("user not permitted to approve requests with signerName {signer:?}");
+                let why =
+                    format!("user not permitted to approve requests with signerName {}", Quoted(signer));
                 Err(attributes.forbidden(why))
             }
         }
@@ -94,7 +96,8 @@ impl AdmissionPlugin for CertificateSigning {
         {
             return Ok(());
         }
-        Err(attributes.forbidden(format!("user not permitted to sign requests with signerName {signer:?}")))
+        Err(attributes
+            .forbidden(format!("user not permitted to sign requests with signerName {}", Quoted(signer))))
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use shim_core::authorization::{node, node_restriction as rules};
 use shim_core::controllers::served;
 use shim_model::access;
+use shim_model::go_quote::Quoted;
 use shim_model::status::{self, Status};
 
 use super::{AdmissionPlugin, Attributes, Operation, Preconditions, RequestContext};
@@ -38,7 +39,9 @@ impl NodeRestriction {
                 rules::write_node(node, name, new.unwrap_or(&Value::Null), old)
             }
             ("", "nodes") if name == node => Ok(()),
-            ("", "nodes") => Err(format!("node {node:?} is not allowed to modify node {name:?}")),
+            ("", "nodes") => {
+                Err(format!("node {} is not allowed to modify node {}", Quoted(node), Quoted(name)))
+            }
             ("", "persistentvolumeclaims") => match (subresource, operation, new, old) {
                 ("status", Operation::Update, Some(new), Some(old)) => {
                     rules::update_claim_status(node, new, old)
@@ -69,11 +72,12 @@ impl NodeRestriction {
             }
             ("", Operation::Delete) if node_of(self.pod(namespace, name)) == node => Ok(()),
             ("", Operation::Delete) => {
-                Err(format!("node {node:?} can only delete pods with spec.nodeName set to itself"))
+                Err(format!("node {} can only delete pods with spec.nodeName set to itself", Quoted(node)))
             }
             ("", other) => Err(format!(
-                "unexpected operation {:?}, node {node:?} can only create and delete mirror pods",
-                other.name()
+                "unexpected operation {:?}, node {} can only create and delete mirror pods",
+                other.name(),
+                Quoted(node)
             )),
             ("status", Operation::Update) => match (&attributes.object, attributes.old_object) {
                 (Some(new), Some(old)) => rules::update_pod_status(node, new, old),
@@ -142,7 +146,7 @@ impl AdmissionPlugin for NodeRestriction {
         };
         self.wait_for_binding(attributes).await;
         let checked = match node {
-            "" => Err(format!("could not determine node from user {:?}", context.user.name)),
+            "" => Err(format!("could not determine node from user {}", Quoted(&context.user.name))),
             node => self.check(node, attributes),
         };
         checked.map_err(|why| {

@@ -5,9 +5,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use shim_core::controllers::served;
+use shim_core::kinds::reset_fields::reset_fields;
 use shim_core::quota::{Evaluator, Quota, Request, charge};
 use shim_model::access;
+use shim_model::managed_fields::{self, OneVersion, Writer};
 use shim_model::status::Status;
 
 use super::{AdmissionPlugin, Attributes, Operation, Preconditions, RequestContext};
@@ -36,6 +39,19 @@ impl ResourceQuota {
 
     fn quotas_of(&self, namespace: &str) -> Vec<Arc<Object>> {
         self.quotas.cache().view().iter(Some(namespace)).cloned().collect()
+    }
+
+    /// Records who charges: as upstream, the API server is a manager of its own.
+    fn record_charge(&self, old: &Value, new: &mut Value) {
+        let writer = Writer {
+            manager: "kube-apiserver",
+            ty: &self.quotas.object_type,
+            subresource: "status",
+            now: now(),
+            reset: reset_fields(&self.quotas, "status"),
+            versions: &OneVersion,
+        };
+        managed_fields::record_update(Some(old), new, writer);
     }
 
     /// Waits until no other request is charging the quotas of the namespace. Without it, all but one of the requests that
@@ -94,7 +110,9 @@ impl AdmissionPlugin for ResourceQuota {
         }
         for charge in charges {
             let value = &mut values[charge.quota];
+            let old = value.clone();
             access::object_mut(value, &["status"]).insert("used".into(), charge.used.to_value());
+            self.record_charge(&old, value);
             preconditions.update(&self.quotas, &found[charge.quota], value);
         }
         Ok(())

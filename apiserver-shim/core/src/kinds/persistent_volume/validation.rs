@@ -77,7 +77,7 @@ fn capacity(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
     for (_, amount) in capacity.entries() {
         let value = amount.text().parse().unwrap_or(Quantity::ZERO).units();
         if value < 0 {
-            errors.push(FieldError::invalid(&amount, value, "must be a valid resource quantity"));
+            errors.push(FieldError::invalid(amount, value, "must be a valid resource quantity"));
         }
         if !is_positive(amount.text()) {
             errors.push(amount.invalid("must be greater than zero"));

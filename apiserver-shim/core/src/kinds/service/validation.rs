@@ -17,6 +17,9 @@ pub(super) fn validate(object: &Value) -> Vec<FieldError> {
     let spec = &object["spec"];
     let ty = access::text(spec, &["type"]);
     let mut errors = Vec::new();
+    if let Some(error) = claimed_twice(spec) {
+        return vec![error];
+    }
     annotations(object, &mut errors);
     by_type(spec, ty, &mut errors);
     ports(spec, &mut errors);
@@ -34,6 +37,18 @@ pub(super) fn validate(object: &Value) -> Vec<FieldError> {
     external_policy(spec, ty, &mut errors);
     policies(spec, ty, &mut errors);
     errors
+}
+
+/// The first node port that the Service claims twice. As upstream, which claims them before it validates anything else,
+/// it is the only error.
+fn claimed_twice(spec: &Value) -> Option<FieldError> {
+    let mut claimed = BTreeSet::new();
+    access::list(spec, &["ports"]).iter().enumerate().find_map(|(i, port)| {
+        let number = access::int(port, &["nodePort"]).filter(|number| *number != 0)?;
+        let is_new = claimed.insert((access::text(port, &["protocol"]), number));
+        let field = format!("spec.ports[{i}].nodePort");
+        (!is_new).then(|| FieldError::invalid(field, number, "provided port is already allocated"))
+    })
 }
 
 fn annotations(object: &Value, errors: &mut Vec<FieldError>) {
@@ -101,17 +116,11 @@ fn port_numbers(spec: &Value, ty: &str, errors: &mut Vec<FieldError>) {
         .map(|(i, port)| (format!("spec.ports[{i}]"), port))
         .collect();
     let node_port = |port: &Value| access::int(port, &["nodePort"]).filter(|number| *number != 0);
-    let (mut numbered, mut node_ports) = (BTreeSet::new(), BTreeSet::new());
+    let mut numbered = BTreeSet::new();
     for (at, port) in ports.iter().filter(|_| ty == "ClusterIP") {
         if node_port(port).is_some() {
             let detail = "may not be used when `type` is 'ClusterIP'";
             errors.push(FieldError::forbidden(format!("{at}.nodePort"), detail));
-        }
-    }
-    for (at, port) in &ports {
-        let Some(number) = node_port(port) else { continue };
-        if !node_ports.insert((access::text(port, &["protocol"]), number)) {
-            errors.push(FieldError::duplicate(format!("{at}.nodePort"), number));
         }
     }
     for (at, port) in &ports {

@@ -151,6 +151,8 @@ pub(super) fn validate(set: &Value) -> Vec<FieldError> {
 /// Validates an update.
 pub(super) fn change(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = validate(new);
+    // They may not change, and what is stored is tolerated.
+    errors.retain(|error| !error.field.starts_with("spec.volumeClaimTemplates"));
     let rest = |set: &Value| {
         let mut spec = set.get("spec").cloned().unwrap_or_default();
         let members = access::as_object(&mut spec);
@@ -192,7 +194,8 @@ fn counts(status: &Site<'_>, errors: &mut Vec<FieldError>) {
         ("availableReplicas", "readyReplicas"),
     ] {
         if count(part) > count(whole) {
-            errors.push(status.at(part).invalid(format!("cannot be greater than status.{whole}")));
+            let why = format!("cannot be greater than status.{whole}");
+            errors.push(FieldError::invalid(status.at(part), count(part), why));
         }
     }
 }

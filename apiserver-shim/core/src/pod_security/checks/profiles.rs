@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use shim_model::access;
+use shim_model::go_quote::Quoted;
 
 use super::{
     PodParts, Texts, Violation, containers_named, name, plural, quoted, security, setters, violation,
@@ -39,7 +40,7 @@ pub(super) fn app_armor(pod: &PodParts<'_>) -> Option<Violation> {
     let forbidden: BTreeSet<String> = annotations
         .filter_map(|(key, value)| Some((key, value.as_str()?)))
         .filter(|(key, value)| key.starts_with(APP_ARMOR_ANNOTATION) && !allowed(value))
-        .map(|(key, value)| format!("{key}={value:?}"))
+        .map(|(key, value)| format!("{key}={}", Quoted(value)))
         .collect();
     let count = kinds.len() + forbidden.len();
     let who = setters(own, &containers).into_iter();
@@ -101,7 +102,7 @@ pub(super) fn seccomp_annotations(pod: &PodParts<'_>) -> Option<Violation> {
         .chain(of_containers)
         .filter_map(|key| {
             let value = pod.annotation(&key).filter(|value| !allowed(value))?;
-            Some(format!("{key}={value:?}"))
+            Some(format!("{key}={}", Quoted(value)))
         })
         .collect();
     if forbidden.is_empty() {
