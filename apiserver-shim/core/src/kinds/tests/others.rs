@@ -483,6 +483,7 @@ fn some_deletions_answer_with_the_object() {
         csidrivers.storage.k8s.io
         csinodes.storage.k8s.io
         deviceclasses.resource.k8s.io
+        namespaces
         persistentvolumeclaims
         persistentvolumes
         pods
