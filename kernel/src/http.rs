@@ -112,8 +112,9 @@ impl Handlers {
         negotiate::require_method(&request, endpoint.methods())?;
         match (endpoint, request.method()) {
             (V0Endpoint::Weights, &Method::PUT) => Ok(v0::put_weights(self, request).await),
-            (V0Endpoint::Quota, &Method::POST | &Method::DELETE)
-            | (V0Endpoint::MaintenanceSchedule, &Method::POST) => Err(v0::unsupported(path)),
+            (V0Endpoint::Quota, &Method::POST) => Ok(v0::quota::set(self, request).await),
+            (V0Endpoint::Quota, &Method::DELETE) => Ok(v0::quota::remove(self, path).await),
+            (V0Endpoint::MaintenanceSchedule, &Method::POST) => Err(v0::unsupported(path)),
             _ => Ok(v0::serve(self, endpoint, &request).await),
         }
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 use bytes::Bytes;
 use kernel_core::master::{Op, Record, RecordKey, Registry};
 use kernel_model::time::Time;
-use kernel_wire::{Invalid, link_proto as proto, prost::Message, record};
+use kernel_wire::{Invalid, link_proto as proto, prost::Message, quota, record, v1::quota::QuotaConfig};
 use store::{Key, ListRequest, Store, Txn};
 
 use crate::http::metrics::RegistrarMetrics;
@@ -79,6 +79,7 @@ fn path(key: &RecordKey) -> String {
         RecordKey::Agent(id) => format!("{PREFIX}agents/{id}"),
         RecordKey::GoneAgent(id) => format!("{PREFIX}gone/{id}"),
         RecordKey::Weight(role) => format!("{PREFIX}weights/{role}"),
+        RecordKey::Quota(role) => format!("{PREFIX}quotas/{role}"),
         RecordKey::EndedFramework(id) => format!("{PREFIX}ended/{id}"),
     }
 }
@@ -94,6 +95,7 @@ fn encode(record: &Record) -> Bytes {
         Record::GoneAgent { since, .. } | Record::EndedFramework { since, .. } => {
             proto::EndRecord { since: Some(since.0) }.encode_to_vec()
         }
+        Record::Quota { role, quota } => quota::config_to_wire(role, quota).encode_to_vec(),
         Record::Weight { weight, .. } => proto::WeightRecord { weight: *weight }.encode_to_vec(),
     };
     bytes.into()
@@ -126,6 +128,11 @@ fn decode(path: &str, value: &Bytes) -> Result<Record, Invalid> {
         "weights" => {
             let record = proto::WeightRecord::decode(value.clone()).map_err(parse)?;
             Record::Weight { role: kernel_wire::resources::role(name)?, weight: record.weight }
+        }
+        "quotas" => {
+            let config = QuotaConfig::decode(value.clone()).map_err(parse)?;
+            let (role, quota) = quota::config_from_wire(config)?;
+            Record::Quota { role, quota }
         }
         other => return Err(Invalid(format!("unknown family '{other}'"))),
     })

@@ -16,6 +16,8 @@ mod limits;
 mod metrics;
 #[path = "api/operators.rs"]
 mod operators;
+#[path = "api/quota.rs"]
+mod quota;
 #[path = "api/reservations.rs"]
 mod reservations;
 #[path = "api/scheduling.rs"]

@@ -11,6 +11,7 @@ mod amounts;
 mod explain;
 mod filters;
 mod preferences;
+mod quota;
 mod run;
 mod shares;
 mod take;
@@ -30,7 +31,7 @@ pub use explain::WaitReason;
 pub use preferences::{ClientPreferences, CompiledPreferences};
 pub use run::Allocation;
 
-use amounts::{Amounts, ResourceNames};
+use amounts::{Amounts, Counts, ResourceNames};
 use filters::Filters;
 use preferences::AgentProperties;
 use run::Reach;
@@ -77,6 +78,10 @@ struct AgentRow {
     /// `used` exceeds `total`, because `total` shrank: recovered resources may not become available.
     overdrawn: bool,
     available_amounts: Amounts,
+    /// What is available and counts for quota, while there are guarantees and the agent is active.
+    open: Vec<(usize, i64)>,
+    /// What is reserved, by role.
+    reserved: Vec<(Role, Vec<(usize, i64)>)>,
     /// Whether any client may be offered everything available: nothing is reserved, revocable or shared.
     plain: bool,
     has_gpus: bool,
@@ -108,6 +113,8 @@ pub struct Allocator {
     /// Those of them of which something was kept from a client: it is left for others that may be below their share, or the
     /// client has not answered its offers.
     leftovers: BTreeSet<u32>,
+    /// The sum of all agents' `open`.
+    open: Counts,
     /// Reused across agents to avoid reallocating.
     cursor: OrderCursor,
     /// The agents whose filters expire at these times.
@@ -131,6 +138,7 @@ impl Allocator {
             waiting: BTreeMap::new(),
             free: BTreeSet::new(),
             leftovers: BTreeSet::new(),
+            open: Counts::default(),
             cursor: OrderCursor::default(),
             expiries: BTreeMap::new(),
             version: 0,
@@ -148,6 +156,8 @@ impl Allocator {
             available: Resources::new(),
             overdrawn: false,
             available_amounts: Amounts::default(),
+            open: Vec::new(),
+            reserved: Vec::new(),
             plain: true,
             has_gpus: false,
             properties: AgentProperties::default(),
@@ -167,6 +177,8 @@ impl Allocator {
         if let Some(row) = self.agents.try_remove(agent.0 as usize) {
             let amounts = self.names.amounts(&row.total);
             self.shares.change_pool(Amounts::default(), amounts);
+            self.open.add(&row.open, -1);
+            row.reserved.iter().for_each(|(role, amounts)| self.shares.change_reserved(role, amounts, -1));
             row.filters.owners().for_each(|owner| self.shares.filter_gone(owner));
         }
         for set in [&mut self.candidates, &mut self.free, &mut self.leftovers] {
@@ -182,6 +194,7 @@ impl Allocator {
         (row.total, row.total_amounts) = (total.clone(), after);
         row.has_gpus = total.iter().any(|r| &*r.name == "gpus");
         self.shares.change_pool(after, before);
+        self.refresh_reserved(agent, total);
         self.refresh_available(agent);
     }
 
@@ -274,7 +287,8 @@ impl Allocator {
     /// Charges resources that the client holds on the agent without an offer, found at re-registration.
     pub fn charge(&mut self, agent: AgentSlot, client: ClientSlot, resources: &Resources) {
         let amounts = self.names.amounts(resources);
-        self.shares.charge(client.0, amounts);
+        let counted = self.names.counted(resources);
+        self.shares.charge(client.0, amounts, &counted);
         if let Some(row) = self.agents.get_mut(agent.0 as usize) {
             row.used += &resources.unallocated();
         }
@@ -284,7 +298,12 @@ impl Allocator {
     /// Returns resources that the client held on the agent.
     pub fn recover(&mut self, agent: AgentSlot, client: ClientSlot, resources: &Resources) {
         let amounts = self.names.amounts(resources);
-        self.shares.discharge(client.0, amounts);
+        let counted = self.names.counted(resources);
+        self.shares.discharge(client.0, amounts, &counted);
+        if self.shares.has_quotas() {
+            // What was kept because of a quota may be offered now.
+            self.candidates.append(&mut self.leftovers);
+        }
         self.offer_later(client, Reach::Leftovers);
         let Some(row) = self.agents.get_mut(agent.0 as usize) else { return };
         let free = resources.unallocated();
@@ -447,8 +466,9 @@ impl Allocator {
         self.note_free(agent);
     }
 
-    /// Whether the agent is among those with enough free resources.
+    /// Whether the agent is among those with enough free resources, and how much of it counts for quota.
     fn note_free(&mut self, agent: AgentSlot) {
+        self.refresh_open(agent);
         let Some(row) = self.agents.get(agent.0 as usize) else { return };
         if row.active && row.available_amounts.allocatable() {
             self.free.insert(agent.0);

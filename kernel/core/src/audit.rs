@@ -15,7 +15,7 @@ use kernel_model::{
     resources::Resources,
 };
 
-use crate::master::{Agent, Master, RecordKey};
+use crate::master::{Agent, Master, RecordKey, consumption};
 
 /// A violated invariant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +47,7 @@ pub fn audit(master: &Master) -> Vec<Violation> {
     tasks(master, &mut violations);
     offers(master, &mut violations);
     streams(master, &mut violations);
+    quotas(master, &mut violations);
     violations.0
 }
 
@@ -226,6 +227,23 @@ fn streams(master: &Master, violations: &mut Violations) {
     for (stream, framework) in master.streams() {
         if master.framework(framework).is_none() {
             violations.add("INV-10", stream, format!("it belongs to {framework}, which has ended"));
+        }
+    }
+}
+
+/// INV-11: the allocator counts for each role with a quota what is allocated or offered to it and reserved for it, and guarantees
+/// and limits contradict each other nowhere.
+fn quotas(master: &Master, violations: &mut Violations) {
+    for (role, quota) in master.quotas() {
+        let held = master.agents().flat_map(|agent| agent.allocated.values().chain([&agent.offered]));
+        let totals = master.agents().map(|agent| &agent.info.resources);
+        let (counted, booked) = (consumption(role, held, totals), master.allocator().consumed(role));
+        if counted != booked {
+            violations.add("INV-11", role, format!("it consumes {counted}, the allocator has {booked}"));
+        }
+        if !quota.allows(&quota.guarantees) {
+            let (guarantees, limits) = (&quota.guarantees, &quota.limits);
+            violations.add("INV-11", role, format!("{guarantees} are guaranteed, the limits are {limits}"));
         }
     }
 }

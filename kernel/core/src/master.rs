@@ -16,6 +16,7 @@ mod ledger;
 mod liveness;
 mod offers;
 mod operator;
+mod quota;
 mod reconcile;
 mod registration;
 mod registry;
@@ -49,6 +50,7 @@ pub use counts::{Counts, FrameworkCounts, Judged};
 pub use effect::{Answer, Effect, Effects, Op, Record, RecordKey, Refusal};
 pub use event::{Event, OperatorCall};
 pub use explain::{ClientWait, RoleWait, TaskCause, TaskWait, WaitCause};
+pub(crate) use quota::consumption;
 pub use registry::Registry;
 pub use run_as::{Entity, RunAsPolicy, RunAsRule};
 pub use snapshot::Snapshot;
@@ -98,6 +100,9 @@ pub struct Master {
     /// Whether the first step was taken: it starts the re-registration timeout of recovered agents.
     started: bool,
     gc_scheduled: bool,
+    /// After a start with quotas: how many agents must be registered before offers are made. Until then it is not known what
+    /// roles consume.
+    quota_recovery: Option<usize>,
     now: Time,
     counts: Counts,
     /// Agents that changed in the current step.
@@ -137,12 +142,14 @@ impl Master {
             next_offer: 0,
             started: false,
             gc_scheduled: false,
+            quota_recovery: None,
             now: Time::default(),
             counts: Counts::default(),
             changed_agents: BTreeSet::new(),
             out: Effects::default(),
         };
         master.restore_weights();
+        master.restore_quotas();
         master
     }
 
@@ -204,6 +211,7 @@ impl Master {
     fn start(&mut self) {
         if !std::mem::replace(&mut self.started, true) && !self.absent.is_empty() {
             self.timers.set(self.now + self.config.agent_reregister_timeout, Timer::AgentRecovery);
+            self.await_agents_for_quotas();
         }
     }
 
@@ -251,6 +259,7 @@ impl Master {
             Timer::Ping { agent, epoch } => self.ping_due(&agent, epoch),
             Timer::AgentReregister { agent, epoch } => self.reregistration_timed_out(&agent, epoch),
             Timer::AgentRecovery => self.recovery_timed_out(),
+            Timer::QuotaRecovery => self.quota_recovery = None,
             Timer::FrameworkFailover { framework, epoch } => self.failover_timed_out(&framework, epoch),
             Timer::OfferExpiry { number } => self.offer_expired(number),
             Timer::RegistryGc => self.gc_registry(),

@@ -12,6 +12,7 @@ pub mod labels;
 pub mod offer;
 pub mod offer_preferences;
 pub mod operator;
+pub mod quota;
 pub mod random;
 pub mod resources;
 pub mod roles;

@@ -84,12 +84,13 @@ async fn hollow_agents_take_report_and_end_tasks() {
     let options = HollowOptions { status_data, ..HollowOptions::new() };
     let _hollow = start(MACHINES, &master, options);
     let (_, mut cluster) = driver.watch_cluster().await.unwrap();
-    let (mut running, mut killed) = (BTreeSet::new(), BTreeSet::new());
+    let (mut running, mut killed, mut launched) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     while killed.len() < MACHINES as usize {
         let event = tokio::time::timeout(Duration::from_secs(60), events.recv()).await.unwrap().unwrap();
         match event {
             Event::Offers { offers } => {
-                for offer in offers {
+                // What a killed task held is offered again.
+                for offer in offers.into_iter().filter(|offer| launched.insert(offer.agent_id.clone())) {
                     driver.call(&framework_id, launch(Offer::clone(&offer))).await.unwrap();
                 }
             }

@@ -8,11 +8,11 @@ use std::{
 use bytes::Bytes;
 use hyper::{Request, Response, StatusCode, body::Incoming, header};
 use kernel_core::master::{self, Master, OperatorCall};
-use kernel_model::{caller::Caller, operator::Event};
+use kernel_model::{caller::Caller, operator::Event, roles::Role};
 use kernel_wire::{
     Invalid,
     codec::{ContentType, encode},
-    operator as operator_wire,
+    operator as operator_wire, quota,
     v1::{
         VersionInfo,
         master::{Call, Event as WireEvent, Response as WireResponse, call, event, response},
@@ -82,6 +82,7 @@ fn unsupported(kind: call::Type) -> Answer {
 }
 
 /// The change that a call with all its parts requests; `None` for reads and for calls that are not implemented.
+#[allow(deprecated)] // clients still send the calls of Mesos' first quotas
 fn change(kind: call::Type, call: Call, caller: &Caller) -> Result<Option<OperatorCall>, Invalid> {
     Ok(match kind {
         call::Type::Teardown => call
@@ -91,6 +92,17 @@ fn change(kind: call::Type, call: Call, caller: &Caller) -> Result<Option<Operat
             let infos = call.update_weights.map(|update| update.weight_infos).unwrap_or_default();
             Some(OperatorCall::UpdateWeights { weights: operator_wire::weights_from_wire(infos)? })
         }
+        call::Type::UpdateQuota => call.update_quota.map(quota_update).transpose()?,
+        call::Type::SetQuota => {
+            let request =
+                call.set_quota.map(|set| quota::request_from_wire(set.quota_request)).transpose()?;
+            request.map(|quota::SetQuota { role, guarantee, force }| OperatorCall::SetQuota {
+                role,
+                guarantee,
+                force,
+            })
+        }
+        call::Type::RemoveQuota => call.remove_quota.map(|remove| quota_removal(remove.role)).transpose()?,
         call::Type::MarkAgentGone => call
             .mark_agent_gone
             .map(|mark| OperatorCall::MarkAgentGone { agent_id: mark.agent_id.value.into() }),
@@ -116,6 +128,21 @@ fn change(kind: call::Type, call: Call, caller: &Caller) -> Result<Option<Operat
     })
 }
 
+fn quota_update(update: call::UpdateQuota) -> Result<OperatorCall, Invalid> {
+    let force = update.force.unwrap_or(false);
+    let configs = update.quota_configs.into_iter().map(quota::config_from_wire).collect::<Result<_, _>>();
+    let configs = configs.map_err(|Invalid(why)| Invalid(format!("Invalid QuotaConfig: {why}")))?;
+    Ok(OperatorCall::UpdateQuota { configs, force })
+}
+
+fn quota_removal(name: String) -> Result<OperatorCall, Invalid> {
+    const REFUSAL: &str = "Failed to remove quota";
+    // Mesos does not check the name: a role that cannot exist has no quota.
+    let role =
+        Role::parse(&name).map_err(|_| Invalid(format!("{REFUSAL}: Role '{name}' has no quota set")))?;
+    Ok(OperatorCall::RemoveQuota { role, refusal: REFUSAL.to_owned() })
+}
+
 /// The read that answers the call, made on a snapshot of the master; `None` for other calls.
 fn table_read(kind: call::Type) -> Option<fn(&Master) -> WireResponse> {
     Some(match kind {
@@ -126,6 +153,7 @@ fn table_read(kind: call::Type) -> Option<fn(&Master) -> WireResponse> {
         call::Type::GetExecutors => view::get_executors,
         call::Type::GetRoles => view::get_roles,
         call::Type::GetWeights => view::get_weights,
+        call::Type::GetQuota => view::get_quota,
         _ => return None,
     })
 }
@@ -170,10 +198,6 @@ async fn read(handlers: &Handlers, kind: call::Type) -> Result<Option<WireRespon
         call::Type::GetMaintenanceSchedule => {
             to.get_maintenance_schedule = Some(Default::default());
             response::Type::GetMaintenanceSchedule
-        }
-        call::Type::GetQuota => {
-            to.get_quota = Some(Default::default());
-            response::Type::GetQuota
         }
         _ => return Ok(None),
     };

@@ -7,7 +7,7 @@ use kernel_wire::{
     executor::agent_id_to_wire,
     framework,
     framework::id_to_wire,
-    offer, offer_preferences, operator as wire,
+    offer, offer_preferences, operator as wire, quota,
     resources::{self, Format},
     task,
     v1::{
@@ -15,8 +15,8 @@ use kernel_wire::{
         master::{
             Response,
             response::{
-                GetAgents, GetExecutors, GetFrameworks, GetMaster, GetRoles, GetState, GetTasks, GetWeights,
-                Type, get_executors, get_frameworks,
+                GetAgents, GetExecutors, GetFrameworks, GetMaster, GetQuota, GetRoles, GetState, GetTasks,
+                GetWeights, Type, get_executors, get_frameworks,
             },
         },
     },
@@ -87,6 +87,12 @@ pub(super) fn get_roles(master: &Master) -> Response {
 pub(super) fn get_weights(master: &Master) -> Response {
     let infos = master.weights().map(|(role, weight)| WeightInfo { weight, role: Some(role.to_string()) });
     Response { get_weights: Some(GetWeights { weight_infos: infos.collect() }), ..answer(Type::GetWeights) }
+}
+
+/// GET_QUOTA.
+pub(super) fn get_quota(master: &Master) -> Response {
+    let status = quota::status_to_wire(master.quotas());
+    Response { get_quota: Some(GetQuota { status }), ..answer(Type::GetQuota) }
 }
 
 /// The complete state.

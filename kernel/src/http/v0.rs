@@ -1,5 +1,6 @@
 //! The unversioned endpoints that dashboards and exporters read: `/state`, `/slaves`, `/metrics/snapshot` and others.
 
+pub(super) mod quota;
 mod shapes;
 
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
@@ -104,6 +105,7 @@ pub(super) fn endpoint(path: &str) -> Option<V0Endpoint> {
         "/roles" => V0Endpoint::Roles,
         "/weights" => V0Endpoint::Weights,
         "/quota" => V0Endpoint::Quota,
+        path if path.starts_with("/quota/") => V0Endpoint::Quota,
         "/maintenance/status" => V0Endpoint::MaintenanceStatus,
         "/maintenance/schedule" => V0Endpoint::MaintenanceSchedule,
         "/system/stats" => V0Endpoint::SystemStatistics,
@@ -258,7 +260,8 @@ async fn value(
         }
         V0Endpoint::Tasks => handlers.queue.view(move |master| shapes::tasks(master, &query)).await?,
         V0Endpoint::Roles => handlers.queue.view(shapes::roles).await?,
-        V0Endpoint::Quota | V0Endpoint::FilesDebug => json!({}),
+        V0Endpoint::Quota => handlers.queue.view(shapes::quota).await?,
+        V0Endpoint::FilesDebug => json!({}),
         V0Endpoint::MaintenanceStatus | V0Endpoint::MaintenanceSchedule => json!({}),
         V0Endpoint::SystemStatistics => metrics::system_statistics(),
         V0Endpoint::Weights => handlers.queue.view(shapes::weights).await?,

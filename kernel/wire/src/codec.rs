@@ -83,6 +83,12 @@ pub fn from_json<M: Message + Name + Default>(value: &Value) -> Result<M, json::
     M::decode(bytes.as_slice()).map_err(|_| json::JsonError::custom("the message is nested too deeply"))
 }
 
+/// Encodes a message as a JSON value.
+pub fn to_json<M: Message + Name>(message: &M) -> Value {
+    let text = encode(ContentType::Json, message);
+    serde_json::from_slice(&text).expect("invariant: the codec prints JSON")
+}
+
 /// Encodes a message.
 pub fn encode<M: Message + Name>(content: ContentType, message: &M) -> Bytes {
     let bytes = message.encode_to_vec();

@@ -21,6 +21,7 @@ pub mod link;
 pub mod offer;
 pub mod offer_preferences;
 pub mod operator;
+pub mod quota;
 pub mod record;
 pub mod recordio;
 pub mod required;

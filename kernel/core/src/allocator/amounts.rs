@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kernel_model::resources::Resources;
+use kernel_model::resources::{Resource, Resources, Value};
 
 /// How many scalar names count for fairness: `cpus`, `mem`, `disk`, `gpus`, and as many site-specific ones. Further
 /// names are allocated but not counted.
@@ -17,25 +17,52 @@ pub(super) struct Amounts([i64; NAMES_MAX]);
 pub(super) struct ResourceNames(Vec<Arc<str>>);
 
 impl ResourceNames {
-    fn index(&mut self, name: &Arc<str>) -> Option<usize> {
+    /// The index of a name; only those below [`NAMES_MAX`] count for fairness.
+    pub(super) fn index(&mut self, name: &Arc<str>) -> usize {
         if self.0.is_empty() {
             // `allocatable` relies on these two indices.
             self.0.extend(["cpus", "mem"].map(Arc::from));
         }
         if let Some(at) = self.0.iter().position(|known| Arc::ptr_eq(known, name) || known == name) {
-            return Some(at);
+            return at;
         }
-        (self.0.len() < NAMES_MAX).then(|| {
-            self.0.push(name.clone());
-            self.0.len() - 1
-        })
+        self.0.push(name.clone());
+        self.0.len() - 1
+    }
+
+    /// The name of an index.
+    pub(super) fn name(&self, index: usize) -> Option<&Arc<str>> {
+        self.0.get(index)
+    }
+
+    /// How many names are known.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The index of a name that was used before.
+    pub(super) fn known(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|known| &**known == name)
+    }
+
+    /// The scalars that a quota counts as used: neither reserved, which counts anyway, nor revocable.
+    pub(super) fn counted(&mut self, resources: &Resources) -> Vec<(usize, i64)> {
+        let counts = |r: &&Resource| r.reservations.is_empty() && !r.revocable;
+        let mut counted = Vec::with_capacity(4);
+        for resource in resources.iter().filter(counts) {
+            if let Value::Scalar(amount) = resource.value {
+                counted.push((self.index(&resource.name), amount.0));
+            }
+        }
+        counted
     }
 
     pub(super) fn amounts(&mut self, resources: &Resources) -> Amounts {
         let mut amounts = Amounts::default();
         for (name, amount) in resources.scalars() {
-            if let Some(at) = self.index(name) {
-                amounts.0[at] = amounts.0[at].saturating_add(amount.0);
+            let at = self.index(name);
+            if let Some(sum) = amounts.0.get_mut(at) {
+                *sum = sum.saturating_add(amount.0);
             }
         }
         amounts
@@ -91,7 +118,7 @@ impl Amounts {
 
     /// The amount of a name, if the name counts for fairness.
     pub(super) fn of(&self, names: &ResourceNames, name: &str) -> Option<i64> {
-        names.0.iter().position(|known| &**known == name).map(|at| self.0[at])
+        names.known(name).and_then(|at| self.0.get(at)).copied()
     }
 
     /// The largest fraction of any resource in `pool`.
@@ -103,5 +130,33 @@ impl Amounts {
             }
         }
         share
+    }
+}
+
+/// Thousandths of any number of names, by index.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Counts(Vec<i64>);
+
+impl Counts {
+    pub(super) fn get(&self, name: usize) -> i64 {
+        self.0.get(name).copied().unwrap_or(0)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_zero(&self) -> bool {
+        self.0.iter().all(|amount| *amount == 0)
+    }
+
+    /// Adds amounts, or subtracts them if `sign` is -1.
+    pub(super) fn add(&mut self, amounts: &[(usize, i64)], sign: i64) {
+        for (name, amount) in amounts {
+            if self.0.len() <= *name {
+                self.0.resize(name + 1, 0);
+            }
+            self.0[*name] = self.0[*name].saturating_add(amount * sign);
+        }
     }
 }

@@ -19,6 +19,8 @@ pub enum WaitReason {
     NotAnswering,
     /// There are no agents.
     NoAgents,
+    /// The role, or one above it, has reached a limit of its quota.
+    QuotaLimit,
     /// Agents that are disconnected or deactivated.
     AgentsInactive(u32),
     /// Agents with GPUs, for a framework without GPU_RESOURCES.
@@ -36,6 +38,8 @@ pub enum WaitReason {
     AgentsTooSmall(u32),
     /// Agents whose free resources are filtered: the framework declined them.
     AgentsRefused(u32),
+    /// Agents whose free resources are guaranteed to other roles, which do not hold as much as is guaranteed to them.
+    AgentsKeptForGuarantees(u32),
     /// Agents whose free resources are kept for others that are further below their share.
     AgentsKeptForOthers(u32),
 }
@@ -47,6 +51,7 @@ impl WaitReason {
             WaitReason::NotAsking => "NOT_ASKING",
             WaitReason::NotAnswering => "NOT_ANSWERING",
             WaitReason::NoAgents => "NO_AGENTS",
+            WaitReason::QuotaLimit => "QUOTA_LIMIT",
             WaitReason::AgentsInactive(_) => "AGENTS_INACTIVE",
             WaitReason::AgentsHaveGpus(_) => "GPU_CAPABILITY",
             WaitReason::AgentsExcluded(_) => "CONSTRAINT",
@@ -55,6 +60,7 @@ impl WaitReason {
             WaitReason::AgentsNeedCapability(_) => "CAPABILITY",
             WaitReason::AgentsTooSmall(_) => "MINIMUM_OFFER",
             WaitReason::AgentsRefused(_) => "FILTER",
+            WaitReason::AgentsKeptForGuarantees(_) => "QUOTA_GUARANTEE",
             WaitReason::AgentsKeptForOthers(_) => "SHARE",
         }
     }
@@ -62,7 +68,10 @@ impl WaitReason {
     /// The number of agents that it is about; `None` if it is about the framework.
     pub fn agents(self) -> Option<u32> {
         match self {
-            WaitReason::NotAsking | WaitReason::NotAnswering | WaitReason::NoAgents => None,
+            WaitReason::NotAsking
+            | WaitReason::NotAnswering
+            | WaitReason::NoAgents
+            | WaitReason::QuotaLimit => None,
             WaitReason::AgentsInactive(count)
             | WaitReason::AgentsHaveGpus(count)
             | WaitReason::AgentsExcluded(count)
@@ -71,6 +80,7 @@ impl WaitReason {
             | WaitReason::AgentsNeedCapability(count)
             | WaitReason::AgentsTooSmall(count)
             | WaitReason::AgentsRefused(count)
+            | WaitReason::AgentsKeptForGuarantees(count)
             | WaitReason::AgentsKeptForOthers(count) => Some(count),
         }
     }
@@ -87,6 +97,7 @@ impl fmt::Display for WaitReason {
                 "earlier offers expired without an answer; it is offered more after a pause"
             }
             WaitReason::NoAgents => "there are no agents",
+            WaitReason::QuotaLimit => "the role, or one above it, has reached a limit of its quota",
             WaitReason::AgentsInactive(_) => "are disconnected or deactivated",
             WaitReason::AgentsHaveGpus(_) => "have GPUs, and the framework has no capability GPU_RESOURCES",
             WaitReason::AgentsExcluded(_) => "are excluded by the framework's offer constraints",
@@ -97,6 +108,7 @@ impl fmt::Display for WaitReason {
             }
             WaitReason::AgentsTooSmall(_) => "have less free than the smallest offer",
             WaitReason::AgentsRefused(_) => "have free only what the framework declined for now",
+            WaitReason::AgentsKeptForGuarantees(_) => "have free only what is guaranteed to other roles",
             WaitReason::AgentsKeptForOthers(_) => {
                 "keep their rest for others that are further below their share"
             }
@@ -121,7 +133,8 @@ impl Allocator {
             *counted.entry(reason(0)).or_default() += 1;
         }
         let with_count = |(reason, count): (WaitReason, u32)| reason.counting(count);
-        counted.into_iter().map(with_count).collect()
+        let limit = self.has_reached_a_limit(client.0).then_some(WaitReason::QuotaLimit);
+        limit.into_iter().chain(counted.into_iter().map(with_count)).collect()
     }
 
     /// The first reason that holds for an agent; `None` if the client may be offered something of it.
@@ -164,6 +177,9 @@ impl Allocator {
         if row.filters.refuses_any(now, client.0, who.generation) {
             return Some(WaitReason::AgentsRefused);
         }
+        if self.is_guaranteed_to_others(client.0, &offer) {
+            return Some(WaitReason::AgentsKeptForGuarantees);
+        }
         row.leftover_until.is_some_and(|until| until > now).then_some(WaitReason::AgentsKeptForOthers)
     }
 }
@@ -172,7 +188,10 @@ impl WaitReason {
     /// The same reason for this many agents.
     fn counting(self, count: u32) -> WaitReason {
         match self {
-            WaitReason::NotAsking | WaitReason::NotAnswering | WaitReason::NoAgents => self,
+            WaitReason::NotAsking
+            | WaitReason::NotAnswering
+            | WaitReason::NoAgents
+            | WaitReason::QuotaLimit => self,
             WaitReason::AgentsInactive(_) => WaitReason::AgentsInactive(count),
             WaitReason::AgentsHaveGpus(_) => WaitReason::AgentsHaveGpus(count),
             WaitReason::AgentsExcluded(_) => WaitReason::AgentsExcluded(count),
@@ -181,6 +200,7 @@ impl WaitReason {
             WaitReason::AgentsNeedCapability(_) => WaitReason::AgentsNeedCapability(count),
             WaitReason::AgentsTooSmall(_) => WaitReason::AgentsTooSmall(count),
             WaitReason::AgentsRefused(_) => WaitReason::AgentsRefused(count),
+            WaitReason::AgentsKeptForGuarantees(_) => WaitReason::AgentsKeptForGuarantees(count),
             WaitReason::AgentsKeptForOthers(_) => WaitReason::AgentsKeptForOthers(count),
         }
     }

@@ -27,15 +27,17 @@ pub struct Allocation {
     pub resources: Resources,
 }
 
-/// An agent is allocated in two stages. First no client gets more than its fair share while others may want the rest.
-/// Then the remainder goes to any client, so that nothing stays idle for fairness' sake.
+/// The stages of an agent. First the guarantees of roles are filled. Then no client gets more than its fair share while others
+/// may want the rest. Then the remainder goes to any client, so that nothing stays idle for fairness' sake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AllocationStage {
+    Guarantee,
     FairShare,
     Remainder,
 }
 
-const STAGES: [AllocationStage; 2] = [AllocationStage::FairShare, AllocationStage::Remainder];
+const STAGES: [AllocationStage; 3] =
+    [AllocationStage::Guarantee, AllocationStage::FairShare, AllocationStage::Remainder];
 
 /// Which agents a client is to be offered again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,12 +88,16 @@ impl Allocator {
 
     fn allocate_agent(&mut self, now: Time, agent: AgentSlot, allocations: &mut Vec<Allocation>) {
         let first = allocations.len();
+        self.leftovers.remove(&agent.0);
         let mut held_back = false;
         let mut cursor = std::mem::take(&mut self.cursor);
         let mut served: Vec<u32> = Vec::new();
         for stage in STAGES {
-            if !self.is_offerable(agent) || stage == AllocationStage::Remainder && !held_back {
-                break;
+            match stage {
+                _ if !self.is_offerable(agent) => break,
+                AllocationStage::Guarantee if !self.shares.is_anything_required() => continue,
+                AllocationStage::Remainder if !held_back => break,
+                _ => {}
             }
             served.clear();
             self.shares.rewind(&mut cursor);
@@ -177,8 +183,14 @@ impl Allocator {
             if !self.is_offerable(agent) {
                 continue;
             }
-            let (stage, mut more) = (AllocationStage::FairShare, false);
-            let got = self.offer_to(now, agent, client, stage, &mut more, (first, allocations));
+            let (mut more, mut got) = (false, false);
+            for stage in [AllocationStage::Guarantee, AllocationStage::FairShare] {
+                if self.is_offerable(agent)
+                    && (stage == AllocationStage::FairShare || self.shares.is_anything_required())
+                {
+                    got |= self.offer_to(now, agent, client, stage, &mut more, (first, allocations));
+                }
+            }
             if more && self.is_offerable(agent) {
                 held_back.insert(slot);
             }
@@ -213,13 +225,15 @@ impl Allocator {
             return false;
         }
         let Some((taken, amounts)) = self.take(now, agent, client, stage, held_back) else { return false };
-        self.shares.charge(client, amounts);
+        let counted = self.names.counted(&taken);
+        self.shares.charge(client, amounts, &counted);
+        self.refresh_open(agent);
         let Some(who) = self.shares.client(client) else { return false };
         let resources = taken.into_allocated_to(&who.role);
         let (first, allocations) = made;
         let Some(row) = self.agents.get_mut(agent.0 as usize) else { return false };
         // It has got a part in this round.
-        if stage == AllocationStage::Remainder
+        if stage != AllocationStage::Guarantee
             && row.pending.contains(&client)
             && let Some(part) = (allocations[first..].iter_mut().rev())
                 .find(|made| made.agent == agent && made.client.0 == client)

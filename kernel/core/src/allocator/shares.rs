@@ -7,6 +7,7 @@
 mod answers;
 mod headroom;
 mod order;
+mod quota;
 
 use std::{
     cell::Cell,
@@ -19,10 +20,12 @@ use slab::Slab;
 
 pub(super) use answers::{Appetite, Attention};
 pub(super) use order::OrderCursor;
+pub(super) use quota::NodeQuota;
 
 use super::{Capabilities, ClientPreferences, amounts::Amounts, filters::FilterOwner, slot_of};
 use answers::Answers;
 use headroom::Demand;
+use quota::Consumption;
 
 const ROOT: u32 = 0;
 
@@ -42,6 +45,9 @@ struct Node {
     active_clients: u32,
     /// What [`Shares::headroom`] needs to know of the children, cached until one of them changes.
     demand: Cell<Option<Demand>>,
+    /// `None` without limits and guarantees.
+    quota: Option<Box<NodeQuota>>,
+    consumption: Consumption,
 }
 
 #[derive(Debug, Clone)]
@@ -96,6 +102,10 @@ pub(super) struct Shares {
     check_lagging: bool,
     /// Clients with their own minimum size of offers.
     own_minimums: u32,
+    /// Roles with a quota.
+    quotas: u32,
+    /// Roles with a guarantee.
+    guarantees: u32,
     /// The pool or a weight changed: all shares must be recomputed.
     stale: bool,
 }
@@ -116,6 +126,8 @@ impl Default for Shares {
             lagging: BTreeSet::new(),
             check_lagging: false,
             own_minimums: 0,
+            quotas: 0,
+            guarantees: 0,
             stale: false,
         }
     }
@@ -133,6 +145,8 @@ impl Node {
             is_leaf,
             active_clients: 0,
             demand: Cell::default(),
+            quota: None,
+            consumption: Consumption::default(),
         }
     }
 }
@@ -197,20 +211,11 @@ impl Shares {
         self.forget_answers(slot);
         self.set_active(slot, false);
         self.set_preferences(slot, ClientPreferences::default());
-        self.change_above(leaf, |share_state| share_state.charged.subtract(charged));
+        self.change_above(leaf, &[], -1, |share_state| share_state.charged.subtract(charged));
         self.clients.remove(slot as usize);
-        let mut node = leaf;
         self.node_mut(leaf).children.retain(|&c| c != slot);
         self.node(leaf).demand.set(None);
-        // Roles without clients are removed; their weights are kept.
-        while node != ROOT && self.node(node).children.is_empty() {
-            let removed = self.nodes.remove(node as usize);
-            let parent = self.node_mut(removed.parent);
-            parent.by_name.remove(&removed.name);
-            parent.children.retain(|&c| c != node);
-            parent.demand.set(None);
-            node = removed.parent;
-        }
+        self.prune(leaf);
     }
 
     pub(super) fn set_active(&mut self, slot: u32, active: bool) -> bool {
@@ -300,15 +305,16 @@ impl Shares {
         self.clients.get(slot as usize).is_none_or(|c| c.share_state.charged == Amounts::default())
     }
 
-    pub(super) fn charge(&mut self, slot: u32, amounts: Amounts) {
-        self.change(slot, |share_state| {
+    /// Charges amounts; `counted` are those of them that a quota counts.
+    pub(super) fn charge(&mut self, slot: u32, amounts: Amounts, counted: &[(usize, i64)]) {
+        self.change(slot, counted, 1, |share_state| {
             share_state.charged.add(amounts);
             share_state.count += 1;
         });
     }
 
-    pub(super) fn discharge(&mut self, slot: u32, amounts: Amounts) {
-        self.change(slot, |share_state| share_state.charged.subtract(amounts));
+    pub(super) fn discharge(&mut self, slot: u32, amounts: Amounts, counted: &[(usize, i64)]) {
+        self.change(slot, counted, -1, |share_state| share_state.charged.subtract(amounts));
     }
 
     fn is_active(&self, client: u32) -> bool {
@@ -324,6 +330,15 @@ impl Shares {
     }
 
     fn leaf_of(&mut self, role: &Role) -> u32 {
+        let parent = self.node_of(role);
+        // No role has a component of this name.
+        match self.node(parent).by_name.get(".") {
+            Some(&known) => known,
+            None => self.add_node(Node::new(".", parent, 1.0, true)),
+        }
+    }
+
+    fn node_of(&mut self, role: &Role) -> u32 {
         let mut parent = ROOT;
         for (path, name) in role.lineage().zip(role.as_str().split('/')) {
             parent = match self.node(parent).by_name.get(name) {
@@ -334,11 +349,7 @@ impl Shares {
                 }
             };
         }
-        // No role has a component of this name.
-        match self.node(parent).by_name.get(".") {
-            Some(&known) => known,
-            None => self.add_node(Node::new(".", parent, 1.0, true)),
-        }
+        parent
     }
 
     fn add_node(&mut self, node: Node) -> u32 {
@@ -362,7 +373,7 @@ impl Shares {
         path.into()
     }
 
-    fn change(&mut self, slot: u32, apply: impl Fn(&mut ShareState)) {
+    fn change(&mut self, slot: u32, counted: &[(usize, i64)], sign: i64, apply: impl Fn(&mut ShareState)) {
         let pool = self.pool;
         let from = (!self.stale).then(|| self.position_of_client(slot)).flatten();
         let Some(client) = self.clients.get_mut(slot as usize) else { return };
@@ -376,16 +387,23 @@ impl Shares {
             Some(from) => self.place_client(slot, from),
             None => self.stale = true,
         }
-        self.change_above(leaf, apply);
+        self.change_above(leaf, counted, sign, apply);
     }
 
-    fn change_above(&mut self, leaf: u32, apply: impl Fn(&mut ShareState)) {
+    fn change_above(
+        &mut self,
+        leaf: u32,
+        counted: &[(usize, i64)],
+        sign: i64,
+        apply: impl Fn(&mut ShareState),
+    ) {
         let pool = self.pool;
         let mut slot = leaf;
         while slot != ROOT {
             let from = (!self.stale).then(|| self.position_of_node(slot)).flatten();
             let node = self.node_mut(slot);
             apply(&mut node.share_state);
+            node.consumption.count(counted, sign);
             let weight = node.weight;
             node.share_state.refresh(&pool, weight);
             let (parent, idle) = (node.parent, node.active_clients == 0);
@@ -395,6 +413,9 @@ impl Shares {
             match from {
                 Some(from) => self.place_node(slot, from),
                 None => self.stale = true,
+            }
+            if self.guarantees > 0 {
+                self.refresh_required(slot);
             }
             slot = parent;
         }

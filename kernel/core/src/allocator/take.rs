@@ -39,6 +39,9 @@ impl Allocator {
             return None;
         }
         let mut choice = self.acceptable(now, agent, client)?;
+        if self.shares.has_quotas() {
+            choice = self.within_quotas(now, agent, client, choice, stage)?;
+        }
         if sharing {
             choice = self.within_fair_share(now, agent, client, choice, attention, held_back)?;
         }
@@ -89,6 +92,40 @@ impl Allocator {
         let (version, generation) = (part.is_none().then_some(row.version), who.generation);
         let candidate = filters::CandidateOffer { client, generation, offer: whole, version };
         (!row.filters.covers(now, &candidate)).then_some(Choice { part, amounts })
+    }
+
+    /// The choice, reduced to what the quotas of roles allow, or to what fills the guarantees of the client's role.
+    fn within_quotas(
+        &mut self,
+        now: Time,
+        agent: AgentSlot,
+        client: u32,
+        choice: Choice,
+        stage: AllocationStage,
+    ) -> Option<Choice> {
+        let row = self.agents.get(agent.0 as usize)?;
+        let whole = choice.part.as_ref().unwrap_or(&row.available);
+        let mut part = self.within_quota(client, whole);
+        if part.is_some() {
+            // It is offered again when the quotas allow more.
+            self.leftovers.insert(agent.0);
+        }
+        if stage == AllocationStage::Guarantee {
+            let allowed = part.as_ref().unwrap_or(whole);
+            part = Some(self.guaranteed_part(client, allowed)?);
+        }
+        let Some(part) = part else { return Some(choice) };
+        let amounts = self.names.amounts(&part);
+        let who = self.shares.client(client)?;
+        if !amounts.is_useful_part_of(&choice.amounts)
+            || !who.preferences.meets_minimum(&part, amounts.allocatable())
+        {
+            return None;
+        }
+        let refused =
+            filters::CandidateOffer { client, generation: who.generation, offer: &part, version: None };
+        let row = self.agents.get_mut(agent.0 as usize)?;
+        (!row.filters.covers(now, &refused)).then_some(Choice { part: Some(part), amounts })
     }
 
     /// The choice, reduced to what lifts the client to its fair share at most. Clients that launch tasks are offered parts of

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kernel_model::{
     agent::AgentState,
     ids::UpdateId,
+    quota::{Quantities, Quota},
     resources::Resources,
     roles::Role,
     scheduler::{Call, Operation},
@@ -179,4 +180,22 @@ fn inv_10_streams() {
         t.streams.insert("s2".into(), "m-0009".into());
     });
     assert_eq!(ended, ["INV-10"], "a stream of a framework that has ended");
+}
+
+#[test]
+fn inv_11_quotas() {
+    let of = |text: &str| Quantities::of(&resources(text), |_| true);
+    let quota = |guarantees: &str, limits: &str| {
+        let quota = Quota { guarantees: of(guarantees), limits: of(limits) };
+        Op::Put(Record::Quota { role: Role::any(), quota })
+    };
+    let found = broken(|t| {
+        t.registry.apply(&quota("", "cpus:9"));
+        t.agent().allocated.clear();
+    });
+    assert!(found.contains(&"INV-11"), "the allocator counts more");
+    let found = broken(|t| {
+        t.registry.apply(&quota("cpus:9", "cpus:8"));
+    });
+    assert_eq!(found, ["INV-11"], "more is guaranteed than allowed");
 }

@@ -6,6 +6,7 @@ use kernel_model::{
     agent::{AgentInfo, ToAgent},
     ids::{AgentId, FrameworkId, StreamId},
     operator,
+    quota::Quota,
     roles::Role,
     scheduler,
     time::Time,
@@ -115,6 +116,8 @@ pub enum Record {
         /// Greater than zero.
         weight: f64,
     },
+    /// The configured quota of a role, which is not the default.
+    Quota { role: Role, quota: Quota },
     /// A framework that ended and may not subscribe again.
     EndedFramework { framework_id: FrameworkId, since: Time },
 }
@@ -126,6 +129,7 @@ pub enum RecordKey {
     Agent(AgentId),
     GoneAgent(AgentId),
     Weight(Role),
+    Quota(Role),
     EndedFramework(FrameworkId),
 }
 
@@ -138,6 +142,7 @@ impl Record {
             }
             Record::GoneAgent { agent_id, .. } => RecordKey::GoneAgent(agent_id.clone()),
             Record::Weight { role, .. } => RecordKey::Weight(role.clone()),
+            Record::Quota { role, .. } => RecordKey::Quota(role.clone()),
             Record::EndedFramework { framework_id, .. } => RecordKey::EndedFramework(framework_id.clone()),
         }
     }

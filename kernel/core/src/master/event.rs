@@ -4,6 +4,7 @@ use kernel_model::{
     agent::ToMaster,
     caller::Caller,
     ids::{AgentId, FrameworkId, StreamId},
+    quota::{Quantities, Quota},
     resources::Resources,
     roles::Role,
     scheduler::{Call, Subscribe},
@@ -56,6 +57,20 @@ pub enum OperatorCall {
     Teardown { framework_id: FrameworkId },
     /// UPDATE_WEIGHTS: sets weights; roles that are not named keep theirs.
     UpdateWeights { weights: Vec<(Role, f64)> },
+    /// UPDATE_QUOTA: sets the quotas of roles, all or none.
+    UpdateQuota {
+        configs: Vec<(Role, Quota)>,
+        /// Whether guarantees may exceed the cluster, and limits be lower than what is in use.
+        force: bool,
+    },
+    /// SET_QUOTA: guarantee and limit of a role without quota.
+    SetQuota { role: Role, guarantee: Quantities, force: bool },
+    /// REMOVE_QUOTA.
+    RemoveQuota {
+        role: Role,
+        /// The beginning of a refusal.
+        refusal: String,
+    },
     /// MARK_AGENT_GONE: marks an agent as gone permanently.
     MarkAgentGone { agent_id: AgentId },
     /// DEACTIVATE_AGENT: no more offers of this agent; its tasks keep running.
@@ -86,6 +101,9 @@ impl OperatorCall {
     pub fn is_kept_in_registry(&self) -> bool {
         match self {
             OperatorCall::UpdateWeights { .. }
+            | OperatorCall::UpdateQuota { .. }
+            | OperatorCall::SetQuota { .. }
+            | OperatorCall::RemoveQuota { .. }
             | OperatorCall::MarkAgentGone { .. }
             | OperatorCall::DeactivateAgent { .. }
             | OperatorCall::ReactivateAgent { .. } => true,

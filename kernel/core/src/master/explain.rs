@@ -257,7 +257,9 @@ impl Master {
             offered += &view.offered;
             reserved += &view.reserved;
         }
-        RoleView { weight: self.weight_of(&role), role, frameworks: Vec::new(), allocated, offered, reserved }
+        let quota = self.quota_of(&role).cloned().unwrap_or_default();
+        let (weight, frameworks) = (self.weight_of(&role), Vec::new());
+        RoleView { role, weight, quota, frameworks, allocated, offered, reserved }
     }
 
     /// The largest part of a resource of the cluster that is held.

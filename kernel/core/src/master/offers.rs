@@ -25,6 +25,9 @@ pub(super) struct OutstandingOffer {
 impl Master {
     /// Runs the allocator over what changed in this step, and sends the new offers: one OFFERS event per framework.
     pub(super) fn make_offers(&mut self) {
+        if self.is_awaiting_agents_for_quotas() {
+            return;
+        }
         self.withdraw_overdue_offers();
         let mut batches: BTreeMap<FrameworkId, Vec<Arc<Offer>>> = BTreeMap::new();
         let allocations = self.allocator.run(self.now);

@@ -23,6 +23,9 @@ impl Master {
                 self.end_framework(&framework_id);
             }
             OperatorCall::UpdateWeights { weights } => self.update_weights(weights)?,
+            OperatorCall::UpdateQuota { configs, force } => self.update_quota(configs, force)?,
+            OperatorCall::SetQuota { role, guarantee, force } => self.set_quota(role, guarantee, force)?,
+            OperatorCall::RemoveQuota { role, refusal } => self.remove_quota(role, &refusal)?,
             OperatorCall::MarkAgentGone { agent_id } => {
                 if !self.mark_gone(&agent_id) {
                     return Err(Refusal::NotFound(format!("Agent '{agent_id}' not found")));

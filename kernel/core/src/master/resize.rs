@@ -36,7 +36,11 @@ impl Master {
         let (less, more) = (held.saturating_sub(&wanted), wanted.saturating_sub(&held));
         self.release(agent_id, framework_id, &less);
         let mut resources = held.saturating_sub(&less);
-        if !more.is_empty() && may_grow && role.is_some() && self.make_room(agent_id, &more.unallocated()) {
+        let within_quota = role.as_ref().is_some_and(|role| {
+            let client = self.client_of(framework_id, role);
+            client.is_some_and(|client| self.allocator.quota_allows(client, &more.unallocated()))
+        });
+        if !more.is_empty() && may_grow && within_quota && self.make_room(agent_id, &more.unallocated()) {
             self.add_recovered(agent_id, framework_id, &more);
             resources += &more;
         }

@@ -23,11 +23,12 @@ impl Deref for Snapshot {
 impl Master {
     /// Takes a snapshot.
     pub fn snapshot(&self) -> Snapshot {
-        // Only the weights of the registry are read from a snapshot; agents have their own table.
-        let weights = self.registry.iter().filter(|record| matches!(record, Record::Weight { .. }));
+        // Only the weights and quotas of the registry are read from a snapshot; agents have their own table.
+        let of_role = |record: &&Record| matches!(record, Record::Weight { .. } | Record::Quota { .. });
+        let of_roles = self.registry.iter().filter(of_role);
         Snapshot(Master {
             offer_prefix: self.offer_prefix.clone(),
-            registry: Registry::from_records(weights.cloned()),
+            registry: Registry::from_records(of_roles.cloned()),
             agents: self.agents.clone(),
             agents_by_slot: Default::default(),
             absent: self.absent.clone(),
@@ -43,6 +44,7 @@ impl Master {
             next_offer: self.next_offer,
             started: self.started,
             gc_scheduled: self.gc_scheduled,
+            quota_recovery: self.quota_recovery,
             now: self.now,
             counts: self.counts.clone(),
             changed_agents: Default::default(),

@@ -13,6 +13,7 @@ use kernel_model::{
     framework::FrameworkInfo,
     ids::{AgentId, ExecutorId, FrameworkId, StreamId, TaskId},
     offer_preferences::OfferPreferences,
+    quota::{Quantities, Quota},
     resources::Resources,
     roles::Role,
     scheduler::MasterInfo,
@@ -220,6 +221,7 @@ pub struct RoleView {
     pub role: Role,
     /// 1 by default.
     pub weight: f64,
+    pub quota: Quota,
     /// The subscribed frameworks.
     pub frameworks: Vec<FrameworkId>,
     /// The resources of their tasks and executors in this role and below it.
@@ -228,4 +230,13 @@ pub struct RoleView {
     pub offered: Resources,
     /// The resources that are reserved for this role and below it.
     pub reserved: Resources,
+}
+
+impl RoleView {
+    /// What the role's quota counts as consumed: what is held beside reservations, and all that is reserved.
+    pub fn consumed(&self) -> Quantities {
+        let mut consumed = Quantities::of(&self.allocated, |r| r.reservations.is_empty() && !r.revocable);
+        consumed.add_all(&Quantities::of(&self.reserved, |r| !r.revocable));
+        consumed
+    }
 }

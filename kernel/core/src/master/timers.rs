@@ -16,6 +16,8 @@ pub(super) enum Timer {
     AgentReregister { agent: AgentId, epoch: u64 },
     /// Recovered agents did not re-register in time.
     AgentRecovery,
+    /// Offers are made although few agents have registered again.
+    QuotaRecovery,
     /// A disconnected framework did not fail over in time.
     FrameworkFailover { framework: FrameworkId, epoch: u64 },
     /// An offer timed out.

@@ -113,13 +113,14 @@ impl Master {
         filters
     }
 
-    /// Roles with frameworks, weights or reservations, ordered by name.
+    /// Roles with frameworks, weights, quotas or reservations, ordered by name.
     pub fn roles(&self) -> Vec<RoleView> {
         let mut roles: BTreeMap<Role, RoleView> = BTreeMap::new();
         let mut add_role = |role: &Role| {
             roles.entry(role.clone()).or_insert_with(|| RoleView {
                 role: role.clone(),
                 weight: self.weight_of(role),
+                quota: self.quota_of(role).cloned().unwrap_or_default(),
                 frameworks: Vec::new(),
                 allocated: Resources::new(),
                 offered: Resources::new(),
@@ -127,6 +128,7 @@ impl Master {
             });
         };
         self.weights().for_each(|(role, _)| add_role(role));
+        self.quotas().for_each(|(role, _)| add_role(role));
         for resource in self.agents.values().flat_map(|a| a.info.resources.iter()) {
             resource.reservations.iter().for_each(|level| add_role(&level.role));
         }

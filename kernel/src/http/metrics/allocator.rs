@@ -46,8 +46,16 @@ pub(super) fn metrics(master: &Master, filters: &BTreeMap<Role, u64>) -> Vec<(St
         put(format!("mesos/roles/{role}/shares/dominant"), share / weight);
     }
     for view in master.roles() {
+        let quota =
+            |name: &str, what: &str| format!("mesos/quota/roles/{}/resources/{name}/{what}", view.role);
         for (name, amount) in consumed(&view).into_iter().filter(|(_, amount)| *amount > 0.0) {
-            put(format!("mesos/quota/roles/{}/resources/{name}/consumed", view.role), amount);
+            put(quota(&name, "consumed"), amount);
+            if !view.quota.is_default() {
+                put(quota(&name, "offered_or_allocated"), amount);
+            }
+        }
+        for (of, what) in [(&view.quota.guarantees, "guarantee"), (&view.quota.limits, "limit")] {
+            of.iter().for_each(|(name, amount)| put(quota(name, what), amount.as_f64()));
         }
     }
     all

@@ -7,7 +7,8 @@ use kernel_model::{
     executor::ExecutorInfo,
     framework::FrameworkCapability,
     offer::Offer,
-    resources::{Resource, Value as Amount},
+    quota::Quantities,
+    resources::Resource,
     task::{Task, TaskState},
     time::Time,
 };
@@ -300,18 +301,14 @@ fn offer(from: &Offer) -> Value {
 
 pub(super) fn roles(master: &Master) -> Value {
     let roles = master.roles().into_iter().map(|view| {
-        // Mesos counts what is allocated to the role, and its reservations.
-        let mut consumed = view.allocated.clone();
-        consumed.remove_all(&view.reserved);
-        consumed += &view.reserved;
         json!({
             "name": view.role.as_str(),
             "weight": view.weight,
             "quota": {
                 "role": view.role.as_str(),
-                "guarantee": {},
-                "limit": {},
-                "consumed": quantities(consumed.iter().filter(|r| matches!(r.value, Amount::Scalar(_)) && !r.revocable)),
+                "guarantee": amounts(&view.quota.guarantees),
+                "limit": amounts(&view.quota.limits),
+                "consumed": amounts(&view.consumed()),
             },
             "resources": quantities(view.allocated.iter().chain(&view.offered)),
             "allocated": quantities(&view.allocated),
@@ -321,6 +318,16 @@ pub(super) fn roles(master: &Master) -> Value {
         })
     });
     json!({ "roles": roles.collect::<Vec<_>>() })
+}
+
+fn amounts(of: &Quantities) -> Value {
+    let amounts = of.iter().map(|(name, amount)| (name.to_string(), json!(amount.as_f64())));
+    Value::Object(amounts.collect())
+}
+
+/// `/quota`, in the form of GET_QUOTA.
+pub(super) fn quota(master: &Master) -> Value {
+    kernel_wire::codec::to_json(&kernel_wire::quota::status_to_wire(master.quotas()))
 }
 
 pub(super) fn weights(master: &Master) -> Value {
