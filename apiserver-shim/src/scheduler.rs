@@ -329,6 +329,14 @@ impl Driver {
         match send {
             Send::Call(call) => self.calls.push(call),
             Send::Launch { launch, calls } => self.launch(launch, calls),
+            Send::Explain { role } => {
+                if let Some(caller) = self.caller.clone() {
+                    self.jobs.start(async move {
+                        let notes = caller.explain(&role).await;
+                        vec![Event::Explained { role, notes }]
+                    });
+                }
+            }
             Send::Report(note) => self.options.events.record(note),
             Send::UnreadableStatus { uid } => {
                 tracing::warn!(uid = &*uid, "invalid status from an executor");

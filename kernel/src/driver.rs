@@ -4,8 +4,10 @@ mod over_http;
 mod recordio_client;
 
 use async_trait::async_trait;
-use kernel_core::master::Master;
-use kernel_model::{agent::AgentSnapshot, ids::FrameworkId, operator, scheduler};
+use kernel_core::master::{Master, WaitCause};
+use kernel_model::{
+    agent::AgentSnapshot, ids::FrameworkId, operator, roles::Role, scheduler, wait::WaitNote,
+};
 use tokio::sync::mpsc;
 
 pub use over_http::HttpDriver;
@@ -48,6 +50,12 @@ pub trait SchedulerDriver: Send + Sync {
             results.push(self.call(framework_id, call).await);
         }
         results
+    }
+
+    /// Why the framework gets no offers in a role; nothing if nothing is in the way. Drivers that cannot ask say nothing either.
+    async fn explain(&self, framework_id: &FrameworkId, role: &Role) -> Result<Vec<WaitNote>, DriverError> {
+        let _ = (framework_id, role);
+        Ok(Vec::new())
     }
 
     /// All agents, then every change of agents and frameworks. Tasks are reported on the stream of their framework. The
@@ -112,6 +120,14 @@ impl SchedulerDriver for InProcessDriver {
                 .collect(),
             Err(stopped) => vec![Err(stopped.into()); count],
         }
+    }
+
+    async fn explain(&self, framework_id: &FrameworkId, role: &Role) -> Result<Vec<WaitNote>, DriverError> {
+        let (id, role) = (framework_id.clone(), role.clone());
+        let causes = self.queue.read(move |master: &Master| master.explain_role_of(&id, &role)).await?;
+        let note =
+            |cause: WaitCause| WaitNote { reason: cause.code().into(), message: cause.to_string().into() };
+        Ok(causes.into_iter().map(note).collect())
     }
 
     async fn watch_cluster(

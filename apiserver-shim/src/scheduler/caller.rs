@@ -1,8 +1,10 @@
 //! Sends calls to the kernel in order: a role must be added before it is revived, and a suppression must not overtake
 //! the decline before it.
 
-use kernel::driver::DriverError;
-use kernel_model::{ids::FrameworkId, scheduler::Call};
+use std::sync::Arc;
+
+use kernel::driver::{DriverError, SchedulerDriver};
+use kernel_model::{ids::FrameworkId, roles::Role, scheduler::Call, wait::WaitNote};
 use shim_core::scheduler::machine::CallOutcome;
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,17 +20,25 @@ const AT_ONCE_MAX: usize = 64;
 type Batch = (Vec<Call>, Option<oneshot::Sender<Vec<CallOutcome>>>);
 
 /// The outbound queue of one subscription.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Caller {
     batches: mpsc::Sender<Batch>,
+    driver: Arc<dyn SchedulerDriver>,
+    framework_id: FrameworkId,
 }
 
 impl Caller {
     /// Starts a queue that sends calls as this framework.
     pub fn start(client: KernelClient, framework_id: FrameworkId) -> Caller {
         let (batches, queue) = mpsc::channel(QUEUE_BOUND);
+        let (driver, id) = (client.driver().clone(), framework_id.clone());
         tokio::spawn(work(client, framework_id, queue));
-        Caller { batches }
+        Caller { batches, driver, framework_id: id }
+    }
+
+    /// Asks why there are no offers in a role. A kernel that does not answer says nothing.
+    pub async fn explain(&self, role: &Role) -> Vec<WaitNote> {
+        self.driver.explain(&self.framework_id, role).await.unwrap_or_default()
     }
 
     /// Queues calls without waiting for outcomes.

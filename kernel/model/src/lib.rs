@@ -19,3 +19,4 @@ pub mod roles;
 pub mod scheduler;
 pub mod task;
 pub mod time;
+pub mod wait;

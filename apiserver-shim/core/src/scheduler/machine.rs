@@ -157,6 +157,7 @@ impl SchedulerMachine {
             Event::Bound { uid, result } => self.binding_written(&uid, result),
             Event::StatusWritten { uid, result } => self.status_written(&uid, result),
             Event::NodeWritten { name, outcome } => self.node_written(name, outcome),
+            Event::Explained { role, notes } => self.roles.explained(&role, notes),
             Event::Tick => self.tick(),
             Event::Cycle => self.cycle(),
         }

@@ -170,6 +170,12 @@ impl Master {
         clients.take(CLIENTS_MAX).map(|client| self.explain_client(client)).collect()
     }
 
+    /// Why a framework is offered nothing in a role. Empty if nothing is in the way, or for a role that it is not in.
+    pub fn explain_role_of(&self, id: &FrameworkId, role: &Role) -> Vec<WaitCause> {
+        let client = self.framework(id).and_then(|f| clients_of(f).find(|(_, of, _)| *of == role));
+        client.map_or_else(Vec::new, |client| self.explain_client(client).reasons)
+    }
+
     /// How a role stands and why its frameworks wait. `None` for a role without frameworks, weight and reservations.
     pub fn explain_role(&self, name: &str) -> Option<RoleWait> {
         let within = |role: &Role| role.lineage().any(|ancestor| ancestor == name);

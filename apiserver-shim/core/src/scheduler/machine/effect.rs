@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kernel_model::{agent::AgentSnapshot, ids::FrameworkId, scheduler::Call};
+use kernel_model::{agent::AgentSnapshot, ids::FrameworkId, roles::Role, scheduler::Call};
 use serde_json::Value;
 use shim_model::object::StoredObject;
 
@@ -62,6 +62,8 @@ pub enum Send {
         /// One ACCEPT per agent and role.
         calls: Vec<Call>,
     },
+    /// A question: why there are no offers in this role. Answered by `Explained`.
+    Explain { role: Role },
     /// An Event to record.
     Report(EventRecord),
     /// The data of a status update could not be decoded; the Pod keeps its status.

@@ -9,6 +9,7 @@ use kernel_model::{
     operator,
     roles::Role,
     task::TaskStatus,
+    wait::WaitNote,
 };
 
 use crate::rows::{Node, Pod};
@@ -94,6 +95,8 @@ pub enum Event {
         /// What was done.
         outcome: NodeOutcome,
     },
+    /// Why there are no offers in a role, as the kernel says.
+    Explained { role: Role, notes: Vec<WaitNote> },
     /// Time has passed, at least up to [`super::SchedulerMachine::next_deadline`].
     Tick,
     /// Run a scheduling cycle. The driver limits their rate, because a cycle visits every pending Pod.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel_model::{offer::Filters, roles::Role, scheduler::Call, time::Time};
+use kernel_model::{offer::Filters, roles::Role, scheduler::Call, time::Time, wait::WaitNote};
 
 use super::SchedulerMachine;
 use super::framework::framework_info;
@@ -12,6 +12,9 @@ use super::framework::framework_info;
 /// How long offers are kept after the last pending Pod. Pods arrive in bursts, and reviving the role for each would
 /// cost an allocation cycle. The delay is short compared to any offer timeout.
 const LINGER: Duration = Duration::from_millis(250);
+
+/// How often the kernel is asked about a role: as often as a Pod without an offer is tried again at first.
+const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// The state of one role.
 #[derive(Debug)]
@@ -22,6 +25,10 @@ struct Entry {
     revived: bool,
     /// When the last pending Pod left.
     idle_since: Option<Time>,
+    /// When the kernel was last asked why there are no offers.
+    asked_at: Option<Time>,
+    /// What it said.
+    notes: Vec<WaitNote>,
 }
 
 /// All roles.
@@ -67,10 +74,41 @@ impl RoleCache {
         }
         self.remove(namespace);
         self.by_namespace.insert(namespace.into(), name.clone());
-        let fresh = || Entry { role, namespaces: 0, revived: false, idle_since: None };
+        let fresh = || Entry {
+            role,
+            namespaces: 0,
+            revived: false,
+            idle_since: None,
+            asked_at: None,
+            notes: Vec::new(),
+        };
         let known = self.roles.contains_key(&name);
         self.roles.entry(name).or_insert_with(fresh).namespaces += 1;
         self.changed |= !known;
+    }
+
+    /// The role to ask the kernel about, if it was not asked for a while.
+    pub fn ask(&mut self, name: &str, now: Time) -> Option<Role> {
+        let entry = self.roles.get_mut(name)?;
+        if entry.asked_at.is_some_and(|at| now < at + ASK_EVERY) {
+            return None;
+        }
+        entry.asked_at = Some(now);
+        Some(entry.role.clone())
+    }
+
+    /// Takes the kernel's answer.
+    pub fn explained(&mut self, role: &Role, notes: Vec<WaitNote>) {
+        if let Some(entry) = self.roles.get_mut(role.as_str()) {
+            entry.notes = notes;
+        }
+    }
+
+    /// What the kernel said of a role: a sentence with each reason and its name, or nothing.
+    pub fn told(&self, name: &str) -> String {
+        let notes = self.roles.get(name).map_or(&[][..], |entry| &entry.notes);
+        let told: Vec<String> = notes.iter().map(|n| format!("{} ({})", n.message, n.reason)).collect();
+        if told.is_empty() { String::new() } else { format!(" offers in role {name}: {}.", told.join(", ")) }
     }
 
     pub fn remove(&mut self, namespace: &str) {

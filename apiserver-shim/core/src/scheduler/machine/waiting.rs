@@ -29,6 +29,10 @@ impl SchedulerMachine {
     /// Offers arrive only while a role is revived, so a Pod that waits for one is retried after a delay.
     pub(super) fn found_no_node(&mut self, pod: &PendingPod, report: &Report) {
         let now = self.now;
+        let role = report.waits_for_offer().then(|| pod.role.clone());
+        if let Some(role) = role.as_deref().and_then(|role| self.roles.ask(role, now)) {
+            self.out.send.push(Send::Explain { role });
+        }
         let Some(state) = self.pods.by_uid.get_mut(pod.uid()) else { return };
         if !report.waits_for_offer() {
             self.queue.unschedulable(pod.uid(), now, report.refused_by);
@@ -39,14 +43,17 @@ impl SchedulerMachine {
         }
         let message = report.to_string();
         if state.reported_reason.as_deref() != Some(message.as_str()) {
-            self.report_waiting(pod.uid(), message);
+            let told = role.map(|role| self.roles.told(&role)).unwrap_or_default();
+            self.report_waiting(pod.uid(), message, &told);
         }
     }
 
-    /// Reports why a Pod is pending: as an Event, and in its conditions if it is not bound.
-    fn report_waiting(&mut self, uid: &str, message: String) {
+    /// Reports why a Pod is pending: as an Event, and in its conditions if it is not bound. What the kernel says is added; it changes
+    /// often, so that alone is no reason for another report.
+    fn report_waiting(&mut self, uid: &str, message: String, of_kernel: &str) {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         state.reported_reason = Some(message.clone());
+        let message = format!("{message}{of_kernel}");
         let bound = state.node().is_some();
         let header = state.row.header();
         let key = Key::of(header);
@@ -75,7 +82,7 @@ impl SchedulerMachine {
         for uid in uids {
             let Some(agent) = self.journal.agent_of(&uid).map(AgentId::from) else { continue };
             let message = held_by_intent(self.nodes.node_of(&agent).unwrap_or(agent.as_str()));
-            self.report_waiting(&uid, message);
+            self.report_waiting(&uid, message, "");
         }
     }
 }

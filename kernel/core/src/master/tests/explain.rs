@@ -28,6 +28,9 @@ fn frameworks_wait_for_what_others_hold_or_for_themselves() {
     assert_eq!(shown(&c.master.explain_framework("first")), [("team/a".to_owned(), 1, used_up.clone())]);
     assert_eq!(shown(&c.master.explain_framework("m-0001")), [("team/b".to_owned(), 0, used_up.clone())]);
     assert_eq!(c.master.explain_framework("nobody"), []);
+    let role = |name: &str| kernel_model::roles::Role::parse(name).unwrap();
+    assert_eq!(c.master.explain_role_of(&"m-0001".into(), &role("team/b")), used_up);
+    assert_eq!(c.master.explain_role_of(&"m-0001".into(), &role("team/a")), []);
 
     let role = c.master.explain_role("team").expect("it has roles below it");
     assert_eq!((role.dominant_share, role.view.weight), (1.0, 1.0));

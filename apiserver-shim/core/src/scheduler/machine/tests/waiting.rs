@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::scheduler::AttemptResult;
+use kernel_model::wait::WaitNote;
 
 #[test]
 fn an_unschedulable_pod_is_retried_only_when_an_event_can_help() {
@@ -49,4 +50,29 @@ fn a_pod_of_another_scheduler_is_ignored() {
     fixture.step(Event::PodGone(UID.into()));
     fixture.step(Event::Cycle);
     assert_eq!(fixture.machine.queue_lengths(), QueueLengths::default());
+}
+
+#[test]
+fn what_the_kernel_says_is_reported_with_a_missing_offer() {
+    let mut fixture = Fixture::new();
+    let mut asked = Vec::new();
+    for _ in 0..16 {
+        fixture.now = fixture.now + Duration::from_millis(500);
+        let effects = fixture.machine.step(fixture.now, Event::Cycle);
+        fixture.writes.extend(effects.persist);
+        let roles = effects.send.into_iter().filter_map(|send| match send {
+            Send::Explain { role } => Some(role),
+            _ => None,
+        });
+        for role in roles {
+            let note = WaitNote { reason: "FILTER".into(), message: "1 agent(s) were declined".into() };
+            fixture.step(Event::Explained { role: role.clone(), notes: vec![note] });
+            asked.push(role);
+        }
+    }
+    assert!(asked.len() > 1, "it is asked again");
+    let told = format!(" offers in role {}: 1 agent(s) were declined (FILTER).", asked[0]);
+    let reports =
+        |write: &&Write| matches!(write, Write::Condition { message, .. } if message.ends_with(&told));
+    assert_eq!(fixture.writes.iter().filter(reports).count(), 1, "{:?}", fixture.writes);
 }
