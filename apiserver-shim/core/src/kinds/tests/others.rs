@@ -473,7 +473,6 @@ fn a_type_of_update_alone_has_no_partition() {
     assert_eq!(of(empty), json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}));
 }
 
-/// The kinds whose last version is the answer to a completed deletion.
 #[test]
 fn some_deletions_answer_with_the_object() {
     let mut returned: Vec<String> =
