@@ -11,6 +11,7 @@ mod amounts;
 mod explain;
 mod filters;
 mod preferences;
+mod problem;
 mod quota;
 mod run;
 mod shares;
@@ -29,6 +30,7 @@ use slab::Slab;
 
 pub use explain::WaitReason;
 pub use preferences::{ClientPreferences, CompiledPreferences};
+pub use problem::{Problem, allocate};
 pub use run::Allocation;
 
 use amounts::{Amounts, Counts, ResourceNames};

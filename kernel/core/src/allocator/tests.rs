@@ -1,6 +1,7 @@
 //! Fairness, filters and restrictions on small pools, and the property that no resource is allocated twice.
 
 mod browsing;
+mod fairness;
 mod quota;
 
 use std::collections::BTreeMap;
