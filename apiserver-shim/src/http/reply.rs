@@ -33,6 +33,14 @@ pub fn text(code: u16, text: impl Into<String>) -> Response {
     typed(code, "text/plain; charset=utf-8", text.into())
 }
 
+/// A response without a body.
+pub fn no_content() -> Response {
+    let mut response = http::Response::new(full(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
 /// A response with this Content-Type.
 pub fn typed(code: u16, media_type: &'static str, bytes: impl Into<Bytes>) -> Response {
     let mut response = http::Response::new(full(bytes));

@@ -58,9 +58,9 @@ async fn answer(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> Res
     };
     let node = access::text(&pod, &["spec", "nodeName"]);
     if node.is_empty() {
-        // As upstream, logs of a Pod without a node are empty and not an error.
+        // As upstream, a Pod without a node has no logs, which is not an error.
         return match subresource {
-            "log" => Ok(crate::http::reply::text(200, "")),
+            "log" => Ok(crate::http::reply::no_content()),
             _ => Err(status::bad_request(format!("pod {name} does not have a host assigned"))),
         };
     }
