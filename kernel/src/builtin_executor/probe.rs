@@ -208,9 +208,10 @@ fn loopback(protocol: Protocol) -> IpAddr {
     }
 }
 
-/// A duration; zero if it is negative or not finite.
+/// A duration of at most a hundred years, which can be added to any time; zero if it is negative or no number.
 pub(super) fn seconds(length: f64) -> Duration {
-    Duration::try_from_secs_f64(length).unwrap_or_default()
+    const SECONDS_MAX: f64 = 100.0 * 365.0 * 24.0 * 3600.0;
+    Duration::try_from_secs_f64(length.min(SECONDS_MAX)).unwrap_or_default()
 }
 
 /// A probe's timeout. Zero means no limit in Mesos; here it means a day.

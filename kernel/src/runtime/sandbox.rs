@@ -156,6 +156,11 @@ impl Sandbox {
             user.own(&directory)?;
         }
         let tasks = self.create_directory(Path::new("tasks"))?;
+        // An earlier task of this id has ended.
+        match unlinkat(&tasks, task_id.as_str(), AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
         symlinkat(Path::new("..").join(&relative), &tasks, task_id.as_str())?;
         Ok(Self { path: self.path.join(relative), directory: directory.into() })
     }

@@ -133,3 +133,20 @@ async fn what_a_task_of_a_group_cannot_have_fails_the_group() {
     assert_eq!(cluster.states_until_end("beside").await.last(), Some(&Killed));
     cluster.no_process_left().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_can_be_used_again_when_its_task_has_ended() {
+    let mut cluster = Cluster::start().await;
+    cluster.launch_with("again", line("echo first"));
+    cluster.launch_with("beside", line("sleep 1000"));
+    cluster.flush_group("group").await;
+    assert_eq!(cluster.states_until_end("again").await, [Starting, Running, Finished]);
+    cluster.launch_with("again", line("echo second"));
+    cluster.flush_group("group").await;
+    assert_eq!(cluster.states_until_end("again").await, [Starting, Running, Finished]);
+    let output = fs::read_to_string(sandbox(&cluster, "group", "again").join("stdout")).unwrap();
+    assert_eq!(output, "second\n");
+    cluster.kill("beside", Duration::from_secs(1)).await;
+    assert_eq!(cluster.states_until_end("beside").await.last(), Some(&Killed));
+    cluster.no_process_left().await;
+}

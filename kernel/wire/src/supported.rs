@@ -1,6 +1,8 @@
 //! What a task may ask for that this version does not do. The master refuses such a task, instead of ignoring what it asks;
 //! the agent does so too, because its master may be of another version.
 
+use std::path::{Component, Path};
+
 use crate::{Invalid, v1};
 
 /// A feature that is not supported. The text is the message of its task's status.
@@ -77,10 +79,17 @@ pub fn shared_volumes(container: &v1::ContainerInfo) -> Result<Vec<SharedVolume>
 fn shared_volume(volume: &v1::Volume) -> Option<SharedVolume> {
     use v1::volume::{Mode, source::sandbox_path};
     let source = volume.source.as_ref()?.sandbox_path.as_ref()?;
-    let relative = !volume.container_path.starts_with('/');
-    let is_shared = relative && volume.mode() == Mode::Rw && source.r#type() == sandbox_path::Type::Parent;
+    let own_output = ["stdout", "stderr"].contains(&volume.container_path.as_str());
+    let below = is_below(&volume.container_path) && is_below(&source.path) && !own_output;
+    let is_shared = below && volume.mode() == Mode::Rw && source.r#type() == sandbox_path::Type::Parent;
     is_shared
         .then(|| SharedVolume { container_path: volume.container_path.clone(), path: source.path.clone() })
+}
+
+/// Whether a path leads to something below where it starts.
+fn is_below(path: &str) -> bool {
+    let mut parts = Path::new(path).components().peekable();
+    parts.peek().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// Refuses a container with more than this number of volumes.
@@ -141,7 +150,8 @@ mod tests {
         let expected = SharedVolume { container_path: "in".into(), path: "of".into() };
         assert_eq!(shared_volumes(&shared), Ok(vec![expected]));
         assert_eq!(check_container(&shared), Err(Unsupported("volumes")));
-        for other in [volume("/in", volume::Mode::Rw), volume("in", volume::Mode::Ro), Default::default()] {
+        let names = ["/in", "../in", "in/..", "stdout", ""].map(|name| volume(name, volume::Mode::Rw));
+        for other in names.into_iter().chain([volume("in", volume::Mode::Ro), Default::default()]) {
             let mixed = with(vec![volume("in", volume::Mode::Rw), other]);
             assert_eq!(shared_volumes(&mixed), Err(Unsupported("volumes")));
         }

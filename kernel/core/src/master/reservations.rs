@@ -16,6 +16,12 @@ use super::{
     effect::{Op, Record, Refusal},
 };
 
+/// How many resources of an agent can be reserved with roles, principals and labels of their own.
+const RESERVED_MAX: usize = 1024;
+
+/// How long the text of them all can be, labels included.
+const RESERVED_BYTES_MAX: usize = 256 * 1024;
+
 /// What is wrong with an operation, in Mesos' words.
 type Checked = Result<(), String>;
 
@@ -98,6 +104,19 @@ fn check_change(source: &Resources, target: &Resources) -> Checked {
     source.iter().try_for_each(check_kind)
 }
 
+/// Reservations are in the records of agent and master, and in messages between them.
+fn check_size(total: &Resources) -> Checked {
+    let reserved = total.dynamically_reserved();
+    let (count, bytes) = (reserved.iter().count(), reserved.to_string().len());
+    match count > RESERVED_MAX || bytes > RESERVED_BYTES_MAX {
+        true => Err(format!(
+            "the agent would have {count} reserved resources of {bytes} bytes, more than the limits of {RESERVED_MAX} and \
+             {RESERVED_BYTES_MAX}"
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Reservations are of what stays: no revocable resources, and no volumes.
 fn check_kind(resource: &Resource) -> Checked {
     if resource.revocable {
@@ -125,6 +144,7 @@ impl Master {
         let (Some(total), Some(client)) = (total, client) else {
             return Err(format!("{all} does not contain {}", conversion.consumed));
         };
+        check_size(&total)?;
         accepted.remaining = after;
         accepted.converted.remove_all(&conversion.consumed);
         accepted.converted += &conversion.converted;
@@ -162,6 +182,7 @@ impl Master {
         let total = self.agents.get(agent_id).ok_or_else(unknown)?.info.resources.clone();
         let conflict = || Refusal::Conflict(format!("{total} does not contain {}", conversion.consumed));
         let after = conversion.apply(&total).ok_or_else(conflict)?;
+        check_size(&after).map_err(Refusal::Conflict)?;
         if !self.make_room(agent_id, &conversion.consumed) {
             let free = self.agents.get(agent_id).and_then(|agent| self.allocator.available(agent.slot));
             let free = free.cloned().unwrap_or_default();

@@ -222,3 +222,27 @@ fn an_operator_changes_who_something_is_reserved_for() {
     "#]],
     );
 }
+
+#[test]
+fn what_is_reserved_of_an_agent_is_bounded() {
+    let mut c = offered();
+    let labelled = |number: usize, length: usize| -> Resources {
+        let label = "x".repeat(length);
+        let mut one = reserved("cpus:0.001", &["eng"], None).iter().next().unwrap().clone();
+        one.reservations[0].labels = Labels::default().with(&format!("n{number}"), &label);
+        std::iter::once(one).collect()
+    };
+    let with_id = |resources| Operation::Reserve { id: Some("op".into()), resources };
+    let mut many = Resources::new();
+    (0..1025).for_each(|number| many += &labelled(number, 0));
+    let operations = vec![with_id(many), with_id(labelled(0, 300_000)), reserve(labelled(0, 200_000))];
+    c.accept("m-0000", "s1", 0, operations);
+    let log = c.log();
+    let refused = "the agent would have 1025 reserved resources of ";
+    assert!(log.contains(refused) && log.contains("1 reserved resources of 3000"), "{log:.2000}");
+    assert_eq!(log.matches("<- SetReservations").count(), 1);
+    let resources = labelled(1, 100_000);
+    let (agent_id, source) = ("m-S0".into(), Resources::new());
+    c.operator(OperatorCall::Reserve { agent_id, principal: None, source, resources });
+    assert!(c.log().contains("reply Conflict: the agent would have 2 reserved resources of 3"));
+}
