@@ -90,6 +90,8 @@ fn structural(schema: &Value, schemas: &Map<String, Value>) -> Value {
                 fields.iter().map(|(name, field)| (name.clone(), structural(field, schemas))).collect(),
             ),
             ("items" | "additionalProperties", Value::Object(_)) => structural(value, schemas),
+            // Go's zero values are published as defaults, which a definition must not have where they are not allowed.
+            ("default", value) if [json!(""), json!(0), json!({})].contains(value) => continue,
             // A list of set type has scalars, and keys of a map need a default or must be required.
             ("type" | "description" | "format" | "enum" | "default" | "required", _) => value.clone(),
             ("x-kubernetes-list-type" | "x-kubernetes-list-map-keys" | "x-kubernetes-map-type", _) => {
