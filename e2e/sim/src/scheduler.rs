@@ -26,6 +26,8 @@ use crate::{
 
 /// Delay from an event to the scheduling cycle, so that events in quick succession share one.
 const CYCLE_AFTER: Duration = Duration::from_millis(5);
+/// Delay of the kernel's answer why there are no offers.
+const EXPLAINED_AFTER: Duration = Duration::from_millis(5);
 /// Writes that are not carried out, and writes that are carried out without an answer, per thousand.
 const LOST_WRITES: u64 = 30;
 const UNANSWERED_WRITES: u64 = 15;
@@ -179,6 +181,15 @@ impl World {
                         self.launch_call_answered(index, (launch, at), CallOutcome::Refused);
                     }
                 }
+            }
+            Send::Explain { role } => {
+                // Only the text of a condition depends on what the kernel would say.
+                let life = self.frameworks[index].life;
+                let event = Box::new(Event::Explained { role, notes: Vec::new() });
+                self.after(
+                    EXPLAINED_AFTER,
+                    Action::ToScheduler { framework: index, life, watch: None, event },
+                );
             }
             Send::UnreadableStatus { uid } => self.fail(format!("the status of {uid} cannot be read")),
             Send::Report(_) | Send::Endpoint { .. } => {}
