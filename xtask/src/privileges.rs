@@ -8,6 +8,8 @@ use crate::command;
 
 /// Debian's path of sudo.
 const SUDO: &str = "/usr/bin/sudo";
+/// Where Debian has the programs of root.
+const ROOT_TOOLS: &str = "/usr/local/sbin:/usr/sbin:/sbin";
 /// The environment of a cluster and of its tests, which sudo would drop.
 const KEPT: &str = "--preserve-env=CATAMARAN_LOG,CATAMARAN_LOG_FORMAT,CATAMARAN_BINARY,CATAMARAN_CLIENTS,CATAMARAN_FRAMEWORKS,CATAMARAN_FAULT_ROUNDS,CATAMARAN_CONFORMANCE_STORE,PROPTEST_RNG_SEED,RUST_BACKTRACE,UPDATE_EXPECT";
 
@@ -40,12 +42,13 @@ pub fn test_runner() -> anyhow::Result<Option<(String, String)>> {
             "the tests need root (containers, network namespaces), and there is no sudo: run this as root, or add --fast"
         );
     }
-    // sudo has a path of its own, without the tools of this user.
+    // sudo has a path of its own, without the tools of this user, whose path may lack those of root.
     let own = |name: &str| std::env::var(name).unwrap_or_default();
     let tools =
         Path::new(&own("CARGO")).parent().map(|tools| tools.display().to_string()).unwrap_or_default();
     let cargo_home = std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", own("HOME")));
-    let with_tools = format!("/usr/bin/env PATH={tools}:{} CARGO_HOME={cargo_home}", own("PATH"));
+    let with_tools =
+        format!("/usr/bin/env PATH={tools}:{}:{ROOT_TOOLS} CARGO_HOME={cargo_home}", own("PATH"));
     let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let variable = format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace('-', "_"));
     Ok(Some((variable, format!("{SUDO} {KEPT} -- {with_tools}"))))
