@@ -231,3 +231,54 @@ fn reservations_are_for_the_pods_of_their_role() -> anyhow::Result<()> {
     cluster.kubectl(&["wait", "--for=condition=Ready", "pod/other", "--timeout=60s"])?;
     cluster.stop_and_assert_clean()
 }
+
+/// A limit of the role of a namespace binds its Pods, which say so, and is kept over a restart.
+#[test]
+fn a_quota_limits_the_pods_of_a_namespace() -> anyhow::Result<()> {
+    let mut cluster = Cluster::up(&["--example-images", "--resources", "cpus:4;mem:4000"])?;
+    let limit = |cluster: &Cluster, cpus: f64| {
+        let config = json!({ "role": "k8s/team", "limits": { "cpus": { "value": cpus } } });
+        let call = json!({ "type": "UPDATE_QUOTA", "update_quota": { "quota_configs": [config] } });
+        let (status, text) = cluster.post_to_master("/api/v1", &call.to_string())?;
+        anyhow::ensure!(status == 200, "{text}");
+        Ok(())
+    };
+    // The executor of the namespace's Pods holds 0.1 CPUs.
+    limit(&cluster, 0.6)?;
+    cluster.kubectl(&["create", "namespace", "team"])?;
+    let run = |cluster: &Cluster, namespace: &str, name: &str| {
+        let container = json!({ "name": name, "image": "localhost/catamaran/example-web:1",
+            "resources": { "requests": { "cpu": "400m" } },
+            "command": ["sh", "-c", "trap 'exit 0' TERM; while true; do sleep 1 & wait $!; done"] });
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
+            "spec": { "containers": [container], "terminationGracePeriodSeconds": 3 } });
+        let file = cluster.directory().join(format!("{name}.json"));
+        std::fs::write(&file, pod.to_string())?;
+        cluster.kubectl(&["create", "-n", namespace, "-f", &file.to_string_lossy()])
+    };
+    let ready = |cluster: &Cluster, namespace: &str, name: &str| {
+        let pod = format!("pod/{name}");
+        cluster.kubectl(&["wait", "-n", namespace, "--for=condition=Ready", &pod, "--timeout=60s"])
+    };
+    run(&cluster, "team", "first")?;
+    ready(&cluster, "team", "first")?;
+    run(&cluster, "team", "second")?;
+    run(&cluster, "default", "elsewhere")?;
+    ready(&cluster, "default", "elsewhere")?;
+    wait_for("the reason for which the second waits", Duration::from_secs(30), || {
+        let described = cluster.kubectl(&["describe", "pod", "second", "-n", "team"])?;
+        Ok(described.contains("QUOTA_LIMIT").then_some(()))
+    })?;
+    cluster.stop("up")?;
+    cluster.start("up")?;
+    wait_for("the quota after the restart", Duration::from_secs(30), || {
+        let quota = cluster.operator(r#"{"type":"GET_QUOTA"}"#)?.to_string();
+        Ok((quota.contains("k8s/team") && quota.contains("0.6")).then_some(()))
+    })?;
+    ready(&cluster, "team", "first")?;
+    let phase = cluster.kubectl(&["get", "pod", "second", "-n", "team", "-o", "jsonpath={.status.phase}"])?;
+    assert_eq!(phase, "Pending");
+    limit(&cluster, 1.0)?;
+    ready(&cluster, "team", "second")?;
+    cluster.stop_and_assert_clean()
+}
