@@ -1,8 +1,8 @@
 //! `/healthz`, `/livez`, `/readyz`, their individual checks (`/readyz/etcd`), `?verbose` and `?exclude=`.
 //!
-//! Each listed check is evaluated on each request. Upstream's names of what it starts (`poststarthook/…`) are served too:
-//! tools exclude and ask for them. `/readyz` has two checks more than upstream's, `etcd` and `store-writes`, because a
-//! server whose store has failed must not get requests.
+//! Each listed check is evaluated on each request. Of upstream's names of what it starts (`poststarthook/…`), which tools exclude and
+//! ask for, those are served that something can fail. `/readyz` has two checks more than upstream's, `etcd` and `store-writes`,
+//! because a server whose store has failed must not get requests.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -31,79 +31,88 @@ enum Check {
     StoreWrites,
     /// The watch caches have reached the store's revision.
     WatchCaches,
-    /// The default roles have been written.
-    DefaultRoles,
-    /// Work that has begun before the server accepts connections, so that an answer shows that it has.
-    Begun,
+    /// An object that the server writes at its start has been there.
+    Written(Object),
+    /// The server answers at all.
+    Answers,
 }
 
-use Check::{Begun, DefaultRoles, Log, Store, StoreWrites, WatchCaches};
+/// An object that the server writes at its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Object {
+    group: &'static str,
+    resource: &'static str,
+    namespace: &'static str,
+    name: &'static str,
+}
 
-/// What upstream starts with its server, in its order, up to the default roles.
-const STARTED_FIRST: [&str; 16] = [
-    "poststarthook/start-apiserver-admission-initializer",
-    "poststarthook/generic-apiserver-start-informers",
-    "poststarthook/priority-and-fairness-config-consumer",
-    "poststarthook/priority-and-fairness-filter",
-    "poststarthook/storage-object-count-tracker-hook",
-    "poststarthook/start-apiextensions-informers",
-    "poststarthook/start-apiextensions-controllers",
-    "poststarthook/crd-informer-synced",
-    "poststarthook/start-system-namespaces-controller",
-    "poststarthook/peer-endpoint-reconciler-controller",
-    "poststarthook/start-cluster-authentication-info-controller",
-    "poststarthook/start-kube-apiserver-identity-lease-controller",
-    "poststarthook/start-kube-apiserver-identity-lease-garbage-collector",
-    "poststarthook/storage-readiness",
-    "poststarthook/start-legacy-token-tracking-controller",
-    "poststarthook/start-service-ip-repair-controllers",
-];
-/// What it starts after them.
-const STARTED_LAST: [&str; 14] = [
-    "poststarthook/scheduling/bootstrap-system-priority-classes",
-    "poststarthook/priority-and-fairness-config-producer",
-    "poststarthook/bootstrap-controller",
-    "poststarthook/start-kubernetes-service-cidr-controller",
-    "poststarthook/start-kube-aggregator-informers",
-    "poststarthook/apiservice-status-local-available-controller",
-    "poststarthook/apiservice-status-remote-available-controller",
-    "poststarthook/apiservice-registration-controller",
-    "poststarthook/apiservice-wait-for-first-sync",
-    "poststarthook/apiservice-discovery-controller",
-    "poststarthook/kube-apiserver-autoregistration",
-    "autoregister-completion",
-    "poststarthook/apiservice-openapi-controller",
-    "poststarthook/apiservice-openapiv3-controller",
+use Check::{Answers, Log, Store, StoreWrites, WatchCaches};
+
+const fn written(
+    group: &'static str,
+    resource: &'static str,
+    namespace: &'static str,
+    name: &'static str,
+) -> Check {
+    Check::Written(Object { group, resource, namespace, name })
+}
+
+const FLOW_CONTROL: Check = written("flowcontrol.apiserver.k8s.io", "flowschemas", "", "catch-all");
+const API_SERVICES: Check = written("apiregistration.k8s.io", "apiservices", "", "v1.apps");
+
+/// What upstream starts with its server, in its order, and how its work shows here.
+const STARTED: [(&str, Check); 17] = [
+    ("poststarthook/generic-apiserver-start-informers", WatchCaches),
+    ("poststarthook/priority-and-fairness-config-consumer", FLOW_CONTROL),
+    ("poststarthook/priority-and-fairness-filter", FLOW_CONTROL),
+    ("poststarthook/start-apiextensions-informers", WatchCaches),
+    ("poststarthook/crd-informer-synced", WatchCaches),
+    ("poststarthook/start-system-namespaces-controller", written("", "namespaces", "", "kube-system")),
+    (
+        "poststarthook/start-cluster-authentication-info-controller",
+        written("", "configmaps", "kube-system", "extension-apiserver-authentication"),
+    ),
+    ("poststarthook/storage-readiness", Store),
+    ("poststarthook/rbac/bootstrap-roles", written(rbac::GROUP, "clusterroles", "", "cluster-admin")),
+    (
+        "poststarthook/scheduling/bootstrap-system-priority-classes",
+        written("scheduling.k8s.io", "priorityclasses", "", "system-node-critical"),
+    ),
+    ("poststarthook/priority-and-fairness-config-producer", FLOW_CONTROL),
+    ("poststarthook/bootstrap-controller", written("", "services", "default", "kubernetes")),
+    (
+        "poststarthook/start-kubernetes-service-cidr-controller",
+        written("networking.k8s.io", "servicecidrs", "", "kubernetes"),
+    ),
+    ("poststarthook/start-kube-aggregator-informers", WatchCaches),
+    ("poststarthook/apiservice-registration-controller", API_SERVICES),
+    ("poststarthook/kube-apiserver-autoregistration", API_SERVICES),
+    ("autoregister-completion", API_SERVICES),
 ];
 
 /// The checks of an endpoint, in output order.
 fn checks_of(endpoint: &str) -> Vec<(&'static str, Check)> {
-    let ready = endpoint == "readyz";
-    let mut checks = vec![("ping", Begun), ("log", Log)];
-    match ready {
-        true => {
-            checks.extend([("etcd", Store), ("store-writes", StoreWrites), ("informer-sync", WatchCaches)])
-        }
-        false => checks.extend([("loopback-serving-certificate", Begun), ("etcd", Store)]),
+    let mut checks = vec![("ping", Answers), ("log", Log), ("etcd", Store)];
+    if endpoint == "readyz" {
+        checks.extend([("store-writes", StoreWrites), ("informer-sync", WatchCaches)]);
     }
-    checks.extend(STARTED_FIRST.map(|name| (name, Begun)));
-    checks.push(("poststarthook/rbac/bootstrap-roles", DefaultRoles));
-    checks.extend(STARTED_LAST.map(|name| (name, Begun)));
-    checks.extend(ready.then_some(("shutdown", Begun)));
+    checks.extend(STARTED);
     checks
 }
 
 impl Check {
     async fn holds(self, registry: &Registry) -> bool {
         match self {
-            Begun => true,
+            Answers => true,
             Log => log_takes_lines(CHECK_TIMEOUT).await,
             Store => {
                 let revision = tokio::time::timeout(CHECK_TIMEOUT, registry.store().current_revision()).await;
                 matches!(revision, Ok(Ok(_)))
             }
             StoreWrites => registry.store().writable().is_ok(),
-            DefaultRoles => registry.peek(served(rbac::GROUP, "clusterroles"), "", "cluster-admin").is_some(),
+            Check::Written(Object { group, resource, namespace, name }) => {
+                registry.was_written(served(group, resource), namespace, name)
+            }
             WatchCaches => {
                 matches!(tokio::time::timeout(CHECK_TIMEOUT, registry.fresh()).await, Ok(Ok(_)))
             }
@@ -160,10 +169,19 @@ pub async fn serve(registry: &Registry, path: &str, query: &Query) -> Option<Res
 async fn all(registry: &Registry, endpoint: &str, checks: &[(&str, Check)], query: &Query) -> Response {
     let mut lines = String::new();
     let mut failed = false;
+    // Several names have the same check.
+    let mut outcomes: Vec<(Check, bool)> = Vec::new();
     for (name, check) in checks {
         if query.all("exclude").any(|excluded| excluded == *name) {
             lines.push_str(&format!("[+]{name} excluded: ok\n"));
-        } else if check.holds(registry).await {
+            continue;
+        }
+        let holds = match outcomes.iter().find(|(known, _)| known == check) {
+            Some((_, holds)) => *holds,
+            None => check.holds(registry).await,
+        };
+        outcomes.push((*check, holds));
+        if holds {
             lines.push_str(&format!("[+]{name} ok\n"));
         } else {
             lines.push_str(&format!("[-]{name} failed: reason withheld\n"));

@@ -63,6 +63,24 @@ fn pod(name: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": "ns"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
 }
 
+#[tokio::test]
+async fn what_was_written_once_has_been_written() {
+    let (_store, pipeline) = with_namespace(|_| Vec::new()).await;
+    let map = GroupResource::new("", "configmaps");
+    let was_written = || pipeline.registry().was_written(map.clone(), "ns", "start");
+    assert!(!was_written());
+    let object = json!({"metadata": {"name": "start", "namespace": "ns"}});
+    create(&pipeline, "", "configmaps", object).await.unwrap();
+    pipeline.registry().fresh().await.unwrap();
+    assert!(was_written());
+    let resource = pipeline.registry().builtin(&map);
+    let target = ObjectRef::new(&resource, "ns", "start");
+    pipeline.delete(&admin("delete"), target, &DeleteOptions::default()).await.unwrap();
+    pipeline.registry().fresh().await.unwrap();
+    assert!(pipeline.registry().peek(map.clone(), "ns", "start").is_none());
+    assert!(was_written());
+}
+
 // === A made-up quota ===
 
 /// Counts ConfigMaps in the ConfigMap `quota`, in the same transaction, as ResourceQuota will count in its status.

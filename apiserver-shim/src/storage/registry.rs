@@ -2,6 +2,7 @@
 //!
 //! The registry never writes: all writes go through the request pipeline (`crate::pipeline`).
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ struct Inner {
     ages: Mutex<RevisionAges>,
     /// The metrics of requests to the store.
     store_metrics: StoreMetrics,
+    /// Objects of the server's start that were there once: resource, namespace and name.
+    written: Mutex<BTreeSet<(GroupResource, &'static str, &'static str)>>,
 }
 
 impl Registry {
@@ -98,6 +101,7 @@ impl Registry {
             progress: watch::Sender::new(revision),
             ages: Mutex::default(),
             store_metrics: StoreMetrics::new(),
+            written: Mutex::default(),
         });
         tokio::spawn(feed::follow(Arc::downgrade(&inner), revision));
         Ok(Registry { inner })
@@ -216,6 +220,20 @@ impl Registry {
     /// Reads an object from the cache without waiting; the result may be stale.
     pub fn peek(&self, resource: impl ResourceName, namespace: &str, name: &str) -> Option<Arc<Object>> {
         resource.resolve(self)?.store()?.cache().get(namespace, name)
+    }
+
+    /// Whether an object has been there since the server started. What somebody deletes later was written all the same.
+    pub fn was_written(&self, resource: GroupResource, namespace: &'static str, name: &'static str) -> bool {
+        let key = (resource.clone(), namespace, name);
+        let written = || self.inner.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written().contains(&key) {
+            return true;
+        }
+        let found = self.peek(resource, namespace, name).is_some();
+        if found {
+            written().insert(key);
+        }
+        found
     }
 
     /// Consistent list of a resource: at least as new as all writes acknowledged before the call.
