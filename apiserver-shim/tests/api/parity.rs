@@ -115,7 +115,7 @@ async fn requests_for_subresources_are_judged_before_the_object_is_looked_up() {
         r#"
         POST /api/v1/namespaces/default/bindings <- {{"target":{{"kind":"Node","name":"n"}}}}
         GET {PODS}/p/log?sinceTime=x
-        POST {PODS} <- {{"metadata":{{"name":"waits"}},"spec":{{"containers":[{{"name":"c","image":"i"}}]}}}}
+        POST {PODS} <- {{"metadata":{{"name":"waits"}},"spec":{{"automountServiceAccountToken":false,"containers":[{{"name":"c","image":"i"}}]}}}}
         GET {PODS}/waits/log
         POST {PODS}/p/eviction <- {{"metadata":{{"name":"p","namespace":"other"}}}}
         POST {PODS}/p/eviction <- {{"apiVersion":"policy/v1beta1","kind":"Eviction","metadata":{{"name":"p"}}}}
@@ -127,8 +127,8 @@ async fn requests_for_subresources_are_judged_before_the_object_is_looked_up() {
           400 {"apiVersion":"v1","code":400,"kind":"Status","message":"Name parameter required.","metadata":{},"reason":"BadRequest","status":"Failure"}
         GET /api/v1/namespaces/default/pods/p/log?sinceTime=x
           400 {"apiVersion":"v1","code":400,"kind":"Status","message":"parsing time \"x\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"x\" as \"2006\"","metadata":{},"reason":"BadRequest","status":"Failure"}
-        POST /api/v1/namespaces/default/pods <- {"metadata":{"name":"waits"},"spec":{"containers":[{"name":"c","image":"i"}]}}
-          201 {"apiVersion":"v1","kind":"Pod","metadata":{"generation":1,"name":"waits","namespace":"default"},"spec":{"containers":[{"image":"i","imagePullPolicy":"Always","name":"c","resources":{},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File","volumeMounts":[{"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount","name":"kube-api-access-97gbf","readOnly":true}]}],"dnsPolicy":"ClusterFirst","enableServiceLinks":true,"preemptionPolicy":"PreemptLowerPriority","priority":0,"restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"serviceAccount":"default","serviceAccountName":"default","terminationGracePeriodSeconds":30,"tolerations":[{"effect":"NoExecute","key":"node.kubernetes.io/not-ready","operator":"Exists","tolerationSeconds":300},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","operator":"Exists","tolerationSeconds":300}],"volumes":[{"name":"kube-api-access-97gbf","projected":{"defaultMode":420,"sources":[{"serviceAccountToken":{"expirationSeconds":3607,"path":"token"}},{"configMap":{"items":[{"key":"ca.crt","path":"ca.crt"}],"name":"kube-root-ca.crt"}},{"downwardAPI":{"items":[{"fieldRef":{"apiVersion":"v1","fieldPath":"metadata.namespace"},"path":"namespace"}]}}]}}]},"status":{"phase":"Pending","qosClass":"BestEffort"}}
+        POST /api/v1/namespaces/default/pods <- {"metadata":{"name":"waits"},"spec":{"automountServiceAccountToken":false,"containers":[{"name":"c","image":"i"}]}}
+          201 {"apiVersion":"v1","kind":"Pod","metadata":{"generation":1,"name":"waits","namespace":"default"},"spec":{"automountServiceAccountToken":false,"containers":[{"image":"i","imagePullPolicy":"Always","name":"c","resources":{},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","enableServiceLinks":true,"preemptionPolicy":"PreemptLowerPriority","priority":0,"restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"serviceAccount":"default","serviceAccountName":"default","terminationGracePeriodSeconds":30,"tolerations":[{"effect":"NoExecute","key":"node.kubernetes.io/not-ready","operator":"Exists","tolerationSeconds":300},{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","operator":"Exists","tolerationSeconds":300}]},"status":{"phase":"Pending","qosClass":"BestEffort"}}
         GET /api/v1/namespaces/default/pods/waits/log
           204 
         POST /api/v1/namespaces/default/pods/p/eviction <- {"metadata":{"name":"p","namespace":"other"}}
