@@ -100,7 +100,6 @@ impl Settings {
     fn of_machine(&self) -> builtin_executor::Settings {
         builtin_executor::Settings {
             kind: self.kind,
-            executor_id: self.executor_id.clone(),
             recovery_wait: if self.checkpoint { self.recovery_timeout } else { Duration::ZERO },
             shutdown_grace: self.shutdown_grace,
             seed: uuid::Uuid::new_v4().as_u64_pair().0,

@@ -1,6 +1,7 @@
 //! The master's HTTP handlers. This file routes; each family of paths has its own file. [`negotiate`] has the checks
 //! that all share, in Mesos' order and with its messages.
 
+mod change;
 mod explain;
 mod links;
 pub(crate) mod metrics;

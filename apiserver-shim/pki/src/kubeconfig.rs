@@ -2,6 +2,7 @@
 //!
 //! [`merge`] adds the cluster to a kubeconfig that its owner has edited, and [`remove`] removes it: everything else in it stays.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_yaml_ng::{Mapping, Value};
 
 use crate::{Issued, PkiError};
@@ -54,7 +55,7 @@ pub struct Removed {
 /// have. A removed context is no longer the current one.
 pub fn remove(existing: &str, authority_pem: &str) -> Result<Removed, PkiError> {
     let mut file = parse(existing)?;
-    let authority = Value::from(base64(authority_pem.as_bytes()));
+    let authority = Value::from(STANDARD.encode(authority_pem));
     let has_authority = |cluster: &Mapping| cluster.get("certificate-authority-data") == Some(&authority);
     let clusters = remove_entries(&mut file, "clusters", "cluster", |_, cluster| has_authority(cluster));
     let names = |field: &Mapping, key: &str, of: &[String]| {
@@ -183,7 +184,7 @@ pub fn read(text: &str) -> Result<Access, PkiError> {
     let user = entry_fields(&file, "users", "user", &user);
     let pem = |of: Option<&Mapping>, key: &'static str| {
         let encoded = named(of, key).ok_or_else(|| absent(key))?;
-        let pem = decode_base64(&encoded).and_then(|bytes| String::from_utf8(bytes).ok());
+        let pem = STANDARD.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         pem.ok_or_else(|| PkiError::malformed("kubeconfig", format!("'{key}' is not a PEM text in base64")))
     };
     Ok(Access {
@@ -194,29 +195,11 @@ pub fn read(text: &str) -> Result<Access, PkiError> {
     })
 }
 
-/// Decodes base64 with padding.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let value = |byte: u8| ALPHABET.iter().position(|known| *known == byte).map(|at| at as u32);
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    for group in text.trim().as_bytes().chunks(4) {
-        let digits = group.iter().take_while(|byte| **byte != b'=').count();
-        if group.len() != 4 || digits < 2 {
-            return None;
-        }
-        let mut number = 0;
-        for (at, byte) in group[..digits].iter().enumerate() {
-            number |= value(*byte)? << (18 - 6 * at);
-        }
-        out.extend(number.to_be_bytes()[1..digits].iter());
-    }
-    Some(out)
-}
-
 /// A kubeconfig with one cluster, user and context, all named `catamaran`.
 pub fn render(server: &str, authority_pem: &str, admin: &Issued) -> String {
-    let ca = base64(authority_pem.as_bytes());
-    let certificate = base64(admin.certificate.as_bytes());
-    let key = base64(admin.key.as_bytes());
+    let ca = STANDARD.encode(authority_pem);
+    let certificate = STANDARD.encode(&admin.certificate);
+    let key = STANDARD.encode(&admin.key);
     format!(
         "apiVersion: v1\n\
          kind: Config\n\
@@ -238,21 +221,4 @@ pub fn render(server: &str, authority_pem: &str, admin: &Issued) -> String {
          \x20   user: catamaran\n\
          preferences: {{}}\n"
     )
-}
-
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-fn base64(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0u32, |acc, b| acc << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
-        for i in 0..4 {
-            if i <= chunk.len() {
-                out.push(ALPHABET[(group >> (18 - 6 * i)) as usize & 63] as char);
-            } else {
-                out.push('=');
-            }
-        }
-    }
-    out
 }

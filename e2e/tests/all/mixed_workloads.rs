@@ -185,6 +185,18 @@ fn task_groups_run_beside_pods() -> anyhow::Result<()> {
     cluster.stop_and_assert_clean()
 }
 
+/// Creates a Pod that requests `cpu` and runs until it is told to stop.
+fn create_pod(cluster: &Cluster, namespace: &str, name: &str, cpu: &str) -> anyhow::Result<()> {
+    let container = json!({ "name": name, "image": "localhost/catamaran/example-web:1",
+        "resources": { "requests": { "cpu": cpu } },
+        "command": ["sh", "-c", "trap 'exit 0' TERM; while true; do sleep 1 & wait $!; done"] });
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
+        "spec": { "containers": [container], "terminationGracePeriodSeconds": 3 } });
+    let file = cluster.directory().join(format!("{name}.json"));
+    std::fs::write(&file, pod.to_string())?;
+    cluster.kubectl(&["create", "-n", namespace, "-f", &file.to_string_lossy()]).map(drop)
+}
+
 /// What an operator reserves for the role of a namespace is for its Pods alone, also after a restart.
 #[test]
 fn reservations_are_for_the_pods_of_their_role() -> anyhow::Result<()> {
@@ -204,16 +216,8 @@ fn reservations_are_for_the_pods_of_their_role() -> anyhow::Result<()> {
     let (status, text) = cluster.post_to_master("/api/v1", &call("RESERVE_RESOURCES"))?;
     assert_eq!(status, 202, "{text}");
     cluster.kubectl(&["create", "namespace", "team"])?;
-    let run = |cluster: &Cluster, namespace: &str, name: &str| {
-        let image = "--image=localhost/catamaran/example-web:1";
-        let requests = json!({ "requests": { "cpu": "1" } });
-        let container = json!({ "name": name, "image": &image[8..], "resources": requests,
-            "command": ["sh", "-c", "trap 'exit 0' TERM; while true; do sleep 1 & wait $!; done"] });
-        let overrides = json!({ "spec": { "containers": [container] } }).to_string();
-        cluster.kubectl(&["run", name, image, "-n", namespace, "--overrides", &overrides])
-    };
-    run(&cluster, "default", "other")?;
-    run(&cluster, "team", "own")?;
+    create_pod(&cluster, "default", "other", "1")?;
+    create_pod(&cluster, "team", "own", "1")?;
     let ready = ["wait", "--for=condition=Ready", "pod/own", "-n", "team", "--timeout=60s"];
     cluster.kubectl(&ready)?;
     let phase =
@@ -251,24 +255,14 @@ fn a_quota_limits_the_pods_of_a_namespace() -> anyhow::Result<()> {
     // One Pod; the executor of the namespace's Pods holds 0.1 CPUs.
     limit(&cluster, 0.5)?;
     cluster.kubectl(&["create", "namespace", "team"])?;
-    let run = |cluster: &Cluster, namespace: &str, name: &str| {
-        let container = json!({ "name": name, "image": "localhost/catamaran/example-web:1",
-            "resources": { "requests": { "cpu": "400m" } },
-            "command": ["sh", "-c", "trap 'exit 0' TERM; while true; do sleep 1 & wait $!; done"] });
-        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
-            "spec": { "containers": [container], "terminationGracePeriodSeconds": 3 } });
-        let file = cluster.directory().join(format!("{name}.json"));
-        std::fs::write(&file, pod.to_string())?;
-        cluster.kubectl(&["create", "-n", namespace, "-f", &file.to_string_lossy()])
-    };
     let ready = |cluster: &Cluster, namespace: &str, name: &str| {
         let pod = format!("pod/{name}");
         cluster.kubectl(&["wait", "-n", namespace, "--for=condition=Ready", &pod, "--timeout=60s"])
     };
-    run(&cluster, "team", "first")?;
+    create_pod(&cluster, "team", "first", "400m")?;
     ready(&cluster, "team", "first")?;
-    run(&cluster, "team", "second")?;
-    run(&cluster, "default", "elsewhere")?;
+    create_pod(&cluster, "team", "second", "400m")?;
+    create_pod(&cluster, "default", "elsewhere", "400m")?;
     ready(&cluster, "default", "elsewhere")?;
     wait_for("the reason for which the second waits", Duration::from_secs(30), || {
         // The condition has what the kernel said when it was written, which may have been something else.

@@ -16,7 +16,7 @@ use indexmap::IndexMap;
 use kernel_model::{
     executor::{Event as AgentEvent, ExecutorKind},
     framework::FrameworkCapability,
-    ids::{ExecutorId, TaskId, UpdateId},
+    ids::{TaskId, UpdateId},
     task::{Reason, Source, TaskInfo, TaskState, TaskStatus},
     time::Time,
 };
@@ -38,7 +38,6 @@ const LAST_UPDATES: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// `Command` or `Default`.
     pub kind: ExecutorKind,
-    pub executor_id: ExecutorId,
     /// How long a disconnected agent may take to come back; zero without a checkpoint.
     pub recovery_wait: Duration,
     /// The time between SHUTDOWN and a forced kill by the agent.

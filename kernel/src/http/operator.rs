@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use hyper::{Request, Response, StatusCode, body::Incoming, header};
-use kernel_core::master::{self, Master, OperatorCall};
+use kernel_core::master::{Master, OperatorCall};
 use kernel_model::{caller::Caller, operator::Event, roles::Role};
 use kernel_wire::{
     Invalid,
@@ -53,11 +53,7 @@ async fn answer(
     let content = negotiate::accepted(&headers)?;
     let change = change(kind, call, caller).map_err(|Invalid(why)| text(StatusCode::BAD_REQUEST, why))?;
     if let Some(change) = change {
-        return match handlers.queue.operator(change).await {
-            Ok(master::Answer::Accepted) => Ok(text(StatusCode::ACCEPTED, "")),
-            Ok(_) => Ok(text(StatusCode::OK, "")),
-            Err(call_error) => Err(negotiate::call_error(call_error)),
-        };
+        return Ok(super::change::carry_out(handlers, change).await);
     }
     if kind == call::Type::Subscribe {
         return subscribe(handlers, content).await;

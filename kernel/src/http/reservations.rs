@@ -1,16 +1,12 @@
 //! Reservations by operators: RESERVE_RESOURCES and UNRESERVE_RESOURCES, and their old forms `/reserve` and `/unreserve`.
 
-use hyper::{Method, Request, StatusCode, body::Incoming};
+use hyper::{Request, body::Incoming};
 use kernel_core::master::OperatorCall;
 use kernel_model::{caller::Caller, resources::Resources};
 use kernel_wire::{Invalid, codec::from_json, resources, v1};
 use serde_json::Value;
 
-use super::{
-    Answer, Handlers,
-    negotiate::{self, text},
-    query::Query,
-};
+use super::{Answer, Handlers, change, query::Query};
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +41,8 @@ impl ReservationCall {
 }
 
 fn parse(name: &str, list: Vec<v1::Resource>) -> Result<Resources, Invalid> {
-    let parsed = resources::validate(&list).and_then(|()| resources::from_wire(list));
-    let parsed = parsed.map_err(|Invalid(why)| Invalid(format!("Invalid {name}: {why}")))?;
+    let parsed =
+        resources::from_wire(list).map_err(|Invalid(why)| Invalid(format!("Invalid {name}: {why}")))?;
     match parsed.is_empty() {
         // A genuine master aborts.
         true => Err(Invalid(format!("Invalid {name}: Resource cannot be empty"))),
@@ -61,29 +57,12 @@ pub(super) async fn serve(
     caller: &Caller,
     request: Request<Incoming>,
 ) -> Answer {
-    if request.method() != Method::POST {
-        return negotiate::wrong_method(request.method(), &["POST"]);
-    }
-    let (head, body) = request.into_parts();
-    let body = match negotiate::read_body(&head.headers, body).await {
-        Ok(body) => body,
-        Err(answer) => return answer,
-    };
-    let form = Query::parse(&String::from_utf8_lossy(&body)).map_err(|why| why.to_string());
-    let call = form.and_then(|form| call(&form, kind, caller));
-    match call {
-        Err(why) => text(StatusCode::BAD_REQUEST, why),
-        Ok(call) => match handlers.queue.operator(call).await {
-            Ok(_) => text(StatusCode::ACCEPTED, ""),
-            Err(call_error) => negotiate::call_error(call_error),
-        },
-    }
+    change::from_form(handlers, request, |form| call(form, kind, caller)).await
 }
 
 fn call(form: &Query, kind: ReservationCall, caller: &Caller) -> Result<OperatorCall, String> {
-    let missing = |name: &str| format!("Missing '{name}' query parameter in the request body");
-    let agent_id = form.get("slaveId").ok_or_else(|| missing("slaveId"))?;
-    let resources = list("resources", form.get("resources").ok_or_else(|| missing("resources"))?)?;
+    let agent_id = change::required(form, "slaveId")?;
+    let resources = list("resources", change::required(form, "resources")?)?;
     let source = form.get("source").map(|text| list("source", text)).transpose()?.unwrap_or_default();
     kind.build(agent_id, caller, source, resources).map_err(|Invalid(why)| why)
 }

@@ -3,14 +3,14 @@
 pub(super) mod quota;
 mod shapes;
 
-use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
+use hyper::{Request, Response, StatusCode, body::Incoming, header};
 use kernel_core::master::OperatorCall;
 use kernel_model::roles::Role;
 use kernel_wire::{Invalid, codec::from_json, operator as operator_wire, v1::WeightInfo};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Handlers, explain, metrics,
+    Answer, Handlers, change, explain, metrics,
     negotiate::{self, text, with_header},
     prometheus,
     query::{self, Query},
@@ -127,18 +127,8 @@ pub(super) fn unsupported(path: &str) -> Answer {
 
 /// Sets weights, in the same form as a GET returns them.
 pub(super) async fn put_weights(handlers: &Handlers, request: Request<Incoming>) -> Answer {
-    let (head, body) = request.into_parts();
-    let body = match negotiate::read_body(&head.headers, body).await {
-        Ok(body) => body,
-        Err(answer) => return answer,
-    };
-    match weights(&body) {
-        Ok(weights) => match handlers.queue.operator(OperatorCall::UpdateWeights { weights }).await {
-            Ok(_) => text(StatusCode::OK, ""),
-            Err(call_error) => negotiate::call_error(call_error),
-        },
-        Err(why) => text(StatusCode::BAD_REQUEST, why),
-    }
+    let parse = |body: &[u8]| Ok(OperatorCall::UpdateWeights { weights: weights(body)? });
+    change::from_body(handlers, request, parse).await
 }
 
 /// The weights of a body, or Mesos' message.
@@ -157,15 +147,11 @@ fn weights(body: &[u8]) -> Result<Vec<(Role, f64)>, String> {
     operator_wire::weights_from_wire(infos).map_err(|Invalid(why)| why)
 }
 
-fn undecodable(why: &str) -> Answer {
-    text(StatusCode::BAD_REQUEST, format!("Unable to decode query string: {why}"))
-}
-
 /// Handles a read.
 pub(super) async fn serve(handlers: &Handlers, endpoint: V0Endpoint, request: &Request<Incoming>) -> Answer {
     let query = match Query::parse(request.uri().query().unwrap_or_default()) {
         Ok(query) => query,
-        Err(why) => return undecodable(&why),
+        Err(why) => return text(StatusCode::BAD_REQUEST, change::undecodable(&why)),
     };
     match endpoint {
         V0Endpoint::Health => return text(StatusCode::OK, handlers.access.health()),
@@ -211,25 +197,11 @@ pub(super) async fn serve(handlers: &Handlers, endpoint: V0Endpoint, request: &R
 
 /// Terminates a framework, named by the form field `frameworkId`.
 pub(super) async fn teardown(handlers: &Handlers, request: Request<Incoming>) -> Answer {
-    if request.method() != Method::POST {
-        return negotiate::wrong_method(request.method(), &["POST"]);
-    }
-    let (head, body) = request.into_parts();
-    let body = match negotiate::read_body(&head.headers, body).await {
-        Ok(body) => body,
-        Err(answer) => return answer,
+    let parse = |form: &Query| {
+        let framework_id = change::required(form, "frameworkId")?.into();
+        Ok(OperatorCall::Teardown { framework_id })
     };
-    let form = match Query::parse(&String::from_utf8_lossy(&body)) {
-        Ok(form) => form,
-        Err(why) => return undecodable(&why),
-    };
-    let Some(id) = form.get("frameworkId") else {
-        return text(StatusCode::BAD_REQUEST, "Missing 'frameworkId' query parameter in the request body");
-    };
-    match handlers.queue.operator(OperatorCall::Teardown { framework_id: id.into() }).await {
-        Ok(_) => text(StatusCode::OK, ""),
-        Err(call_error) => negotiate::call_error(call_error),
-    }
+    change::from_form(handlers, request, parse).await
 }
 
 async fn value(

@@ -45,13 +45,8 @@ fn task(id: &str) -> TaskInfo {
 
 impl Played {
     fn new(kind: ExecutorKind) -> Self {
-        let settings = Settings {
-            kind,
-            executor_id: "e".into(),
-            recovery_wait: Duration::ZERO,
-            shutdown_grace: Duration::from_secs(5),
-            seed: 1,
-        };
+        let settings =
+            Settings { kind, recovery_wait: Duration::ZERO, shutdown_grace: Duration::from_secs(5), seed: 1 };
         let machine = BuiltinExecutor::new(settings);
         let mut played = Self {
             machine,

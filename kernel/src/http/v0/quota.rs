@@ -11,24 +11,15 @@ use kernel_wire::{
 };
 use serde_json::Value;
 
-use super::{
-    Answer, Handlers,
-    negotiate::{self, text},
-};
+use super::{Answer, Handlers, change, text};
 
 /// Sets the quota of a role without one.
 pub(in crate::http) async fn set(handlers: &Handlers, request: Request<Incoming>) -> Answer {
-    let (head, body) = request.into_parts();
-    let body = match negotiate::read_body(&head.headers, body).await {
-        Ok(body) => body,
-        Err(answer) => return answer,
+    let parse = |body: &[u8]| {
+        let SetQuota { role, guarantee, force } = parse(body)?;
+        Ok(OperatorCall::SetQuota { role, guarantee, force })
     };
-    match parse(&body) {
-        Ok(SetQuota { role, guarantee, force }) => {
-            carry_out(handlers, OperatorCall::SetQuota { role, guarantee, force }).await
-        }
-        Err(why) => text(StatusCode::BAD_REQUEST, why),
-    }
+    change::from_body(handlers, request, parse).await
 }
 
 /// Removes the quota of the role that the path names.
@@ -42,15 +33,8 @@ pub(in crate::http) async fn remove(handlers: &Handlers, path: &str) -> Answer {
         return text(StatusCode::BAD_REQUEST, why);
     }
     match Role::parse(name) {
-        Ok(role) => carry_out(handlers, OperatorCall::RemoveQuota { role, refusal }).await,
+        Ok(role) => change::carry_out(handlers, OperatorCall::RemoveQuota { role, refusal }).await,
         Err(_) => text(StatusCode::BAD_REQUEST, format!("{refusal}: Role '{name}' has no quota set")),
-    }
-}
-
-async fn carry_out(handlers: &Handlers, call: OperatorCall) -> Answer {
-    match handlers.queue.operator(call).await {
-        Ok(_) => text(StatusCode::OK, ""),
-        Err(call_error) => negotiate::call_error(call_error),
     }
 }
 
