@@ -14,6 +14,7 @@
 //! - [`aggregation`]: group-versions that other API servers answer for;
 //! - [`controllers`]: runs the controllers of `shim-core`;
 //! - [`scheduler`]: drives the scheduler machine against the store and the kernel;
+//! - [`kernel_roles`]: shows and sets the kernel's roles as objects;
 //! - [`http`]: request handlers, one file per HTTP concern;
 //! - [`server`]: listener, TLS, bootstrap objects, startup and shutdown.
 //!
@@ -25,6 +26,7 @@ pub mod controllers;
 pub mod custom_resources;
 pub mod flow_control;
 pub mod http;
+pub mod kernel_roles;
 pub mod metrics;
 pub mod node_endpoints;
 pub mod pipeline;

@@ -169,6 +169,7 @@ pub async fn start(
     let runners = runners::start(RunnersOptions {
         pipeline: api.pipeline().clone(),
         driver,
+        roles: Some(Arc::new(master.in_process_driver())),
         node_endpoints: api.node_endpoints().clone(),
         pod_cidrs: ranges.pod_cidrs.clone(),
         scheduler_configuration,

@@ -2,6 +2,7 @@
 
 mod over_http;
 mod recordio_client;
+mod roles;
 
 use async_trait::async_trait;
 use kernel_core::master::{Master, WaitCause};
@@ -11,6 +12,7 @@ use kernel_model::{
 use tokio::sync::mpsc;
 
 pub use over_http::HttpDriver;
+pub use roles::RoleDriver;
 
 use crate::master_driver::{CallError, EventFilter, MasterQueue, Stopped};
 

@@ -30,6 +30,7 @@ pub mod encryption;
 pub mod flow_control;
 pub mod go_regex;
 pub mod jwt;
+pub mod kernel_roles;
 pub mod kinds;
 pub mod limit_ranges;
 pub mod pod_cidrs;

@@ -107,7 +107,8 @@ impl KernelClient {
         Ok(Session { framework_id, events })
     }
 
-    async fn framework_id(&self) -> Result<Option<FrameworkId>, store::Error> {
+    /// The framework ID, if one was assigned.
+    pub async fn framework_id(&self) -> Result<Option<FrameworkId>, store::Error> {
         let found = self.store.get(&FRAMEWORK_ID_KEY.into()).await?.kv;
         Ok(found.and_then(|kv| std::str::from_utf8(&kv.value).ok().map(FrameworkId::from)))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use kernel::driver::SchedulerDriver;
+use kernel::driver::{RoleDriver, SchedulerDriver};
 use shim_core::certificates::CertificateSigner;
 use shim_core::controllers::{self, ControllerConfig};
 use tokio::task::JoinHandle;
@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::node_leases;
 use crate::controllers::{ControllerOptions, Controllers, EventRecorder, workqueue_collector};
 use crate::http::component_statuses::{self, ComponentTasks};
+use crate::kernel_roles::KernelRoles;
 use crate::metrics::{self, register};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::Pipeline;
@@ -31,6 +32,8 @@ pub struct RunnersOptions {
     pub pipeline: Pipeline,
     /// The kernel.
     pub driver: Arc<dyn SchedulerDriver>,
+    /// The kernel's roles, which are shown as objects; `None` shows none.
+    pub roles: Option<Arc<dyn RoleDriver>>,
     /// The addresses of the executors; the scheduler driver updates them.
     pub node_endpoints: NodeEndpoints,
     /// Pod CIDRs of Nodes.
@@ -73,6 +76,11 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
     let leases = node_leases::run(options.pipeline.clone());
     register(&options.metrics, workqueue_collector(controllers.metrics()));
     let client = KernelClient::new(options.driver, registry.store().clone());
+    let roles = options.roles.map(|driver| KernelRoles {
+        pipeline: options.pipeline.clone(),
+        driver,
+        client: client.clone(),
+    });
     let scheduler = scheduler::run(SchedulerOptions {
         pipeline: options.pipeline,
         client,
@@ -102,7 +110,14 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         leases.await;
         "the renewal of the nodes' Leases ended".to_owned()
     });
-    RunnersHandle { tasks: vec![controllers, scheduler, sweep, leases] }
+    let roles = tokio::spawn(async move {
+        match roles {
+            Some(roles) => roles.run().await,
+            None => std::future::pending().await,
+        }
+        "the task of the kernel's roles ended".to_owned()
+    });
+    RunnersHandle { tasks: vec![controllers, scheduler, sweep, leases, roles] }
 }
 
 /// Waits until all stored objects can be read: to a component that does not see an object, it looks deleted.
@@ -131,6 +146,7 @@ impl RunnersHandle {
             "the scheduler",
             "the sweep of Pod CIDRs",
             "the renewal of the nodes' Leases",
+            "the task of the kernel's roles",
         ];
         let name = names[at];
         match ended {

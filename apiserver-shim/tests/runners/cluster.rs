@@ -134,6 +134,7 @@ impl Cluster {
         self.runners = Some(runners::start(RunnersOptions {
             pipeline: self.pipeline.clone(),
             driver,
+            roles: None,
             node_endpoints: self.endpoints.clone(),
             pod_cidrs: PodCidrs::new(self.registry().store().clone(), self.cluster_cidr),
             scheduler_configuration: configuration,

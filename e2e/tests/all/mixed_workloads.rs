@@ -285,3 +285,65 @@ fn a_quota_limits_the_pods_of_a_namespace() -> anyhow::Result<()> {
     ready(&cluster, "team", "second")?;
     cluster.stop_and_assert_clean()
 }
+
+/// A role's object sets what binds Pods and tasks, follows what operators set, shows who holds what, and outlives a restart.
+#[test]
+fn roles_are_objects() -> anyhow::Result<()> {
+    let mut cluster = Cluster::up(&["--example-images", "--resources", "cpus:4;mem:4000"])?;
+    let apply = |cluster: &Cluster, spec: Value| {
+        let object = json!({ "apiVersion": "catamaran.dev/v1alpha1", "kind": "Role", "metadata": { "name": "team" }, "spec": spec });
+        let file = cluster.directory().join("role.json");
+        std::fs::write(&file, object.to_string())?;
+        cluster.kubectl(&["apply", "-f", &file.to_string_lossy()])
+    };
+    let role = |cluster: &Cluster, path: &str| {
+        let object = cluster.json(&["get", "roles.catamaran.dev", "team"])?;
+        Ok::<_, anyhow::Error>(object.pointer(path).cloned().unwrap_or_default())
+    };
+    // One Pod; the executor of the namespace's Pods holds 0.1 CPUs.
+    apply(&cluster, json!({ "role": "k8s/team", "weight": 3, "limit": { "cpu": "500m" } }))?;
+    let condition = ["wait", "roles.catamaran.dev/team", "--for=condition=Applied", "--timeout=30s"];
+    cluster.kubectl(&condition)?;
+    assert!(cluster.operator(r#"{"type":"GET_QUOTA"}"#)?.to_string().contains("k8s/team"));
+    cluster.kubectl(&["create", "namespace", "team"])?;
+    create_pod(&cluster, "team", "first", "400m")?;
+    cluster.kubectl(&["wait", "-n", "team", "--for=condition=Ready", "pod/first", "--timeout=60s"])?;
+    let pods = json!({ "cpu": "500m", "memory": "64Mi" });
+    wait_for("the object to show the Pod", Duration::from_secs(20), || {
+        Ok((role(&cluster, "/status/allocated/pods")? == pods).then_some(()))
+    })?;
+    create_pod(&cluster, "team", "second", "400m")?;
+
+    // An operator raises the weight; the limit stays.
+    let update = json!({ "type": "UPDATE_WEIGHTS",
+        "update_weights": { "weight_infos": [{ "role": "k8s/team", "weight": 5.0 }] } });
+    let (status, text) = cluster.post_to_master("/api/v1", &update.to_string())?;
+    assert_eq!(status, 200, "{text}");
+    wait_for("the object to follow the operator", Duration::from_secs(20), || {
+        Ok((role(&cluster, "/spec/weight")? == 5).then_some(()))
+    })?;
+    assert_eq!(role(&cluster, "/spec/limit/cpu")?, "500m");
+    let phase = ["get", "pod", "second", "-n", "team", "-o", "jsonpath={.status.phase}"];
+    assert_eq!(cluster.kubectl(&phase)?, "Pending");
+
+    // A task of a framework in another role is a task.
+    let tasks =
+        Framework::start(&cluster, "batch", &["--tasks", "0", "--long", "600", "--hold", "--cpus", "0.1"])?;
+    wait_for("the task in the listing", Duration::from_secs(60), || {
+        let roles = cluster.json(&["get", "roles.catamaran.dev"])?;
+        let of_batch = |role: &&Value| role["spec"]["role"] == "batch";
+        let batch = roles["items"].as_array().into_iter().flatten().find(of_batch);
+        Ok(batch.filter(|role| role["status"]["allocated"]["tasks"]["cpu"].is_string()).map(drop))
+    })
+    .with_context(|| tasks.tail())?;
+    drop(tasks);
+
+    cluster.stop("up")?;
+    cluster.start("up")?;
+    assert_eq!(cluster.kubectl(&phase)?, "Pending");
+    apply(&cluster, json!({ "role": "k8s/team", "weight": 3, "limit": { "cpu": 1 } }))?;
+    cluster.kubectl(&["wait", "-n", "team", "--for=condition=Ready", "pod/second", "--timeout=90s"])?;
+    cluster.kubectl(&["delete", "roles.catamaran.dev", "team"])?;
+    assert!(!cluster.operator(r#"{"type":"GET_QUOTA"}"#)?.to_string().contains("k8s/team"));
+    cluster.stop_and_assert_clean()
+}

@@ -22,6 +22,7 @@ mod registration;
 mod registry;
 mod reservations;
 mod resize;
+mod role_reports;
 mod run_as;
 mod snapshot;
 mod state;

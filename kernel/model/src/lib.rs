@@ -15,6 +15,7 @@ pub mod operator;
 pub mod quota;
 pub mod random;
 pub mod resources;
+pub mod role_report;
 pub mod roles;
 pub mod scheduler;
 pub mod task;

@@ -53,6 +53,7 @@ const LAYERED: &[LayeredSources] = &[
             &["aggregation"],
             &["controllers"],
             &["scheduler"],
+            &["kernel_roles"],
             &["http"],
             &["server"],
         ],

@@ -158,3 +158,34 @@ fn after_a_start_offers_wait_for_the_agents() {
     "#]],
     );
 }
+
+#[test]
+fn a_role_is_reported_with_what_each_framework_holds_below_it() {
+    let mut c = Cluster::new();
+    c.agent(1, "cpus:4;mem:1024");
+    c.subscribe("s1", framework("f", &["eng/web"]));
+    c.accept("m-0000", "s1", 0, vec![Operation::Launch { tasks: vec![task("t", "m-S0", "cpus:1;mem:512")] }]);
+    c.subscribe("s2", framework("g", &["idle"]));
+    update(&mut c, &[("eng", "cpus:1", "")], false);
+    c.operator(OperatorCall::UpdateWeights {
+        weights: vec![(Role::parse("old").unwrap(), 1.0), (Role::parse("heavy").unwrap(), 2.0)],
+    });
+    let shown = |report: kernel_model::role_report::RoleReport| {
+        let held: Vec<String> = report.allocated.iter().map(|(id, held)| format!("{id} {held}")).collect();
+        format!(
+            "{} {} {} [{}] {}\n",
+            report.role,
+            report.weight,
+            report.quota.guarantees,
+            held.join(", "),
+            report.dominant_share
+        )
+    };
+    expect![[r#"
+        eng 1 cpus:1 [m-0000 cpus:1; mem:512] 0.5
+        eng/web 1 {} [m-0000 cpus:1; mem:512] 0.5
+        heavy 2 {} [] 0
+        idle 1 {} [] 0
+    "#]]
+    .assert_eq(&c.master.role_reports().into_iter().map(shown).collect::<String>());
+}

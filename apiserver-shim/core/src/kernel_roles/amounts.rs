@@ -1,0 +1,106 @@
+//! Amounts of resources in Kubernetes' names and units, and in the kernel's: `cpu` is `cpus`, `memory` (bytes) is `mem` (MiB),
+//! `ephemeral-storage` is `disk`, `catamaran.dev/gpu` is `gpus`, and `catamaran.dev/NAME` any other `NAME`, as in Nodes.
+
+use std::borrow::Cow;
+
+use kernel_model::{quota::Quantities, resources::Scalar};
+use serde_json::Value;
+use shim_model::quantity::Quantity;
+
+use crate::resource_list::ResourceList;
+
+const PREFIX: &str = "catamaran.dev/";
+const GPU: &str = "catamaran.dev/gpu";
+
+/// An amount that the kernel cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAmount {
+    /// Not a quantity.
+    #[error("spec.{field}[{name}]: {value} is not a quantity")]
+    NotAQuantity {
+        /// `guarantee` or `limit`.
+        field: &'static str,
+        /// The resource.
+        name: String,
+        /// What it is.
+        value: Value,
+    },
+    /// Less than nothing.
+    #[error("spec.{field}[{name}]: must not be negative")]
+    Negative {
+        /// `guarantee` or `limit`.
+        field: &'static str,
+        /// The resource.
+        name: String,
+    },
+}
+
+/// The kernel's amounts of a resource list, which may be absent.
+pub fn parse(field: &'static str, list: &Value) -> Result<Quantities, InvalidAmount> {
+    let members = list.as_object().into_iter().flatten();
+    let list = ResourceList::decode(Some(list));
+    let amount = |(name, value): (&String, &Value)| {
+        let wrong = || InvalidAmount::NotAQuantity { field, name: name.clone(), value: value.clone() };
+        let amount = list.get(name).ok_or_else(wrong)?;
+        if amount.sign() < 0 {
+            return Err(InvalidAmount::Negative { field, name: name.clone() });
+        }
+        Ok((kernel_name(name).to_owned(), to_scalar(name, amount)))
+    };
+    members.map(amount).collect::<Result<Vec<_>, _>>().map(Quantities::from_iter)
+}
+
+/// The resource list of amounts.
+pub fn to_value(amounts: &Quantities) -> Value {
+    let mut list = ResourceList::default();
+    amounts.iter().for_each(|(name, amount)| list.set(api_name(name), to_quantity(name, amount)));
+    list.to_value()
+}
+
+/// A number without a fraction is written without one.
+pub fn number(number: f64) -> Value {
+    let whole = number as i64;
+    if whole as f64 == number { whole.into() } else { number.into() }
+}
+
+fn kernel_name(name: &str) -> &str {
+    match name {
+        "cpu" => "cpus",
+        "memory" => "mem",
+        "ephemeral-storage" => "disk",
+        GPU => "gpus",
+        other => other.strip_prefix(PREFIX).unwrap_or(other),
+    }
+}
+
+fn api_name(name: &str) -> Cow<'_, str> {
+    match name {
+        "cpus" => "cpu".into(),
+        "mem" => "memory".into(),
+        "disk" => "ephemeral-storage".into(),
+        "gpus" => GPU.into(),
+        other if other.contains('/') => other.into(),
+        other => format!("{PREFIX}{other}").into(),
+    }
+}
+
+fn is_in_bytes(kernel_name: &str) -> bool {
+    matches!(kernel_name, "mem" | "disk")
+}
+
+fn to_scalar(name: &str, amount: Quantity) -> Scalar {
+    if !is_in_bytes(kernel_name(name)) {
+        return Scalar(amount.milli());
+    }
+    // Thousandths of a MiB, rounded up.
+    let thousandths = (i128::from(amount.units()) * 1000 + (1 << 20) - 1) >> 20;
+    Scalar(i64::try_from(thousandths).unwrap_or(i64::MAX))
+}
+
+fn to_quantity(kernel_name: &str, amount: Scalar) -> Quantity {
+    if !is_in_bytes(kernel_name) {
+        return Quantity::from_milli(amount.0);
+    }
+    let bytes = (i128::from(amount.0) << 20) / 1000;
+    Quantity::from_bytes(i64::try_from(bytes).unwrap_or(i64::MAX))
+}
