@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use kernel_core::{
-    allocator::{Allocator, Capabilities, Policy},
+    allocator::{AgentSlot, Allocator, Capabilities, ClientSlot, Policy},
     effect::{LinkId, RequestId},
     master::{Effect, Event, Master, MasterConfig, Registry},
 };
@@ -32,12 +32,22 @@ fn main() {
         "{:>7} {:>11} {:>13} {:>13} {:>14} {:>14}",
         "agents", "frameworks", "fresh ms", "refused ms", "master ms", "decline ms"
     );
-    for (agents, frameworks) in [(1_000, 10), (10_000, 100)] {
-        let (fresh, refused) = allocator(agents, frameworks);
+    for (agents, frameworks) in [(1_000, 10), (10_000, 100), (20_000, 2_000)] {
+        let mut pool = Pool::new(agents, frameworks);
+        let fresh = pool.offer_all();
+        // One refusal takes some hundred bytes; 40 million of them would be a benchmark of the memory.
+        let refused = match agents * frameworks <= 1_000_000 {
+            true => format!("{:.2}", pool.offer_refused()),
+            false => "-".to_owned(),
+        };
+        drop(pool);
         let (offered, declined) = master(agents, frameworks);
-        println!(
-            "{agents:>7} {frameworks:>11} {fresh:>13.2} {refused:>13.2} {offered:>14.2} {declined:>14.2}"
-        );
+        println!("{agents:>7} {frameworks:>11} {fresh:>13.2} {refused:>13} {offered:>14.2} {declined:>14.2}");
+    }
+    println!("\n{:>7} {:>11} {:>13}", "agents", "frameworks", "one event µs");
+    for agents in [1_000, 10_000, 100_000] {
+        let mut pool = Pool::new(agents, 100);
+        println!("{agents:>7} {:>11} {:>13.2}", 100, pool.one_event());
     }
 }
 
@@ -51,37 +61,72 @@ fn milliseconds(work: impl FnOnce()) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
 }
 
-/// A cycle that offers every agent, and one in which every client has filtered every agent.
-fn allocator(agents: usize, frameworks: usize) -> (f64, f64) {
-    let mut pool =
-        Allocator::new(Policy { filter_gpu_agents: true, shortest_refusal: Duration::from_secs(1) });
-    let total = agent_resources();
-    let slots: Vec<_> = (0..agents).map(|_| pool.add_agent(&total, true)).collect();
-    let clients: Vec<_> = (0..frameworks)
-        .map(|n| {
-            let role = Role::parse(&format!("role{n}")).expect("a valid role");
-            (pool.add_client(&FrameworkId::from(format!("f{n}")), &role, Capabilities::default()), role)
-        })
-        .collect();
-    for (client, _) in &clients {
-        pool.set_client_active(*client, true);
+/// An allocator with agents of one size and frameworks with a role each, which all want offers.
+struct Pool {
+    allocator: Allocator,
+    agents: Vec<AgentSlot>,
+    clients: Vec<(ClientSlot, Role)>,
+    total: Resources,
+}
+
+impl Pool {
+    fn new(agents: usize, frameworks: usize) -> Self {
+        let mut allocator =
+            Allocator::new(Policy { filter_gpu_agents: true, shortest_refusal: Duration::from_secs(1) });
+        let total = agent_resources();
+        let agents = (0..agents).map(|_| allocator.add_agent(&total, true)).collect();
+        let clients: Vec<_> = (0..frameworks)
+            .map(|n| {
+                let role = Role::parse(&format!("role{n}")).expect("a valid role");
+                let framework = FrameworkId::from(format!("f{n}"));
+                (allocator.add_client(&framework, &role, Capabilities::default()), role)
+            })
+            .collect();
+        clients.iter().for_each(|(client, _)| allocator.set_client_active(*client, true));
+        Self { allocator, agents, clients, total }
     }
-    let mut given = Vec::new();
-    let fresh = milliseconds(|| given = pool.run(Time(0)));
-    assert_eq!(given.len(), agents);
-    for back in given {
-        pool.recover(back.agent, back.client, &back.resources);
-    }
-    let refuse = Duration::from_secs(86_400);
-    for slot in slots {
-        for (client, role) in &clients {
-            pool.refuse(Time(0), slot, *client, &total.allocated_to(role), refuse, false);
+
+    /// A cycle that offers every agent, in milliseconds. Everything is free again afterwards.
+    fn offer_all(&mut self) -> f64 {
+        let mut given = Vec::new();
+        let took = milliseconds(|| given = self.allocator.run(Time(0)));
+        assert_eq!(given.len(), self.agents.len());
+        for back in given {
+            self.allocator.recover(back.agent, back.client, &back.resources);
         }
+        took
     }
-    let mut left = Vec::new();
-    let refused = milliseconds(|| left = pool.run(Time(0)));
-    assert_eq!(left, []);
-    (fresh, refused)
+
+    /// A cycle in which every client has refused every agent, in milliseconds.
+    fn offer_refused(&mut self) -> f64 {
+        let refuse = Duration::from_secs(86_400);
+        for slot in &self.agents {
+            for (client, role) in &self.clients {
+                let all = self.total.allocated_to(role);
+                self.allocator.refuse(Time(0), *slot, *client, &all, refuse, false);
+            }
+        }
+        let mut left = Vec::new();
+        let took = milliseconds(|| left = self.allocator.run(Time(0)));
+        assert_eq!(left, []);
+        took
+    }
+
+    /// What it takes to offer an agent again that becomes free while all others are in use, in microseconds.
+    fn one_event(&mut self) -> f64 {
+        const EVENTS: usize = 10_000;
+        let mut given = self.allocator.run(Time(0));
+        let took = milliseconds(|| {
+            for n in 0..EVENTS {
+                let at = n * 7919 % given.len();
+                let back = &given[at];
+                self.allocator.recover(back.agent, back.client, &back.resources);
+                let mut again = self.allocator.run(Time(0));
+                given[at] = again.pop().expect("the agent is offered again");
+            }
+        });
+        took * 1e3 / EVENTS as f64
+    }
 }
 
 /// A step of the master that offers every agent, and the steps in which the frameworks decline them all.

@@ -50,6 +50,18 @@ pub(super) enum Reach {
     All,
 }
 
+/// What a client's turn led to.
+enum Turn {
+    /// It got nothing, and has no turn left.
+    Nothing,
+    /// It got something, and goes on at this agent.
+    Again(u32),
+    /// It got something, and has no turn left.
+    Last,
+    /// There is nothing left for anybody.
+    Stop,
+}
+
 impl Allocator {
     /// Allocates the free resources of the agents, and to the clients, whose situation changed.
     pub fn run(&mut self, now: Time) -> Vec<Allocation> {
@@ -124,47 +136,67 @@ impl Allocator {
     /// Offers the clients whose situation changed what was free before, the one with the lowest share first.
     fn serve_waiting_clients(&mut self, now: Time, allocations: &mut Vec<Allocation>) {
         let waiting = std::mem::take(&mut self.waiting);
-        // Where each client goes on.
-        let mut left: BTreeMap<u32, u32> = waiting.keys().map(|client| (*client, 0)).collect();
         let mut held_back = BTreeSet::new();
         let first = allocations.len();
-        while let Some(client) = self.first_of(&left) {
-            let from = left[&client];
-            match self.serve(now, client, (waiting[&client], from), &mut held_back, (first, allocations)) {
-                Some(next) => drop(left.insert(client, next)),
-                None => drop(left.remove(&client)),
+        // Where each client goes on.
+        let left: BTreeMap<u32, u32> = waiting.keys().map(|client| (*client, 0)).collect();
+        self.in_order_of_shares(left.clone(), |this, client, from| {
+            let reach = (waiting[&client], from);
+            match this.serve(now, client, reach, &mut held_back, (first, allocations)) {
+                Some(next) => Turn::Again(next),
+                None => Turn::Nothing,
             }
-        }
+        });
         for slot in held_back {
             let agent = AgentSlot(slot);
-            let mut left: BTreeMap<u32, u32> = waiting.keys().map(|client| (*client, 0)).collect();
-            while self.is_offerable(agent)
-                && let Some(client) = self.first_of(&left)
-            {
-                left.remove(&client);
+            self.in_order_of_shares(left.clone(), |this, client, _| {
+                if !this.is_offerable(agent) {
+                    return Turn::Stop;
+                }
                 let stage = AllocationStage::Remainder;
-                self.offer_to(now, agent, client, stage, &mut true, (first, allocations));
-            }
+                match this.offer_to(now, agent, client, stage, &mut true, (first, allocations)) {
+                    true => Turn::Last,
+                    false => Turn::Nothing,
+                }
+            });
             if self.is_offerable(agent) {
                 self.leftovers.insert(slot);
             }
         }
     }
 
-    /// The client with the lowest share of some. Those that are not active are left out.
-    fn first_of(&mut self, some: &BTreeMap<u32, u32>) -> Option<u32> {
-        if let (1, Some((client, _))) = (some.len(), some.first_key_value()) {
-            return self.shares.client(*client).filter(|who| who.active).map(|_| *client);
-        }
-        if some.is_empty() {
-            return None;
-        }
+    /// Gives each of these clients its turns, always to the one with the lowest share that has one left. Those that are not
+    /// active have none. The order is walked again only after a turn that changed it.
+    fn in_order_of_shares(
+        &mut self,
+        mut left: BTreeMap<u32, u32>,
+        mut turn: impl FnMut(&mut Self, u32, u32) -> Turn,
+    ) {
         let mut cursor = std::mem::take(&mut self.cursor);
         self.shares.rewind(&mut cursor);
-        let in_order = std::iter::from_fn(|| self.shares.next_in_order(&mut cursor));
-        let first = in_order.into_iter().find(|client| some.contains_key(client));
+        while !left.is_empty() {
+            let next = match left.first_key_value() {
+                Some((client, _)) if left.len() == 1 => {
+                    self.shares.client(*client).filter(|who| who.active).map(|_| *client)
+                }
+                _ => self.shares.next_in_order(&mut cursor),
+            };
+            let Some(client) = next else { break };
+            let Some(from) = left.get(&client).copied() else { continue };
+            match turn(self, client, from) {
+                Turn::Nothing => drop(left.remove(&client)),
+                Turn::Again(from) => {
+                    left.insert(client, from);
+                    self.shares.rewind(&mut cursor);
+                }
+                Turn::Last => {
+                    left.remove(&client);
+                    self.shares.rewind(&mut cursor);
+                }
+                Turn::Stop => break,
+            }
+        }
         self.cursor = cursor;
-        first
     }
 
     /// Offers the client the next agent that it can get something of, within its fair share. Returns where to go on, `None` at

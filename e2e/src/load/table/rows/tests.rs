@@ -18,14 +18,16 @@ fn figures_of_both_servers_stand_side_by_side() {
 }
 
 #[test]
-fn the_allocators_largest_case_is_taken() {
+fn the_allocators_cases_are_taken() {
     let mut figures = Figures::default();
     figures
         .offer_cycle(
-            "agents frameworks fresh ms refused ms\n 1000 10 1.0 2.0 3 4\n 10000 100 11.5 22.5 3 4\n",
+            "agents frameworks fresh ms refused ms\n 1000 10 1.0 2.0 3 4\n 10000 100 11.5 22.5 3 4\n 20000 2000 30.5 - 3 4\n\n\
+             agents frameworks one event µs\n 1000 100 1.25\n 100000 100 1.75\n",
         )
         .unwrap();
-    assert_eq!(figures.get("offer_cycle_fresh_ms"), Some(11.5));
-    assert_eq!(figures.get("offer_cycle_refused_ms"), Some(22.5));
+    let taken = ["cycle_fresh_ms", "cycle_refused_ms", "cycle_large_ms", "event_small_us", "event_large_us"]
+        .map(|name| figures.get(&format!("offer_{name}")).unwrap());
+    assert_eq!(taken, [11.5, 22.5, 30.5, 1.25, 1.75]);
     assert!(Figures::default().offer_cycle("").is_err());
 }
