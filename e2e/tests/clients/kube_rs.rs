@@ -170,6 +170,8 @@ async fn streaming_lists(client: Client, namespace: &'static str) -> anyhow::Res
         object.labels_mut().insert("even".to_owned(), (i % 2 == 0).to_string());
         maps.create(&PostParams::default(), &object).await?;
     }
+    // The watcher takes any version; after a consistent list the server has one with all writes.
+    maps.list(&ListParams::default()).await?;
     let config = watcher::Config::default().labels("even=true").streaming_lists();
     let events = watcher(maps.clone(), config);
     pin_mut!(events);
