@@ -39,6 +39,10 @@ impl<'a> Reader<'a> {
         let frameworks = std::env::var("CATAMARAN_FRAMEWORKS").unwrap_or_default();
         command
             .replace("~/.cache/catamaran-frameworks", &frameworks)
+            .replace(
+                "$PWD/target/release/libmesos.so",
+                &binary().with_file_name("libmesos.so").display().to_string(),
+            )
             .replace("/tmp/", &format!("{home}/"))
             .replace("/var/lib/catamaran-agent", &format!("{directory}/agent"))
             .replace("/var/lib/catamaran", &format!("{directory}/data"))
