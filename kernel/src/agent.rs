@@ -171,6 +171,7 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
         port: local_addr.port(),
         resources,
         attributes: options.attributes.clone(),
+        operations: Default::default(),
     };
     let config = Config {
         executor_registration_timeout: options.executor_registration_timeout,
@@ -195,9 +196,9 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
     let (log, records) = CheckpointLog::open(&options.work_dir.join("meta"))?;
     let clock = Clock::start();
     let (agent, effects) = Agent::recover_with_ended(config, clock.now(), records, &live, &gone);
-    if !agent.unmet_reservations().is_empty() {
-        let reservations = agent.unmet_reservations();
-        tracing::warn!(%reservations, "the machine has not enough resources any more for what operations have reserved");
+    if !agent.unmet_resources().is_empty() {
+        let resources = agent.unmet_resources();
+        tracing::warn!(%resources, "the machine has not enough resources any more for what operations have made");
     }
     let (queue, inputs) = AgentQueue::new();
     let driver = AgentDriver::new(agent, clock, log, runtime.clone(), inputs);

@@ -291,6 +291,10 @@ impl AgentDriver {
                 );
                 self.runtime.start(start);
             }
+            Effect::SyncVolumes { agent_id, volumes } => self.runtime.sync_volumes(&agent_id, &volumes),
+            Effect::LinkVolumes { container_id, volumes } => {
+                self.runtime.link_volumes(&container_id, volumes);
+            }
             Effect::SetLimits { container_id, limits } => self.runtime.set_limits(&container_id, limits),
             Effect::Terminate { container_id } => self.runtime.terminate(&container_id),
             Effect::Destroy { container_id } => self.runtime.destroy(&container_id),

@@ -24,7 +24,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{Method, Request, Response, body::Incoming};
-use kernel_model::{scheduler::MasterInfo, time::Time};
+use kernel_model::{resources::ConversionKind, scheduler::MasterInfo, time::Time};
 
 use crate::{
     access::{Access, Realm},
@@ -32,7 +32,6 @@ use crate::{
     clock::Clock,
     master_driver::{Counters, MasterQueue},
 };
-use reservations::ReservationCall;
 pub(crate) use transport::server::Peer;
 use v0::V0Endpoint;
 
@@ -84,7 +83,7 @@ impl Handlers {
                 let caller = admit(Realm::MasterReadWrite)?;
                 operator::serve(self, &caller, request).await
             }
-            Route::Reservation(kind) => {
+            Route::Conversion(kind) => {
                 let caller = admit(Realm::MasterReadWrite)?;
                 reservations::serve(self, kind, &caller, request).await
             }
@@ -126,7 +125,7 @@ enum Route {
     Scheduler,
     Operator,
     Teardown,
-    Reservation(ReservationCall),
+    Conversion(ConversionKind),
     /// An endpoint of Mesos that is not implemented, with its methods.
     Unsupported(&'static [&'static str]),
     Endpoint(V0Endpoint),
@@ -137,11 +136,11 @@ fn route(path: &str) -> Option<Route> {
         "/api/v1/scheduler" => Route::Scheduler,
         "/api/v1" => Route::Operator,
         "/teardown" => Route::Teardown,
-        "/reserve" => Route::Reservation(ReservationCall::Reserve),
-        "/unreserve" => Route::Reservation(ReservationCall::Unreserve),
-        "/create-volumes" | "/destroy-volumes" | "/machine/down" | "/machine/up" => {
-            Route::Unsupported(&["POST"])
-        }
+        "/reserve" => Route::Conversion(ConversionKind::Reserve),
+        "/unreserve" => Route::Conversion(ConversionKind::Unreserve),
+        "/create-volumes" => Route::Conversion(ConversionKind::Create),
+        "/destroy-volumes" => Route::Conversion(ConversionKind::Destroy),
+        "/machine/down" | "/machine/up" => Route::Unsupported(&["POST"]),
         "/registrar(1)/registry" => Route::Unsupported(&[]),
         path => Route::Endpoint(v0::endpoint(path)?),
     })

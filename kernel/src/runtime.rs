@@ -11,6 +11,7 @@ pub(crate) mod fetch;
 pub(crate) mod launch;
 pub(crate) mod process;
 pub(crate) mod sandbox;
+pub(crate) mod volumes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,8 +23,12 @@ use std::{
     time::Duration,
 };
 
-use kernel_core::agent::{Limitation, Limits, Start};
-use kernel_model::{ids::ContainerId, resources::Resource, task::Reason};
+use kernel_core::agent::{Limitation, Limits, LinkedVolume, Start};
+use kernel_model::{
+    ids::{AgentId, ContainerId},
+    resources::{Resource, VolumeId},
+    task::Reason,
+};
 use kernel_wire::{
     prost::Message as _,
     resources::{self, Format},
@@ -34,7 +39,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::access::executor_tokens::ExecutorTokens;
 use cgroups::Cgroups;
 use container::Container;
-use sandbox::Paths;
+use sandbox::{Paths, Sandbox};
 
 /// How long processes may take to terminate after SIGKILL before the container is reported as terminated anyway.
 const DEATH_MAX: Duration = Duration::from_secs(10);
@@ -234,6 +239,7 @@ impl ProcessRuntime {
             let container = containers.get_mut(&start.container_id);
             let container = container.ok_or(launch::LaunchError::Destroyed)?;
             container.started(process, prepared.path().to_owned());
+            volumes::link(&inner.paths, &prepared, &container.take_volumes())?;
             container::record(&inner.paths, &start.container_id, container)?;
             container.is_destroyed()
         };
@@ -282,6 +288,27 @@ impl ProcessRuntime {
         let kept = self.containers().get(container_id).is_some_and(|container| !container.keeps_children());
         if let Some(cgroups) = self.inner.cgroups.as_ref().filter(|_| kept) {
             cgroups.limit(container_id, limits);
+        }
+    }
+
+    /// Makes the directories of the agent's persistent volumes, and removes those of its former ones.
+    pub(crate) fn sync_volumes(&self, agent_id: &AgentId, volumes: &BTreeMap<VolumeId, u64>) {
+        if let Err(error) = volumes::sync(&self.inner.paths, agent_id, volumes) {
+            tracing::error!(%error, "persistent volumes are not as they should be; tasks that need them will fail");
+        }
+    }
+
+    /// Links volumes in the sandbox of a container, which is destroyed if that fails: its new task would do without.
+    pub(crate) fn link_volumes(&self, container_id: &ContainerId, volumes: Vec<LinkedVolume>) {
+        let mut containers = self.containers();
+        let Some(container) = containers.get_mut(container_id) else { return };
+        let Some(path) = container.sandbox() else { return container.link_later(volumes) };
+        let sandbox = Sandbox::open(path).map_err(launch::LaunchError::Sandbox);
+        let linked = sandbox.and_then(|sandbox| Ok(volumes::link(&self.inner.paths, &sandbox, &volumes)?));
+        if let Err(error) = linked {
+            tracing::error!(container = %container_id, %error, "a container is destroyed");
+            container.destroy();
+            self.kill_all(container_id, container);
         }
     }
 

@@ -211,8 +211,7 @@ fn agent_of(call: &Call) -> Option<AgentId> {
         Operation::Launch { tasks } | Operation::LaunchGroup { tasks, .. } => {
             Some(tasks.first()?.agent_id.clone())
         }
-        Operation::Reserve { .. }
-        | Operation::Unreserve { .. }
+        Operation::Convert { .. }
         | Operation::Malformed { .. }
         | Operation::Invalid { .. }
         | Operation::Unsupported { .. } => None,

@@ -235,6 +235,9 @@ fn brief_to_master(message: &ToMaster) -> String {
         ToMaster::ExitedExecutor { executor_id, .. } => format!("{executor_id} exited"),
         ToMaster::Message { .. } => "message".to_owned(),
         ToMaster::ResizeTask { task_id, amounts, .. } => format!("resize {task_id} to {amounts}"),
+        ToMaster::OperationStatus { operation } => {
+            format!("operation {} {:?}", operation.id, operation.state)
+        }
         ToMaster::Pong => "pong".to_owned(),
         ToMaster::Stopping => "stopping".to_owned(),
         ToMaster::Unregister => "unregister".to_owned(),

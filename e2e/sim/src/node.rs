@@ -95,6 +95,7 @@ impl World {
             port: 5051,
             resources: RESOURCES.parse().expect("a valid text"),
             attributes: Vec::new(),
+            operations: Default::default(),
         };
         let live: BTreeSet<ContainerId> = node.containers.keys().cloned().collect();
         let (agent, effects) = Agent::recover(Config::new(info, seed), now, node.disk.clone(), &live);
@@ -188,7 +189,7 @@ impl World {
                 let delay = self.random.millis(5, 60);
                 self.after(delay, Action::Start { node: index, life, start });
             }
-            Effect::SetLimits { .. } => {}
+            Effect::SetLimits { .. } | Effect::SyncVolumes { .. } | Effect::LinkVolumes { .. } => {}
             Effect::Terminate { container_id } | Effect::Destroy { container_id } => {
                 if !self.nodes[index].containers.contains_key(&container_id) {
                     self.nodes[index].doomed.insert(container_id.clone());

@@ -64,8 +64,7 @@ pub(crate) fn launched_tasks(call: &Call) -> Vec<(TaskId, AgentId)> {
     let Call::Accept { operations, .. } = call else { return Vec::new() };
     let tasks = operations.iter().flat_map(|operation| match operation {
         Operation::Launch { tasks } | Operation::LaunchGroup { tasks, .. } => tasks.as_slice(),
-        Operation::Reserve { .. }
-        | Operation::Unreserve { .. }
+        Operation::Convert { .. }
         | Operation::Malformed { .. }
         | Operation::Invalid { .. }
         | Operation::Unsupported { .. } => &[],

@@ -68,6 +68,7 @@ fn cluster() -> Master {
             port: 5051,
             resources: "cpus:8;mem:16384;disk:100000;ports:[31000-32000]".parse().expect("a valid text"),
             attributes: Vec::new(),
+            operations: Default::default(),
         };
         let link = LinkId(link);
         let _ = master.step(Time(1), Event::AgentConnected { link });

@@ -13,6 +13,7 @@ mod history;
 mod kill;
 mod launch;
 mod link;
+mod operations;
 mod resize;
 mod status_updates;
 mod stop;
@@ -34,12 +35,13 @@ use kernel_model::{
     executor::ExecutorInfo,
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId},
+    operation::OperationUuid,
     resources::{Resources, Scalar, Value},
     task::{Task, TaskState},
     time::Time,
 };
 
-pub use effect::{Effect, Effects, Limits, Record, Refusal, Start};
+pub use effect::{Effect, Effects, Limits, LinkedVolume, Record, Refusal, Start};
 pub use event::{ConnectionId, Event, Limitation};
 
 pub use crate::effect::RequestId;
@@ -93,13 +95,16 @@ pub struct Agent {
     config: Config,
     /// The machine's resources without the reservations of operations.
     detected: Resources,
-    unmet_reservations: Resources,
+    /// What operations have made and the machine has no room for any more.
+    unmet: Resources,
     link: LinkState,
     /// Boxed: a B-tree node has room for eleven values, and most agents have one framework.
     frameworks: BTreeMap<FrameworkId, Box<Framework>>,
     /// The executor of each container.
     containers: BTreeMap<ContainerId, (FrameworkId, ExecutorId)>,
     streams: BTreeMap<TaskKey, UpdateStream>,
+    /// Operations whose status is not acknowledged.
+    operations: BTreeMap<OperationUuid, operations::ReportedOperation>,
     completed_frameworks: VecDeque<FrameworkView>,
     counts: Counts,
     timers: Timers,
@@ -178,12 +183,13 @@ impl Agent {
         Self {
             id_generator: IdGenerator::new(config.seed),
             detected: config.info.resources.clone(),
-            unmet_reservations: Resources::new(),
+            unmet: Resources::new(),
             config,
             link: LinkState::Down,
             frameworks: BTreeMap::new(),
             containers: BTreeMap::new(),
             streams: BTreeMap::new(),
+            operations: BTreeMap::new(),
             completed_frameworks: VecDeque::new(),
             counts: Counts::default(),
             timers: Timers::default(),
@@ -253,13 +259,9 @@ impl Agent {
         out
     }
 
-    fn set_reservations(&mut self, reserved: &Resources) {
-        (self.config.info.resources, self.unmet_reservations) = self.detected.with_reservations(reserved);
-    }
-
-    /// Reservations by operations that the machine has no room for any more: it is smaller than when they were made.
-    pub fn unmet_reservations(&self) -> &Resources {
-        &self.unmet_reservations
+    /// Reservations and volumes that the machine has no room for any more: it is smaller than when they were made.
+    pub fn unmet_resources(&self) -> &Resources {
+        &self.unmet
     }
 
     /// When an [`Event::Tick`] is due, if no other event comes before.
@@ -311,9 +313,11 @@ impl Agent {
             ToAgent::TaskResized { framework_id, task_id, resources } => {
                 self.task_resized(&framework_id, &task_id, resources, out);
             }
-            ToAgent::SetReservations { reserved } => {
-                out.persist(Record::Reservations { reserved: reserved.clone() });
-                self.set_reservations(&reserved);
+            ToAgent::CheckpointResources { resources, applied, operations } => {
+                self.checkpoint_resources(now, resources, applied, operations, out);
+            }
+            ToAgent::AcknowledgeOperation { operation, status } => {
+                self.acknowledge_operation(operation, status, out);
             }
             ToAgent::Ping => out.send_to_master(kernel_model::agent::ToMaster::Pong),
             ToAgent::Shutdown { message } => self.rejected_by_master(now, message, out),
@@ -329,6 +333,7 @@ impl Agent {
                     self.executor_timer(now, &framework_id, &executor_id, out);
                 }
                 Timer::Update(key) => self.send_head(now, &key, true, out),
+                Timer::Operation(uuid) => self.send_operation(now, uuid, true, out),
                 Timer::Stop => self.stop_overdue(now, out),
             }
         }

@@ -2,15 +2,24 @@
 
 use kernel_model::{
     ids::{ContainerId, UpdateId},
+    operation::OperationUuid,
     random::SplitMix64,
 };
 
 /// Generates ids with SplitMix64: ids must differ, not be unpredictable.
+#[derive(Debug, Clone)]
 pub(crate) struct IdGenerator(SplitMix64);
 
 impl IdGenerator {
     pub(crate) fn new(seed: u64) -> Self {
         Self(SplitMix64::new(seed))
+    }
+
+    /// Ids that only the bearer of this name, which is unique, generates.
+    pub(crate) fn named(name: &str) -> Self {
+        // FNV-1a.
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        Self::new(name.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
     }
 
     /// A version 4 UUID.
@@ -21,6 +30,11 @@ impl IdGenerator {
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         bytes
+    }
+
+    /// The UUID of an operation.
+    pub(crate) fn operation_uuid(&mut self) -> OperationUuid {
+        OperationUuid(self.uuid())
     }
 
     pub(crate) fn update_id(&mut self) -> UpdateId {

@@ -15,6 +15,7 @@ mod frameworks;
 mod ledger;
 mod liveness;
 mod offers;
+mod operations;
 mod operator;
 mod quota;
 mod reconcile;
@@ -31,6 +32,7 @@ mod timers;
 mod updates;
 mod validation;
 mod view;
+mod volumes;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -42,7 +44,8 @@ use std::{
 
 use kernel_model::{
     agent::{ToAgent, ToMaster},
-    ids::{AgentId, FrameworkId, StreamId},
+    ids::{AgentId, FrameworkId, OperationId, StreamId},
+    operation::OperationUuid,
     operator as operator_events,
     time::Time,
 };
@@ -61,6 +64,7 @@ pub use subscribe::HEARTBEAT_INTERVAL;
 use crate::{
     allocator::{AgentSlot, Allocator, Policy},
     effect::{LinkId, RequestId},
+    id_generator::IdGenerator,
     snapshot_map::SnapshotMap,
 };
 use offers::OutstandingOffer;
@@ -98,6 +102,9 @@ pub struct Master {
     next_agent: u64,
     next_framework: u64,
     next_offer: u64,
+    id_generator: IdGenerator,
+    /// The operations of frameworks whose end is not acknowledged; they are in [`Agent::operations`].
+    operations: BTreeMap<(FrameworkId, OperationId), (AgentId, OperationUuid)>,
     /// Whether the first step was taken: it starts the re-registration timeout of recovered agents.
     started: bool,
     gc_scheduled: bool,
@@ -116,6 +123,7 @@ impl Master {
     /// A master with the state of the registry.
     pub fn new(config: MasterConfig, registry: Registry) -> Self {
         let policy = policy(&config);
+        let master_name = config.info.id.clone();
         let absent = registry.iter().filter_map(|record| match record {
             Record::Agent { info, deactivated, unreachable_since } => {
                 let id = info.id.clone()?;
@@ -141,6 +149,8 @@ impl Master {
             next_agent: 0,
             next_framework: 0,
             next_offer: 0,
+            id_generator: IdGenerator::named(master_name.as_str()),
+            operations: BTreeMap::new(),
             started: false,
             gc_scheduled: false,
             quota_recovery: None,
@@ -221,8 +231,11 @@ impl Master {
             ToMaster::Register { info } if self.links.contains_key(&link) => {
                 return self.register(link, *info);
             }
-            ToMaster::Reregister { info, frameworks, executors, tasks } if self.links.contains_key(&link) => {
-                return self.reregister(link, Reregistration { info, frameworks, executors, tasks });
+            ToMaster::Reregister { info, frameworks, executors, tasks, operations }
+                if self.links.contains_key(&link) =>
+            {
+                let report = Reregistration { info, frameworks, executors, tasks, operations };
+                return self.reregister(link, report);
             }
             _ => {}
         }
@@ -246,6 +259,7 @@ impl Master {
             ToMaster::ResizeTask { framework_id, task_id, amounts } => {
                 self.resize_task(&id, &framework_id, &task_id, &amounts);
             }
+            ToMaster::OperationStatus { operation } => self.operation_status(&id, *operation),
             ToMaster::Stopping => self.agent_stops(&id),
             ToMaster::Unregister => {
                 self.counts.unregistered_agents += 1;

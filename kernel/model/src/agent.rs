@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     executor::ExecutorInfo,
     framework::FrameworkInfo,
-    ids::{AgentId, FrameworkId},
+    ids::{AgentId, FrameworkId, UpdateId},
+    operation::{AppliedOperations, OfferOperation, OperationUuid},
     resources::{Attribute, Resources},
     task::{Task, TaskInfo},
     time::Time,
@@ -26,6 +27,8 @@ pub struct AgentInfo {
     /// The machine's total resources.
     pub resources: Resources,
     pub attributes: Vec<Attribute>,
+    /// What operations have changed in its resources.
+    pub operations: AppliedOperations,
 }
 
 /// The master's state of an agent, for the operator API and the Node projection.
@@ -80,12 +83,18 @@ pub enum ToMaster {
         executors: Vec<Arc<ExecutorInfo>>,
         /// Every task that is not terminal, or terminal and not acknowledged.
         tasks: Vec<Task>,
+        /// Those whose end is not acknowledged.
+        operations: Vec<OfferOperation>,
     },
     /// A status update: the oldest unacknowledged one of the task, and the latest state known to the agent.
     Update {
         framework_id: FrameworkId,
         status: Arc<crate::task::TaskStatus>,
         latest_state: crate::task::TaskState,
+    },
+    /// The status of an operation, which is to be acknowledged.
+    OperationStatus {
+        operation: Box<OfferOperation>,
     },
     /// An executor terminated; `status` is the raw wait status.
     ExitedExecutor {
@@ -150,8 +159,15 @@ pub enum ToAgent {
     Message { framework_id: FrameworkId, executor_id: crate::ids::ExecutorId, data: bytes::Bytes },
     /// What a task holds now, as the answer to [`ToMaster::ResizeTask`].
     TaskResized { framework_id: FrameworkId, task_id: crate::ids::TaskId, resources: Resources },
-    /// The resources of this agent that are reserved by operations, all of them, from now on.
-    SetReservations { reserved: Resources },
+    /// What operations have made of this agent's resources, all of it, from now on.
+    CheckpointResources {
+        resources: Resources,
+        applied: AppliedOperations,
+        /// The operations with ids that have led to this, and that the agent may not know.
+        operations: Vec<OfferOperation>,
+    },
+    /// A framework acknowledged the status of an operation, or will never do so.
+    AcknowledgeOperation { operation: OperationUuid, status: UpdateId },
     /// A liveness check, answered with [`ToMaster::Pong`].
     Ping,
     /// The master refuses this agent: it must shut down, and `message` says why.

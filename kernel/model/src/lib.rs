@@ -11,6 +11,7 @@ pub mod ids;
 pub mod labels;
 pub mod offer;
 pub mod offer_preferences;
+pub mod operation;
 pub mod operator;
 pub mod quota;
 pub mod random;

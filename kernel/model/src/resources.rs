@@ -5,6 +5,7 @@
 mod arithmetic;
 mod attribute;
 mod conversion;
+mod disk;
 mod ranges;
 mod resource;
 mod roles;
@@ -15,8 +16,9 @@ mod text;
 mod tests;
 
 pub use attribute::{Attribute, AttributeValue};
-pub use conversion::Conversion;
+pub use conversion::{Conversion, ConversionKind};
+pub use disk::{Disk, DiskSource, Persistence, VolumeId, VolumeMount};
 pub use ranges::Ranges;
-pub use resource::{Disk, Reservation, ReservationKind, Resource, Resources, Value};
+pub use resource::{Reservation, ReservationKind, Resource, Resources, Value};
 pub use scalar::{Scalar, general};
 pub use text::ParseError;

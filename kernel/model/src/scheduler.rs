@@ -11,7 +11,7 @@ use crate::{
     ids::{AgentId, ExecutorId, FrameworkId, MasterId, OfferId, OperationId, TaskId, UpdateId},
     offer::{Filters, Offer},
     offer_preferences::OfferPreferences,
-    resources::Resources,
+    resources::{ConversionKind, Resources},
     roles::Role,
     task::{TaskInfo, TaskStatus},
 };
@@ -122,14 +122,10 @@ pub enum Operation {
         tasks: Vec<MalformedTask>,
         grouped: bool,
     },
-    /// RESERVE: the resources get the topmost level of their reservations.
-    Reserve {
+    /// RESERVE, UNRESERVE, CREATE or DESTROY.
+    Convert {
         id: Option<OperationId>,
-        resources: Resources,
-    },
-    /// UNRESERVE: the resources lose the topmost level of their reservations.
-    Unreserve {
-        id: Option<OperationId>,
+        kind: ConversionKind,
         resources: Resources,
     },
     /// An operation on resources that does not validate. Answered like an invalid one.
@@ -171,8 +167,10 @@ pub enum Event {
     Update {
         status: Arc<TaskStatus>,
     },
-    /// The status of an operation. It has no uuid, so it is never acknowledged.
+    /// The status of an operation.
     UpdateOperationStatus {
+        /// Set if it is to be acknowledged.
+        uuid: Option<UpdateId>,
         operation_id: OperationId,
         state: OperationState,
         message: String,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kernel_core::agent::Record;
-use kernel_model::{ids::UpdateId, time::Time};
-use kernel_wire::record as noun;
+use kernel_model::{ids::UpdateId, operation::OperationUuid, time::Time};
+use kernel_wire::{operation, record as noun};
 
 /// A record that does not decode.
 #[derive(Debug, thiserror::Error)]
@@ -79,9 +79,17 @@ pub(crate) fn encode(record: &Record, to: &mut BytesMut) {
             put(to, framework_id.as_str().as_bytes());
             put(to, task_id.as_str().as_bytes());
         }
-        Record::Reservations { reserved } => {
-            to.put_u8(11);
-            put(to, &noun::encode_resources(reserved));
+        Record::Resources { resources, applied } => {
+            to.put_u8(12);
+            put(to, &operation::encode_checkpoint(resources, applied));
+        }
+        Record::Operation { operation: one } => {
+            to.put_u8(13);
+            put(to, &operation::encode(one));
+        }
+        Record::OperationDone { uuid } => {
+            to.put_u8(14);
+            to.put_slice(&uuid.0);
         }
     }
 }
@@ -120,12 +128,20 @@ pub(crate) fn decode(mut from: Bytes) -> Result<Record, RecordError> {
         },
         9 => {
             let (framework_id, task_id) = (text(from)?.into(), text(from)?.into());
-            let mut uuid = [0; 16];
-            from.try_copy_to_slice(&mut uuid).map_err(|_| RecordError::Short)?;
-            Record::UpdateDone { framework_id, task_id, uuid: UpdateId(uuid) }
+            Record::UpdateDone { framework_id, task_id, uuid: UpdateId(uuid(from)?) }
         }
         10 => Record::TaskRemoved { framework_id: text(from)?.into(), task_id: text(from)?.into() },
-        11 => Record::Reservations { reserved: noun::decode_resources(&take(from)?)? },
+        // Of versions that did not count operations.
+        11 => Record::Resources {
+            resources: noun::decode_resources(&take(from)?)?,
+            applied: Default::default(),
+        },
+        12 => {
+            let (resources, applied) = operation::decode_checkpoint(&take(from)?)?;
+            Record::Resources { resources, applied }
+        }
+        13 => Record::Operation { operation: operation::decode(&take(from)?)?.into() },
+        14 => Record::OperationDone { uuid: OperationUuid(uuid(from)?) },
         other => return Err(RecordError::Tag(other)),
     })
 }
@@ -142,6 +158,12 @@ fn take(from: &mut Bytes) -> Result<Bytes, RecordError> {
 
 fn text(from: &mut Bytes) -> Result<String, RecordError> {
     String::from_utf8(take(from)?.to_vec()).map_err(|_| RecordError::Text)
+}
+
+fn uuid(from: &mut Bytes) -> Result<[u8; 16], RecordError> {
+    let mut uuid = [0; 16];
+    from.try_copy_to_slice(&mut uuid).map_err(|_| RecordError::Short)?;
+    Ok(uuid)
 }
 
 fn number(from: &mut Bytes) -> Result<u64, RecordError> {

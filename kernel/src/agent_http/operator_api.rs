@@ -7,7 +7,7 @@ use hyper::{Request, StatusCode, body::Incoming};
 use kernel_core::agent::{Agent, ExecutorView, FrameworkView};
 use kernel_wire::{
     codec::encode,
-    executor, framework, offer,
+    executor, framework, offer, operation,
     resources::Format,
     task,
     v1::{
@@ -153,7 +153,12 @@ async fn of_agent(handlers: &Arc<Handlers>, kind: call::Type) -> Result<Option<R
             Type::GetAgent
         }
         call::Type::GetOperations => {
-            to.get_operations = Some(response::GetOperations::default());
+            let shown = |agent: &Agent| {
+                let id = agent.id();
+                agent.operations().map(|one| operation::to_wire(one, id, Format::ENDPOINT)).collect()
+            };
+            let operations = handlers.queue.read(shown).await?;
+            to.get_operations = Some(response::GetOperations { operations });
             Type::GetOperations
         }
         call::Type::GetResourceProviders => {

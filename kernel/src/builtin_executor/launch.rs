@@ -13,6 +13,7 @@ use kernel_core::builtin_executor::{Event, health::HealthPolicy};
 use kernel_model::{
     executor::{CommandInfo, ExecutorKind, Uri},
     ids::ContainerId,
+    resources::VolumeMount,
     task::TaskInfo,
 };
 use kernel_wire::{extra, prost::Message as _, supported, v1};
@@ -132,6 +133,12 @@ impl Launch {
             let [inside, of_parent] = [&volume.container_path, &volume.path].map(Path::new);
             let linked = parent.share(of_parent, &sandbox, inside, user.credentials());
             linked.map_err(|error| LaunchError::Volume(volume.container_path.clone(), error))?;
+        }
+        let mounts =
+            self.task.resources.iter().filter_map(|resource| resource.disk.as_ref()?.volume.as_ref());
+        for VolumeMount { container_path, .. } in mounts {
+            let linked = parent.pass_volume(&sandbox, Path::new(container_path));
+            linked.map_err(|error| LaunchError::Volume(container_path.clone(), error))?;
         }
         self.fetch(&command.uris, &sandbox, user)?;
         let wire = |id: &ContainerId, parent| v1::ContainerId { value: id.as_str().to_owned(), parent };

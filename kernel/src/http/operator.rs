@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use hyper::{Request, Response, StatusCode, body::Incoming, header};
 use kernel_core::master::{Master, OperatorCall};
-use kernel_model::{caller::Caller, operator::Event, roles::Role};
+use kernel_model::{caller::Caller, operator::Event, resources::ConversionKind, roles::Role};
 use kernel_wire::{
     Invalid,
     codec::{ContentType, encode},
@@ -23,8 +23,7 @@ use tokio::sync::mpsc;
 use super::{
     Answer, Handlers, metrics,
     negotiate::{self, text, with_header},
-    operator_parts, operator_view as view,
-    reservations::ReservationCall,
+    operator_parts, operator_view as view, reservations,
     stream::{self, Source},
 };
 use crate::master_driver::EventFilter;
@@ -108,20 +107,34 @@ fn change(kind: call::Type, call: Call, caller: &Caller) -> Result<Option<Operat
         call::Type::ReactivateAgent => call
             .reactivate_agent
             .map(|reactivate| OperatorCall::ReactivateAgent { agent_id: reactivate.agent_id.value.into() }),
-        call::Type::ReserveResources => {
-            let build = |call: call::ReserveResources| {
-                ReservationCall::Reserve.build(&call.agent_id.value, caller, call.source, call.resources)
-            };
-            call.reserve_resources.map(build).transpose()?
-        }
-        call::Type::UnreserveResources => {
-            let build = |call: call::UnreserveResources| {
-                ReservationCall::Unreserve.build(&call.agent_id.value, caller, Vec::new(), call.resources)
-            };
-            call.unreserve_resources.map(build).transpose()?
-        }
+        call::Type::ReserveResources
+        | call::Type::UnreserveResources
+        | call::Type::CreateVolumes
+        | call::Type::DestroyVolumes => conversion(kind, call, caller)?,
         _ => None,
     })
+}
+
+/// RESERVE_RESOURCES, UNRESERVE_RESOURCES, CREATE_VOLUMES or DESTROY_VOLUMES.
+fn conversion(kind: call::Type, call: Call, caller: &Caller) -> Result<Option<OperatorCall>, Invalid> {
+    let none = Vec::new;
+    let parts = match kind {
+        call::Type::ReserveResources => call
+            .reserve_resources
+            .map(|part| (ConversionKind::Reserve, part.agent_id, part.source, part.resources)),
+        call::Type::UnreserveResources => call
+            .unreserve_resources
+            .map(|part| (ConversionKind::Unreserve, part.agent_id, none(), part.resources)),
+        call::Type::CreateVolumes => {
+            call.create_volumes.map(|part| (ConversionKind::Create, part.agent_id, none(), part.volumes))
+        }
+        _ => call.destroy_volumes.map(|part| (ConversionKind::Destroy, part.agent_id, none(), part.volumes)),
+    };
+    parts
+        .map(|(kind, agent_id, source, resources)| {
+            reservations::build(kind, &agent_id.value, caller, source, resources)
+        })
+        .transpose()
 }
 
 fn quota_update(update: call::UpdateQuota) -> Result<OperatorCall, Invalid> {
@@ -150,6 +163,7 @@ fn table_read(kind: call::Type) -> Option<fn(&Master) -> WireResponse> {
         call::Type::GetRoles => view::get_roles,
         call::Type::GetWeights => view::get_weights,
         call::Type::GetQuota => view::get_quota,
+        call::Type::GetOperations => view::get_operations,
         _ => return None,
     })
 }
@@ -182,10 +196,6 @@ async fn read(handlers: &Handlers, kind: call::Type) -> Result<Option<WireRespon
         call::Type::GetLoggingLevel => {
             to.get_logging_level = Some(response::GetLoggingLevel { level: 0 });
             response::Type::GetLoggingLevel
-        }
-        call::Type::GetOperations => {
-            to.get_operations = Some(response::GetOperations::default());
-            response::Type::GetOperations
         }
         call::Type::GetMaintenanceStatus => {
             to.get_maintenance_status = Some(Default::default());

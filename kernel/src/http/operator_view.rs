@@ -7,7 +7,7 @@ use kernel_wire::{
     executor::agent_id_to_wire,
     framework,
     framework::id_to_wire,
-    offer, offer_preferences, operator as wire, quota,
+    offer, offer_preferences, operation, operator as wire, quota,
     resources::{self, Format},
     task,
     v1::{
@@ -15,8 +15,8 @@ use kernel_wire::{
         master::{
             Response,
             response::{
-                GetAgents, GetExecutors, GetFrameworks, GetMaster, GetQuota, GetRoles, GetState, GetTasks,
-                GetWeights, Type, get_executors, get_frameworks,
+                GetAgents, GetExecutors, GetFrameworks, GetMaster, GetOperations, GetQuota, GetRoles,
+                GetState, GetTasks, GetWeights, Type, get_executors, get_frameworks,
             },
         },
     },
@@ -70,6 +70,16 @@ pub(super) fn get_tasks(master: &Master) -> Response {
 /// GET_EXECUTORS.
 pub(super) fn get_executors(master: &Master) -> Response {
     Response { get_executors: Some(executors(master)), ..answer(Type::GetExecutors) }
+}
+
+/// GET_OPERATIONS: those with an id whose end is not acknowledged.
+pub(super) fn get_operations(master: &Master) -> Response {
+    let operations = master.agents().flat_map(|agent| {
+        let show = |one| operation::to_wire(one, Some(&agent.id), Format::ENDPOINT);
+        agent.operations.values().map(show)
+    });
+    let get_operations = Some(GetOperations { operations: operations.collect() });
+    Response { get_operations, ..answer(Type::GetOperations) }
 }
 
 /// GET_ROLES.

@@ -1,48 +1,41 @@
-//! Reservations by operators: RESERVE_RESOURCES and UNRESERVE_RESOURCES, and their old forms `/reserve` and `/unreserve`.
+//! Operations on an agent's resources by operators: RESERVE_RESOURCES, UNRESERVE_RESOURCES, CREATE_VOLUMES and DESTROY_VOLUMES,
+//! and their old forms `/reserve`, `/unreserve`, `/create-volumes` and `/destroy-volumes`.
 
 use hyper::{Request, body::Incoming};
 use kernel_core::master::OperatorCall;
-use kernel_model::{caller::Caller, resources::Resources};
+use kernel_model::{
+    caller::Caller,
+    resources::{ConversionKind, Resources},
+};
 use kernel_wire::{Invalid, codec::from_json, resources, v1};
 use serde_json::Value;
 
 use super::{Answer, Handlers, change, query::Query};
 
-/// Which of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ReservationCall {
-    Reserve,
-    Unreserve,
-}
-
-impl ReservationCall {
-    /// The operator call, with the resources of a message.
-    pub(super) fn build(
-        self,
-        agent_id: &str,
-        caller: &Caller,
-        source: Vec<v1::Resource>,
-        resources: Vec<v1::Resource>,
-    ) -> Result<OperatorCall, Invalid> {
-        let agent_id = agent_id.into();
-        let resources = parse("resources", resources)?;
-        let source = if source.is_empty() { Resources::new() } else { parse("source", source)? };
-        Ok(match self {
-            ReservationCall::Reserve => {
-                let principal = match caller {
-                    Caller::Principal(principal) => Some(principal.clone()),
-                    Caller::InProcess | Caller::Anonymous => None,
-                };
-                OperatorCall::Reserve { agent_id, principal, source, resources }
-            }
-            ReservationCall::Unreserve => OperatorCall::Unreserve { agent_id, resources },
-        })
+/// The operator call, with the resources of a message.
+pub(super) fn build(
+    kind: ConversionKind,
+    agent_id: &str,
+    caller: &Caller,
+    source: Vec<v1::Resource>,
+    resources: Vec<v1::Resource>,
+) -> Result<OperatorCall, Invalid> {
+    let agent_id = agent_id.into();
+    let principal = match caller {
+        Caller::Principal(principal) => Some(principal.clone()),
+        Caller::InProcess | Caller::Anonymous => None,
+    };
+    let resources = parse("resources", resources)?;
+    if source.is_empty() {
+        return Ok(OperatorCall::Convert { agent_id, kind, principal, resources });
     }
+    let source = parse("source", source)?;
+    Ok(OperatorCall::ChangeReservation { agent_id, principal, source, resources })
 }
 
 fn parse(name: &str, list: Vec<v1::Resource>) -> Result<Resources, Invalid> {
-    let parsed =
-        resources::from_wire(list).map_err(|Invalid(why)| Invalid(format!("Invalid {name}: {why}")))?;
+    let parsed = resources::to_convert_from_wire(list)
+        .map_err(|Invalid(why)| Invalid(format!("Invalid {name}: {why}")))?;
     match parsed.is_empty() {
         // A genuine master aborts.
         true => Err(Invalid(format!("Invalid {name}: Resource cannot be empty"))),
@@ -50,21 +43,26 @@ fn parse(name: &str, list: Vec<v1::Resource>) -> Result<Resources, Invalid> {
     }
 }
 
-/// Handles a POST with a form: `slaveId` and `resources`, a JSON array.
+/// Handles a POST with a form: `slaveId` and `resources` or `volumes`, a JSON array.
 pub(super) async fn serve(
     handlers: &Handlers,
-    kind: ReservationCall,
+    kind: ConversionKind,
     caller: &Caller,
     request: Request<Incoming>,
 ) -> Answer {
     change::from_form(handlers, request, |form| call(form, kind, caller)).await
 }
 
-fn call(form: &Query, kind: ReservationCall, caller: &Caller) -> Result<OperatorCall, String> {
+fn call(form: &Query, kind: ConversionKind, caller: &Caller) -> Result<OperatorCall, String> {
     let agent_id = change::required(form, "slaveId")?;
-    let resources = list("resources", change::required(form, "resources")?)?;
-    let source = form.get("source").map(|text| list("source", text)).transpose()?.unwrap_or_default();
-    kind.build(agent_id, caller, source, resources).map_err(|Invalid(why)| why)
+    let (field, may_change) = match kind {
+        ConversionKind::Reserve => ("resources", true),
+        ConversionKind::Unreserve => ("resources", false),
+        ConversionKind::Create | ConversionKind::Destroy => ("volumes", false),
+    };
+    let resources = list(field, change::required(form, field)?)?;
+    let source = form.get("source").filter(|_| may_change).map(|text| list("source", text)).transpose()?;
+    build(kind, agent_id, caller, source.unwrap_or_default(), resources).map_err(|Invalid(why)| why)
 }
 
 fn list(name: &str, text: &str) -> Result<Vec<v1::Resource>, String> {

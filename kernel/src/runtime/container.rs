@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use kernel_core::agent::LinkedVolume;
 use kernel_model::ids::ContainerId;
 use tokio_util::sync::CancellationToken;
 
@@ -24,17 +25,32 @@ pub(crate) struct Container {
     destroyed: CancellationToken,
     /// Whether its process was, or is about to be, allowed to exec: it may have run.
     opened: bool,
+    /// To be linked in its sandbox when that exists.
+    volumes: Vec<LinkedVolume>,
 }
 
 impl Container {
     pub(crate) fn new(keeps_children: bool) -> Self {
         let destroyed = CancellationToken::new();
-        Self { process: None, sandbox: None, keeps_children, destroyed, opened: false }
+        Self { process: None, sandbox: None, keeps_children, destroyed, opened: false, volumes: Vec::new() }
     }
 
     pub(crate) fn started(&mut self, process: Process, sandbox: PathBuf) {
         self.process = Some(process);
         self.sandbox = Some(sandbox);
+    }
+
+    /// Its sandbox, once its process waits there.
+    pub(crate) fn sandbox(&self) -> Option<&Path> {
+        self.sandbox.as_deref()
+    }
+
+    pub(crate) fn link_later(&mut self, volumes: Vec<LinkedVolume>) {
+        self.volumes = volumes;
+    }
+
+    pub(crate) fn take_volumes(&mut self) -> Vec<LinkedVolume> {
+        std::mem::take(&mut self.volumes)
     }
 
     pub(crate) fn process(&self) -> Option<Process> {

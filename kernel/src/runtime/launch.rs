@@ -26,6 +26,7 @@ use super::{
     fetch::{FetchError, fetch},
     process::Process,
     sandbox::{Paths, Sandbox},
+    volumes::{self, VolumeError},
 };
 
 /// Waits for the line, then execs the program in a new session.
@@ -49,6 +50,8 @@ pub(crate) enum LaunchError {
     RootByAnotherName(String),
     #[error("cannot look up user '{0}': {1}")]
     UserLookup(String, io::Error),
+    #[error("{0}")]
+    PersistentVolume(#[from] VolumeError),
     #[error("cannot share volume '{0}': {1}")]
     Volume(String, io::Error),
     #[error("{0}")]
@@ -107,6 +110,7 @@ pub(crate) fn prepare(
     let owner = credentials::of_launch(command, start)?;
     let sandbox =
         Sandbox::create(&runs, &start.container_id, owner.as_ref()).map_err(LaunchError::Sandbox)?;
+    volumes::link(paths, &sandbox, &start.volumes)?;
     if let Some(command) = command.filter(|command| !command.uris.is_empty()) {
         let fetch = || fetch(&command.uris, &sandbox, stop).map_err(LaunchError::Fetch);
         let fetched = match &owner {

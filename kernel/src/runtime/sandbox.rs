@@ -165,6 +165,13 @@ impl Sandbox {
         Ok(Self { path: self.path.join(relative), directory: directory.into() })
     }
 
+    /// Shows a persistent volume of this sandbox in one below it.
+    pub(crate) fn pass_volume(&self, below: &Sandbox, container_path: &Path) -> io::Result<()> {
+        let parent = below.create_directory(container_path.parent().unwrap_or(Path::new("")))?;
+        let name = container_path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(symlinkat(self.path.join(container_path), &parent, name)?)
+    }
+
     /// Shows a directory of this sandbox in one below it, as a link. Creates the directory for a user if it does not exist.
     pub(crate) fn share(
         &self,

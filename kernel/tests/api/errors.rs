@@ -146,7 +146,7 @@ async fn paths_and_methods_are_those_of_libprocess() {
         405 (Allow: GET, POST, DELETE) 405 Method Not Allowed. Expecting one of { 'GET', 'POST', 'DELETE' }, but received 'PUT'.
         405 (Allow: POST) 405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.
         405 (Allow: POST) 405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.
-        501 /create-volumes is not carried out by this version of Catamaran
+        400 Missing 'slaveId' query parameter in the request body
         405 (Allow: POST) 405 Method Not Allowed. Expecting one of { 'POST' }, but received 'DELETE'.
         405 (Allow: POST) 405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.
         405 (Allow: POST) 405 Method Not Allowed. Expecting one of { 'POST' }, but received 'PUT'.

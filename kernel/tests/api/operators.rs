@@ -171,7 +171,7 @@ async fn v0_paths_answer_or_are_not_implemented() {
         assert_eq!(answer.status, 200, "{path}");
         let _: Value = serde_json::from_str(&answer.text().await).expect("JSON");
     }
-    for path in ["GET /registrar(1)/registry", "POST /create-volumes", "POST /machine/down"] {
+    for path in ["GET /registrar(1)/registry", "POST /machine/up", "POST /machine/down"] {
         let answer = send(address, &format!("{path} HTTP/1.1"), b"").await;
         assert_eq!(answer.status, 501, "{path}");
         assert!(answer.text().await.contains("is not carried out by this version"));

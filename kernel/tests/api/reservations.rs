@@ -44,7 +44,7 @@ async fn frameworks_and_operators_reserve() {
     let failed = events.event_of("UPDATE_OPERATION_STATUS").await;
     assert_eq!(failed["update_operation_status"]["status"]["state"], "OPERATION_ERROR", "{failed}");
     let message = fake_agent::next_message(&mut agent, |message| match message {
-        kernel_model::agent::ToAgent::SetReservations { reserved } => Some(reserved.to_string()),
+        kernel_model::agent::ToAgent::CheckpointResources { resources, .. } => Some(resources.to_string()),
         _ => None,
     })
     .await;
@@ -92,4 +92,62 @@ async fn frameworks_and_operators_reserve() {
     assert_eq!(form("/reserve", source).await, (202, String::new()));
     assert_eq!(reserved().await, json!({"eng": reserved().await["eng"], "ops": reserved().await["ops"]}));
     assert_eq!(reserved().await["ops"]["cpus"], 0.5);
+}
+
+#[tokio::test]
+async fn operators_create_and_destroy_volumes() {
+    let master = master().await;
+    let address = master.mesos_address();
+    let mut agent = fake_agent::start(master.attach_agent(), "one").await;
+    let slaves: Value = serde_json::from_str(&get(address, "/slaves").await.text().await).expect("JSON");
+    let agent_id = slaves["slaves"][0]["id"].as_str().expect("an id").to_owned();
+    let disk = json!({
+        "name": "disk", "type": "SCALAR", "scalar": {"value": 64},
+        "reservations": [{"type": "DYNAMIC", "role": "eng", "principal": "test"}],
+    });
+    let volume = |id: &str| {
+        let mut volume = disk.clone();
+        volume["disk"] = json!({
+            "persistence": {"id": id, "principal": "test"},
+            "volume": {"container_path": "data", "mode": "RW"},
+        });
+        volume
+    };
+    let v1 = async |kind: &str, field: &str, resources: Value| {
+        let part = json!({"agent_id": {"value": agent_id}, field: resources});
+        let call = json!({"type": kind, kind.to_lowercase(): part});
+        let answer = post_json(address, "/api/v1", &call, None).await;
+        (answer.status, answer.text().await)
+    };
+    let accepted = (202, String::new());
+    assert_eq!(v1("RESERVE_RESOURCES", "resources", json!([disk])).await, accepted);
+    assert_eq!(v1("CREATE_VOLUMES", "volumes", json!([volume("v")])).await, accepted);
+    let (status, why) = v1("CREATE_VOLUMES", "volumes", json!([volume("v")])).await;
+    assert_eq!((status, why.ends_with("Persistence ID 'v' is not unique")), (400, true), "{why}");
+    let (status, why) = v1("CREATE_VOLUMES", "volumes", json!([disk])).await;
+    assert_eq!((status, why.ends_with("does not have DiskInfo")), (400, true), "{why}");
+    let shown = fake_agent::next_message(&mut agent, |message| match message {
+        kernel_model::agent::ToAgent::CheckpointResources { resources, applied, .. }
+            if applied.count == 2 =>
+        {
+            Some(resources.to_string())
+        }
+        _ => None,
+    });
+    assert_eq!(shown.await, "disk(reservations: [(DYNAMIC,eng,test)])[v:data]:64");
+    let form = async |path: &str, volumes: Value| {
+        let body = format!("slaveId={agent_id}&volumes={volumes}");
+        let answer = send(address, &format!("POST {path} HTTP/1.1"), body.as_bytes()).await;
+        (answer.status, answer.text().await)
+    };
+    let (status, why) = form("/destroy-volumes", json!([volume("w")])).await;
+    assert_eq!((status, why.ends_with("Persistent volumes not found")), (400, true), "{why}");
+    assert_eq!(v1("UNRESERVE_RESOURCES", "resources", json!([disk])).await.0, 409);
+    assert_eq!(form("/destroy-volumes", json!([volume("v")])).await, accepted);
+    assert_eq!(form("/master/create-volumes", json!([volume("w")])).await, accepted);
+    assert_eq!(v1("DESTROY_VOLUMES", "volumes", json!([volume("w")])).await, accepted);
+    assert_eq!(v1("UNRESERVE_RESOURCES", "resources", json!([disk])).await, accepted);
+    let missing =
+        send(address, "POST /create-volumes HTTP/1.1", format!("slaveId={agent_id}").as_bytes()).await;
+    assert_eq!(missing.text().await, "Missing 'volumes' query parameter in the request body");
 }

@@ -15,7 +15,7 @@ use prost::Message;
 
 use crate::{
     Invalid,
-    v1::{self, resource::DiskInfo},
+    v1::{self, resource::disk_info::Source},
 };
 
 /// Decodes an `extra` field; empty bytes are an empty message.
@@ -55,8 +55,9 @@ fn check_command(command: &CommandInfo) -> Result<(), Invalid> {
 }
 
 fn check_resources(resources: &Resources) -> Result<(), Invalid> {
-    let mut disks = resources.iter().filter_map(|resource| resource.disk.as_ref());
-    disks.try_for_each(|disk| check::<DiskInfo>("DiskInfo", &disk.definition))
+    let disks = resources.iter().filter_map(|resource| resource.disk.as_ref());
+    let mut sources = disks.filter_map(|disk| disk.source.as_ref());
+    sources.try_for_each(|source| check::<Source>("DiskInfo.Source", &source.definition))
 }
 
 /// Validates a call. Tasks that do not decode become [`Operation::Malformed`], which the master answers with TASK_ERROR.
@@ -93,8 +94,7 @@ fn check_operation(operation: &mut Operation, malformed: &mut Vec<MalformedTask>
                 *operation = Operation::Malformed { tasks, grouped: true };
             }
         }
-        Operation::Reserve { .. }
-        | Operation::Unreserve { .. }
+        Operation::Convert { .. }
         | Operation::Malformed { .. }
         | Operation::Invalid { .. }
         | Operation::Unsupported { .. } => {}

@@ -20,6 +20,7 @@ pub mod limits;
 pub mod link;
 pub mod offer;
 pub mod offer_preferences;
+pub mod operation;
 pub mod operator;
 pub mod quota;
 pub mod record;

@@ -6,6 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kernel_model::{
     agent::{Launch, ToAgent, ToMaster},
     ids::{AgentId, ExecutorId, FrameworkId, TaskId},
+    operation::{OfferOperation, OperationUuid},
 };
 use prost::Message;
 
@@ -15,9 +16,9 @@ use crate::{
     framework,
     framework::id_to_wire,
     link_proto::{self as proto, to_agent, to_master},
-    record,
+    operation, record,
     resources::{self, Format},
-    task,
+    task, v1,
 };
 
 /// The longest frame. A re-registration of an agent with thousands of tasks stays well below.
@@ -51,12 +52,13 @@ pub fn encode_to_master(from: &ToMaster) -> Bytes {
     use to_master::Kind;
     let kind = match from {
         ToMaster::Register { info } => Kind::Register(record::agent_to_record(info)),
-        ToMaster::Reregister { info, frameworks, executors, tasks } => {
+        ToMaster::Reregister { info, frameworks, executors, tasks, operations } => {
             Kind::Reregister(to_master::Reregister {
                 agent: record::agent_to_record(info),
                 frameworks: frameworks.iter().map(|framework| framework::to_wire(framework)).collect(),
                 executors: executors.iter().map(|executor| record::executor_to_record(executor)).collect(),
                 tasks: tasks.iter().map(record::task_to_record).collect(),
+                operations: operations.iter().map(operation_to_wire).collect(),
             })
         }
         ToMaster::Update { framework_id, status, latest_state } => Kind::Update(to_master::Update {
@@ -79,6 +81,7 @@ pub fn encode_to_master(from: &ToMaster) -> Bytes {
             task_id: task::task_id_to_wire(task_id),
             amounts: resources::to_wire(amounts, Format::FULL),
         }),
+        ToMaster::OperationStatus { operation } => Kind::OperationStatus(operation_to_wire(operation)),
         ToMaster::Pong => Kind::Pong(to_master::Empty {}),
         ToMaster::Stopping => Kind::Stopping(to_master::Empty {}),
         ToMaster::Unregister => Kind::Unregister(to_master::Empty {}),
@@ -106,6 +109,7 @@ pub fn decode_to_master(bytes: Bytes) -> Result<Option<ToMaster>, Invalid> {
                 .map(|executor| record::executor_from_record(executor).map(Arc::new))
                 .collect::<Result<_, _>>()?,
             tasks: all.tasks.into_iter().map(record::task_from_record).collect::<Result<_, _>>()?,
+            operations: operations_from_wire(all.operations)?,
         },
         Kind::Update(update) => {
             let status = task::status_from_wire(update.status)?;
@@ -129,6 +133,9 @@ pub fn decode_to_master(bytes: Bytes) -> Result<Option<ToMaster>, Invalid> {
             task_id: resize.task_id.value.into(),
             amounts: resources::from_wire(resize.amounts)?,
         },
+        Kind::OperationStatus(status) => {
+            ToMaster::OperationStatus { operation: operation::from_wire(status)?.into() }
+        }
         Kind::Pong(_) => ToMaster::Pong,
         Kind::Stopping(_) => ToMaster::Stopping,
         Kind::Unregister(_) => ToMaster::Unregister,
@@ -188,9 +195,18 @@ pub fn encode_to_agent(from: &ToAgent) -> Bytes {
                 resources: resources::to_wire(resources, Format::FULL),
             })
         }
-        ToAgent::SetReservations { reserved } => Kind::SetReservations(to_agent::SetReservations {
-            reserved: resources::to_wire(reserved, Format::FULL),
-        }),
+        ToAgent::CheckpointResources { resources, applied, operations } => {
+            Kind::CheckpointResources(to_agent::CheckpointResources {
+                checkpoint: operation::checkpoint_to_wire(resources, applied),
+                operations: operations.iter().map(operation_to_wire).collect(),
+            })
+        }
+        ToAgent::AcknowledgeOperation { operation, status } => {
+            Kind::AcknowledgeOperation(to_agent::AcknowledgeOperation {
+                operation: Bytes::copy_from_slice(&operation.0),
+                status: task::uuid_to_wire(*status),
+            })
+        }
         ToAgent::Ping => Kind::Ping(to_agent::Empty {}),
         ToAgent::Shutdown { message } => {
             Kind::Shutdown(to_agent::Shutdown { message: Some(message.clone()) })
@@ -248,8 +264,16 @@ pub fn decode_to_agent(bytes: Bytes) -> Result<Option<ToAgent>, Invalid> {
             let resources = resources::from_wire(resized.resources)?;
             ToAgent::TaskResized { framework_id, task_id, resources }
         }
-        Kind::SetReservations(set) => {
-            ToAgent::SetReservations { reserved: resources::from_wire(set.reserved)? }
+        Kind::CheckpointResources(message) => {
+            let (resources, applied) = operation::checkpoint_from_wire(message.checkpoint)?;
+            let operations = operations_from_wire(message.operations)?;
+            ToAgent::CheckpointResources { resources, applied, operations }
+        }
+        Kind::AcknowledgeOperation(ids) => {
+            let invalid = || Invalid::new("Not a valid UUID");
+            let operation = ids.operation.as_ref().try_into().map_err(|_| invalid())?;
+            let status = task::uuid_from_wire(&ids.status).ok_or_else(invalid)?;
+            ToAgent::AcknowledgeOperation { operation: OperationUuid(operation), status }
         }
         Kind::Ping(_) => ToAgent::Ping,
         Kind::Shutdown(shutdown) => ToAgent::Shutdown { message: shutdown.message.unwrap_or_default() },
@@ -269,6 +293,14 @@ fn run_task_from_wire(run: to_agent::RunTask) -> Result<ToAgent, Invalid> {
         launch,
         launch_executor: run.launch_executor.unwrap_or(true),
     })
+}
+
+fn operation_to_wire(from: &OfferOperation) -> v1::Operation {
+    operation::to_wire(from, None, Format::FULL)
+}
+
+fn operations_from_wire(all: Vec<v1::Operation>) -> Result<Vec<OfferOperation>, Invalid> {
+    all.into_iter().map(operation::from_wire).collect()
 }
 
 fn nanoseconds(length: Duration) -> u64 {

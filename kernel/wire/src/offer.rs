@@ -60,6 +60,7 @@ pub fn from_wire(from: v1::Offer) -> Result<Offer, Invalid> {
         ip: address.as_ref().and_then(|a| a.ip.clone()).unwrap_or_default(),
         port: address.and_then(|a| u16::try_from(a.port).ok()).unwrap_or(0),
         resources: Resources::new(),
+        operations: Default::default(),
         attributes: from
             .attributes
             .into_iter()
@@ -121,6 +122,7 @@ pub fn agent_from_wire(from: v1::AgentInfo, ip: String) -> Result<AgentInfo, Inv
             .into_iter()
             .map(resources::attribute_from_wire)
             .collect::<Result<_, _>>()?,
+        operations: Default::default(),
     })
 }
 

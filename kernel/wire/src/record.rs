@@ -14,7 +14,7 @@ use kernel_model::{
 use prost::Message;
 
 use crate::{
-    Invalid, executor, framework, link_proto as link, offer,
+    Invalid, executor, framework, link_proto as link, offer, operation,
     resources::{self, Format},
     task,
 };
@@ -53,11 +53,6 @@ pub fn decode_task_info(bytes: &Bytes) -> Result<TaskInfo, Invalid> {
     task::info_from_wire(parse(bytes)?)
 }
 
-/// Encodes resources.
-pub fn encode_resources(from: &Resources) -> Bytes {
-    resources::encode(from)
-}
-
 /// Decodes resources.
 pub fn decode_resources(bytes: &Bytes) -> Result<Resources, Invalid> {
     resources::decode(bytes)
@@ -75,13 +70,18 @@ pub fn decode_status(bytes: &Bytes) -> Result<TaskStatus, Invalid> {
 
 /// Encodes an agent with the address of its HTTP server.
 pub fn agent_to_record(from: &AgentInfo) -> link::Agent {
-    link::Agent { info: offer::agent_to_wire(from, Format::FULL), ip: Some(from.ip.clone()) }
+    link::Agent {
+        info: offer::agent_to_wire(from, Format::FULL),
+        ip: Some(from.ip.clone()),
+        operations: Some(operation::applied_to_wire(&from.operations)),
+    }
 }
 
 /// Decodes an agent with the address of its HTTP server.
 pub fn agent_from_record(from: link::Agent) -> Result<AgentInfo, Invalid> {
     let ip = from.ip.ok_or_else(|| Invalid::new("an agent without an address"))?;
-    offer::agent_from_wire(from.info, ip)
+    let operations = operation::applied_from_wire(from.operations)?;
+    Ok(AgentInfo { operations, ..offer::agent_from_wire(from.info, ip)? })
 }
 
 pub(crate) fn executor_to_record(from: &ExecutorInfo) -> link::Executor {

@@ -7,8 +7,8 @@ mod validation;
 use bytes::Bytes;
 use kernel_model::{
     resources::{
-        Attribute, AttributeValue, Disk, Ranges, Reservation, ReservationKind, Resource, Resources, Scalar,
-        Value,
+        Attribute, AttributeValue, Disk, DiskSource, Persistence, Ranges, Reservation, ReservationKind,
+        Resource, Resources, Scalar, Value, VolumeMount,
     },
     roles::Role,
 };
@@ -69,6 +69,14 @@ pub fn from_wire(resources: Vec<v1::Resource>) -> Result<Resources, Invalid> {
     resources.into_iter().map(valid_from_wire).collect()
 }
 
+/// Decodes the resources of an operation that converts them.
+pub fn to_convert_from_wire(resources: Vec<v1::Resource>) -> Result<Resources, Invalid> {
+    limits::check_resources(&resources)?;
+    validate(&resources)?;
+    validate_for_launch(&resources).map_err(Invalid)?;
+    resources.into_iter().map(valid_from_wire).collect()
+}
+
 /// Decodes a collection, and the resources of amount zero beside it, which a collection does not have.
 pub fn with_zeros_from_wire(resources: Vec<v1::Resource>) -> Result<(Resources, Vec<Resource>), Invalid> {
     limits::check_resources(&resources)?;
@@ -105,7 +113,7 @@ pub fn resource_to_wire(from: &Resource, format: Format) -> v1::Resource {
     if format.form != ResourceForm::Post {
         put_old_form(&from.reservations, &mut to);
     }
-    to.disk = from.disk.as_ref().map(|disk| decode_extra(&disk.definition));
+    to.disk = from.disk.as_ref().map(|disk| disk_to_wire(disk));
     to.revocable = from.revocable.then(resource::RevocableInfo::default);
     to.shared = from.shared.then(resource::SharedInfo::default);
     to.provider_id = from.provider_id.as_ref().map(|id| v1::ResourceProviderId { value: id.clone() });
@@ -174,7 +182,7 @@ fn valid_from_wire(from: v1::Resource) -> Result<Resource, Invalid> {
         value,
         allocation_role,
         reservations,
-        disk: from.disk.map(disk_from_wire),
+        disk: from.disk.map(|disk| disk_from_wire(disk).into()),
         revocable: from.revocable.is_some(),
         shared: from.shared.is_some(),
         provider_id: from.provider_id.map(|id| id.value),
@@ -213,9 +221,42 @@ fn reservation_from_wire(from: &resource::ReservationInfo) -> Result<Reservation
 }
 
 fn disk_from_wire(from: resource::DiskInfo) -> Disk {
-    let source = from.source.as_ref().and_then(|s| SourceType::try_from(s.r#type).ok());
-    let whole = matches!(source, Some(SourceType::Mount | SourceType::Block));
-    Disk { indivisible: from.persistence.is_some() || whole, definition: from.encode_to_vec().into() }
+    let source = |source: resource::disk_info::Source| DiskSource {
+        whole: match SourceType::try_from(source.r#type) {
+            Ok(SourceType::Mount | SourceType::Block) => true,
+            Ok(SourceType::Raw) => source.id.is_some(),
+            Ok(SourceType::Path | SourceType::Unknown) | Err(_) => false,
+        },
+        text: text::source(&source),
+        definition: source.encode_to_vec().into(),
+    };
+    Disk {
+        source: from.source.map(source),
+        persistence: from
+            .persistence
+            .map(|persistence| Persistence { id: persistence.id, principal: persistence.principal }),
+        volume: from.volume.map(|volume| VolumeMount {
+            read_only: volume.mode() == v1::volume::Mode::Ro,
+            container_path: volume.container_path,
+        }),
+    }
+}
+
+fn disk_to_wire(from: &Disk) -> resource::DiskInfo {
+    use v1::volume::Mode;
+    let mode = |volume: &VolumeMount| if volume.read_only { Mode::Ro } else { Mode::Rw };
+    resource::DiskInfo {
+        source: from.source.as_ref().map(|source| decode_extra(&source.definition)),
+        persistence: from.persistence.as_ref().map(|persistence| resource::disk_info::Persistence {
+            id: persistence.id.clone(),
+            principal: persistence.principal.clone(),
+        }),
+        volume: from.volume.as_ref().map(|volume| v1::Volume {
+            mode: mode(volume) as i32,
+            container_path: volume.container_path.clone(),
+            ..Default::default()
+        }),
+    }
 }
 
 /// Decodes a role.
@@ -285,9 +326,4 @@ pub fn decode(bytes: &Bytes) -> Result<Resources, Invalid> {
     let message =
         crate::link_proto::Resources::decode(bytes.clone()).map_err(|e| Invalid::new(e.to_string()))?;
     from_wire(message.resources)
-}
-
-/// Encodes a collection as bytes.
-pub fn encode(resources: &Resources) -> Bytes {
-    crate::link_proto::Resources { resources: to_wire(resources, Format::FULL) }.encode_to_vec().into()
 }

@@ -429,17 +429,9 @@ fn operation_to_wire(from: &Operation) -> WireOperation {
                 task_group: v1::TaskGroupInfo { tasks: tasks.iter().map(info).collect() },
             });
         }
-        Operation::Reserve { id, resources } => {
-            to.r#type = Some(operation::Type::Reserve as i32);
+        Operation::Convert { id, kind, resources } => {
+            to = crate::operation::info_to_wire(*kind, resources, Format::FULL);
             to.id = id.as_ref().map(operation_id_to_wire);
-            let resources = resources::to_wire(resources, Format::FULL);
-            to.reserve = Some(operation::Reserve { resources, ..Default::default() });
-        }
-        Operation::Unreserve { id, resources } => {
-            to.r#type = Some(operation::Type::Unreserve as i32);
-            to.id = id.as_ref().map(operation_id_to_wire);
-            to.unreserve =
-                Some(operation::Unreserve { resources: resources::to_wire(resources, Format::FULL) });
         }
         // Only operations from a client can be malformed or invalid.
         Operation::Malformed { .. } | Operation::Invalid { .. } => {}

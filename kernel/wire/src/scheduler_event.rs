@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use kernel_model::{
     ids::{AgentId, ExecutorId, OperationId},
-    scheduler::{ErrorReason, Event, OperationState},
+    scheduler::{ErrorReason, Event},
 };
 
 use crate::{
@@ -47,12 +47,13 @@ pub fn to_wire(from: &Event, format: Format) -> WireEvent {
             to.update = Some(event::Update { status: task::status_to_wire(status) });
             event::Type::Update
         }
-        Event::UpdateOperationStatus { operation_id, state, message, agent_id } => {
+        Event::UpdateOperationStatus { uuid, operation_id, state, message, agent_id } => {
             to.update_operation_status = Some(event::UpdateOperationStatus {
                 status: v1::OperationStatus {
                     operation_id: Some(operation_id_to_wire(operation_id)),
                     state: *state as i32,
-                    message: Some(message.clone()),
+                    message: (!message.is_empty()).then(|| message.clone()),
+                    uuid: uuid.map(|uuid| v1::Uuid { value: task::uuid_to_wire(uuid) }),
                     agent_id: agent_id.as_ref().map(agent_id_to_wire),
                     ..Default::default()
                 },
@@ -109,8 +110,9 @@ pub fn from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
         event::Type::UpdateOperationStatus => {
             let status = present(from.update_operation_status)?.status;
             Event::UpdateOperationStatus {
+                uuid: status.uuid.and_then(|uuid| task::uuid_from_wire(&uuid.value)),
                 operation_id: OperationId::from(present(status.operation_id)?.value),
-                state: operation_state(status.state)?,
+                state: crate::operation::state_from_wire(status.state)?,
                 message: status.message.unwrap_or_default(),
                 agent_id: status.agent_id.map(|id| AgentId::from(id.value)),
             }
@@ -139,23 +141,6 @@ pub fn from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
             return Ok(None);
         }
     }))
-}
-
-fn operation_state(number: i32) -> Result<OperationState, Invalid> {
-    use v1::OperationState as Wire;
-    Ok(match Wire::try_from(number) {
-        Ok(Wire::OperationUnsupported) => OperationState::Unsupported,
-        Ok(Wire::OperationPending) => OperationState::Pending,
-        Ok(Wire::OperationFinished) => OperationState::Finished,
-        Ok(Wire::OperationFailed) => OperationState::Failed,
-        Ok(Wire::OperationError) => OperationState::Error,
-        Ok(Wire::OperationDropped) => OperationState::Dropped,
-        Ok(Wire::OperationUnreachable) => OperationState::Unreachable,
-        Ok(Wire::OperationGoneByOperator) => OperationState::GoneByOperator,
-        Ok(Wire::OperationRecovering) => OperationState::Recovering,
-        Ok(Wire::OperationUnknown) => OperationState::Unknown,
-        Err(_) => return Err(Invalid::new(format!("unknown operation state {number}"))),
-    })
 }
 
 fn present<T>(part: Option<T>) -> Result<T, Invalid> {

@@ -27,6 +27,7 @@ pub struct SharedVolume {
 
 /// Validates a task of a LAUNCH. What a custom executor does with its tasks' containers is its own affair.
 pub fn check_task(task: &v1::TaskInfo) -> Result<(), Unsupported> {
+    check_persistent_volumes(&task.resources)?;
     match &task.executor {
         Some(executor) => check_executor(executor),
         None => {
@@ -39,6 +40,7 @@ pub fn check_task(task: &v1::TaskInfo) -> Result<(), Unsupported> {
 /// Validates the tasks of a LAUNCH_GROUP.
 pub fn check_group(executor: &v1::ExecutorInfo, tasks: &[v1::TaskInfo]) -> Result<(), Unsupported> {
     check_executor(executor)?;
+    tasks.iter().try_for_each(|task| check_persistent_volumes(&task.resources))?;
     if executor.r#type() != v1::executor_info::Type::Default {
         return Ok(());
     }
@@ -49,8 +51,26 @@ pub fn check_group(executor: &v1::ExecutorInfo, tasks: &[v1::TaskInfo]) -> Resul
 }
 
 fn check_executor(executor: &v1::ExecutorInfo) -> Result<(), Unsupported> {
+    check_persistent_volumes(&executor.resources)?;
     executor.command.as_ref().map_or(Ok(()), check_command)?;
     executor.container.as_ref().map_or(Ok(()), check_container)
+}
+
+/// Validates the use of persistent volumes: they are links in the sandbox, which cannot be read-only or anywhere else.
+fn check_persistent_volumes(resources: &[v1::Resource]) -> Result<(), Unsupported> {
+    let mounts = resources.iter().filter_map(|resource| resource.disk.as_ref()?.volume.as_ref());
+    mounts.into_iter().try_for_each(|mount| match mount.mode() {
+        v1::volume::Mode::Ro => Err(Unsupported("read-only persistent volumes")),
+        v1::volume::Mode::Rw if !is_in_sandbox(&mount.container_path) => {
+            Err(Unsupported("container paths outside of the sandbox"))
+        }
+        v1::volume::Mode::Rw => Ok(()),
+    })
+}
+
+/// Whether a path is below the sandbox and none of its outputs.
+fn is_in_sandbox(path: &str) -> bool {
+    is_below(path) && !["stdout", "stderr"].contains(&path)
 }
 
 /// Validates a command.
@@ -79,8 +99,7 @@ pub fn shared_volumes(container: &v1::ContainerInfo) -> Result<Vec<SharedVolume>
 fn shared_volume(volume: &v1::Volume) -> Option<SharedVolume> {
     use v1::volume::{Mode, source::sandbox_path};
     let source = volume.source.as_ref()?.sandbox_path.as_ref()?;
-    let own_output = ["stdout", "stderr"].contains(&volume.container_path.as_str());
-    let below = is_below(&volume.container_path) && is_below(&source.path) && !own_output;
+    let below = is_in_sandbox(&volume.container_path) && is_below(&source.path);
     let is_shared = below && volume.mode() == Mode::Rw && source.r#type() == sandbox_path::Type::Parent;
     is_shared
         .then(|| SharedVolume { container_path: volume.container_path.clone(), path: source.path.clone() })

@@ -98,6 +98,7 @@ fn subscribed() -> Event {
         port: 5051,
         resources: Resources::default(),
         attributes: Vec::new(),
+        operations: Default::default(),
     };
     Event::Subscribed {
         executor: executor.into(),

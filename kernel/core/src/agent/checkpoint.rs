@@ -40,8 +40,12 @@ pub(super) fn recover(
         // Nothing can be launched before the agent has an id: the checkpoint is damaged.
         agent.frameworks.clear();
         agent.streams.clear();
+        agent.operations.clear();
     }
     let mut out = Effects::default();
+    if agent.config.info.operations.count > 0 {
+        agent.sync_volumes(&mut out);
+    }
     let all: Vec<(FrameworkId, ExecutorId, ContainerId)> = agent
         .frameworks
         .iter()
@@ -69,7 +73,9 @@ impl Agent {
     fn fold(&mut self, record: Record) {
         match record {
             Record::Identity { agent_id } => self.config.info.id = Some(agent_id),
-            Record::Reservations { reserved } => self.set_reservations(&reserved),
+            Record::Resources { resources, applied } => self.set_checkpointed(&resources, applied),
+            Record::Operation { operation } => self.add_operation(*operation),
+            Record::OperationDone { uuid } => self.forget_operation(uuid),
             Record::Framework { info } => self.fold_framework(info),
             Record::FrameworkRemoved { framework_id } => {
                 self.forget_framework(&framework_id);
@@ -238,11 +244,12 @@ impl Agent {
     pub fn records(&self) -> Vec<Record> {
         let mut records = Vec::new();
         records.extend(self.config.info.id.clone().map(|agent_id| Record::Identity { agent_id }));
-        let mut reserved = self.config.info.resources.dynamically_reserved();
-        reserved += &self.unmet_reservations;
-        if !reserved.is_empty() {
-            records.push(Record::Reservations { reserved });
+        let mut resources = self.config.info.resources.checkpointed();
+        resources += &self.unmet;
+        if self.config.info.operations.count > 0 || !resources.is_empty() {
+            records.push(Record::Resources { resources, applied: self.config.info.operations.clone() });
         }
+        records.extend(self.operations().map(|op| Record::Operation { operation: op.clone().into() }));
         let mut left = CHECKPOINTED_EXECUTORS_MAX;
         let mut completed = Vec::new();
         for (framework_id, framework) in self.frameworks.iter().filter(|(_, f)| f.info.checkpoint) {

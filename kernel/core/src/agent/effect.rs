@@ -1,13 +1,14 @@
 //! The effects of the agent.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kernel_model::{
     agent::ToMaster,
     executor::{Event as ExecutorEvent, ExecutorInfo},
     framework::FrameworkInfo,
     ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId},
-    resources::{Resources, Scalar},
+    operation::{AppliedOperations, OfferOperation, OperationUuid},
+    resources::{Resources, Scalar, VolumeId},
     task::{TaskInfo, TaskStatus},
     time::Time,
 };
@@ -25,8 +26,12 @@ pub type Effects = crate::effect::Effects<Record, Effect>;
 pub enum Record {
     /// The master assigned this id.
     Identity { agent_id: AgentId },
-    /// The resources that are reserved by operations, all of them.
-    Reservations { reserved: Resources },
+    /// What operations have made of the machine's resources, all of it.
+    Resources { resources: Resources, applied: AppliedOperations },
+    /// An operation with an id was carried out.
+    Operation { operation: Box<OfferOperation> },
+    /// The status of an operation was acknowledged.
+    OperationDone { uuid: OperationUuid },
     /// A framework was added, or changed its info.
     Framework { info: Arc<FrameworkInfo> },
     /// A framework was removed with its updates.
@@ -65,6 +70,11 @@ pub enum Effect {
     /// Start an executor. The runtime answers with [`super::Event::StartFailed`] or, when it terminates,
     /// [`super::Event::Exited`].
     Start(Box<Start>),
+    /// Make the directories of these persistent volumes as far as they do not exist, and remove those of this agent's other
+    /// volumes. A volume with another number is another one, whose data must not be seen.
+    SyncVolumes { agent_id: AgentId, volumes: BTreeMap<VolumeId, u64> },
+    /// Link persistent volumes in the sandbox of a running container too.
+    LinkVolumes { container_id: ContainerId, volumes: Vec<LinkedVolume> },
     /// Change the limits of a running container.
     SetLimits { container_id: ContainerId, limits: Limits },
     /// Send SIGTERM to a container's first process.
@@ -97,6 +107,17 @@ pub struct Start {
     /// The task, for the built-in command executor only.
     pub task: Option<Arc<TaskInfo>>,
     pub limits: Limits,
+    /// The persistent volumes in its sandbox.
+    pub volumes: Vec<LinkedVolume>,
+}
+
+/// A persistent volume in a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct LinkedVolume {
+    pub id: VolumeId,
+    /// Relative to the sandbox.
+    pub container_path: String,
 }
 
 /// Resource limits of a container.

@@ -22,7 +22,7 @@ const COMMAND_SHOWN_MAX: usize = 12;
 /// Why a launch is refused.
 struct LaunchRefusal {
     reason: Reason,
-    message: &'static str,
+    message: String,
 }
 
 impl Agent {
@@ -43,7 +43,7 @@ impl Agent {
             return;
         }
         let executor = executor_for(&framework_id, executor, &launch);
-        match self.launch_refusal(&framework_id, &executor, launch_executor) {
+        match self.launch_refusal(&framework_id, &executor, &launch, launch_executor) {
             Some(why) => self.drop_launch(now, &framework_id, launch.tasks(), why, out),
             None => self.take_launch(now, &framework_id, executor, launch, out),
         }
@@ -80,9 +80,13 @@ impl Agent {
         &self,
         framework_id: &FrameworkId,
         executor: &ExecutorInfo,
+        launch: &Launch,
         launch_executor: bool,
     ) -> Option<LaunchRefusal> {
-        let ended = |message| Some(LaunchRefusal { reason: Reason::ExecutorTerminated, message });
+        let ended = |message: &str| {
+            Some(LaunchRefusal { reason: Reason::ExecutorTerminated, message: message.to_owned() })
+        };
+        let invalid = |message| Some(LaunchRefusal { reason: Reason::TaskInvalid, message });
         let framework = &self.frameworks[framework_id];
         if self.stopping.is_some() {
             return ended("The agent is stopping");
@@ -91,15 +95,17 @@ impl Agent {
             return ended("The framework is being shut down");
         }
         match framework.executors.get(&executor.executor_id) {
-            Some(_) if executor.kind == ExecutorKind::Command => Some(LaunchRefusal {
-                reason: Reason::TaskInvalid,
-                message: "An executor of this id is already running",
-            }),
+            Some(_) if executor.kind == ExecutorKind::Command => {
+                invalid("An executor of this id is already running".to_owned())
+            }
             Some(running) if running.phase == (ExecutorPhase::Terminating { respawn: false }) => {
                 ended("The executor is terminating")
             }
             None if !launch_executor => ended("The executor is not running any more"),
-            _ => None,
+            _ => {
+                let path = self.clashing_path(framework_id, executor, launch.tasks())?;
+                invalid(format!("Another persistent volume is mounted at '{path}' in the executor's sandbox"))
+            }
         }
     }
 
@@ -115,7 +121,7 @@ impl Agent {
         for task in tasks {
             let status = TaskStatus {
                 reason: Some(why.reason),
-                message: Some(why.message.to_owned()),
+                message: Some(why.message.clone()),
                 ..TaskStatus::new(task.task_id.clone(), state, Source::Agent, now)
             };
             self.report(now, &(framework_id.clone(), task.task_id.clone()), status.into(), out);
@@ -167,6 +173,7 @@ impl Agent {
             self.start_executor(now, framework_id, &executor_id, out);
         } else {
             self.limits_changed(framework_id, &executor_id, out);
+            self.link_volumes(framework_id, &executor_id, out);
             self.deliver(framework_id, &executor_id, out);
         }
     }
@@ -223,6 +230,7 @@ impl Agent {
             agent_id,
             task: task.map(|entry| entry.task.info.clone()),
             limits: framework.limits(executor_id),
+            volumes: self.volumes(framework_id, executor_id),
         })));
         let key = (framework_id.clone(), executor_id.clone());
         self.containers.insert(container_id, key.clone());
@@ -272,6 +280,15 @@ impl Agent {
                     out.send_to_executor(connection, ExecutorEvent::Kill { task_id, grace });
                 }
             }
+        }
+    }
+
+    /// Links the volumes of new tasks in the sandbox of their executor, if it runs.
+    fn link_volumes(&self, framework_id: &FrameworkId, executor_id: &ExecutorId, out: &mut Effects) {
+        let volumes = self.volumes(framework_id, executor_id);
+        let executor = &self.frameworks[framework_id].executors[executor_id];
+        if !volumes.is_empty() && executor.phase != ExecutorPhase::Waiting {
+            out.push(Effect::LinkVolumes { container_id: executor.container_id.clone(), volumes });
         }
     }
 

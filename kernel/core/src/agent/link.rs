@@ -41,6 +41,7 @@ impl Agent {
         self.link = LinkState::Down;
         self.timers.disarm(&Timer::Register);
         self.pause_updates();
+        self.pause_operations();
     }
 
     /// Sends the registration, and sets the timer of the next attempt.
@@ -72,7 +73,8 @@ impl Agent {
                 tasks.push(task);
             }
         }
-        ToMaster::Reregister { info: info.into(), frameworks, executors, tasks }
+        let operations = self.operations().cloned().collect();
+        ToMaster::Reregister { info: info.into(), frameworks, executors, tasks, operations }
     }
 
     pub(super) fn registered(
@@ -96,6 +98,7 @@ impl Agent {
             out.send_to_master(ToMaster::Stopping);
         }
         self.flush_updates(now, None, out);
+        self.flush_operations(now, None, out);
         for key in unknown_here {
             self.report_unknown_task(now, key, out);
         }
@@ -143,6 +146,7 @@ impl Agent {
 
     pub(super) fn update_framework(&mut self, now: Time, info: Arc<FrameworkInfo>, out: &mut Effects) {
         let Some(id) = info.id.clone() else { return };
+        self.flush_operations(now, Some(&id), out);
         let Some(framework) = self.frameworks.get_mut(&id) else { return };
         if framework.info != info {
             let checkpoint = framework.info.checkpoint;

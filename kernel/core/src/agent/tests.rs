@@ -1,5 +1,6 @@
 //! Scenario tests of the agent: scripts of events, and the log of their effects.
 
+mod operations;
 mod random;
 mod recovery;
 mod resizes;

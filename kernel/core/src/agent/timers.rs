@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kernel_model::{
     ids::{ExecutorId, FrameworkId},
+    operation::OperationUuid,
     time::Time,
 };
 
@@ -17,6 +18,8 @@ pub(super) enum Timer {
     /// An executor did not subscribe, did not terminate, or is due for its next run: its phase tells which.
     Executor(FrameworkId, ExecutorId),
     Update(TaskKey),
+    /// Send the status of an operation again.
+    Operation(OperationUuid),
     Stop,
 }
 

@@ -154,6 +154,7 @@ fn agent() -> AgentInfo {
         port: 0,
         resources: Resources::default(),
         attributes: Vec::new(),
+        operations: Default::default(),
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn lost_state(framework: &FrameworkInfo, state: TaskState) -> TaskSta
 
 fn operation_error(operation_id: OperationId, message: String) -> scheduler::Event {
     let state = OperationState::Error;
-    scheduler::Event::UpdateOperationStatus { operation_id, state, message, agent_id: None }
+    scheduler::Event::UpdateOperationStatus { uuid: None, operation_id, state, message, agent_id: None }
 }
 
 impl Master {
@@ -157,15 +157,13 @@ impl Master {
                         self.refuse_malformed(framework_id, task, state, Reason::InvalidOffers);
                     }
                 }
-                Operation::Reserve { id: Some(operation_id), .. }
-                | Operation::Unreserve { id: Some(operation_id), .. }
+                Operation::Convert { id: Some(operation_id), .. }
                 | Operation::Invalid { id: Some(operation_id), .. }
                 | Operation::Unsupported { id: Some(operation_id), .. } => {
                     let message = format!("Operation attempted with invalid offers: {why}");
                     self.send_to_framework(framework_id, operation_error(operation_id, message));
                 }
-                Operation::Reserve { id: None, .. }
-                | Operation::Unreserve { id: None, .. }
+                Operation::Convert { id: None, .. }
                 | Operation::Invalid { id: None, .. }
                 | Operation::Unsupported { id: None, .. } => {}
             }
@@ -221,15 +219,12 @@ impl Master {
                     self.refuse_malformed(&accepted.framework_id, task, TaskState::Error, reason);
                 }
             }
-            Operation::Reserve { id, resources } => {
-                let outcome = self.reserve_offered(accepted, resources);
-                self.operation_ended(accepted, id, outcome);
+            Operation::Convert { id, kind, resources } => {
+                if let Err(why) = self.convert_by_framework(accepted, id.clone(), kind, resources) {
+                    self.operation_refused(&accepted.framework_id, id, why);
+                }
             }
-            Operation::Unreserve { id, resources } => {
-                let outcome = self.unreserve_offered(accepted, resources);
-                self.operation_ended(accepted, id, outcome);
-            }
-            Operation::Invalid { id, why } => self.operation_ended(accepted, id, Err(why)),
+            Operation::Invalid { id, why } => self.operation_refused(&accepted.framework_id, id, why),
             Operation::Unsupported { id: Some(operation_id), kind } => {
                 let message = format!("{kind} operations are not supported");
                 self.send_to_framework(&accepted.framework_id, operation_error(operation_id, message));
@@ -238,23 +233,12 @@ impl Master {
         }
     }
 
-    /// Tells a framework what became of an operation with an id; one without is only logged when it is dropped, as in Mesos.
-    fn operation_ended(&mut self, accepted: &Accepted, id: Option<OperationId>, outcome: Result<(), String>) {
-        let framework_id = &accepted.framework_id;
-        let event = match (id, outcome) {
-            (Some(operation_id), Ok(())) => scheduler::Event::UpdateOperationStatus {
-                operation_id,
-                state: OperationState::Finished,
-                message: String::new(),
-                agent_id: Some(accepted.agent_id.clone()),
-            },
-            (Some(operation_id), Err(message)) => operation_error(operation_id, message),
-            (None, Ok(())) => return,
-            (None, Err(message)) => {
-                return self.effect(Effect::Dropped { framework_id: framework_id.clone(), message });
-            }
-        };
-        self.send_to_framework(framework_id, event);
+    /// An operation with an id is answered; one without is only logged, as in Mesos.
+    fn operation_refused(&mut self, framework_id: &FrameworkId, id: Option<OperationId>, message: String) {
+        match id {
+            Some(id) => self.send_to_framework(framework_id, operation_error(id, message)),
+            None => self.effect(Effect::Dropped { framework_id: framework_id.clone(), message }),
+        }
     }
 
     fn launch(&mut self, accepted: &mut Accepted, mut task: TaskInfo) {

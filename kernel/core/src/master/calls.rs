@@ -66,12 +66,8 @@ impl Master {
             }
             Call::AcceptInverseOffers { offer_ids } => self.drop_inverse_offers(&id, "accept", &offer_ids),
             Call::DeclineInverseOffers { offer_ids } => self.drop_inverse_offers(&id, "decline", &offer_ids),
-            Call::AcknowledgeOperationStatus { operation_id, .. } => {
-                // No operation status has a uuid yet, so none awaits its acknowledgement.
-                let message = format!(
-                    "Ignoring operation status acknowledgement for operation '{operation_id}' because it is unknown"
-                );
-                self.effect(Effect::Dropped { framework_id: id, message });
+            Call::AcknowledgeOperationStatus { agent_id, operation_id, uuid } => {
+                self.acknowledge_operation(&id, &agent_id, &operation_id, uuid);
             }
             Call::ReconcileOperations { operations } => self.reconcile_operations(&id, operations),
             // The allocator is driven by demand through roles; as in Mesos it does not use requests.

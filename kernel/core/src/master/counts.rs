@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use kernel_model::{
     ids::FrameworkId,
+    resources::ConversionKind,
     scheduler::{Call, Event, Operation},
     task::{Reason, Source, TaskState},
 };
@@ -98,8 +99,12 @@ impl FrameworkCounts {
         let name = match operation {
             Operation::Launch { .. } => "launch",
             Operation::LaunchGroup { .. } => "launch_group",
-            Operation::Reserve { .. } => "reserve",
-            Operation::Unreserve { .. } => "unreserve",
+            Operation::Convert { kind, .. } => match kind {
+                ConversionKind::Reserve => "reserve",
+                ConversionKind::Unreserve => "unreserve",
+                ConversionKind::Create => "create",
+                ConversionKind::Destroy => "destroy",
+            },
             Operation::Malformed { .. } | Operation::Invalid { .. } | Operation::Unsupported { .. } => return,
         };
         *self.operations.entry(name).or_default() += 1;

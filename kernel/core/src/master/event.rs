@@ -5,7 +5,7 @@ use kernel_model::{
     caller::Caller,
     ids::{AgentId, FrameworkId, StreamId},
     quota::{Quantities, Quota},
-    resources::Resources,
+    resources::{ConversionKind, Resources},
     roles::Role,
     scheduler::{Call, Subscribe},
 };
@@ -77,18 +77,24 @@ pub enum OperatorCall {
     DeactivateAgent { agent_id: AgentId },
     /// REACTIVATE_AGENT.
     ReactivateAgent { agent_id: AgentId },
-    /// RESERVE_RESOURCES: reserves free resources of an agent, or, with a source, changes who they are reserved for.
-    Reserve {
+    /// RESERVE_RESOURCES, UNRESERVE_RESOURCES, CREATE_VOLUMES or DESTROY_VOLUMES: converts free resources of an agent.
+    Convert {
+        agent_id: AgentId,
+        kind: ConversionKind,
+        /// The caller's.
+        principal: Option<String>,
+        resources: Resources,
+    },
+    /// RESERVE_RESOURCES with a source: changes who resources are reserved for.
+    ChangeReservation {
         agent_id: AgentId,
         /// The caller's.
         principal: Option<String>,
-        /// The resources as they are reserved now; empty to add one level to what is free.
+        /// The resources as they are reserved now.
         source: Resources,
         /// The resources as they are to be.
         resources: Resources,
     },
-    /// UNRESERVE_RESOURCES: the opposite.
-    Unreserve { agent_id: AgentId, resources: Resources },
     /// A call that is not implemented.
     Unsupported {
         /// The call's type on the wire.
@@ -106,9 +112,10 @@ impl OperatorCall {
             | OperatorCall::RemoveQuota { .. }
             | OperatorCall::MarkAgentGone { .. }
             | OperatorCall::DeactivateAgent { .. }
-            | OperatorCall::ReactivateAgent { .. } => true,
-            // The agent is told, and remembers it.
-            OperatorCall::Reserve { .. } | OperatorCall::Unreserve { .. } => false,
+            | OperatorCall::ReactivateAgent { .. }
+            // The agent is told, and remembers it too; but it may never hear of it.
+            | OperatorCall::Convert { .. }
+            | OperatorCall::ChangeReservation { .. } => true,
             // The record of its end only keeps it from subscribing again.
             OperatorCall::Teardown { .. } | OperatorCall::Unsupported { .. } => false,
         }

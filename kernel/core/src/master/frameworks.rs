@@ -76,6 +76,7 @@ impl Master {
             self.send_to_agent(&agent_id, ToAgent::ShutdownFramework { framework_id: id.clone() });
             self.release_framework_on(&agent_id, id);
         }
+        self.end_operations(id);
         let Some(mut framework) = self.frameworks.remove(id) else { return };
         for client in std::mem::take(&mut framework.clients).into_values() {
             self.allocator.remove_client(client);

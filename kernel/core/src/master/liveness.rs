@@ -4,7 +4,8 @@ use kernel_model::{
     agent::{AgentState, ToAgent},
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{AgentId, FrameworkId, TaskId},
-    operator, scheduler,
+    operator,
+    scheduler::{self, OperationState},
     task::{Reason, Source, Task, TaskState},
     time::Time,
 };
@@ -259,6 +260,12 @@ impl Master {
             RemovalReason::Removed => (format!("Agent {host} removed: {why}"), None),
             RemovalReason::Gone => (why.to_owned(), None),
         };
+        let told = match kind {
+            RemovalReason::Unreachable => Some((OperationState::Unreachable, "Agent was marked unreachable")),
+            RemovalReason::Gone => Some((OperationState::GoneByOperator, "Agent has been marked gone")),
+            RemovalReason::Removed => None,
+        };
+        self.lose_operations(id, told);
         let tasks = self.agents[id].tasks.clone();
         for (framework_id, task_ids) in tasks {
             let Some(framework) = self.frameworks.get(&framework_id) else { continue };

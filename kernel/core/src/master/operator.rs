@@ -33,12 +33,12 @@ impl Master {
             }
             OperatorCall::DeactivateAgent { agent_id } => self.set_deactivated(&agent_id, true)?,
             OperatorCall::ReactivateAgent { agent_id } => self.set_deactivated(&agent_id, false)?,
-            OperatorCall::Reserve { agent_id, principal, source, resources } => {
-                self.reserve_by_operator(&agent_id, principal.as_deref(), &source, &resources)?;
+            OperatorCall::Convert { agent_id, kind, principal, resources } => {
+                self.convert_by_operator(&agent_id, kind, principal.as_deref(), &resources)?;
                 return Ok(Answer::Accepted);
             }
-            OperatorCall::Unreserve { agent_id, resources } => {
-                self.unreserve_by_operator(&agent_id, &resources)?;
+            OperatorCall::ChangeReservation { agent_id, principal, source, resources } => {
+                self.change_reservation(&agent_id, principal.as_deref(), &source, &resources)?;
                 return Ok(Answer::Accepted);
             }
             OperatorCall::Unsupported { kind } => {

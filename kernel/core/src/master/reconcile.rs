@@ -1,8 +1,8 @@
 //! Reconciliation: answers with the master's state of tasks.
 
 use kernel_model::{
-    ids::{AgentId, FrameworkId, OperationId, TaskId},
-    scheduler::{self, OperationState},
+    ids::{AgentId, FrameworkId, TaskId},
+    scheduler,
     task::{Reason, Source, Task, TaskState, TaskStatus},
     time::Time,
 };
@@ -60,43 +60,6 @@ impl Master {
             return Some((TaskState::GoneByOperator, "Task is gone", None));
         }
         Some((TaskState::Unknown, "Task is unknown", None))
-    }
-
-    /// Reconciles operations with upstream's states and messages. No operation is carried out yet, so none is known; an
-    /// implicit reconciliation has nothing to report.
-    pub(super) fn reconcile_operations(
-        &mut self,
-        id: &FrameworkId,
-        operations: Vec<(OperationId, Option<AgentId>)>,
-    ) {
-        for (operation_id, agent_id) in operations {
-            let (state, message) = self.unknown_operation_state(agent_id.as_ref());
-            let message = format!("Reconciliation: {message}");
-            self.send_to_framework(
-                id,
-                scheduler::Event::UpdateOperationStatus { operation_id, state, message, agent_id },
-            );
-        }
-    }
-
-    fn unknown_operation_state(&self, agent_id: Option<&AgentId>) -> (OperationState, &'static str) {
-        let Some(id) = agent_id else {
-            let message = "Operation is unknown and no 'agent_id' was provided";
-            return (OperationState::Unknown, message);
-        };
-        if let Some(absent) = self.absent.get(id) {
-            return match absent.unreachable_since {
-                None => (OperationState::Recovering, "Agent is recovered but has not re-registered"),
-                Some(_) => (OperationState::Unreachable, "Agent is unreachable"),
-            };
-        }
-        if self.agents.contains_key(id) {
-            return (OperationState::Unknown, "Operation is unknown");
-        }
-        if self.registry.get(&RecordKey::GoneAgent(id.clone())).is_some() {
-            return (OperationState::GoneByOperator, "Agent marked gone by operator");
-        }
-        (OperationState::Unknown, "Both operation and agent are unknown")
     }
 
     fn latest(&self, task: &Task) -> TaskStatus {

@@ -10,6 +10,7 @@ use kernel_model::{
     executor::ExecutorInfo,
     framework::FrameworkInfo,
     ids::{AgentId, FrameworkId, TaskId},
+    operation::OfferOperation,
     operator, scheduler,
     task::{Reason, Task, TaskInfo, TaskState},
 };
@@ -29,6 +30,7 @@ pub(super) struct Reregistration {
     pub(super) frameworks: Vec<Arc<FrameworkInfo>>,
     pub(super) executors: Vec<Arc<ExecutorInfo>>,
     pub(super) tasks: Vec<Task>,
+    pub(super) operations: Vec<OfferOperation>,
 }
 
 impl Master {
@@ -103,6 +105,7 @@ impl Master {
             offered: Default::default(),
             slot,
             offers: BTreeSet::new(),
+            operations: BTreeMap::new(),
             pending_kills: BTreeMap::new(),
             missed_pings: 0,
             epoch: 0,
@@ -131,6 +134,8 @@ impl Master {
         }
         let resources = report.info.resources.unallocated();
         Arc::make_mut(&mut report.info).resources = resources;
+        let stale = self.renew_resources(&id, &mut report.info);
+        let operations = std::mem::take(&mut report.operations);
         let mut outdated = Vec::new();
         for framework in std::mem::take(&mut report.frameworks) {
             outdated.extend(self.recover_framework(framework));
@@ -140,6 +145,7 @@ impl Master {
         } else {
             self.readmit_agent(&id, link, report);
         }
+        self.adopt_operations(&id, operations, stale);
         self.send_pending(&id, outdated);
         self.start_pings(&id);
     }

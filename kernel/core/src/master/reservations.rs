@@ -1,19 +1,26 @@
-//! Dynamic reservations: RESERVE and UNRESERVE by frameworks on what they are offered, and by operators. The agent checkpoints
-//! them and reports them when it registers again, so its word prevails.
+//! RESERVE, UNRESERVE, CREATE and DESTROY, by frameworks on what they are offered and by operators: they convert an agent's
+//! resources. The registry has the result before anybody is answered, and the agent checkpoints it; of the two, whoever knows more
+//! operations prevails when the agent registers again.
 
 use std::sync::Arc;
 
 use kernel_model::{
-    agent::{AgentInfo, ToAgent},
-    ids::AgentId,
-    resources::{Conversion, Resource, Resources},
+    agent::AgentInfo,
+    framework::FrameworkInfo,
+    ids::{AgentId, OperationId},
+    operation::OfferOperation,
+    resources::{Conversion, ConversionKind, Resource, Resources},
     roles::Role,
+    scheduler::OperationState,
 };
 
 use super::{
     Master,
     accept::Accepted,
     effect::{Op, Record, Refusal},
+    operations::UNACKNOWLEDGED_MAX,
+    state::Agent,
+    volumes,
 };
 
 /// How many resources of an agent can be reserved with roles, principals and labels of their own.
@@ -23,24 +30,25 @@ const RESERVED_MAX: usize = 1024;
 const RESERVED_BYTES_MAX: usize = 256 * 1024;
 
 /// What is wrong with an operation, in Mesos' words.
-type Checked = Result<(), String>;
+pub(super) type Checked = Result<(), String>;
 
-/// Who reserves: a framework for the role of its offer, or an operator.
-enum Reserver<'a> {
-    Framework { principal: Option<&'a str>, role: &'a Role },
+/// Who converts: a framework what it is offered for a role, or an operator.
+pub(super) enum Caller<'a> {
+    Framework { framework: &'a FrameworkInfo, role: &'a Role },
     Operator { principal: Option<&'a str> },
 }
 
-impl Reserver<'_> {
-    fn principal(&self) -> Option<&str> {
+impl Caller<'_> {
+    pub(super) fn principal(&self) -> Option<&str> {
         match self {
-            Reserver::Framework { principal, .. } | Reserver::Operator { principal } => *principal,
+            Caller::Framework { framework, .. } => framework.principal.as_deref(),
+            Caller::Operator { principal } => *principal,
         }
     }
 }
 
 /// Validates the resources of a RESERVE.
-fn check_reserve(resources: &Resources, by: &Reserver<'_>) -> Checked {
+fn check_reserve(resources: &Resources, by: &Caller<'_>) -> Checked {
     resources.iter().try_for_each(|resource| {
         let top = match resource.reservation() {
             Some(top) if resource.is_dynamically_reserved() => top,
@@ -64,17 +72,17 @@ fn check_reserve(resources: &Resources, by: &Reserver<'_>) -> Checked {
             }
         }
         match by {
-            Reserver::Framework { role, .. } if top.role != **role => Err(format!(
+            Caller::Framework { role, .. } if top.role != **role => Err(format!(
                 "A reserve operation was attempted for a resource with role '{}', but the resource was allocated to role \
                  '{role}'",
                 top.role
             )),
-            Reserver::Operator { .. } if resource.allocation_role.is_some() => Err(
+            Caller::Operator { .. } if resource.allocation_role.is_some() => Err(
                 "A reserve operation was attempted with an allocated resource, but the operator API only allows \
                  reservations to be made to unallocated resources"
                     .to_owned(),
             ),
-            Reserver::Framework { .. } | Reserver::Operator { .. } => check_kind(resource),
+            Caller::Framework { .. } | Caller::Operator { .. } => check_kind(resource),
         }
     })
 }
@@ -106,7 +114,7 @@ fn check_change(source: &Resources, target: &Resources) -> Checked {
 
 /// Reservations are in the records of agent and master, and in messages between them.
 fn check_size(total: &Resources) -> Checked {
-    let reserved = total.dynamically_reserved();
+    let reserved = total.checkpointed();
     let (count, bytes) = (reserved.iter().count(), reserved.to_string().len());
     match count > RESERVED_MAX || bytes > RESERVED_BYTES_MAX {
         true => Err(format!(
@@ -122,7 +130,7 @@ fn check_kind(resource: &Resource) -> Checked {
     if resource.revocable {
         return Err(format!("Revocable resource {resource} cannot be reserved"));
     }
-    match resource.disk.as_ref().is_some_and(|disk| disk.indivisible) {
+    match resource.is_persistent_volume() {
         true => Err(format!(
             "A dynamically reserved persistent volume {resource} cannot be unreserved directly. Please destroy the \
              persistent volume first then unreserve the resource"
@@ -131,15 +139,62 @@ fn check_kind(resource: &Resource) -> Checked {
     }
 }
 
+/// Validates an operation on an agent's resources, in Mesos' order.
+fn check(kind: ConversionKind, resources: &Resources, by: &Caller<'_>, agent: &Agent) -> Checked {
+    match kind {
+        ConversionKind::Reserve => check_reserve(resources, by),
+        ConversionKind::Unreserve => check_unreserve(resources),
+        ConversionKind::Create => volumes::check_create(resources, by, agent),
+        ConversionKind::Destroy => volumes::check_destroy(resources, agent),
+    }
+}
+
 impl Master {
-    /// Converts what is left of a framework's offers, which it is charged.
+    /// An operation of an ACCEPT, on what is left of the offers, which the framework is charged.
+    pub(super) fn convert_by_framework(
+        &mut self,
+        accepted: &mut Accepted,
+        id: Option<OperationId>,
+        kind: ConversionKind,
+        mut resources: Resources,
+    ) -> Checked {
+        resources.allocate_by_default_to(&accepted.role);
+        let agent = self.agents.get(&accepted.agent_id).ok_or("Agent removed")?;
+        let framework = self.frameworks.get(&accepted.framework_id).ok_or("Framework removed")?;
+        let by = Caller::Framework { framework: &framework.info, role: &accepted.role };
+        check(kind, &resources, &by, agent)
+            .map_err(|why| format!("{why}; on agent {}", described(&agent.id, &agent.info)))?;
+        if id.is_some() && !self.may_track_operation(&accepted.agent_id) {
+            return Err(format!(
+                "{UNACKNOWLEDGED_MAX} operations on agent {} await their acknowledgement",
+                accepted.agent_id
+            ));
+        }
+        self.convert_offered(accepted, &kind.of(&resources))?;
+        let operation = id.map(|id| OfferOperation {
+            uuid: self.id_generator.operation_uuid(),
+            framework_id: accepted.framework_id.clone(),
+            id,
+            kind,
+            resources,
+            state: OperationState::Pending,
+            status: None,
+        });
+        if let Some(operation) = &operation {
+            self.track_operation(&accepted.agent_id, operation.clone());
+        }
+        self.send_checkpoint(&accepted.agent_id, operation.into_iter().collect());
+        Ok(())
+    }
+
     fn convert_offered(&mut self, accepted: &mut Accepted, conversion: &Conversion) -> Checked {
         let remaining = &accepted.remaining;
         let missing = || format!("{remaining} does not contain {}", conversion.consumed);
         let after = conversion.apply(remaining).ok_or_else(missing)?;
         let agent = self.agents.get(&accepted.agent_id).ok_or("Agent removed")?;
         let (slot, all) = (agent.slot, agent.info.resources.clone());
-        let total = conversion.unallocated().apply(&all);
+        let unallocated = conversion.unallocated();
+        let total = unallocated.apply(&all);
         let client = self.client_of(&accepted.framework_id, &accepted.role);
         let (Some(total), Some(client)) = (total, client) else {
             return Err(format!("{all} does not contain {}", conversion.consumed));
@@ -149,37 +204,49 @@ impl Master {
         accepted.converted.remove_all(&conversion.consumed);
         accepted.converted += &conversion.converted;
         self.allocator.recover(slot, client, &conversion.consumed);
-        self.set_agent_resources(&accepted.agent_id, total);
+        self.set_agent_resources(&accepted.agent_id, total, &unallocated);
         self.allocator.charge(slot, client, &conversion.converted);
         Ok(())
     }
 
-    /// RESERVE of an ACCEPT.
-    pub(super) fn reserve_offered(&mut self, accepted: &mut Accepted, mut resources: Resources) -> Checked {
-        resources.allocate_by_default_to(&accepted.role);
-        let framework = self.frameworks.get(&accepted.framework_id);
-        let principal = framework.and_then(|framework| framework.info.principal.as_deref());
-        check_reserve(&resources, &Reserver::Framework { principal, role: &accepted.role })
-            .map_err(|why| self.on_agent(&accepted.agent_id, &why))?;
-        self.convert_offered(accepted, &Conversion::reserve(&resources))
+    /// RESERVE_RESOURCES without a source, UNRESERVE_RESOURCES, CREATE_VOLUMES or DESTROY_VOLUMES.
+    pub(super) fn convert_by_operator(
+        &mut self,
+        agent_id: &AgentId,
+        kind: ConversionKind,
+        principal: Option<&str>,
+        resources: &Resources,
+    ) -> Result<(), Refusal> {
+        let agent = self.agent_to_convert(agent_id)?;
+        check(kind, resources, &Caller::Operator { principal }, agent)
+            .map_err(|why| invalid(kind.name(), agent, &why))?;
+        self.convert_free(agent_id, &kind.of(resources))
     }
 
-    /// UNRESERVE of an ACCEPT.
-    pub(super) fn unreserve_offered(&mut self, accepted: &mut Accepted, mut resources: Resources) -> Checked {
-        resources.allocate_by_default_to(&accepted.role);
-        check_unreserve(&resources).map_err(|why| self.on_agent(&accepted.agent_id, &why))?;
-        self.convert_offered(accepted, &Conversion::unreserve(&resources))
+    /// RESERVE_RESOURCES with a source.
+    pub(super) fn change_reservation(
+        &mut self,
+        agent_id: &AgentId,
+        principal: Option<&str>,
+        source: &Resources,
+        resources: &Resources,
+    ) -> Result<(), Refusal> {
+        let agent = self.agent_to_convert(agent_id)?;
+        check_change(source, resources)
+            .and_then(|()| check_reserve(resources, &Caller::Operator { principal }))
+            .map_err(|why| invalid("RESERVE", agent, &why))?;
+        let conversion = Conversion { consumed: source.clone(), converted: resources.clone() };
+        self.convert_free(agent_id, &conversion)
     }
 
-    fn on_agent(&self, agent_id: &AgentId, why: &str) -> String {
-        let agent = self.agents.get(agent_id).map(|agent| described(agent_id, &agent.info));
-        format!("{why}; on agent {}", agent.unwrap_or_else(|| agent_id.to_string()))
-    }
-
-    /// Converts free resources of an agent, for an operator. Outstanding offers are rescinded as far as necessary.
-    fn convert_free(&mut self, agent_id: &AgentId, conversion: &Conversion) -> Result<(), Refusal> {
+    fn agent_to_convert(&self, agent_id: &AgentId) -> Result<&Agent, Refusal> {
         let unknown = || Refusal::Invalid("No agent found with specified ID".to_owned());
-        let total = self.agents.get(agent_id).ok_or_else(unknown)?.info.resources.clone();
+        self.agents.get(agent_id).ok_or_else(unknown)
+    }
+
+    /// Converts free resources of an agent. Outstanding offers are rescinded as far as necessary.
+    fn convert_free(&mut self, agent_id: &AgentId, conversion: &Conversion) -> Result<(), Refusal> {
+        let total = self.agent_to_convert(agent_id)?.info.resources.clone();
         let conflict = || Refusal::Conflict(format!("{total} does not contain {}", conversion.consumed));
         let after = conversion.apply(&total).ok_or_else(conflict)?;
         check_size(&after).map_err(Refusal::Conflict)?;
@@ -188,67 +255,27 @@ impl Master {
             let free = free.cloned().unwrap_or_default();
             return Err(Refusal::Conflict(format!("{free} does not contain {}", conversion.consumed)));
         }
-        self.set_agent_resources(agent_id, after);
+        self.set_agent_resources(agent_id, after, conversion);
+        self.send_checkpoint(agent_id, Vec::new());
         Ok(())
     }
 
-    /// RESERVE_RESOURCES.
-    pub(super) fn reserve_by_operator(
-        &mut self,
-        agent_id: &AgentId,
-        principal: Option<&str>,
-        source: &Resources,
-        resources: &Resources,
-    ) -> Result<(), Refusal> {
-        let checked = check_reserve(resources, &Reserver::Operator { principal });
-        if source.is_empty() {
-            return self.convert_by_operator(agent_id, "RESERVE", checked, &Conversion::reserve(resources));
-        }
-        let checked = check_change(source, resources).and(checked);
-        let conversion = Conversion { consumed: source.clone(), converted: resources.clone() };
-        self.convert_by_operator(agent_id, "RESERVE", checked, &conversion)
-    }
-
-    /// UNRESERVE_RESOURCES.
-    pub(super) fn unreserve_by_operator(
-        &mut self,
-        agent_id: &AgentId,
-        resources: &Resources,
-    ) -> Result<(), Refusal> {
-        let checked = check_unreserve(resources);
-        self.convert_by_operator(agent_id, "UNRESERVE", checked, &Conversion::unreserve(resources))
-    }
-
-    fn convert_by_operator(
-        &mut self,
-        agent_id: &AgentId,
-        kind: &str,
-        checked: Checked,
-        conversion: &Conversion,
-    ) -> Result<(), Refusal> {
-        let unknown = || Refusal::Invalid("No agent found with specified ID".to_owned());
-        let info = &self.agents.get(agent_id).ok_or_else(unknown)?.info;
-        checked.map_err(|why| {
-            Refusal::Invalid(format!(
-                "Invalid {kind} operation on agent {}: {why}",
-                described(agent_id, info)
-            ))
-        })?;
-        self.convert_free(agent_id, conversion)
-    }
-
-    /// Records an agent's resources, and tells it which of them are reserved.
-    fn set_agent_resources(&mut self, agent_id: &AgentId, resources: Resources) {
+    /// Records an agent's resources after an operation.
+    fn set_agent_resources(&mut self, agent_id: &AgentId, resources: Resources, conversion: &Conversion) {
         let Some(agent) = self.agents.get_mut(agent_id) else { return };
-        let info = Arc::new(AgentInfo { resources, ..AgentInfo::clone(&agent.info) });
+        let operations = agent.info.operations.after(conversion);
+        let info = Arc::new(AgentInfo { resources, operations, ..AgentInfo::clone(&agent.info) });
         agent.info = info.clone();
         let (slot, deactivated) = (agent.slot, agent.deactivated);
         self.allocator.set_total(slot, &info.resources);
         self.changed_agents.insert(agent_id.clone());
-        let reserved = info.resources.dynamically_reserved();
         self.persist(Op::Put(Record::Agent { info, deactivated, unreachable_since: None }));
-        self.send_to_agent(agent_id, ToAgent::SetReservations { reserved });
     }
+}
+
+fn invalid(kind: &str, agent: &Agent, why: &str) -> Refusal {
+    let on = described(&agent.id, &agent.info);
+    Refusal::Invalid(format!("Invalid {kind} operation on agent {on}: {why}"))
 }
 
 /// An agent in Mesos' messages.

@@ -42,6 +42,8 @@ impl Master {
             next_agent: self.next_agent,
             next_framework: self.next_framework,
             next_offer: self.next_offer,
+            id_generator: self.id_generator.clone(),
+            operations: Default::default(),
             started: self.started,
             gc_scheduled: self.gc_scheduled,
             quota_recovery: self.quota_recovery,

@@ -13,6 +13,7 @@ use kernel_model::{
     framework::FrameworkInfo,
     ids::{AgentId, ExecutorId, FrameworkId, StreamId, TaskId},
     offer_preferences::OfferPreferences,
+    operation::{OfferOperation, OperationUuid},
     quota::{Quantities, Quota},
     resources::Resources,
     roles::Role,
@@ -97,6 +98,8 @@ pub struct Agent {
     /// Its index in the allocator.
     pub(crate) slot: AgentSlot,
     pub(crate) offers: BTreeSet<u64>,
+    /// Operations with an id whose end is not acknowledged.
+    pub operations: BTreeMap<OperationUuid, OfferOperation>,
     /// Kills to send when it is connected again.
     pub(crate) pending_kills: BTreeMap<(FrameworkId, TaskId), Option<Duration>>,
     /// Pings since the last message.

@@ -6,6 +6,7 @@ mod explain;
 mod frameworks;
 mod hoarding;
 mod offer_preferences;
+mod operations;
 mod quota;
 mod reservations;
 mod resizes;

@@ -3,7 +3,7 @@
 
 use std::{cmp::Ordering, ops::AddAssign, sync::Arc};
 
-use super::{Ranges, Reservation, Resource, Resources, Scalar, Value};
+use super::{Disk, Ranges, Reservation, Resource, Resources, Scalar, Value};
 use crate::{labels::Labels, roles::Role};
 
 impl Value {
@@ -83,7 +83,10 @@ fn cmp_reservations(a: &[Reservation], b: &[Reservation]) -> Ordering {
 impl Resource {
     /// Whether it can only be used whole. Equal indivisible resources are listed separately and counted.
     pub fn is_indivisible(&self) -> bool {
-        self.shared || self.disk.as_ref().is_some_and(|disk| disk.indivisible)
+        let whole = |disk: &Arc<Disk>| {
+            disk.persistence.is_some() || disk.source.as_ref().is_some_and(|source| source.whole)
+        };
+        self.shared || self.disk.as_ref().is_some_and(whole)
     }
 
     /// The order of the normal form. `Equal` means that the amounts merge, or that two indivisible resources are the

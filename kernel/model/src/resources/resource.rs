@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use super::{Ranges, Scalar};
+use super::{Disk, Ranges, Scalar};
 use crate::{labels::Labels, roles::Role};
 
 /// A resource (Mesos `Resource`, in the form after reservation refinement).
@@ -16,7 +16,8 @@ pub struct Resource {
     pub allocation_role: Option<Role>,
     /// The reservation stack, bottom to top; empty means unreserved.
     pub reservations: Vec<Reservation>,
-    pub disk: Option<Disk>,
+    /// What a disk is beside its size.
+    pub disk: Option<Arc<Disk>>,
     /// Whether it is revocable.
     pub revocable: bool,
     /// Whether several tasks can use it at once.
@@ -51,15 +52,6 @@ pub enum ReservationKind {
     Static,
     /// The RESERVE operation.
     Dynamic,
-}
-
-/// A disk's identity, compared as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Disk {
-    /// The encoded `v1::Resource.DiskInfo`.
-    pub definition: bytes::Bytes,
-    /// Whether it can only be used whole (a persistent volume, a mount disk, a block device).
-    pub indivisible: bool,
 }
 
 /// Resources in normal form, shared between clones (copy-on-write): amounts are read far more often than changed.

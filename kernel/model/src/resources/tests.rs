@@ -31,8 +31,10 @@ fn resource() -> impl Strategy<Value = Resource> {
             resource.reservations = stack.into_iter().map(reservation).collect();
             resource.revocable = revocable;
             resource.shared = shared && name == "mem";
-            resource.disk =
-                (disk && name == "mem").then(|| Disk { definition: "d".into(), indivisible: whole });
+            resource.disk = (disk && name == "mem").then(|| {
+                let source = DiskSource { definition: "d".into(), text: "d".into(), whole };
+                Disk { source: Some(source), persistence: None, volume: None }.into()
+            });
             resource
         },
     )
@@ -160,7 +162,8 @@ fn labels_are_a_multiset_and_indivisible_resources_are_counted() {
     assert_eq!(both.iter().count(), 1);
 
     let mut volume = Resource::scalar("disk", Scalar::from_units(10));
-    volume.disk = Some(Disk { definition: "v".into(), indivisible: true });
+    let persistence = Persistence { id: "v".into(), principal: None };
+    volume.disk = Some(Disk { source: None, persistence: Some(persistence), volume: None }.into());
     let one: Resources = [volume.clone()].into_iter().collect();
     let two: Resources = [volume.clone(), volume].into_iter().collect();
     assert!(two.contains(&one) && !one.contains(&two));

@@ -131,6 +131,9 @@ impl fmt::Display for Resource {
             }
             f.write_str("])")?;
         }
+        if let Some(disk) = &self.disk {
+            write!(f, "[{disk}]")?;
+        }
         if self.revocable {
             f.write_str("{REV}")?;
         }

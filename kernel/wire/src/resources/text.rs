@@ -87,7 +87,7 @@ fn disk(info: &DiskInfo) -> String {
     text
 }
 
-fn source(from: &Source) -> String {
+pub(super) fn source(from: &Source) -> String {
     let kind = SourceType::try_from(from.r#type).unwrap_or(SourceType::Unknown);
     let mut text = kind.as_str_name().to_owned();
     let root = match kind {

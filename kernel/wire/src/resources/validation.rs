@@ -72,6 +72,9 @@ fn check_disk_use(resource: &Resource, disk: &DiskInfo) -> Result<(), String> {
         Some(volume) if volume.host_path.is_some() => {
             return Err("Expecting 'host_path' to be unset for persistent volume".to_owned());
         }
+        Some(volume) if volume.image.is_some() || volume.source.is_some() => {
+            return Err("Expecting 'image' and 'source' to be unset for persistent volume".to_owned());
+        }
         Some(_) => {}
     }
     ids::check(&persistence.id).map_err(|why| format!("Invalid persistence ID for persistent volume: {why}"))

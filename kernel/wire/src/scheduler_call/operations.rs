@@ -3,6 +3,7 @@
 
 use kernel_model::{
     ids::OperationId,
+    resources::ConversionKind,
     scheduler::{MalformedTask, Operation},
     task::TaskInfo,
 };
@@ -20,7 +21,7 @@ use crate::{
 pub(super) fn from_wire(operations: Vec<WireOperation>) -> Result<Vec<Operation>, Invalid> {
     let mut all = Vec::with_capacity(operations.len());
     for operation in operations {
-        let id = operation.id.map(|id| OperationId::from(id.value));
+        let id = operation.id.as_ref().map(|id| OperationId::from(id.value.clone()));
         let kind = operation.r#type.and_then(|n| operation::Type::try_from(n).ok()).unwrap_or_default();
         match kind {
             operation::Type::Launch => {
@@ -30,28 +31,10 @@ pub(super) fn from_wire(operations: Vec<WireOperation>) -> Result<Vec<Operation>
             operation::Type::LaunchGroup => {
                 all.extend(operation.launch_group.map(|group| launch_group(id.is_some(), group)));
             }
-            operation::Type::Reserve => {
-                let reserve = operation.reserve.unwrap_or_default();
-                // Only operators have this way to change a reservation.
-                let checked = match reserve.source.is_empty() {
-                    true => resources::validate(&reserve.resources),
-                    false => Err(Invalid::new("Reservation updates are not yet implemented")),
-                };
-                let parsed = checked.and_then(|()| resources::from_wire(reserve.resources));
-                all.push(match parsed {
-                    Ok(resources) => Operation::Reserve { id, resources },
-                    Err(Invalid(why)) => invalid(id, &why),
-                });
-            }
-            operation::Type::Unreserve => {
-                let unreserve = operation.unreserve.unwrap_or_default();
-                let checked = resources::validate(&unreserve.resources);
-                let parsed = checked.and_then(|()| resources::from_wire(unreserve.resources));
-                all.push(match parsed {
-                    Ok(resources) => Operation::Unreserve { id, resources },
-                    Err(Invalid(why)) => invalid(id, &why),
-                });
-            }
+            operation::Type::Reserve
+            | operation::Type::Unreserve
+            | operation::Type::Create
+            | operation::Type::Destroy => all.extend(convert(id, operation)),
             // Only an operation with an id has an update that tells its end. Mesos ignores unknown types.
             other if id.is_none() && other != operation::Type::Unknown => {
                 return Err(Invalid::new(format!(
@@ -65,9 +48,21 @@ pub(super) fn from_wire(operations: Vec<WireOperation>) -> Result<Vec<Operation>
     Ok(all)
 }
 
-/// An operation with resources that do not validate.
-fn invalid(id: Option<OperationId>, why: &str) -> Operation {
-    Operation::Invalid { id, why: format!("Invalid resources: {why}") }
+/// RESERVE, UNRESERVE, CREATE or DESTROY.
+fn convert(id: Option<OperationId>, from: WireOperation) -> Option<Operation> {
+    // Only operators have this way to change a reservation.
+    let has_source = from.reserve.as_ref().is_some_and(|reserve| !reserve.source.is_empty());
+    let (kind, resources) = crate::operation::parts(from)?;
+    let parsed = match kind {
+        ConversionKind::Reserve if has_source => {
+            Err(Invalid::new("Reservation updates are not yet implemented"))
+        }
+        _ => resources::to_convert_from_wire(resources),
+    };
+    Some(match parsed {
+        Ok(resources) => Operation::Convert { id, kind, resources },
+        Err(Invalid(why)) => Operation::Invalid { id, why: format!("Invalid resources: {why}") },
+    })
 }
 
 fn launch(with_id: bool, infos: Vec<v1::TaskInfo>, all: &mut Vec<Operation>) {

@@ -105,6 +105,7 @@ fn link_messages_round_trip() {
         port: 5051,
         resources: resources(),
         attributes: vec![Attribute { name: "rack".into(), value: AttributeValue::Text("r".into()) }],
+        operations: Default::default(),
     };
     let task = Task {
         framework_id: "f".into(),
@@ -124,6 +125,7 @@ fn link_messages_round_trip() {
             frameworks: vec![framework.clone().into()],
             executors: vec![executor().into()],
             tasks: vec![task],
+            operations: Vec::new(),
         },
         ToMaster::Update {
             framework_id: "f".into(),
@@ -253,7 +255,7 @@ fn calls_are_refused_with_mesos_texts() {
         Expecting 'framework_id' to be present
         Teardown
         Expecting 'accept' to be present
-        Accept { offer_ids: [OfferId(o)], operations: [Unsupported { id: Some(OperationId(op)), kind: "CREATE" }], filters: Filters { refuse: 5s } }
+        Accept { offer_ids: [OfferId(o)], operations: [Convert { id: Some(OperationId(op)), kind: Create, resources: Resources([]) }], filters: Filters { refuse: 5s } }
         Revive { roles: [] }
         Not a valid UUID
         Reconcile { tasks: [(TaskId(t), None)] }

@@ -49,10 +49,11 @@ pub fn attribute<'a>(agent: &'a AgentSnapshot, name: &str) -> Option<&'a str> {
     })
 }
 
-/// Converts kernel resources to Pod units: `cpus`, `mem` and `disk` (MiB), other scalars in whole units.
+/// Converts kernel resources to Pod units: `cpus`, `mem` and `disk` (MiB), other scalars in whole units. A persistent volume is for the
+/// tasks of its role, and no storage of Pods.
 pub fn amounts(resources: &Resources) -> Amounts {
     let mut amounts = Amounts::default();
-    for (name, amount) in resources.scalars() {
+    for (name, amount) in resources.without_persistent_volumes().scalars() {
         let bytes = || i64::try_from(i128::from(amount.0) * i128::from(MIB) / 1000).unwrap_or(i64::MAX);
         match &**name {
             "cpus" => amounts.cpu_milli += amount.0,

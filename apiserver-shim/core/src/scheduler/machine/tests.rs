@@ -62,6 +62,7 @@ fn agent(id: &str, hostname: &str) -> AgentSnapshot {
             port: 5051,
             resources: total.clone(),
             attributes: Vec::new(),
+            operations: Default::default(),
         }
         .into(),
         state: AgentState::Connected,

@@ -87,6 +87,7 @@ pub fn config(seed: u64) -> Config {
         port: 5051,
         resources: Resources::default(),
         attributes: Vec::new(),
+        operations: Default::default(),
     };
     Config::new(info, seed)
 }
@@ -172,7 +173,9 @@ impl Script {
 
     fn record(&mut self, record: &Record) -> String {
         match record {
-            Record::Reservations { reserved } => format!("Reservations {reserved}"),
+            Record::Resources { resources, applied } => format!("Resources {resources} ({})", applied.count),
+            Record::Operation { operation } => format!("Operation {}", operation.id),
+            Record::OperationDone { .. } => "OperationDone".to_owned(),
             Record::Identity { agent_id } => format!("Identity {agent_id}"),
             Record::Framework { info } => format!("Framework {}", info.id.as_ref().unwrap()),
             Record::FrameworkRemoved { framework_id } => format!("FrameworkRemoved {framework_id}"),
@@ -206,6 +209,10 @@ impl Script {
                     limits.cpus,
                     limits.mem_mib
                 )
+            }
+            Effect::SyncVolumes { volumes, .. } => format!("volumes {}", volumes.len()),
+            Effect::LinkVolumes { container_id, volumes } => {
+                format!("link {} volumes in {}", volumes.len(), self.container(&container_id))
             }
             Effect::Terminate { container_id } => format!("terminate {}", self.container(&container_id)),
             Effect::Destroy { container_id } => format!("destroy {}", self.container(&container_id)),
@@ -241,6 +248,7 @@ impl Script {
             }
             ToMaster::Message { executor_id, .. } => format!("Message from {executor_id}"),
             ToMaster::ResizeTask { task_id, amounts, .. } => format!("ResizeTask {task_id} {amounts}"),
+            ToMaster::OperationStatus { operation } => format!("OperationStatus {}", operation.id),
             ToMaster::Pong => "Pong".into(),
             ToMaster::Stopping => "Stopping".into(),
             ToMaster::Unregister => "Unregister".into(),

@@ -38,7 +38,13 @@ fn report(tasks: Vec<Task>) -> ToMaster {
     let mut own = framework("f", &["*"]);
     own.id = Some("m-0000".into());
     let info = info.into();
-    ToMaster::Reregister { info, frameworks: vec![own.into()], executors: vec![], tasks }
+    ToMaster::Reregister {
+        info,
+        frameworks: vec![own.into()],
+        executors: vec![],
+        tasks,
+        operations: Vec::new(),
+    }
 }
 
 fn t() -> Task {

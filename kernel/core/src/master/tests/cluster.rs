@@ -208,6 +208,7 @@ pub(crate) fn agent_info(number: u64, resources: &str) -> AgentInfo {
         port: 5051,
         resources: resources.parse().unwrap(),
         attributes: Vec::new(),
+        operations: Default::default(),
     }
 }
 
@@ -313,8 +314,9 @@ fn show_event(event: &ToScheduler) -> String {
             format!("Offers [{}]", offers.iter().map(show).collect::<Vec<_>>().join(", "))
         }
         ToScheduler::Update { status } => format!("Update {}", show_status(status)),
-        ToScheduler::UpdateOperationStatus { operation_id, state, message, .. } => {
-            format!("UpdateOperationStatus {operation_id} {state:?} '{message}'")
+        ToScheduler::UpdateOperationStatus { uuid, operation_id, state, message, .. } => {
+            let note = if uuid.is_some() { " (to acknowledge)" } else { "" };
+            format!("UpdateOperationStatus {operation_id} {state:?} '{message}'{note}")
         }
         other => format!("{other:?}"),
     }
@@ -322,7 +324,12 @@ fn show_event(event: &ToScheduler) -> String {
 
 fn show_message(message: &ToAgent) -> String {
     match message {
-        ToAgent::SetReservations { reserved } => format!("SetReservations {reserved}"),
+        ToAgent::CheckpointResources { resources, operations, .. } => {
+            let ids: Vec<&str> = operations.iter().map(|one| one.id.as_str()).collect();
+            let note = if ids.is_empty() { String::new() } else { format!(" for {}", ids.join(", ")) };
+            format!("CheckpointResources {resources}{note}")
+        }
+        ToAgent::AcknowledgeOperation { .. } => "AcknowledgeOperation".to_owned(),
         ToAgent::Registered { agent_id, .. } => format!("Registered {agent_id}"),
         ToAgent::Reregistered { agent_id, unknown_here, .. } => {
             let unknown: Vec<&TaskId> = unknown_here.iter().map(|(_, t)| t).collect();

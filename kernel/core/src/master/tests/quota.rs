@@ -138,6 +138,7 @@ fn after_a_start_offers_wait_for_the_agents() {
                 frameworks: vec![],
                 executors: vec![],
                 tasks: vec![],
+                operations: Vec::new(),
             },
         );
     }

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use kernel_model::{
     labels::Labels,
-    resources::{Reservation, ReservationKind, Resource, Resources},
+    resources::{ConversionKind::*, Reservation, ReservationKind, Resource, Resources},
     roles::Role,
     scheduler::Operation,
 };
@@ -16,7 +16,7 @@ fn check(cluster: &mut Cluster, expected: Expect) {
 }
 
 /// Resources with dynamic reservations for these roles, bottom to top.
-fn reserved(text: &str, roles: &[&str], principal: Option<&str>) -> Resources {
+pub(super) fn reserved(text: &str, roles: &[&str], principal: Option<&str>) -> Resources {
     let level = |role: &&str| Reservation {
         kind: ReservationKind::Dynamic,
         role: Role::parse(role).unwrap(),
@@ -30,7 +30,7 @@ fn reserved(text: &str, roles: &[&str], principal: Option<&str>) -> Resources {
 }
 
 fn reserve(resources: Resources) -> Operation {
-    Operation::Reserve { id: None, resources }
+    Operation::Convert { id: None, kind: Reserve, resources }
 }
 
 fn launch(id: &str, resources: &Resources) -> Operation {
@@ -58,25 +58,24 @@ fn a_framework_reserves_and_launches_on_what_it_has_reserved() {
     check(
         &mut c,
         expect![[r#"
-        put Agent(AgentId(m-S0))
-        reply Accepted
-        l1 <- SetReservations cpus(reservations: [(DYNAMIC,eng)]):1; mem(reservations: [(DYNAMIC,eng)]):512
-        l1 <- RunTask task t on new command
-        s1 <- Offers [m-O2 of m-S0 for eng: cpus:1; mem(reservations: [(DYNAMIC,eng)]):512]
-        s2 <- Offers [m-O1 of m-S0 for ops: cpus:2; mem:512]
-    "#]],
+            put Agent(AgentId(m-S0))
+            reply Accepted
+            l1 <- CheckpointResources cpus(reservations: [(DYNAMIC,eng)]):1; mem(reservations: [(DYNAMIC,eng)]):512
+            l1 <- RunTask task t on new command
+            s1 <- Offers [m-O2 of m-S0 for eng: cpus:1; mem(reservations: [(DYNAMIC,eng)]):512]
+            s2 <- Offers [m-O1 of m-S0 for ops: cpus:2; mem:512]
+        "#]],
     );
-    let unreserve = |resources| Operation::Unreserve { id: Some("op".into()), resources };
+    let unreserve = |resources| Operation::Convert { id: Some("op".into()), kind: Unreserve, resources };
     c.accept("m-0000", "s1", 2, vec![unreserve(reserved("mem:512", &["eng"], None))]);
     check(
         &mut c,
         expect![[r#"
-        put Agent(AgentId(m-S0))
-        reply Accepted
-        l1 <- SetReservations cpus(reservations: [(DYNAMIC,eng)]):1
-        s1 <- UpdateOperationStatus op Finished ''
-        s2 <- Offers [m-O3 of m-S0 for ops: cpus:1; mem:512]
-    "#]],
+            put Agent(AgentId(m-S0))
+            reply Accepted
+            l1 <- CheckpointResources cpus(reservations: [(DYNAMIC,eng)]):1 for op
+            s2 <- Offers [m-O3 of m-S0 for ops: cpus:1; mem:512]
+        "#]],
     );
     // It stays reserved when the task ends, and for its role.
     c.update(1, "m-0000", "t", kernel_model::task::TaskState::Finished);
@@ -92,7 +91,7 @@ fn a_framework_reserves_and_launches_on_what_it_has_reserved() {
 #[test]
 fn invalid_operations_change_nothing() {
     let mut c = offered();
-    let with_id = |resources| Operation::Reserve { id: Some("op".into()), resources };
+    let with_id = |resources| Operation::Convert { id: Some("op".into()), kind: Reserve, resources };
     c.accept(
         "m-0000",
         "s1",
@@ -102,7 +101,11 @@ fn invalid_operations_change_nothing() {
             with_id(reserved("cpus:1", &["ops"], None)),
             with_id(reserved("cpus:9", &["eng"], None)),
             reserve(reserved("cpus:9", &["eng"], None)),
-            Operation::Unreserve { id: Some("op".into()), resources: reserved("cpus:1", &["eng"], None) },
+            Operation::Convert {
+                id: Some("op".into()),
+                kind: Unreserve,
+                resources: reserved("cpus:1", &["eng"], None),
+            },
         ],
     );
     check(
@@ -122,10 +125,10 @@ fn invalid_operations_change_nothing() {
 #[test]
 fn an_operator_reserves_what_is_free_or_offered() {
     let mut c = offered();
-    let call = |principal: Option<&str>, resources: Resources| OperatorCall::Reserve {
+    let call = |principal: Option<&str>, resources: Resources| OperatorCall::Convert {
         agent_id: "m-S0".into(),
+        kind: Reserve,
         principal: principal.map(str::to_owned),
-        source: Resources::new(),
         resources,
     };
     c.operator(call(Some("ann"), reserved("cpus:1", &["ops"], None)));
@@ -143,31 +146,36 @@ fn an_operator_reserves_what_is_free_or_offered() {
     check(
         &mut c,
         expect![[r#"
-        put Agent(AgentId(m-S0))
-        s1 <- Rescind { offer_id: OfferId(m-O0) }
-        l1 <- SetReservations cpus(reservations: [(DYNAMIC,ops,ann)]):4
-        reply Accepted
-        s1 <- Offers [m-O2 of m-S0 for eng: mem:512]
-        s2 <- Offers [m-O1 of m-S0 for ops: cpus(reservations: [(DYNAMIC,ops,ann)]):4; mem:512]
-    "#]],
+            put Agent(AgentId(m-S0))
+            s1 <- Rescind { offer_id: OfferId(m-O0) }
+            l1 <- CheckpointResources cpus(reservations: [(DYNAMIC,ops,ann)]):4
+            reply Accepted
+            s1 <- Offers [m-O2 of m-S0 for eng: mem:512]
+            s2 <- Offers [m-O1 of m-S0 for ops: cpus(reservations: [(DYNAMIC,ops,ann)]):4; mem:512]
+        "#]],
     );
-    let unreserve = |resources| OperatorCall::Unreserve { agent_id: "m-S0".into(), resources };
+    let unreserve = |resources| OperatorCall::Convert {
+        agent_id: "m-S0".into(),
+        kind: Unreserve,
+        principal: None,
+        resources,
+    };
     c.operator(unreserve(reserved("cpus:4", &["ops"], Some("bob"))));
     c.operator(unreserve("cpus:4".parse().unwrap()));
     c.operator(unreserve(reserved("cpus:4", &["ops"], Some("ann"))));
     check(
         &mut c,
         expect![[r#"
-        reply Conflict: cpus(reservations: [(DYNAMIC,ops,ann)]):4; mem:1024 does not contain cpus(reservations: [(DYNAMIC,ops,bob)]):4
-        reply Invalid: Invalid UNRESERVE operation on agent m-S0 at slave(1)@127.0.0.1:5051 (h1): Resource cpus:4 is not dynamically reserved
-        put Agent(AgentId(m-S0))
-        s1 <- Rescind { offer_id: OfferId(m-O2) }
-        s2 <- Rescind { offer_id: OfferId(m-O1) }
-        l1 <- SetReservations {}
-        reply Accepted
-        s1 <- Offers [m-O4 of m-S0 for eng: cpus:2; mem:512]
-        s2 <- Offers [m-O3 of m-S0 for ops: cpus:2; mem:512]
-    "#]],
+            reply Conflict: cpus(reservations: [(DYNAMIC,ops,ann)]):4; mem:1024 does not contain cpus(reservations: [(DYNAMIC,ops,bob)]):4
+            reply Invalid: Invalid UNRESERVE operation on agent m-S0 at slave(1)@127.0.0.1:5051 (h1): Resource cpus:4 is not dynamically reserved
+            put Agent(AgentId(m-S0))
+            s1 <- Rescind { offer_id: OfferId(m-O2) }
+            s2 <- Rescind { offer_id: OfferId(m-O1) }
+            l1 <- CheckpointResources {}
+            reply Accepted
+            s1 <- Offers [m-O4 of m-S0 for eng: cpus:2; mem:512]
+            s2 <- Offers [m-O3 of m-S0 for ops: cpus:2; mem:512]
+        "#]],
     );
 }
 
@@ -177,8 +185,7 @@ fn what_a_task_holds_cannot_be_reserved() {
     c.accept("m-0000", "s1", 0, vec![launch("t", &"cpus:3".parse().unwrap())]);
     c.log();
     let resources = reserved("cpus:2", &["ops"], None);
-    let source = Resources::new();
-    c.operator(OperatorCall::Reserve { agent_id: "m-S0".into(), principal: None, source, resources });
+    c.operator(OperatorCall::Convert { agent_id: "m-S0".into(), kind: Reserve, principal: None, resources });
     check(
         &mut c,
         expect![[r#"
@@ -191,13 +198,18 @@ fn what_a_task_holds_cannot_be_reserved() {
 fn an_operator_changes_who_something_is_reserved_for() {
     let mut c = Cluster::new();
     c.agent(1, "cpus:4;mem:1024");
-    let reserve = |source: Resources, resources: Resources| OperatorCall::Reserve {
+    let reserve = |source: Resources, resources: Resources| OperatorCall::ChangeReservation {
         agent_id: "m-S0".into(),
         principal: None,
         source,
         resources,
     };
-    c.operator(reserve(Resources::new(), reserved("cpus:4", &["eng"], None)));
+    c.operator(OperatorCall::Convert {
+        agent_id: "m-S0".into(),
+        kind: Reserve,
+        principal: None,
+        resources: reserved("cpus:4", &["eng"], None),
+    });
     c.log();
     let dev = reserved("cpus:3", &["eng", "eng/dev"], None);
     c.operator(reserve(reserved("cpus:3", &["eng"], None), dev.clone()));
@@ -210,16 +222,16 @@ fn an_operator_changes_who_something_is_reserved_for() {
     check(
         &mut c,
         expect![[r#"
-        put Agent(AgentId(m-S0))
-        l1 <- SetReservations cpus(reservations: [(DYNAMIC,eng)]):1; cpus(reservations: [(DYNAMIC,eng),(DYNAMIC,eng/dev)]):3
-        reply Accepted
-        reply Invalid: Invalid RESERVE operation on agent m-S0 at slave(1)@127.0.0.1:5051 (h1): Source and target resources should refer to identical resource quantities: cpus:3 vs. cpus:2
-        reply Conflict: cpus(reservations: [(DYNAMIC,eng)]):1; cpus(reservations: [(DYNAMIC,eng),(DYNAMIC,eng/dev)]):3; mem:1024 does not contain cpus(reservations: [(DYNAMIC,nobody)]):3
-        reply Invalid: Invalid RESERVE operation on agent m-S0 at slave(1)@127.0.0.1:5051 (h1): Invalid source: Mixed reservations are not supportedcpus(reservations: [(DYNAMIC,eng)]):1; cpus(reservations: [(DYNAMIC,eng),(DYNAMIC,eng/dev)]):3
-        put Agent(AgentId(m-S0))
-        l1 <- SetReservations cpus(reservations: [(DYNAMIC,eng)]):1; cpus(reservations: [(DYNAMIC,ops)]):3
-        reply Accepted
-    "#]],
+            put Agent(AgentId(m-S0))
+            l1 <- CheckpointResources cpus(reservations: [(DYNAMIC,eng)]):1; cpus(reservations: [(DYNAMIC,eng),(DYNAMIC,eng/dev)]):3
+            reply Accepted
+            reply Invalid: Invalid RESERVE operation on agent m-S0 at slave(1)@127.0.0.1:5051 (h1): Source and target resources should refer to identical resource quantities: cpus:3 vs. cpus:2
+            reply Conflict: cpus(reservations: [(DYNAMIC,eng)]):1; cpus(reservations: [(DYNAMIC,eng),(DYNAMIC,eng/dev)]):3; mem:1024 does not contain cpus(reservations: [(DYNAMIC,nobody)]):3
+            reply Invalid: Invalid RESERVE operation on agent m-S0 at slave(1)@127.0.0.1:5051 (h1): Invalid source: Mixed reservations are not supportedcpus(reservations: [(DYNAMIC,eng)]):1; cpus(reservations: [(DYNAMIC,eng),(DYNAMIC,eng/dev)]):3
+            put Agent(AgentId(m-S0))
+            l1 <- CheckpointResources cpus(reservations: [(DYNAMIC,eng)]):1; cpus(reservations: [(DYNAMIC,ops)]):3
+            reply Accepted
+        "#]],
     );
 }
 
@@ -232,7 +244,7 @@ fn what_is_reserved_of_an_agent_is_bounded() {
         one.reservations[0].labels = Labels::default().with(&format!("n{number}"), &label);
         std::iter::once(one).collect()
     };
-    let with_id = |resources| Operation::Reserve { id: Some("op".into()), resources };
+    let with_id = |resources| Operation::Convert { id: Some("op".into()), kind: Reserve, resources };
     let mut many = Resources::new();
     (0..1025).for_each(|number| many += &labelled(number, 0));
     let operations = vec![with_id(many), with_id(labelled(0, 300_000)), reserve(labelled(0, 200_000))];
@@ -240,9 +252,9 @@ fn what_is_reserved_of_an_agent_is_bounded() {
     let log = c.log();
     let refused = "the agent would have 1025 reserved resources of ";
     assert!(log.contains(refused) && log.contains("1 reserved resources of 3000"), "{log:.2000}");
-    assert_eq!(log.matches("<- SetReservations").count(), 1);
+    assert_eq!(log.matches("<- CheckpointResources").count(), 1);
     let resources = labelled(1, 100_000);
-    let (agent_id, source) = ("m-S0".into(), Resources::new());
-    c.operator(OperatorCall::Reserve { agent_id, principal: None, source, resources });
+    let agent_id = "m-S0".into();
+    c.operator(OperatorCall::Convert { agent_id, kind: Reserve, principal: None, resources });
     assert!(c.log().contains("reply Conflict: the agent would have 2 reserved resources of 3"));
 }

@@ -115,6 +115,9 @@ fn an_agent_that_did_not_hear_of_a_grant_gives_it_back() {
     assert_eq!(held(&c), "cpus(allocated: *):2; mem(allocated: *):64");
     c.disconnect(1);
     let tasks = vec![reported];
-    c.connect(2, ToMaster::Reregister { info, frameworks, executors: Vec::new(), tasks });
+    c.connect(
+        2,
+        ToMaster::Reregister { info, frameworks, executors: Vec::new(), tasks, operations: Vec::new() },
+    );
     assert_eq!(held(&c), "cpus(allocated: *):1; mem(allocated: *):64");
 }

@@ -344,7 +344,10 @@ fn kills() {
     info.id = Some("m-S0".into());
     let tasks = vec![running("m-0000", "t", "m-S0", "cpus:1")];
     let info = info.into();
-    c.connect(2, ToMaster::Reregister { info, frameworks: vec![], executors: vec![], tasks });
+    c.connect(
+        2,
+        ToMaster::Reregister { info, frameworks: vec![], executors: vec![], tasks, operations: Vec::new() },
+    );
     check(
         &mut c,
         expect![[r#"

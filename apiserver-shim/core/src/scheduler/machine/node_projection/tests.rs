@@ -15,6 +15,7 @@ fn agent(attributes: &[(&str, &str)]) -> AgentSnapshot {
             port: 5051,
             resources: total.clone(),
             attributes: attributes.iter().map(|(n, v)| Attribute::text(*n, *v)).collect(),
+            operations: Default::default(),
         }
         .into(),
         state: AgentState::Connected,
