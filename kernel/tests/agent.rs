@@ -21,6 +21,8 @@ mod http;
 mod state;
 #[path = "agent/users.rs"]
 mod users;
+#[path = "agent/volumes.rs"]
+mod volumes;
 
 use std::{fs, time::Duration};
 

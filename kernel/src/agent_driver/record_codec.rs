@@ -44,8 +44,7 @@ pub(crate) fn encode(record: &Record, to: &mut BytesMut) {
         }
         Record::ExecutorRemoved { framework_id, executor_id } => {
             to.put_u8(5);
-            put(to, framework_id.as_str().as_bytes());
-            put(to, executor_id.as_str().as_bytes());
+            put_key(to, framework_id.as_str(), executor_id.as_str());
         }
         Record::Task { framework_id, executor_id, task, launch, grouped, at } => {
             to.put_u8(6);
@@ -76,8 +75,7 @@ pub(crate) fn encode(record: &Record, to: &mut BytesMut) {
         }
         Record::TaskRemoved { framework_id, task_id } => {
             to.put_u8(10);
-            put(to, framework_id.as_str().as_bytes());
-            put(to, task_id.as_str().as_bytes());
+            put_key(to, framework_id.as_str(), task_id.as_str());
         }
         Record::Resources { resources, applied } => {
             to.put_u8(12);
@@ -144,6 +142,11 @@ pub(crate) fn decode(mut from: Bytes) -> Result<Record, RecordError> {
         14 => Record::OperationDone { uuid: OperationUuid(uuid(from)?) },
         other => return Err(RecordError::Tag(other)),
     })
+}
+
+fn put_key(to: &mut BytesMut, framework_id: &str, id: &str) {
+    put(to, framework_id.as_bytes());
+    put(to, id.as_bytes());
 }
 
 fn put(to: &mut BytesMut, bytes: &[u8]) {

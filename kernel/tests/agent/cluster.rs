@@ -57,7 +57,7 @@ fn framework() -> FrameworkInfo {
         id: None,
         failover_timeout: Duration::from_secs(600),
         checkpoint: true,
-        roles: vec![Role::any()],
+        roles: vec![Role::parse("tests").unwrap()],
         hostname: String::new(),
         principal: None,
         webui_url: String::new(),
@@ -167,7 +167,23 @@ impl Cluster {
 
     /// Launches the added tasks on the next offer.
     pub async fn flush(&mut self) {
-        self.accept(|tasks| Operation::Launch { tasks }).await;
+        self.accept(|tasks| vec![Operation::Launch { tasks }]).await;
+    }
+
+    /// Launches the added tasks after these operations, which an offer must have room for.
+    pub async fn flush_after(&mut self, needed: &Resources, operations: Vec<Operation>) {
+        self.wait_for_offer(needed).await;
+        let launch = |tasks| operations.into_iter().chain([Operation::Launch { tasks }]).collect();
+        self.accept(launch).await;
+    }
+
+    /// Waits for an offer with these resources, and forgets others.
+    pub async fn wait_for_offer(&mut self, needed: &Resources) {
+        let fits = |offer: &Offer| offer.resources.unallocated().contains(needed);
+        while !self.offers.iter().any(fits) {
+            self.event().await;
+        }
+        self.offers.retain(fits);
     }
 
     /// Launches the added tasks as one group of a default executor, on the next offer.
@@ -178,22 +194,22 @@ impl Cluster {
             resources: "cpus:0.1;mem:32;disk:1".parse().unwrap(),
             ..custom_executor(executor_id, "")
         };
-        self.accept(|tasks| Operation::LaunchGroup { executor, tasks }).await;
+        self.accept(|tasks| vec![Operation::LaunchGroup { executor, tasks }]).await;
     }
 
-    async fn accept(&mut self, operation: impl FnOnce(Vec<TaskInfo>) -> Operation) {
+    async fn accept(&mut self, operations: impl FnOnce(Vec<TaskInfo>) -> Vec<Operation>) {
         while self.offers.is_empty() {
             self.event().await;
         }
         let offer = self.offers.remove(0);
-        let mut share: Resources = "cpus:0.1;mem:64;disk:1".parse().unwrap();
-        share = share.allocated_to(&offer.role);
-        let tasks = self.waiting.drain(..).map(|task| TaskInfo {
-            agent_id: offer.agent_id.clone(),
-            resources: share.clone(),
-            ..task
+        let share: Resources = "cpus:0.1;mem:64;disk:1".parse().unwrap();
+        let tasks = self.waiting.drain(..).map(|task| {
+            let mut resources = task.resources;
+            resources += &share;
+            let resources = resources.allocated_to(&offer.role);
+            TaskInfo { agent_id: offer.agent_id.clone(), resources, ..task }
         });
-        let operations = vec![operation(tasks.collect())];
+        let operations = operations(tasks.collect());
         let filters = Filters { refuse: Duration::ZERO };
         self.call(Call::Accept { offer_ids: vec![offer.id], operations, filters }).await;
     }

@@ -34,8 +34,13 @@ pub(crate) fn info(hostname: &str) -> AgentInfo {
 
 /// Starts an agent; the receiver gets the master's messages.
 pub(crate) async fn start(dialer: InProcessDialer, hostname: &str) -> mpsc::Receiver<ToAgent> {
+    start_as(dialer, info(hostname)).await
+}
+
+/// Starts an agent with this description.
+pub(crate) async fn start_as(dialer: InProcessDialer, info: AgentInfo) -> mpsc::Receiver<ToAgent> {
     let AgentLink { outgoing, mut incoming } = dialer.dial().await.expect("the master runs");
-    outgoing.send(ToMaster::Register { info: info(hostname).into() }).await.expect("the master listens");
+    outgoing.send(ToMaster::Register { info: info.into() }).await.expect("the master listens");
     let (seen, messages) = mpsc::channel(1024);
     tokio::spawn(async move {
         let mut own: Option<AgentId> = None;

@@ -1,5 +1,6 @@
 //! Dynamic reservations through the HTTP APIs: by a framework on its offer, and by operators in both versions.
 
+use kernel_model::resources::{Resource, Scalar};
 use serde_json::{Value, json};
 
 use crate::{
@@ -98,7 +99,9 @@ async fn frameworks_and_operators_reserve() {
 async fn operators_create_and_destroy_volumes() {
     let master = master().await;
     let address = master.mesos_address();
-    let mut agent = fake_agent::start(master.attach_agent(), "one").await;
+    let mut info = fake_agent::info("one");
+    info.resources.add(Resource::scalar("disk", Scalar::from_units(1000)));
+    let mut agent = fake_agent::start_as(master.attach_agent(), info).await;
     let slaves: Value = serde_json::from_str(&get(address, "/slaves").await.text().await).expect("JSON");
     let agent_id = slaves["slaves"][0]["id"].as_str().expect("an id").to_owned();
     let disk = json!({

@@ -202,10 +202,9 @@ pub fn encode_to_agent(from: &ToAgent) -> Bytes {
             })
         }
         ToAgent::AcknowledgeOperation { operation, status } => {
-            Kind::AcknowledgeOperation(to_agent::AcknowledgeOperation {
-                operation: Bytes::copy_from_slice(&operation.0),
-                status: task::uuid_to_wire(*status),
-            })
+            let operation = Bytes::copy_from_slice(&operation.0);
+            let status = task::uuid_to_wire(*status);
+            Kind::AcknowledgeOperation(to_agent::AcknowledgeOperation { operation, status })
         }
         ToAgent::Ping => Kind::Ping(to_agent::Empty {}),
         ToAgent::Shutdown { message } => {

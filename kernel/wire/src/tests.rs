@@ -7,3 +7,4 @@ mod json_text;
 mod operations;
 mod recordio;
 mod round_trip;
+mod volumes;

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use kernel_model::{
-    executor::ExecutorKind,
+    executor::{ExecutorInfo, ExecutorKind},
     ids::{ContainerId, ExecutorId, FrameworkId},
     task::{Reason, Source, Task, TaskState, TaskStatus},
     time::Time,
@@ -82,20 +82,7 @@ impl Agent {
                 self.streams.retain(|(of, _), _| *of != framework_id);
             }
             Record::Executor { framework_id, executor, container_id, at } => {
-                let Some(framework) = self.frameworks.get_mut(&framework_id) else { return };
-                let executor = Executor {
-                    info: executor,
-                    container_id,
-                    phase: ExecutorPhase::Returning,
-                    connection: None,
-                    subscribed: false,
-                    received_task: true,
-                    failures: 0,
-                    started_at: at,
-                    terminal_state: None,
-                    completed_tasks: Default::default(),
-                };
-                framework.executors.insert(executor.info.executor_id.clone(), Box::new(executor));
+                self.fold_executor(&framework_id, executor, container_id, at);
             }
             Record::ExecutorRemoved { framework_id, executor_id } => {
                 if let Some(framework) = self.frameworks.get_mut(&framework_id)
@@ -141,6 +128,29 @@ impl Agent {
                 self.streams.remove(&(framework_id, task_id));
             }
         }
+    }
+
+    fn fold_executor(
+        &mut self,
+        framework_id: &FrameworkId,
+        info: Arc<ExecutorInfo>,
+        container_id: ContainerId,
+        started_at: Time,
+    ) {
+        let Some(framework) = self.frameworks.get_mut(framework_id) else { return };
+        let executor = Executor {
+            info,
+            container_id,
+            phase: ExecutorPhase::Returning,
+            connection: None,
+            subscribed: false,
+            received_task: true,
+            failures: 0,
+            started_at,
+            terminal_state: None,
+            completed_tasks: Default::default(),
+        };
+        framework.executors.insert(executor.info.executor_id.clone(), Box::new(executor));
     }
 
     fn fold_framework(&mut self, info: Arc<kernel_model::framework::FrameworkInfo>) {
