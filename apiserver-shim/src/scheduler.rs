@@ -27,7 +27,7 @@ use kernel_model::{
     time::Time,
 };
 use shim_core::scheduler::machine::{
-    BindWrite, Effects, Event, SchedulerMachine, Send, StatusWrite, Subscribed, Write,
+    BindWrite, CallOutcome, Effects, Event, SchedulerMachine, Send, StatusWrite, Subscribed, Write,
 };
 use tokio::sync::{Semaphore, mpsc};
 
@@ -261,6 +261,7 @@ impl Driver {
     fn take_event(&mut self, event: KernelEvent) {
         match event {
             KernelEvent::Offers { offers } => self.step(Event::Offers(offers)),
+            KernelEvent::InverseOffers { offers } => self.step(Event::InverseOffers(offers)),
             KernelEvent::Rescind { offer_id } => self.step(Event::Rescind(offer_id)),
             KernelEvent::Update { status } => self.step(Event::Update(status)),
             KernelEvent::Error { message, .. } => {
@@ -314,10 +315,29 @@ impl Driver {
             Write::RemoveIntents(numbers) => {
                 self.jobs.start(async move { journal::remove(pipeline.registry(), numbers).await });
             }
-            Write::Condition { key, message } => self.jobs.start(async move {
-                writes::set_unschedulable(&pipeline, &key, &message).await;
+            Write::Condition { key, message, nominated } => self.jobs.start(async move {
+                writes::set_unschedulable(&pipeline, &key, message.as_deref(), &nominated).await;
                 Vec::new()
             }),
+            Write::Evict(write) => {
+                let events = self.options.events.clone();
+                self.jobs.start(async move {
+                    let evicted = writes::evict(&pipeline, &write).await;
+                    if evicted {
+                        events.record(write.event);
+                    }
+                    vec![Event::Evicted { offer_id: write.offer_id, evicted }]
+                });
+            }
+            Write::Preempt(write) => {
+                let events = self.options.events.clone();
+                self.jobs.start(async move {
+                    if writes::preempt(&pipeline, &write).await {
+                        events.record(write.event);
+                    }
+                    Vec::new()
+                });
+            }
             Write::Node(write) => {
                 let pod_cidrs = self.options.pod_cidrs.clone();
                 self.jobs.start(async move { writes::node(&pipeline, &pod_cidrs, write).await });
@@ -329,6 +349,15 @@ impl Driver {
         match send {
             Send::Call(call) => self.calls.push(call),
             Send::Launch { launch, calls } => self.launch(launch, calls),
+            Send::Hold { uid, call } => {
+                self.send_calls();
+                let Some(caller) = &self.caller else { return };
+                let outcomes = caller.call_all(vec![call]);
+                self.jobs.start(async move {
+                    let outcome = outcomes.await.ok().and_then(|all| all.first().copied());
+                    vec![Event::HoldAnswered { uid, outcome: outcome.unwrap_or(CallOutcome::Unanswered) }]
+                });
+            }
             Send::Explain { role } => {
                 if let Some(caller) = self.caller.clone() {
                     self.jobs.start(async move {

@@ -255,6 +255,9 @@ pub struct ServerArguments {
     /// Seconds until an unanswered offer is rescinded; 0 means never
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds_or_zero)]
     pub offer_timeout: Duration,
+    /// Seconds for which a role with demand may miss what its quota guarantees to it, until tasks of others end for it; 0 means never
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds_or_zero)]
+    pub preempt_after: Duration,
     /// Seconds between pings of an agent; after five missed pings it is unreachable
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub agent_ping_timeout: Duration,

@@ -350,6 +350,7 @@ async fn start_master(
     options.heartbeat_interval = arguments.heartbeat_interval;
     options.agent_ping_interval = arguments.agent_ping_timeout;
     options.offer_timeout = Some(arguments.offer_timeout).filter(|timeout| !timeout.is_zero());
+    options.preempt_after = Some(arguments.preempt_after).filter(|after| !after.is_zero());
     options.access = mesos.access.clone();
     options.run_as = mesos_access::run_as(arguments)?;
     options.flags = flags(arguments, &options);

@@ -54,6 +54,8 @@ pub struct MasterOptions {
     pub agent_reregister_timeout: Duration,
     /// How long an offer stays valid; `None` means forever.
     pub offer_timeout: Option<Duration>,
+    /// See `MasterConfig::preempt_after`.
+    pub preempt_after: Option<Duration>,
     /// TLS for agents on other machines; `None` accepts none.
     pub agent_endpoint: Option<AgentEndpoint>,
     /// The content of `/flags`.
@@ -77,6 +79,7 @@ impl MasterOptions {
             agent_ping_timeouts: 5,
             agent_reregister_timeout: Duration::from_secs(600),
             offer_timeout: None,
+            preempt_after: None,
             agent_endpoint: None,
             flags: Vec::new(),
             access: Access::default(),
@@ -141,6 +144,7 @@ pub async fn start(options: MasterOptions) -> Result<MasterHandle, StartError> {
         ping_timeouts: options.agent_ping_timeouts,
         agent_reregister_timeout: options.agent_reregister_timeout,
         offer_timeout: options.offer_timeout,
+        preempt_after: options.preempt_after,
         run_as: RunAsPolicy { anonymous_root: options.access.anonymous_root(), ..options.run_as },
         ..MasterConfig::new(info.clone())
     };

@@ -59,7 +59,7 @@ pub use conditions::{
     set_condition,
 };
 pub use controller::{Controller, Keys, Registration};
-pub use disruption::Disruption;
+pub use disruption::{Disruption, mark_disrupted};
 pub use plan::{
     Action, Change, CreationEvents, CreationText, EventRecord, EventSource, Plan, Propagation, Target,
 };

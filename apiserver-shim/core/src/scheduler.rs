@@ -29,6 +29,7 @@ mod node_infos;
 mod normalization;
 pub mod plugins;
 mod pod_edits;
+pub mod preemption;
 mod queue;
 mod reasons;
 mod reports;
@@ -52,8 +53,8 @@ pub use framework::{
 pub use launch_journal::{IntentRecord, LaunchJournal};
 pub use node_affinity::{NodeAffinity, Requirement, Term, Test};
 pub use node_info::{AgentPorts, Held, NodeCapacity, NodeInfo, SharedLister};
-pub use node_infos::NodeInfos;
-pub use pod_edits::set_unschedulable;
+pub use node_infos::{NodeInfos, Nomination};
+pub use pod_edits::{NominatedNode, set_unschedulable};
 pub use queue::{
     BACKOFF_FIRST, BACKOFF_MAX, Backoff, FLUSH_AFTER, PendingPod, QueueLengths, SchedulingQueue,
 };

@@ -2,8 +2,9 @@
 //! decide whether the object is removed or only marked (`crate::storage::deletion`).
 
 use serde_json::Value;
-use shim_core::controllers::{Disruption, served};
+use shim_core::controllers::{Disruption, mark_disrupted, served};
 use shim_core::disruption_budgets::{self, Decision as Eviction, decide as decide_eviction};
+use shim_core::scheduler::preemption::PREEMPTION_BY_SCHEDULER;
 use shim_model::access;
 use shim_model::status::{self, Status};
 
@@ -43,11 +44,25 @@ impl DeletionOutcome {
 
 /// What a deletion follows from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Cause {
+enum Cause<'a> {
     /// A DELETE request.
     Request,
+    /// Preemption by the scheduler; the message of the condition `DisruptionTarget`.
+    Preemption(&'a str),
     /// The creation of an Eviction, for which admission plugins have run.
     Eviction,
+}
+
+impl Cause<'_> {
+    /// Sets the condition `DisruptionTarget` of a Pod that is deleted for others. Returns whether anything changed.
+    fn mark(self, pod: &mut Value) -> bool {
+        let time = now().seconds();
+        match self {
+            Cause::Request => false,
+            Cause::Eviction => EVICTION.mark(pod, time),
+            Cause::Preemption(why) => mark_disrupted(pod, (PREEMPTION_BY_SCHEDULER, why), time),
+        }
+    }
 }
 
 /// The result of an eviction.
@@ -95,6 +110,21 @@ impl Pipeline {
         let audit = self.open_audit(context, &target, "").await;
         let deleted =
             self.run_delete(context, target, options, Cause::Request).await.map_err(Stop::into_status);
+        close_audit(audit, 200, deleted.as_ref()).await;
+        deleted
+    }
+
+    /// Deletes a Pod for one of higher priority: the deletion and its condition are one write.
+    pub async fn preempt(
+        &self,
+        context: &RequestContext,
+        target: ObjectRef<'_>,
+        options: &DeleteOptions,
+        message: &str,
+    ) -> Result<DeletionOutcome, Status> {
+        let audit = self.open_audit(context, &target, "").await;
+        let cause = Cause::Preemption(message);
+        let deleted = self.run_delete(context, target, options, cause).await.map_err(Stop::into_status);
         close_audit(audit, 200, deleted.as_ref()).await;
         deleted
     }
@@ -166,7 +196,7 @@ impl Pipeline {
         context: &RequestContext,
         target: ObjectRef<'_>,
         options: &DeleteOptions,
-        cause: Cause,
+        cause: Cause<'_>,
     ) -> Result<DeletionOutcome, Stop> {
         let ObjectRef { resource, namespace, name, .. } = target;
         let dry_run = options.dry_run || context.dry_run;
@@ -175,7 +205,7 @@ impl Pipeline {
         for _ in 0..CONFLICT_RETRIES_MAX {
             let mut before = current.value();
             check_preconditions(resource, &before, options, current.revision)?;
-            let disrupted = cause == Cause::Eviction && EVICTION.mark(&mut before, now().seconds());
+            let disrupted = cause.mark(&mut before);
             let mut decision = decide(resource, &before, options, now());
             if decision == Decision::Nothing && disrupted {
                 decision = Decision::Mark(before.clone());
@@ -184,7 +214,7 @@ impl Pipeline {
             }
             let mut preconditions = Preconditions::default();
             match cause {
-                Cause::Request => {
+                Cause::Request | Cause::Preemption(_) => {
                     self.admit_delete(context, &target, &current, (options, &mut preconditions)).await?;
                 }
                 Cause::Eviction => self.ask_budgets(&current.value(), &mut preconditions)?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kernel_model::roles::Role;
 use serde_json::Value;
 use shim_core::controllers::served;
-use shim_core::rows::Node;
+use shim_core::rows::{DisruptionBudget, Node, ObjectView};
 use shim_core::scheduler::{Volume, VolumeClaim, machine::Event};
 use shim_model::{access, resource::GroupResource};
 
@@ -23,6 +23,7 @@ const NAMESPACES: GroupResource = served("", "namespaces");
 const CLAIMS: GroupResource = served("", "persistentvolumeclaims");
 const VOLUMES: GroupResource = served("", "persistentvolumes");
 const CLASSES: GroupResource = served("storage.k8s.io", "storageclasses");
+const BUDGETS: GroupResource = served("policy", "poddisruptionbudgets");
 /// Changes read from one watcher per batch.
 const DELIVERIES_MAX: usize = 1024;
 
@@ -34,6 +35,7 @@ pub(super) struct Watches {
     claims: Watcher,
     volumes: Watcher,
     classes: Watcher,
+    budgets: Watcher,
 }
 
 fn watch(registry: &Registry, resource: GroupResource) -> Watcher {
@@ -51,6 +53,7 @@ impl Watches {
             claims: watch(registry, CLAIMS),
             volumes: watch(registry, VOLUMES),
             classes: watch(registry, CLASSES),
+            budgets: watch(registry, BUDGETS),
         }
     }
 
@@ -63,6 +66,7 @@ impl Watches {
             () = self.claims.changed() => {}
             () = self.volumes.changed() => {}
             () = self.classes.changed() => {}
+            () = self.budgets.changed() => {}
         }
     }
 }
@@ -98,6 +102,7 @@ impl Driver {
             deliveries.iter().for_each(|delivery| self.node(delivery));
         }
         self.drain_volumes(&registry);
+        self.drain_budgets(&registry);
         loop {
             match next(&registry, &mut self.watches.pods, PODS) {
                 None => self.forget_gone_pods(),
@@ -138,6 +143,26 @@ impl Driver {
                     |class: &Value| access::text(class, &["volumeBindingMode"]) == "WaitForFirstConsumer";
                 let delays_binding = present(delivery).is_some_and(|class| mode(&class));
                 self.step(Event::StorageClass { name: delivery.object.name().into(), delays_binding });
+            }
+        }
+    }
+
+    fn drain_budgets(&mut self, registry: &Registry) {
+        loop {
+            let Some(deliveries) = next(registry, &mut self.watches.budgets, BUDGETS) else {
+                self.step(Event::BudgetsLost);
+                continue;
+            };
+            if deliveries.is_empty() {
+                return;
+            }
+            for delivery in &deliveries {
+                let object = &delivery.object;
+                let present = delivery.kind != ChangeKind::Deleted;
+                let parsed = || DisruptionBudget::parse(object.stored(), object.revision).ok();
+                let budget = if present { parsed().map(Arc::new) } else { None };
+                let namespace = object.header().namespace.as_str().into();
+                self.step(Event::Budget { namespace, name: object.name().into(), budget });
             }
         }
     }

@@ -11,14 +11,15 @@ use shim_core::scheduler::machine::node_projection::{
     POD_CIDR_ATTRIBUTE, ReportedByNode, attribute, new_node, project, set_pod_cidr, wants_cidr,
 };
 use shim_core::scheduler::machine::{
-    BindOutcome, BindWrite, Event, NodeOutcome, NodeWrite, PodEdit, StatusWrite, WriteFailure,
+    BindOutcome, BindWrite, Event, EvictWrite, NodeOutcome, NodeWrite, PodEdit, PreemptWrite, StatusWrite,
+    WriteFailure,
 };
-use shim_core::scheduler::{BindRefusal, set_unschedulable as mark_unschedulable};
+use shim_core::scheduler::{BindRefusal, NominatedNode, set_unschedulable as mark_unschedulable};
 use shim_model::access;
 use shim_model::status::{self, Status};
 
 use crate::controllers::event_to_store;
-use crate::pipeline::{BINDING, BoundPod, Identity, ObjectRef, Pipeline, PreparedOutcome};
+use crate::pipeline::{BINDING, BoundPod, EvictionOutcome, Identity, ObjectRef, Pipeline, PreparedOutcome};
 use crate::storage::deletion::DeleteOptions;
 use crate::storage::pod_cidrs::{PodCidrError, PodCidrs};
 
@@ -184,18 +185,61 @@ async fn remove(pipeline: &Pipeline, key: &Key, uid: &str) -> Result<(), WriteFa
 }
 
 /// Sets the `PodScheduled` condition with the reason why the Pod is pending.
-pub(super) async fn set_unschedulable(pipeline: &Pipeline, key: &Key, message: &str) {
+pub(super) async fn set_unschedulable(
+    pipeline: &Pipeline,
+    key: &Key,
+    message: Option<&str>,
+    nominated: &NominatedNode,
+) {
     let now = super::now_seconds();
     let pods = pipeline.registry().builtin(&served("", "pods"));
     let target = ObjectRef::new(&pods, &key.namespace, &key.name).status();
     let context = Identity::scheduler().context("patch");
     let written = pipeline.update_parts(&context, target, &[Subresource::Status], |pod| {
         let mut pod = pod.clone();
-        mark_unschedulable(&mut pod, message, now);
+        mark_unschedulable(&mut pod, message, nominated, now);
         Ok(pod)
     });
     if let Err(status) = written.await {
         tracing::debug!(%status, %key, "failed to write the PodScheduled condition");
+    }
+}
+
+/// Evicts a victim of preemption. Returns whether its deletion has begun.
+pub(super) async fn preempt(pipeline: &Pipeline, write: &PreemptWrite) -> bool {
+    let options = DeleteOptions { uid: Some(write.uid.to_string()), ..DeleteOptions::default() };
+    let pods = pipeline.registry().builtin(&served("", "pods"));
+    let target = ObjectRef::new(&pods, &write.key.namespace, &write.key.name);
+    let context = &Identity::scheduler().context("delete");
+    let deleted = retried(|| pipeline.preempt(context, target, &options, &write.message)).await;
+    if let Err(status) = &deleted
+        && !matches!(status.code, 404 | 409)
+    {
+        tracing::warn!(%status, key = %write.key, "failed to evict a Pod for one of higher priority");
+    }
+    deleted.is_ok()
+}
+
+/// Evicts a Pod as the eviction API does. Returns whether its deletion has begun: a PodDisruptionBudget may refuse it.
+pub(super) async fn evict(pipeline: &Pipeline, write: &EvictWrite) -> bool {
+    let pods = pipeline.registry().builtin(&served("", "pods"));
+    let target = ObjectRef::new(&pods, &write.key.namespace, &write.key.name);
+    let context = &Identity::scheduler().context("create");
+    let uid = write.uid.to_string();
+    let eviction = serde_json::json!({
+        "apiVersion": "policy/v1", "kind": "Eviction",
+        "metadata": {"name": &*write.key.name, "namespace": &*write.key.namespace},
+    });
+    let options =
+        |_: &serde_json::Value| Ok(DeleteOptions { uid: Some(uid.clone()), ..DeleteOptions::default() });
+    match retried(|| pipeline.evict(context, target, eviction.clone(), options)).await {
+        Ok(EvictionOutcome::Evicted(_)) => true,
+        Ok(EvictionOutcome::SeveralBudgets) => false,
+        Err(status) => {
+            tracing::debug!(%status, key = %write.key, "a Pod is not evicted for a guarantee");
+            // A Pod that is gone is as good as evicted.
+            matches!(status.code, 404 | 409)
+        }
     }
 }
 

@@ -135,6 +135,8 @@ struct Spec<'a> {
     #[serde(borrow)]
     overhead: Option<&'a RawValue>,
     #[serde(borrow)]
+    preemption_policy: Option<&'a RawValue>,
+    #[serde(borrow)]
     priority: Option<&'a RawValue>,
     #[serde(borrow)]
     resources: Option<&'a RawValue>,

@@ -179,11 +179,19 @@ impl ApiServer {
                 let result = self.status(write, now);
                 vec![Event::StatusWritten { uid: write.uid.clone(), result }]
             }
-            Write::Condition { key, message } => {
+            Write::Condition { key, message, nominated } => {
                 if let Some(mut pod) = self.pod(&key.name) {
-                    set_unschedulable(&mut pod, message, now);
+                    set_unschedulable(&mut pod, message.as_deref(), nominated, now);
                     self.put_pod(encode(&pod));
                 }
+                Vec::new()
+            }
+            Write::Evict(write) => {
+                self.delete_pod(&write.uid, now);
+                vec![Event::Evicted { offer_id: write.offer_id.clone(), evicted: true }]
+            }
+            Write::Preempt(write) => {
+                self.delete_pod(&write.uid, now);
                 Vec::new()
             }
             Write::Node(write) => {

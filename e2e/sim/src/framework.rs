@@ -272,6 +272,7 @@ impl World {
                 }
             }
             Event::Rescind { .. }
+            | Event::InverseOffers { .. }
             | Event::Failure { .. }
             | Event::Message { .. }
             | Event::UpdateOperationStatus { .. }

@@ -182,6 +182,14 @@ impl World {
                     }
                 }
             }
+            Send::Hold { uid, call } => {
+                let sent = self.send_call(index, call, None);
+                let outcome = if sent { CallOutcome::Accepted } else { CallOutcome::Refused };
+                let life = self.frameworks[index].life;
+                let event = Box::new(Event::HoldAnswered { uid, outcome });
+                let delay = self.random.millis(1, 60);
+                self.after(delay, Action::ToScheduler { framework: index, life, watch: None, event });
+            }
             Send::Explain { role } => {
                 // Only the text of a condition depends on what the kernel would say.
                 let life = self.frameworks[index].life;
@@ -384,7 +392,10 @@ fn failed(write: &Write) -> Vec<Event> {
         Write::Status(write) => {
             vec![Event::StatusWritten { uid: write.uid.clone(), result: Err(WriteFailure::Unavailable) }]
         }
-        Write::Condition { .. } => Vec::new(),
+        Write::Condition { .. } | Write::Preempt(_) => Vec::new(),
+        Write::Evict(write) => {
+            vec![Event::Evicted { offer_id: write.offer_id.clone(), evicted: false }]
+        }
         Write::Node(write) => {
             vec![Event::NodeWritten { name: write.name().into(), outcome: NodeOutcome::Failed }]
         }
@@ -407,6 +418,8 @@ fn brief(write: &Write) -> String {
         Write::RemoveIntents(numbers) => format!("remove intents {numbers:?}"),
         Write::Bind(write) => format!("bind {} to {}", write.pod.uid(), write.node),
         Write::Status(write) => format!("{} {:?} remove {}", write.uid, write.edits, write.remove),
+        Write::Preempt(write) => format!("preempt {}", write.key),
+        Write::Evict(write) => format!("evict {}", write.key),
         Write::Condition { key, .. } => format!("condition of {key}"),
         Write::Node(write) => format!("node {}", write.name()),
     }
@@ -417,6 +430,7 @@ pub(crate) fn to_machine(event: scheduler::Event) -> Option<Event> {
     match event {
         scheduler::Event::Offers { offers } => Some(Event::Offers(offers)),
         scheduler::Event::Rescind { offer_id } => Some(Event::Rescind(offer_id)),
+        scheduler::Event::InverseOffers { offers } => Some(Event::InverseOffers(offers)),
         scheduler::Event::Update { status } => Some(Event::Update(status)),
         _ => None,
     }

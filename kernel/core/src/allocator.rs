@@ -10,6 +10,7 @@
 mod amounts;
 mod explain;
 mod filters;
+mod holds;
 mod preferences;
 mod problem;
 mod quota;
@@ -29,6 +30,7 @@ use kernel_model::{
 use slab::Slab;
 
 pub use explain::WaitReason;
+pub use holds::Hold;
 pub use preferences::{ClientPreferences, CompiledPreferences};
 pub use problem::{Problem, allocate};
 pub use run::Allocation;
@@ -93,6 +95,8 @@ struct AgentRow {
     /// Incremented when `available` changes: the key of cached filter results.
     version: u64,
     filters: Filters,
+    /// What is kept for one role each.
+    holds: Vec<Hold>,
     /// The clients with unanswered offers, one entry for each.
     pending: Vec<u32>,
     /// While a remainder is left for clients with pending offers: until when it is left.
@@ -166,6 +170,7 @@ impl Allocator {
             active,
             version: 0,
             filters: Filters::default(),
+            holds: Vec::new(),
             pending: Vec::new(),
             leftover_until: None,
         };

@@ -13,4 +13,5 @@ pub mod audit;
 pub mod builtin_executor;
 mod id_generator;
 pub mod master;
+pub mod preemption;
 pub mod snapshot_map;

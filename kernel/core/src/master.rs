@@ -12,6 +12,8 @@ mod effect;
 mod event;
 mod explain;
 mod frameworks;
+mod guarantees;
+mod holds;
 mod ledger;
 mod liveness;
 mod offers;
@@ -67,6 +69,7 @@ use crate::{
     id_generator::IdGenerator,
     snapshot_map::SnapshotMap,
 };
+use guarantees::Guarantees;
 use offers::OutstandingOffer;
 use registration::Reregistration;
 use timers::{Timer, Timers};
@@ -111,6 +114,7 @@ pub struct Master {
     /// After a start with quotas: how many agents must be registered before offers are made. Until then it is not known what
     /// roles consume.
     quota_recovery: Option<usize>,
+    guarantees: Guarantees,
     now: Time,
     counts: Counts,
     /// Agents that changed in the current step.
@@ -154,6 +158,7 @@ impl Master {
             started: false,
             gc_scheduled: false,
             quota_recovery: None,
+            guarantees: Guarantees::default(),
             now: Time::default(),
             counts: Counts::default(),
             changed_agents: BTreeSet::new(),
@@ -180,6 +185,7 @@ impl Master {
     /// Makes the offers that the events since the last call allow.
     pub fn settle(&mut self) -> Effects {
         self.make_offers();
+        self.watch_guarantees();
         self.report_changed_agents();
         std::mem::take(&mut self.out)
     }
@@ -274,6 +280,7 @@ impl Master {
             Timer::Ping { agent, epoch } => self.ping_due(&agent, epoch),
             Timer::AgentReregister { agent, epoch } => self.reregistration_timed_out(&agent, epoch),
             Timer::AgentRecovery => self.recovery_timed_out(),
+            Timer::Guarantees => self.check_guarantees(),
             Timer::QuotaRecovery => self.quota_recovery = None,
             Timer::FrameworkFailover { framework, epoch } => self.failover_timed_out(&framework, epoch),
             Timer::OfferExpiry { number } => self.offer_expired(number),

@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     agent::AgentInfo,
-    ids::{AgentId, ExecutorId, FrameworkId, OfferId},
+    ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId},
     resources::Resources,
     roles::Role,
+    time::Time,
 };
 
 /// An offer (Mesos `Offer`).
@@ -37,4 +38,19 @@ impl Default for Filters {
     fn default() -> Self {
         Self { refuse: Duration::from_secs(5) }
     }
+}
+
+/// A request to end a task, because its resources are wanted for others (Mesos `InverseOffer`).
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct InverseOffer {
+    pub id: OfferId,
+    pub framework_id: FrameworkId,
+    pub agent_id: AgentId,
+    /// The task; the wire does not have it.
+    pub task_id: TaskId,
+    /// What the task holds.
+    pub resources: Resources,
+    /// From when on the resources are not available.
+    pub start: Time,
 }

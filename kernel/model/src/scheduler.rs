@@ -9,7 +9,7 @@ use crate::{
     executor::ExecutorInfo,
     framework::FrameworkInfo,
     ids::{AgentId, ExecutorId, FrameworkId, MasterId, OfferId, OperationId, TaskId, UpdateId},
-    offer::{Filters, Offer},
+    offer::{Filters, InverseOffer, Offer},
     offer_preferences::OfferPreferences,
     resources::{ConversionKind, Resources},
     roles::Role,
@@ -73,7 +73,7 @@ pub enum Call {
         executor_id: ExecutorId,
         data: Bytes,
     },
-    /// The ids of inverse offers. The master makes none, so every id is unknown; see [`Call::Dropped`].
+    /// The ids of inverse offers; unknown ones are dropped.
     AcceptInverseOffers {
         offer_ids: Vec<OfferId>,
     },
@@ -90,6 +90,20 @@ pub enum Call {
     ReconcileOperations {
         operations: Vec<(OperationId, Option<AgentId>)>,
     },
+    /// Keeps resources of an agent for a role, what is free there and what becomes free, until they are used or the time is over.
+    /// Refused if the role's quota would not allow it to be offered them. Only the scheduler of the master's process may call this;
+    /// the wire has no such call.
+    Hold(Box<Hold>),
+    /// What the framework needs in its roles, beside what it has, also in those that it suppressed; replaces what it said before. Like
+    /// [`Call::Hold`] not on the wire.
+    Demand {
+        roles: Vec<(Role, Resources)>,
+    },
+    /// Ends a hold.
+    ReleaseHold {
+        agent_id: AgentId,
+        id: Arc<str>,
+    },
     /// Resource requests. Mesos' allocator does not use them.
     Request,
     /// A valid call that Mesos accepts with 202 and then drops with this message in its log.
@@ -104,6 +118,22 @@ pub enum Call {
         suppressed_roles: BTreeSet<Role>,
         preferences: OfferPreferences,
     },
+}
+
+/// See [`Call::Hold`].
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct Hold {
+    /// Identifies the hold on its agent; a newer one with the same id replaces it.
+    pub id: Arc<str>,
+    pub agent_id: AgentId,
+    pub role: Role,
+    /// Unreserved, without allocation roles.
+    pub resources: Resources,
+    /// Tasks of the framework that end for it. What they hold in the role does not count against its quota.
+    pub freed_by: Vec<TaskId>,
+    /// How long it lasts.
+    pub length: Duration,
 }
 
 /// An operation on accepted resources, carried out in order (Mesos `Offer.Operation`).
@@ -163,6 +193,10 @@ pub enum Event {
     },
     Rescind {
         offer_id: OfferId,
+    },
+    /// The master asks for resources back.
+    InverseOffers {
+        offers: Vec<InverseOffer>,
     },
     Update {
         status: Arc<TaskStatus>,

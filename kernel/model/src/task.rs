@@ -77,6 +77,10 @@ pub struct Task {
     pub launched_at: Time,
 }
 
+/// The label by which a framework tells the priority of its task: an integer, 0 without it. Of equal roles, tasks of lower priority
+/// are preempted first.
+pub const PRIORITY_LABEL: &str = "catamaran.dev/priority";
+
 /// A task's status (Mesos `TaskStatus`).
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]

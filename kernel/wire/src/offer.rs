@@ -6,7 +6,7 @@ use std::time::Duration;
 use kernel_model::{
     agent::AgentInfo,
     ids::{AgentId, ExecutorId},
-    offer::{Filters, Offer},
+    offer::{Filters, InverseOffer, Offer},
     resources::Resources,
     roles::Role,
     scheduler::MasterInfo,
@@ -43,6 +43,19 @@ pub fn to_wire(from: &Offer, format: Format) -> v1::Offer {
             .allocation
             .then(|| v1::resource::AllocationInfo { role: Some(from.role.to_string()) }),
         ..Default::default()
+    }
+}
+
+/// Encodes an inverse offer. The wire has no member for the task.
+pub fn inverse_to_wire(from: &InverseOffer, format: Format) -> v1::InverseOffer {
+    let nanoseconds = i64::try_from(from.start.0).unwrap_or(i64::MAX);
+    v1::InverseOffer {
+        id: v1::OfferId { value: from.id.as_str().to_owned() },
+        url: None,
+        framework_id: id_to_wire(&from.framework_id),
+        agent_id: Some(agent_id_to_wire(&from.agent_id)),
+        unavailability: v1::Unavailability { start: v1::TimeInfo { nanoseconds }, duration: None },
+        resources: resources::to_wire(&from.resources, format),
     }
 }
 

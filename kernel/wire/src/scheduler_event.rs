@@ -43,6 +43,12 @@ pub fn to_wire(from: &Event, format: Format) -> WireEvent {
                 Some(event::Rescind { offer_id: v1::OfferId { value: offer_id.as_str().to_owned() } });
             event::Type::Rescind
         }
+        Event::InverseOffers { offers } => {
+            let inverse_offers =
+                offers.iter().map(|inverse| offer::inverse_to_wire(inverse, format)).collect();
+            to.inverse_offers = Some(event::InverseOffers { inverse_offers });
+            event::Type::InverseOffers
+        }
         Event::Update { status } => {
             to.update = Some(event::Update { status: task::status_to_wire(status) });
             event::Type::Update

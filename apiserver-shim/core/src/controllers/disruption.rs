@@ -18,37 +18,40 @@ pub struct Disruption {
 impl Disruption {
     /// Sets the condition of a Pod. Returns whether anything changed.
     pub fn mark(&self, pod: &mut Value, now: Seconds) -> bool {
-        let mut condition = json!({
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": self.reason,
-            "message": self.message,
-            "lastProbeTime": null,
-            "lastTransitionTime": rfc3339(now),
-        });
-        if let Some(generation) = access::int(pod, &["metadata", "generation"]) {
-            condition["observedGeneration"] = generation.into();
-        }
-        let conditions =
-            access::object_mut(pod, &["status"]).entry("conditions").or_insert_with(|| json!([]));
-        let Some(conditions) = conditions.as_array_mut() else { return false };
-        let Some(old) = conditions.iter_mut().find(|c| access::text(c, &["type"]) == "DisruptionTarget")
-        else {
-            conditions.push(condition);
-            return true;
-        };
-        if old["status"] == condition["status"] {
-            condition["lastTransitionTime"] = old["lastTransitionTime"].clone();
-        }
-        let changed = *old != condition;
-        *old = condition;
-        changed
+        mark_disrupted(pod, (self.reason, self.message), now)
     }
 
     /// The write that sets the condition.
     pub fn action(self, target: Target, now: Seconds) -> Action {
         Action::Change { target, subresource: Some("status"), changes: vec![Change::Disrupt(self, now)] }
     }
+}
+
+/// Sets the condition `DisruptionTarget` of a Pod. Returns whether anything changed.
+pub fn mark_disrupted(pod: &mut Value, (reason, message): (&str, &str), now: Seconds) -> bool {
+    let mut condition = json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastProbeTime": null,
+        "lastTransitionTime": rfc3339(now),
+    });
+    if let Some(generation) = access::int(pod, &["metadata", "generation"]) {
+        condition["observedGeneration"] = generation.into();
+    }
+    let conditions = access::object_mut(pod, &["status"]).entry("conditions").or_insert_with(|| json!([]));
+    let Some(conditions) = conditions.as_array_mut() else { return false };
+    let Some(old) = conditions.iter_mut().find(|c| access::text(c, &["type"]) == "DisruptionTarget") else {
+        conditions.push(condition);
+        return true;
+    };
+    if old["status"] == condition["status"] {
+        condition["lastTransitionTime"] = old["lastTransitionTime"].clone();
+    }
+    let changed = *old != condition;
+    *old = condition;
+    changed
 }
 
 #[cfg(test)]

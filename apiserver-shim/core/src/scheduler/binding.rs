@@ -77,6 +77,7 @@ pub fn bind(pod: &mut Value, request: &BindRequest<'_>) -> Result<(), BindRefusa
 
 fn set_scheduled(status: &mut Value, generation: Option<u64>, now: Seconds) {
     let status = access::object_mut(status, &[]);
+    status.remove("nominatedNodeName");
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
     let Some(list) = conditions.as_array_mut() else { return };
     let mut condition = json!({

@@ -5,6 +5,7 @@
 //! `domain_ranking`).
 
 mod class;
+mod nominations;
 mod reserving;
 
 use std::{cell::Cell, collections::BTreeMap, sync::Arc};
@@ -15,11 +16,13 @@ use super::{
     DomainCount, DomainCounts, NodeInfo, NodeInfos, PendingPod, Report, SharedLister,
     change_log::ChangeLog,
     framework::{ExtensionPoint, NodeSet, NodeView, Placed, Plugin, PodContext, Profile, Profiles, Refusal},
+    preemption::Victims,
     reports::{AttemptResult, SchedulerStats},
     score_cache::{Candidate, ClassRanking, EquivalenceClass, ScoreCache},
 };
 use crate::rows::Pod;
 use class::domain_classes;
+use nominations::CycleNominations;
 pub use reserving::PermitWait;
 
 /// The decision about one Pod.
@@ -41,6 +44,8 @@ pub enum Outcome {
     Permit { node: usize },
     /// No node is feasible.
     Wait(Arc<Report>),
+    /// No node is feasible before these Pods are evicted. The Pod is nominated to their node.
+    Preempt { victims: Victims, report: Arc<Report> },
 }
 
 /// The scheduler: its profiles, and state cached across cycles.
@@ -94,9 +99,11 @@ impl Scheduler {
             stats: &mut self.stats,
             placed: BTreeMap::new(),
             placed_pods: Vec::new(),
+            nominations: CycleNominations::new(&mut nodes.nominations),
             filter_runs: Cell::new(0),
             score_runs: Cell::new(0),
         };
+        cycle.count_nominations();
         cycle.take_room_of_permit_waits();
         let mut decisions = Vec::with_capacity(pending.len());
         for (index, pod) in pending.iter().enumerate() {
@@ -115,7 +122,7 @@ impl Scheduler {
             let result = match decision.outcome {
                 Outcome::Place { .. } => AttemptResult::Scheduled,
                 Outcome::Permit { .. } => continue,
-                Outcome::Wait(_) => AttemptResult::Unschedulable,
+                Outcome::Wait(_) | Outcome::Preempt { .. } => AttemptResult::Unschedulable,
             };
             cycle.stats.count_attempt(pending[decision.pod].profile, result);
         }
@@ -139,30 +146,32 @@ struct Cycle<'a> {
     placed: BTreeMap<usize, Placed>,
     /// Pods placed in this cycle with the index of their node; needed while domain counts include them.
     placed_pods: Vec<(usize, Arc<Pod>)>,
+    nominations: CycleNominations<'a>,
     filter_runs: Cell<u64>,
     score_runs: Cell<u64>,
 }
 
 impl Cycle<'_> {
     fn decide(&mut self, pod: &PendingPod, class: &mut ClassRanking) -> Outcome {
-        let Some(top) = self.best(pod, class) else {
-            if class.report.is_none() {
-                class.report = Some(Arc::new(self.explain(pod, class)));
-            }
-            let report = class.report.clone();
-            return Outcome::Wait(report.expect("invariant: explain sets the report"));
+        let nominated = self.nominated_place(pod, class);
+        let (at, top) = match nominated {
+            Some(at) => (at, None),
+            None => match self.best(pod, class) {
+                Some(top) => (top.first.0, Some(top)),
+                None => return self.no_node(pod, class),
+            },
         };
-        let at = top.first.0;
         let outcome = self.reserve(pod, at);
         if let Outcome::Wait(_) = outcome {
             // The node remains a candidate for the next Pod of the class.
-            class.push(top, self.domains);
+            top.into_iter().for_each(|top| class.push(top, self.domains));
             return outcome;
         }
         self.take_room(&pod.pod, pod.bound_to().is_some(), at, &class.charge);
         if let Outcome::Place { .. } = outcome {
             self.take_offer(pod, at, &class.charge);
         }
+        self.nomination_used(&pod.pod, at);
         if pod.owner.is_some() {
             *class.placed.entry(at).or_default() += 1;
         }
@@ -230,9 +239,11 @@ impl Cycle<'_> {
         let info = &self.nodes[at];
         let placed = self.placed.get(&at);
         let left = placed.and_then(|placed| placed.left(&pod.role));
+        let nominated = self.nominations.placed(at, pod.pod.shape.priority);
         NodeView {
             info,
-            placed: placed.unwrap_or(&super::framework::NOTHING_PLACED),
+            leaves_room: nominated.is_some(),
+            placed: nominated.or(placed).unwrap_or(&super::framework::NOTHING_PLACED),
             offered: left.or_else(|| self.lister.free(info, &pod.role)),
             class_pods: if class_placed.is_empty() { 0 } else { class_placed.get(&at).copied().unwrap_or(0) },
             lister: self.lister,
@@ -240,31 +251,18 @@ impl Cycle<'_> {
     }
 
     /// Collects the reasons of all nodes that cannot take the Pod.
-    fn explain(&mut self, pod: &PendingPod, class: &ClassRanking) -> Report {
+    fn explain(&self, pod: &PendingPod, class: &ClassRanking) -> Report {
         let mut report = Report { nodes: self.nodes.len(), ..Report::default() };
         if let Err((plugin, refusal)) = &class.nodes {
-            report.unresolvable = self.nodes.len();
             report.add_for_pod(*plugin, refusal);
         } else {
             for at in 0..self.nodes.len() {
                 if let Some((plugin, refusal)) = self.refusal(pod, class, at) {
-                    report.add(plugin, refusal);
+                    report.add(at, plugin, refusal);
                 }
             }
         }
-        self.run_post_filters(pod, &mut report);
         report
-    }
-
-    fn run_post_filters(&mut self, pod: &PendingPod, report: &mut Report) {
-        let profile = self.profiles.get(pod.profile);
-        for plugin in profile.at(ExtensionPoint::PostFilter) {
-            self.stats.count_run(ExtensionPoint::PostFilter);
-            let plugin = profile.plugin(*plugin).post_filter();
-            if let Some(preemption) = plugin.and_then(|plugin| plugin.post_filter(pod, report)) {
-                report.preemption = Some(preemption);
-            }
-        }
     }
 }
 

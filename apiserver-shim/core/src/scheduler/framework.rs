@@ -25,7 +25,10 @@ pub use profile::{
 
 use std::{cmp::Ordering, fmt::Debug, time::Duration};
 
-use super::{Amounts, DomainCount, DomainQuery, NodeInfo, PendingPod, PodShape, Preemption, Reason, Report};
+use super::{
+    Amounts, DomainCount, DomainQuery, NodeInfo, PendingPod, PodShape, Reason,
+    preemption::{DryRun, PostFilterResult},
+};
 use crate::rows::Pod;
 
 /// The highest score of a plugin for a node: upstream's 100 points, in thousandths.
@@ -134,8 +137,8 @@ pub trait Filter {
 
 /// Handles a Pod for which no node is feasible.
 pub trait PostFilter {
-    /// What preemption would achieve for the Pod.
-    fn post_filter(&self, pod: &PendingPod, report: &Report) -> Option<Preemption>;
+    /// What is done for the Pod. Its result for a Pod that is not nominated to a node holds for all Pods of its class in the cycle.
+    fn post_filter(&self, pod: &PendingPod, dry_run: &dyn DryRun) -> PostFilterResult;
 }
 
 /// Prepares scoring, once per equivalence class.

@@ -19,7 +19,9 @@ pub mod node_projection;
 mod offer_cache;
 mod pod_changes;
 mod pods;
+mod preempting;
 mod questions;
+mod reclaiming;
 mod rejecting;
 mod role_cache;
 mod status_updates;
@@ -27,11 +29,14 @@ mod subscription;
 mod waiting;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use kernel_model::{ids::FrameworkId, roles::Role, scheduler::Call, time::Time};
+use kernel_model::{ids::FrameworkId, resources::Resources, roles::Role, scheduler::Call, time::Time};
 
-pub use effect::{BindWrite, Effects, IntentWrite, NodeWrite, PodEdit, Send, StatusWrite, Write};
+pub use effect::{
+    BindWrite, Effects, EvictWrite, IntentWrite, NodeWrite, PodEdit, PreemptWrite, Send, StatusWrite, Write,
+};
 pub use event::{BindOutcome, CallOutcome, Event, NodeOutcome, Subscribed, WriteFailure};
 pub use framework::{EXECUTOR_ID, framework_info};
 
@@ -39,12 +44,13 @@ use super::{
     ClusterEvent, EventSet, LaunchJournal, NodeInfos, QueueLengths, Scheduler, SchedulerConfiguration,
     SchedulerStats, SchedulingQueue, TaskPhase, volumes::VolumeCache,
 };
-use crate::rows::Seconds;
+use crate::rows::{DisruptionBudget, Seconds};
 use binding_cycle::WaitingBinding;
 use launching::PendingLaunch;
 use node_cache::NodeCache;
 use offer_cache::OfferCache;
 use pods::PodCache;
+use preempting::{PendingPreemption, WrittenNomination};
 use role_cache::RoleCache;
 use status_updates::InflightWrite;
 
@@ -67,6 +73,14 @@ pub struct SchedulerMachine {
     offers: OfferCache,
     roles: RoleCache,
     volumes: VolumeCache,
+    /// PodDisruptionBudgets by namespace and name.
+    budgets: BTreeMap<Box<str>, BTreeMap<Box<str>, Arc<DisruptionBudget>>>,
+    /// Preemptions whose victims are not evicted yet, by the UID of the Pod that they are for.
+    preempting: BTreeMap<Box<str>, PendingPreemption>,
+    /// Nominations that were written, by UID.
+    nominated: BTreeMap<Box<str>, WrittenNomination>,
+    /// What the kernel was told that Pods need, by role.
+    told_demand: Vec<(Role, Resources)>,
     journal: LaunchJournal,
     /// Launches whose intent is being written, by record number.
     intended: BTreeMap<u64, PendingLaunch>,
@@ -105,6 +119,10 @@ impl SchedulerMachine {
             offers: OfferCache::default(),
             roles: RoleCache::default(),
             volumes: VolumeCache::default(),
+            budgets: BTreeMap::new(),
+            preempting: BTreeMap::new(),
+            nominated: BTreeMap::new(),
+            told_demand: Vec::new(),
             journal: LaunchJournal::default(),
             intended: BTreeMap::new(),
             launched: BTreeMap::new(),
@@ -142,9 +160,13 @@ impl SchedulerMachine {
                 self.volumes.put_class(&name, delays_binding);
                 self.volumes_changed(None);
             }
+            Event::Budget { namespace, name, budget } => self.put_budget(namespace, name, budget),
+            Event::BudgetsLost => self.budgets.clear(),
             Event::VolumesLost => self.volumes = VolumeCache::default(),
             Event::Offers(offers) => offers.iter().for_each(|offer| self.offer_came(offer)),
             Event::Rescind(id) => self.offers.remove(&id),
+            Event::InverseOffers(offers) => self.inverse_offers_came(&offers),
+            Event::Evicted { offer_id, evicted } => self.evicted(offer_id, evicted),
             Event::Update(status) => self.take_update(status),
             Event::Cluster(event) => self.take_cluster_event(event),
             Event::IntentWritten { number, written } => self.intent_written(number, written),
@@ -157,6 +179,7 @@ impl SchedulerMachine {
             Event::Bound { uid, result } => self.binding_written(&uid, result),
             Event::StatusWritten { uid, result } => self.status_written(&uid, result),
             Event::NodeWritten { name, outcome } => self.node_written(name, outcome),
+            Event::HoldAnswered { uid, outcome } => self.hold_answered(&uid, outcome),
             Event::Explained { role, notes } => self.roles.explained(&role, notes),
             Event::Tick => self.tick(),
             Event::Cycle => self.cycle(),
@@ -219,6 +242,17 @@ impl SchedulerMachine {
         self.queue.on_event(self.scheduler.profiles(), self.now, &event);
     }
 
+    fn put_budget(&mut self, namespace: Box<str>, name: Box<str>, budget: Option<Arc<DisruptionBudget>>) {
+        let budgets = self.budgets.entry(namespace.clone()).or_default();
+        match budget {
+            Some(budget) => drop(budgets.insert(name, budget)),
+            None => drop(budgets.remove(&name)),
+        }
+        if budgets.is_empty() {
+            self.budgets.remove(&namespace);
+        }
+    }
+
     fn tick(&mut self) {
         self.write_due_bindings();
         if self.now < self.ticked + TICK {
@@ -231,6 +265,7 @@ impl SchedulerMachine {
             self.ticked_slowly = self.now;
             self.repeat_kills();
             self.repeat_questions();
+            self.tell_demand();
             self.report_held_pods();
             self.remove_spent_intents();
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kernel_model::resources::Ranges;
 
-use crate::rows::{Node, Pod};
+use crate::rows::{DisruptionBudget, Node, Pod};
 
 use super::{Amounts, HostPort};
 
@@ -163,4 +163,14 @@ pub trait SharedLister {
 
     /// The number of a controller's Pods on a node.
     fn same_owner_pods(&self, node: &NodeInfo, owner: &str) -> u32;
+
+    /// The Pod with its present status, which those of a node do not have.
+    fn current<'a>(&'a self, pod: &'a Pod) -> &'a Pod {
+        pod
+    }
+
+    /// The PodDisruptionBudgets of a namespace.
+    fn budgets(&self, _namespace: &str) -> Vec<&DisruptionBudget> {
+        Vec::new()
+    }
 }

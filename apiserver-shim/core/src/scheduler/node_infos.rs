@@ -24,6 +24,16 @@ pub struct NodeInfos {
     /// Pods bound to nodes without a Node object.
     nodeless_pods: BTreeMap<Box<str>, Vec<Arc<Pod>>>,
     capacities: BTreeMap<Box<str>, NodeCapacity>,
+    /// Pods for which Pods of a node were preempted, by UID.
+    pub(super) nominations: BTreeMap<Box<str>, Nomination>,
+}
+
+/// The node where others were preempted for a pending Pod.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Nomination {
+    pub node: Box<str>,
+    pub pod: Arc<Pod>,
 }
 
 impl NodeInfos {
@@ -87,6 +97,32 @@ impl NodeInfos {
         }
         self.index.values_mut().filter(|i| **i > at).for_each(|i| *i -= 1);
         self.renumbered();
+    }
+
+    /// Nominates a Pod to a node: Pods of no higher priority do not take its place there.
+    pub fn nominate(&mut self, pod: &Arc<Pod>, node: &str) {
+        self.end_nomination(pod.uid());
+        let nomination = Nomination { node: node.into(), pod: pod.clone() };
+        self.nominations.insert(pod.uid().into(), nomination);
+        self.touch(node);
+    }
+
+    /// Ends a nomination and returns the node.
+    pub fn end_nomination(&mut self, uid: &str) -> Option<Box<str>> {
+        let node = self.nominations.remove(uid)?.node;
+        self.touch(&node);
+        Some(node)
+    }
+
+    /// The node that a Pod is nominated to.
+    pub fn nominated_node(&self, uid: &str) -> Option<&str> {
+        self.nominations.get(uid).map(|nomination| &*nomination.node)
+    }
+
+    /// The Pods that are nominated to a node.
+    pub fn nominated_to<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a Arc<Pod>> {
+        let all = self.nominations.values().filter(move |nomination| *nomination.node == *node);
+        all.map(|nomination| &nomination.pod)
     }
 
     /// Updates the kernel's information about a node. Returns the events that this may be for pending Pods.

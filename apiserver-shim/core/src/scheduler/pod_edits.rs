@@ -22,11 +22,31 @@ pub(crate) fn end(pod: &mut Value, succeeded: bool, reason: &str, message: &str,
     }
 }
 
-/// Sets the `PodScheduled` condition to the reason why the Pod is pending, unless it has been bound meanwhile.
-pub fn set_unschedulable(pod: &mut Value, message: &str, now: Seconds) {
+/// What happens to a Pod's `status.nominatedNodeName`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum NominatedNode {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It is removed.
+    Clear,
+    /// It is set.
+    Set(Box<str>),
+}
+
+/// Sets the `PodScheduled` condition to the reason why the Pod is pending, unless it has been bound meanwhile. Without a message
+/// only the nomination changes.
+pub fn set_unschedulable(pod: &mut Value, message: Option<&str>, nominated: &NominatedNode, now: Seconds) {
     if !access::text(pod, &["spec", "nodeName"]).is_empty() {
         return;
     }
+    let members = access::object_mut(pod, &["status"]);
+    match nominated {
+        NominatedNode::Keep => {}
+        NominatedNode::Clear => drop(members.remove("nominatedNodeName")),
+        NominatedNode::Set(node) => drop(members.insert("nominatedNodeName".to_owned(), json!(node))),
+    }
+    let Some(message) = message else { return };
     let generation = pod["metadata"]["generation"].clone();
     let status = &mut pod["status"];
     let new = Condition { kind: "PodScheduled", status: "False", reason: "Unschedulable", message };

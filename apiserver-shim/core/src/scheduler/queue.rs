@@ -291,6 +291,16 @@ impl SchedulingQueue {
         self.active.iter().filter_map(|uid| self.entries.get(uid)).map(|entry| &entry.pending)
     }
 
+    /// The Pods that were refused, and by which plugins.
+    pub fn refused(&self) -> impl Iterator<Item = (&PendingPod, PluginSet)> {
+        self.entries.values().filter_map(|entry| match &entry.place {
+            Place::Backoff { class, .. } | Place::Unschedulable { class, .. } => {
+                Some((&entry.pending, class.by))
+            }
+            Place::Gated | Place::Active | Place::InFlight => None,
+        })
+    }
+
     /// Whether a Pod will be tried in the next cycle.
     pub fn is_active(&self, uid: &str) -> bool {
         self.active.contains(uid)

@@ -155,28 +155,32 @@ pub struct Report {
     pub reasons: BTreeMap<Reason, usize>,
     /// Why the Pod is refused independent of nodes.
     pub of_pod: Option<Reason>,
-    /// The number of nodes on which eviction of Pods would not help.
-    pub unresolvable: usize,
-    /// What preemption would achieve.
+    /// The nodes that may take the Pod once Pods are evicted from them.
+    pub resolvable: Vec<usize>,
+    /// Why no Pod of lower priority is evicted for it.
     pub preemption: Option<Preemption>,
+    /// Whether it has been decided that nothing is evicted for the Pod.
+    pub(crate) is_final: bool,
     /// The plugins that refused, by their index in the profile.
     pub refused_by: PluginSet,
 }
 
-/// What preemption would achieve for a Pod. Nothing is evicted yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Preemption {
-    /// The number of nodes on which it would not help.
-    pub not_helpful: usize,
-    /// Whether there may be Pods of lower priority.
-    pub wanted: bool,
+/// Why no Pod of lower priority is evicted for a Pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Preemption {
+    /// The Pod may not preempt others, or not now.
+    NotEligible(&'static str),
+    /// No node: how many have which reason.
+    NoCandidates(BTreeMap<Box<str>, usize>),
 }
 
 impl Report {
-    /// Adds a plugin's refusal of a node.
-    pub(super) fn add(&mut self, plugin: usize, refusal: Refusal) {
+    /// Adds a plugin's refusal of a node, which has this index.
+    pub(super) fn add(&mut self, node: usize, plugin: usize, refusal: Refusal) {
         self.refused_by.insert(plugin);
-        self.unresolvable += usize::from(refusal.unresolvable);
+        if !refusal.unresolvable {
+            self.resolvable.push(node);
+        }
         for reason in refusal.more.into_iter().chain([refusal.reason]) {
             *self.reasons.entry(reason).or_default() += 1;
         }
@@ -203,21 +207,13 @@ impl fmt::Display for Report {
         reasons.sort();
         reasons.extend(self.of_pod.iter().map(ToString::to_string));
         write!(f, "0/{} nodes are available: {}.", self.nodes, reasons.join(", "))?;
-        match self.preemption {
+        match &self.preemption {
             None => Ok(()),
-            Some(Preemption { wanted: true, not_helpful }) if not_helpful < self.nodes => f.write_str(
-                " preemption: not attempted: this scheduler does not evict pods of lower priority yet.",
-            ),
-            Some(Preemption { not_helpful, .. }) => {
-                let of = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
-                let parts = [
-                    of(not_helpful, "Preemption is not helpful for scheduling"),
-                    of(
-                        self.nodes - not_helpful.min(self.nodes),
-                        "No preemption victims found for incoming pod",
-                    ),
-                ];
-                let parts: Vec<String> = parts.into_iter().flatten().collect();
+            Some(Preemption::NotEligible(why)) => write!(f, " preemption: {why}"),
+            Some(Preemption::NoCandidates(reasons)) => {
+                let mut parts: Vec<String> =
+                    reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+                parts.sort();
                 write!(f, " preemption: 0/{} nodes are available: {}.", self.nodes, parts.join(", "))
             }
         }

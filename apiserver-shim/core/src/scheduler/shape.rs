@@ -100,6 +100,8 @@ pub struct PodShape {
     pub affinity: Option<NodeAffinity>,
     pub tolerations: Vec<Toleration>,
     pub priority: i32,
+    /// `preemptionPolicy: Never`: it waits, and nothing is evicted for it.
+    pub never_preempts: bool,
     /// `terminationGracePeriodSeconds`.
     pub grace_seconds: Option<u64>,
     /// Named container ports. Services need them, not the scheduler, but Pods of a template share them too.
@@ -145,6 +147,7 @@ impl PodShape {
             affinity: access::get(spec, &required).filter(|v| !v.is_null()).map(NodeAffinity::decode),
             tolerations: access::list(spec, &["tolerations"]).iter().filter_map(Toleration::decode).collect(),
             priority: access::int(spec, &["priority"]).and_then(|p| i32::try_from(p).ok()).unwrap_or(0),
+            never_preempts: access::text(spec, &["preemptionPolicy"]) == "Never",
             ports: ports().filter_map(named).collect(),
             unsupported: UnsupportedConstraint::find(spec),
             volume_claims: ClaimReference::of_volumes(spec, name),

@@ -145,7 +145,7 @@ impl Cluster {
 pub fn places(decisions: &[Decision]) -> Vec<Option<usize>> {
     let place = |decision: &Decision| match decision.outcome {
         Outcome::Place { node } => Some(node),
-        Outcome::Wait(_) | Outcome::Permit { .. } => None,
+        Outcome::Wait(_) | Outcome::Permit { .. } | Outcome::Preempt { .. } => None,
     };
     decisions.iter().map(place).collect()
 }
@@ -155,5 +155,9 @@ pub fn report(decision: &Decision) -> String {
         Outcome::Place { node } => format!("placed on {node}"),
         Outcome::Permit { node } => format!("waits on {node}"),
         Outcome::Wait(report) => report.to_string(),
+        Outcome::Preempt { victims, .. } => {
+            let names: Vec<&str> = victims.pods.iter().map(|pod| &*pod.header().name).collect();
+            format!("preempts {} on {} with {} violations", names.join(" "), victims.node, victims.violations)
+        }
     }
 }

@@ -26,7 +26,7 @@ fn check(spec: Value) {
 fn a_trimmed_spec_yields_the_same_view() {
     check(json!({}));
     check(json!({
-        "nodeName": "n", "schedulerName": "s", "hostname": "h", "subdomain": "d", "priority": 7,
+        "nodeName": "n", "schedulerName": "s", "hostname": "h", "subdomain": "d", "priority": 7, "preemptionPolicy": "Never",
         "schedulingGates": [{"name": "g"}], "nodeSelector": {"env": "prod", "volumes": "x"},
         "tolerations": [{"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 3}],
         "overhead": {"cpu": "10m"}, "resources": {"requests": {"memory": "1Gi"}}, "volumes": [{"name": "v", "emptyDir": {}}, {"name": "w", "ephemeral": {}}, {"name": "x", "persistentVolumeClaim": {"claimName": "c"}}],

@@ -40,6 +40,8 @@ pub enum WaitReason {
     AgentsRefused(u32),
     /// Agents whose free resources are guaranteed to other roles, which do not hold as much as is guaranteed to them.
     AgentsKeptForGuarantees(u32),
+    /// Agents whose free resources are held for another role: a preemption freed them for it.
+    AgentsHeld(u32),
     /// Agents whose free resources are kept for others that are further below their share.
     AgentsKeptForOthers(u32),
 }
@@ -61,6 +63,7 @@ impl WaitReason {
             WaitReason::AgentsTooSmall(_) => "MINIMUM_OFFER",
             WaitReason::AgentsRefused(_) => "FILTER",
             WaitReason::AgentsKeptForGuarantees(_) => "QUOTA_GUARANTEE",
+            WaitReason::AgentsHeld(_) => "HELD",
             WaitReason::AgentsKeptForOthers(_) => "SHARE",
         }
     }
@@ -81,6 +84,7 @@ impl WaitReason {
             | WaitReason::AgentsTooSmall(count)
             | WaitReason::AgentsRefused(count)
             | WaitReason::AgentsKeptForGuarantees(count)
+            | WaitReason::AgentsHeld(count)
             | WaitReason::AgentsKeptForOthers(count) => Some(count),
         }
     }
@@ -109,6 +113,7 @@ impl fmt::Display for WaitReason {
             WaitReason::AgentsTooSmall(_) => "have less free than the smallest offer",
             WaitReason::AgentsRefused(_) => "have free only what the framework declined for now",
             WaitReason::AgentsKeptForGuarantees(_) => "have free only what is guaranteed to other roles",
+            WaitReason::AgentsHeld(_) => "have free only what a preemption freed for another role",
             WaitReason::AgentsKeptForOthers(_) => {
                 "keep their rest for others that are further below their share"
             }
@@ -174,6 +179,10 @@ impl Allocator {
         if !who.preferences.meets_minimum(&offer, row.available_amounts.allocatable()) {
             return Some(WaitReason::AgentsTooSmall);
         }
+        let held = row.held_for_others(&who.role);
+        if held.is_some_and(|held| offer.saturating_sub(&held).is_empty()) {
+            return Some(WaitReason::AgentsHeld);
+        }
         if row.filters.refuses_any(now, client.0, who.generation) {
             return Some(WaitReason::AgentsRefused);
         }
@@ -201,6 +210,7 @@ impl WaitReason {
             WaitReason::AgentsTooSmall(_) => WaitReason::AgentsTooSmall(count),
             WaitReason::AgentsRefused(_) => WaitReason::AgentsRefused(count),
             WaitReason::AgentsKeptForGuarantees(_) => WaitReason::AgentsKeptForGuarantees(count),
+            WaitReason::AgentsHeld(_) => WaitReason::AgentsHeld(count),
             WaitReason::AgentsKeptForOthers(_) => WaitReason::AgentsKeptForOthers(count),
         }
     }

@@ -4,9 +4,14 @@ use kernel_model::{
     quota::{Quantities, Quota},
     resources::{Resource, Resources, Scalar, Value},
     roles::Role,
+    time::Time,
 };
 
-use super::{AgentSlot, Allocator, ClientSlot, amounts::Counts, shares::NodeQuota};
+use super::{
+    AgentSlot, Allocator, ClientSlot,
+    amounts::Counts,
+    shares::{Attention, NodeQuota},
+};
 
 impl Allocator {
     /// Sets the quota of a role. A default quota removes it.
@@ -49,6 +54,22 @@ impl Allocator {
     pub fn exceeds(&self, role: &Role, limits: &Quantities) -> bool {
         let name = |name: &str| self.names.known(name);
         limits.iter().any(|(of, limit)| name(of).is_some_and(|n| self.shares.consumed(role, n) > limit.0))
+    }
+
+    /// What the client holds, as a multiple of its fair share.
+    pub fn fair_share_held(&self, client: ClientSlot) -> f64 {
+        self.shares.headroom(client.0).held
+    }
+
+    /// Whether the client wants offers, and answers them.
+    pub fn wants_offers(&self, now: Time, client: ClientSlot) -> bool {
+        let active = self.shares.client(client.0).is_some_and(|who| who.active);
+        active && self.shares.attention(client.0, now) != Attention::None
+    }
+
+    /// Whether something is missing to any guarantee.
+    pub fn misses_guarantees(&self) -> bool {
+        self.shares.is_anything_required()
     }
 
     /// Whether less is free than is missing to all guarantees.

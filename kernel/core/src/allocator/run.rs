@@ -85,6 +85,9 @@ impl Allocator {
                 break;
             }
             for slot in entry.remove() {
+                if self.expire_holds(AgentSlot(slot), now) {
+                    self.candidates.insert(slot);
+                }
                 if let Some(row) = self.agents.get_mut(slot as usize) {
                     let waited = row.leftover_until.is_some_and(|until| until <= now);
                     let expired = row.filters.expire(now);

@@ -82,6 +82,9 @@ impl Allocator {
             Offerable::All => (None, row.available_amounts),
             Offerable::Part(part) => {
                 let amounts = self.names.amounts(&part);
+                if part.is_empty() {
+                    return None;
+                }
                 (Some(part), amounts)
             }
         };
@@ -243,13 +246,18 @@ pub(super) fn admits(policy: &Policy, row: &AgentRow, capabilities: Capabilities
 
 /// The free resources of the agent that the client may be offered.
 fn offerable_resources(row: &AgentRow, role: &Role, capabilities: Capabilities) -> Offerable {
-    if row.plain {
+    let held = row.held_for_others(role);
+    if row.plain && held.is_none() {
         return Offerable::All;
     }
-    Offerable::Part(row.available.filter(|r| {
+    let mut part = row.available.filter(|r| {
         r.is_allocatable_to(role)
             && (capabilities.revocable || !r.revocable)
             && (capabilities.shared || !r.shared)
             && (capabilities.refined || r.reservations.len() <= 1)
-    }))
+    });
+    if let Some(held) = held {
+        part.remove_all(&held);
+    }
+    Offerable::Part(part)
 }

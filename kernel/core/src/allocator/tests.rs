@@ -2,6 +2,7 @@
 
 mod browsing;
 mod fairness;
+mod holds;
 mod quota;
 
 use std::collections::BTreeMap;

@@ -40,6 +40,10 @@ impl Master {
             let result = self.update_framework(&id, *framework, suppressed_roles, preferences);
             return self.reply(request, result);
         }
+        if let Call::Hold(hold) = call {
+            let result = self.hold(&id, caller, *hold);
+            return self.reply(request, result);
+        }
         self.reply(request, Ok(Answer::Accepted));
         match call {
             Call::Teardown => self.end_framework(&id),
@@ -64,8 +68,8 @@ impl Master {
                 self.counts.framework_messages.count(connected);
                 self.send_to_agent(&agent_id, ToAgent::Message { framework_id: id, executor_id, data });
             }
-            Call::AcceptInverseOffers { offer_ids } => self.drop_inverse_offers(&id, "accept", &offer_ids),
-            Call::DeclineInverseOffers { offer_ids } => self.drop_inverse_offers(&id, "decline", &offer_ids),
+            Call::AcceptInverseOffers { offer_ids } => self.take_inverse_offers(&id, "accept", &offer_ids),
+            Call::DeclineInverseOffers { offer_ids } => self.take_inverse_offers(&id, "decline", &offer_ids),
             Call::AcknowledgeOperationStatus { agent_id, operation_id, uuid } => {
                 self.acknowledge_operation(&id, &agent_id, &operation_id, uuid);
             }
@@ -73,7 +77,9 @@ impl Master {
             // The allocator is driven by demand through roles; as in Mesos it does not use requests.
             Call::Request => {}
             Call::Dropped { message, .. } => self.effect(Effect::Dropped { framework_id: id, message }),
-            Call::UpdateFramework { .. } => unreachable!("invariant: answered above"),
+            Call::Demand { roles } => self.set_demand(&id, roles),
+            Call::ReleaseHold { agent_id, id } => self.release_hold(&agent_id, &id),
+            Call::UpdateFramework { .. } | Call::Hold(_) => unreachable!("invariant: answered above"),
         }
     }
 
@@ -113,9 +119,12 @@ impl Master {
         }
     }
 
-    /// There are no inverse offers without maintenance schedules: Mesos drops unknown ids with this message.
-    fn drop_inverse_offers(&mut self, id: &FrameworkId, verb: &str, offer_ids: &[OfferId]) {
+    /// Answers to inverse offers. Mesos drops unknown ids with this message.
+    fn take_inverse_offers(&mut self, id: &FrameworkId, verb: &str, offer_ids: &[OfferId]) {
         for offer_id in offer_ids {
+            if self.inverse_offer_answered(id, offer_id, verb == "accept") {
+                continue;
+            }
             let message = format!("Ignoring {verb} of inverse offer {offer_id} since it is no longer valid");
             self.effect(Effect::Dropped { framework_id: id.clone(), message });
         }

@@ -164,6 +164,9 @@ pub(super) fn call_name(call: &Call) -> &'static str {
         Call::ReconcileOperations { .. } => "reconcile_operations",
         Call::Request => "request",
         Call::UpdateFramework { .. } => "update_framework",
+        Call::Hold(_) => "hold",
+        Call::ReleaseHold { .. } => "release_hold",
+        Call::Demand { .. } => "demand",
         Call::Dropped { call, .. } => call,
     }
 }
@@ -173,6 +176,7 @@ fn event_name(event: &Event) -> &'static str {
         Event::Subscribed { .. } => "subscribed",
         Event::Offers { .. } => "offers",
         Event::Rescind { .. } => "rescind",
+        Event::InverseOffers { .. } => "inverse_offers",
         Event::Update { .. } => "update",
         Event::UpdateOperationStatus { .. } => "update_operation_status",
         Event::Message { .. } => "message",

@@ -43,6 +43,10 @@ pub enum WaitCause {
     Suppressed,
     /// It is not subscribed in the role any more, and only holds resources there.
     Unsubscribed,
+    /// Tasks of others end for what is guaranteed to the role.
+    Preempting(u32),
+    /// Something is missing to the role's guarantee, and no task of others may end for it.
+    NothingToPreempt,
     /// What the allocator says.
     Allocation(WaitReason),
 }
@@ -55,6 +59,8 @@ impl WaitCause {
             WaitCause::Recovered => "RECOVERED",
             WaitCause::Suppressed => "SUPPRESSED",
             WaitCause::Unsubscribed => "UNSUBSCRIBED",
+            WaitCause::Preempting(_) => "PREEMPTING",
+            WaitCause::NothingToPreempt => "NOTHING_TO_PREEMPT",
             WaitCause::Allocation(reason) => reason.code(),
         }
     }
@@ -75,6 +81,13 @@ impl std::fmt::Display for WaitCause {
             WaitCause::Recovered => f.write_str("the framework has not subscribed since the master started"),
             WaitCause::Suppressed => f.write_str("the framework suppressed offers for the role"),
             WaitCause::Unsubscribed => f.write_str("the framework is not subscribed in the role any more"),
+            WaitCause::Preempting(count) => {
+                write!(f, "{count} task(s) of others end for what is guaranteed to the role")
+            }
+            WaitCause::NothingToPreempt => f.write_str(
+                "less is free than is guaranteed to the role, and no task of others may end for it: they have no more than is \
+                 guaranteed to them, or their disruption was declined",
+            ),
             WaitCause::Allocation(reason) => reason.fmt(f),
         }
     }
@@ -232,7 +245,11 @@ impl Master {
             Some(cause) => vec![cause],
             None => {
                 let reasons = self.allocator().explain(self.now, client);
-                reasons.into_iter().map(WaitCause::Allocation).collect()
+                let (victims, stuck) = self.preemption_for(role);
+                let preempting = (victims > 0).then_some(WaitCause::Preempting(victims));
+                let stuck = stuck.then_some(WaitCause::NothingToPreempt);
+                let of_allocator = reasons.into_iter().map(WaitCause::Allocation);
+                preempting.into_iter().chain(stuck).chain(of_allocator).collect()
             }
         };
         ClientWait {

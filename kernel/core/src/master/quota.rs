@@ -189,7 +189,7 @@ impl Master {
 
     /// What a quota of the role counts as consumed: what tasks and executors hold in it and below it, and what is reserved
     /// there. Offers do not count: they can be rescinded.
-    fn quota_consumed(&self, role: &Role) -> Quantities {
+    pub(super) fn quota_consumed(&self, role: &Role) -> Quantities {
         let held = self.agents.values().flat_map(|agent| agent.allocated.values());
         consumption(role, held, self.agents.values().map(|agent| &agent.info.resources))
     }

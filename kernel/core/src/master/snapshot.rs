@@ -47,6 +47,7 @@ impl Master {
             started: self.started,
             gc_scheduled: self.gc_scheduled,
             quota_recovery: self.quota_recovery,
+            guarantees: Default::default(),
             now: self.now,
             counts: self.counts.clone(),
             changed_agents: Default::default(),

@@ -48,6 +48,8 @@ pub struct MasterConfig {
     pub shortest_refusal: Duration,
     /// Whether agents with GPUs are offered only to frameworks with GPU_RESOURCES.
     pub filter_gpu_agents: bool,
+    /// How long a role with demand may miss what is guaranteed to it until tasks of others end for it; `None` means that none do.
+    pub preempt_after: Option<Duration>,
     /// The users that frameworks may run tasks as.
     pub run_as: RunAsPolicy,
 }
@@ -63,6 +65,7 @@ impl MasterConfig {
             offer_timeout: None,
             shortest_refusal: Duration::from_secs(1),
             filter_gpu_agents: true,
+            preempt_after: None,
             run_as: RunAsPolicy::default(),
         }
     }

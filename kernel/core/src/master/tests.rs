@@ -4,6 +4,7 @@ mod agents;
 pub(crate) mod cluster;
 mod explain;
 mod frameworks;
+mod guarantees;
 mod hoarding;
 mod offer_preferences;
 mod operations;

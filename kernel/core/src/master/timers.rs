@@ -18,6 +18,8 @@ pub(super) enum Timer {
     AgentRecovery,
     /// Offers are made although few agents have registered again.
     QuotaRecovery,
+    /// Look at guarantees that are not met.
+    Guarantees,
     /// A disconnected framework did not fail over in time.
     FrameworkFailover { framework: FrameworkId, epoch: u64 },
     /// An offer timed out.

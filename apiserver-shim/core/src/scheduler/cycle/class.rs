@@ -171,14 +171,24 @@ impl Cycle<'_> {
         class: &ClassRanking,
         at: usize,
     ) -> Option<(usize, Refusal)> {
+        self.refusal_of(pod, class, at, &self.view(pod, &class.placed, at))
+    }
+
+    /// The same for a node that is seen in another way.
+    pub(super) fn refusal_of(
+        &self,
+        pod: &PendingPod,
+        class: &ClassRanking,
+        at: usize,
+        view: &NodeView<'_>,
+    ) -> Option<(usize, Refusal)> {
         let profile = self.profiles.get(pod.profile);
-        let view = self.view(pod, &class.placed, at);
         let context = PodContext { pod, charge: &class.charge };
         for plugin in profile.at(ExtensionPoint::Filter) {
             let named = profile.plugin(*plugin);
             if let Some(filter) = named.filter()
                 && (!context.is_bound() || filter.concerns_bound_pods())
-                && let Err(refusal) = filter.filter(&context, &view)
+                && let Err(refusal) = filter.filter(&context, view)
             {
                 return Some((*plugin, refusal));
             }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::PodContext;
 use crate::scheduler::{Amounts, HostPort, NodeInfo, SharedLister};
 
-/// The Pods that a cycle placed on a node. They are not in the `NodeInfo`, because some launches may fail.
-#[derive(Debug, Default)]
+/// The Pods that a cycle placed on a node, and those that are nominated to it. They are not in the `NodeInfo`, because some launches may fail.
+#[derive(Debug, Default, Clone)]
 pub struct Placed {
     pub(crate) pods: usize,
     pub(crate) host_ports: Vec<HostPort>,
@@ -33,6 +33,8 @@ pub struct NodeView<'a> {
     pub(crate) placed: &'a Placed,
     pub(crate) offered: Option<&'a Amounts>,
     pub(crate) class_pods: u32,
+    /// Whether `placed` contains nominated Pods, for which a part of the offers is left.
+    pub(crate) leaves_room: bool,
     pub(crate) lister: &'a dyn SharedLister,
 }
 
@@ -40,6 +42,18 @@ impl<'a> NodeView<'a> {
     /// The kernel's offers of the node to the Pod's role, without what the cycle has used.
     pub fn offered(&self) -> Option<&'a Amounts> {
         self.offered
+    }
+
+    /// Whether enough is left for the Pods that are nominated to the node if the Pod gets its resources.
+    pub fn leaves_room(&self, pod: &PodContext<'_>) -> bool {
+        if !self.leaves_room || pod.is_bound() {
+            return true;
+        }
+        let mut left = self.info.left();
+        if let Some(in_cycle) = self.requested_in_cycle() {
+            left.subtract(in_cycle);
+        }
+        left.holds(pod.charge)
     }
 
     /// The number of other Pods on the node. A bound Pod is among the node's Pods.

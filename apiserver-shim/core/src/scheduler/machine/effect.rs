@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kernel_model::{agent::AgentSnapshot, ids::FrameworkId, roles::Role, scheduler::Call};
+use kernel_model::{
+    agent::AgentSnapshot,
+    ids::{FrameworkId, OfferId},
+    roles::Role,
+    scheduler::Call,
+};
 use serde_json::Value;
 use shim_model::object::StoredObject;
 
@@ -11,7 +16,7 @@ use crate::controllers::EventRecord;
 use crate::rows::{Key, Pod, Seconds, rfc3339};
 use crate::scheduler::binding::{BindRefusal, bind, scheduler_request};
 use crate::scheduler::machine::node_projection::ReportedByNode;
-use crate::scheduler::{IntentRecord, pod_edits};
+use crate::scheduler::{IntentRecord, NominatedNode, pod_edits};
 
 /// The effects that a driver carries out after a step.
 ///
@@ -42,9 +47,15 @@ pub enum Write {
     /// Sets the Pod's `PodScheduled` condition to the reason why it is pending. Not answered, because it is repeated.
     Condition {
         key: Key,
-        /// The message of the condition.
-        message: String,
+        /// The message of the condition; without one it stays.
+        message: Option<String>,
+        /// What becomes of `status.nominatedNodeName`.
+        nominated: NominatedNode,
     },
+    /// Evicts a Pod for an inverse offer, if its PodDisruptionBudget allows it. Answered by `Evicted`.
+    Evict(Box<EvictWrite>),
+    /// Evicts a victim of preemption. Not answered: what was not evicted is chosen again.
+    Preempt(Box<PreemptWrite>),
     /// Writes or removes a Node. Answered by `NodeWritten`.
     Node(NodeWrite),
 }
@@ -62,6 +73,8 @@ pub enum Send {
         /// One ACCEPT per agent and role.
         calls: Vec<Call>,
     },
+    /// A call that holds resources for a Pod. Answered by `HoldAnswered`.
+    Hold { uid: Box<str>, call: Call },
     /// A question: why there are no offers in this role. Answered by `Explained`.
     Explain { role: Role },
     /// An Event to record.
@@ -98,6 +111,31 @@ pub struct BindWrite {
     /// Whether `bound` contains the first status.
     pub with_status: bool,
     /// The Event, written in the same transaction.
+    pub event: EventRecord,
+}
+
+/// The eviction of a Pod of lower priority: the condition `DisruptionTarget` and a graceful deletion.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct PreemptWrite {
+    pub key: Key,
+    /// The required UID.
+    pub uid: Box<str>,
+    /// The message of the condition.
+    pub message: String,
+    /// The Event, recorded once the deletion has begun.
+    pub event: EventRecord,
+}
+
+/// An eviction that PodDisruptionBudgets may refuse.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct EvictWrite {
+    pub key: Key,
+    /// The required UID.
+    pub uid: Box<str>,
+    pub offer_id: OfferId,
+    /// The Event, recorded once the deletion has begun.
     pub event: EventRecord,
 }
 

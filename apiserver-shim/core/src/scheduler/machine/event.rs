@@ -5,14 +5,14 @@ use std::sync::Arc;
 use kernel_model::{
     agent::AgentSnapshot,
     ids::{FrameworkId, OfferId},
-    offer::Offer,
+    offer::{InverseOffer, Offer},
     operator,
     roles::Role,
     task::TaskStatus,
     wait::WaitNote,
 };
 
-use crate::rows::{Node, Pod};
+use crate::rows::{DisruptionBudget, Node, Pod};
 use crate::scheduler::{BindRefusal, IntentRecord, Volume, VolumeClaim};
 
 /// An input.
@@ -49,12 +49,20 @@ pub enum Event {
         /// Whether its volumes are bound for a Pod (`WaitForFirstConsumer`).
         delays_binding: bool,
     },
+    /// A PodDisruptionBudget was added, modified, or (`None`) deleted.
+    Budget { namespace: Box<str>, name: Box<str>, budget: Option<Arc<DisruptionBudget>> },
+    /// Changes of PodDisruptionBudgets were missed; the present ones follow.
+    BudgetsLost,
     /// Changes of claims, volumes or storage classes were missed; the present ones follow.
     VolumesLost,
     /// New offers.
     Offers(Vec<Arc<Offer>>),
     /// An offer was rescinded.
     Rescind(OfferId),
+    /// The kernel asks for tasks to end.
+    InverseOffers(Vec<InverseOffer>),
+    /// The outcome of an eviction that an inverse offer led to: whether the Pod's deletion has begun.
+    Evicted { offer_id: OfferId, evicted: bool },
     /// A status update of a task.
     Update(Arc<TaskStatus>),
     /// A change of agents or frameworks.
@@ -95,6 +103,8 @@ pub enum Event {
         /// What was done.
         outcome: NodeOutcome,
     },
+    /// The outcome of a call that holds resources for a Pod.
+    HoldAnswered { uid: Box<str>, outcome: CallOutcome },
     /// Why there are no offers in a role, as the kernel says.
     Explained { role: Role, notes: Vec<WaitNote> },
     /// Time has passed, at least up to [`super::SchedulerMachine::next_deadline`].

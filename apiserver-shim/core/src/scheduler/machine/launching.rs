@@ -13,7 +13,7 @@ use kernel_model::{
     offer::{Filters, Offer},
     resources::{Ranges, Resource, Resources, Scalar},
     scheduler::{Call, Operation},
-    task::TaskInfo,
+    task::{PRIORITY_LABEL, TaskInfo},
 };
 use shim_model::object::StoredObject;
 
@@ -23,6 +23,7 @@ use super::offer_cache::{Group, OfferCache};
 use super::pods::PodCache;
 use super::subscription::REMOVED_MAX;
 use super::{CallOutcome, IntentWrite, SchedulerMachine, Send, Write};
+use crate::rows::{DisruptionBudget, Pod};
 use crate::scheduler::{
     AgentPorts, Amounts, EventSet, NodeInfo, Outcome, PendingPod, PluginSet, SharedLister, TaskPhase,
     bind_encoded,
@@ -38,6 +39,7 @@ struct CycleLister<'a> {
     nodes: &'a NodeCache,
     offers: &'a OfferCache,
     pods: &'a PodCache,
+    budgets: &'a BTreeMap<Box<str>, BTreeMap<Box<str>, Arc<DisruptionBudget>>>,
 }
 
 impl SharedLister for CycleLister<'_> {
@@ -54,6 +56,14 @@ impl SharedLister for CycleLister<'_> {
 
     fn same_owner_pods(&self, node: &NodeInfo, owner: &str) -> u32 {
         self.pods.same_owner_pods(owner, node.name())
+    }
+
+    fn current<'p>(&'p self, pod: &'p Pod) -> &'p Pod {
+        self.pods.by_uid.get(pod.uid()).map_or(pod, |state| &*state.row)
+    }
+
+    fn budgets(&self, namespace: &str) -> Vec<&DisruptionBudget> {
+        self.budgets.get(namespace).into_iter().flat_map(BTreeMap::values).map(|budget| &**budget).collect()
     }
 }
 
@@ -97,6 +107,7 @@ struct Destination<'a> {
 impl SchedulerMachine {
     /// Runs a cycle: demand, roles, scheduling, launches.
     pub(super) fn cycle(&mut self) {
+        self.settle_nominations();
         self.queue.advance(self.now);
         self.count_demand();
         self.follow_roles();
@@ -136,10 +147,11 @@ impl SchedulerMachine {
         if pending.is_empty() {
             return;
         }
-        let lister = CycleLister { nodes: &self.nodes, offers: &self.offers, pods: &self.pods };
+        let (nodes, offers, pods, budgets) = (&self.nodes, &self.offers, &self.pods, &self.budgets);
+        let lister = CycleLister { nodes, offers, pods, budgets };
         let decisions = self.scheduler.schedule(self.now, &pending, &mut self.node_infos, &lister);
         let mut placed: BTreeMap<(usize, Arc<str>), Vec<usize>> = BTreeMap::new();
-        let mut waiting = Vec::new();
+        let (mut waiting, mut preempting) = (Vec::new(), Vec::new());
         for decision in decisions {
             match decision.outcome {
                 Outcome::Place { node } => {
@@ -149,12 +161,17 @@ impl SchedulerMachine {
                 // It stays active, and its Permit plugins run again in each cycle.
                 Outcome::Permit { .. } => {}
                 Outcome::Wait(report) => waiting.push((decision.pod, report)),
+                Outcome::Preempt { victims, report } => preempting.push((decision.pod, victims, report)),
             }
         }
         let mut unfit_roles: BTreeSet<Arc<str>> = BTreeSet::new();
         for (pod, report) in waiting {
             unfit_roles.insert(pending[pod].role.clone());
             self.found_no_node(&pending[pod], &report);
+        }
+        for (pod, victims, report) in preempting {
+            unfit_roles.insert(pending[pod].role.clone());
+            self.preempt(&pending[pod], &victims, &report);
         }
         self.launch(&pending, placed);
         self.decline_unfit(&unfit_roles);
@@ -384,6 +401,9 @@ fn task(
     data: Bytes,
 ) -> TaskInfo {
     let header = pod.pod.header();
+    let labels = Labels::default()
+        .with("io.kubernetes.pod.namespace", &header.namespace)
+        .with("io.kubernetes.pod.name", &header.name);
     TaskInfo {
         name: header.name.clone(),
         task_id: TaskId::from(pod.uid()),
@@ -396,15 +416,16 @@ fn task(
         kill_grace: pod.pod.shape.grace_seconds.map(Duration::from_secs),
         max_completion_time: None,
         data,
-        labels: Labels::default()
-            .with("io.kubernetes.pod.namespace", &header.namespace)
-            .with("io.kubernetes.pod.name", &header.name),
+        labels: match pod.pod.shape.priority {
+            0 => labels,
+            priority => labels.with(PRIORITY_LABEL, &priority.to_string()),
+        },
         extra: Bytes::new(),
     }
 }
 
 /// Converts amounts to the kernel's units: memory and storage in MiB, rounded up.
-fn kernel_resources(charge: &Amounts) -> Resources {
+pub(super) fn kernel_resources(charge: &Amounts) -> Resources {
     let mib = |bytes: i64| {
         let thousandths = (i128::from(bytes) * 1000 + (1 << 20) - 1) >> 20;
         Scalar(i64::try_from(thousandths).unwrap_or(i64::MAX))

@@ -106,6 +106,7 @@ impl SchedulerMachine {
             state.set_phase(TaskPhase::Requested);
             state.unconfirmed = true;
         }
+        self.nomination_came(&state.row);
         self.pods.by_uid.insert(uid.clone(), state);
         self.occupy(&uid);
         self.sort_in(&uid);

@@ -23,6 +23,8 @@ impl SchedulerMachine {
         let open: Vec<Box<str>> = self.journal.pods().map(Box::from).collect();
         open.iter().for_each(|uid| self.hold_for_intent(uid));
         self.reconcile_everything();
+        self.repeat_holds();
+        self.told_demand.clear();
     }
 
     /// Closes the intents of Pods that are bound as intended, have finished, or were deleted.

@@ -24,6 +24,8 @@ mod executors;
 mod host_ports;
 #[path = "tests/ordering.rs"]
 mod ordering;
+#[path = "tests/preempting.rs"]
+mod preempting;
 #[path = "tests/recovery.rs"]
 mod recovery;
 #[path = "tests/refusals.rs"]
@@ -46,6 +48,7 @@ struct Fixture {
     writes: Vec<Write>,
     calls: Vec<Call>,
     launches: Vec<(u64, Vec<Call>)>,
+    holds: Vec<kernel_model::scheduler::Hold>,
     updates: u8,
 }
 
@@ -98,6 +101,7 @@ impl Fixture {
             writes: Vec::new(),
             calls: Vec::new(),
             launches: Vec::new(),
+            holds: Vec::new(),
             updates: 0,
         };
         fixture.list();
@@ -145,6 +149,7 @@ impl Fixture {
         for send in send {
             match send {
                 Send::Call(call) => self.calls.push(call),
+                Send::Hold { call: Call::Hold(hold), .. } => self.holds.push(*hold),
                 Send::Launch { launch, calls } => self.launches.push((launch, calls)),
                 _ => {}
             }
@@ -218,7 +223,7 @@ impl Fixture {
                 let result = result.map_err(WriteFailure::Refused);
                 self.step(Event::StatusWritten { uid: UID.into(), result });
             }
-            Write::Condition { .. } | Write::Node(_) => {}
+            Write::Condition { .. } | Write::Preempt(_) | Write::Evict(_) | Write::Node(_) => {}
         }
     }
 

@@ -10,7 +10,7 @@ use super::launching::NO_OFFER_AFTER;
 use super::{SchedulerMachine, Send, Write};
 use crate::controllers::{EventRecord, Target, served};
 use crate::rows::Key;
-use crate::scheduler::{PendingPod, Report, TaskPhase, held_by_intent};
+use crate::scheduler::{NominatedNode, PendingPod, Report, TaskPhase, held_by_intent};
 
 /// How long a Pod that only lacks an offer waits before this is reported.
 const REPORT_NO_OFFER_AFTER: Duration = Duration::from_secs(3);
@@ -44,13 +44,19 @@ impl SchedulerMachine {
         let message = report.to_string();
         if state.reported_reason.as_deref() != Some(message.as_str()) {
             let told = role.map(|role| self.roles.told(&role)).unwrap_or_default();
-            self.report_waiting(pod.uid(), message, &told);
+            self.report_waiting(pod.uid(), message, &told, NominatedNode::Keep);
         }
     }
 
     /// Reports why a Pod is pending: as an Event, and in its conditions if it is not bound. What the kernel says is added; it changes
     /// often, so that alone is no reason for another report.
-    fn report_waiting(&mut self, uid: &str, message: String, of_kernel: &str) {
+    pub(super) fn report_waiting(
+        &mut self,
+        uid: &str,
+        message: String,
+        of_kernel: &str,
+        nominated: NominatedNode,
+    ) {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         state.reported_reason = Some(message.clone());
         let message = format!("{message}{of_kernel}");
@@ -65,7 +71,7 @@ impl SchedulerMachine {
             source: event_source(&self.scheduler, &state.row),
         }));
         if !bound {
-            self.out.persist.push(Write::Condition { key, message });
+            self.out.persist.push(Write::Condition { key, message: Some(message), nominated });
         }
     }
 
@@ -82,7 +88,7 @@ impl SchedulerMachine {
         for uid in uids {
             let Some(agent) = self.journal.agent_of(&uid).map(AgentId::from) else { continue };
             let message = held_by_intent(self.nodes.node_of(&agent).unwrap_or(agent.as_str()));
-            self.report_waiting(&uid, message, "");
+            self.report_waiting(&uid, message, "", NominatedNode::Keep);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Reports whether preemption would help an unschedulable Pod. Evicting Pods of lower priority is not supported yet;
-//! the report says so.
+//! Evicts Pods of lower priority for a Pod that no node can take; see `scheduler::preemption`.
 
 use crate::scheduler::{
-    PendingPod, Preemption, Report,
+    PendingPod,
     framework::{Plugin, PostFilter},
+    preemption::{DryRun, PostFilterResult, preempt},
 };
 
 /// The `DefaultPreemption` plugin.
@@ -21,7 +21,7 @@ impl Plugin for DefaultPreemption {
 }
 
 impl PostFilter for DefaultPreemption {
-    fn post_filter(&self, pod: &PendingPod, report: &Report) -> Option<Preemption> {
-        Some(Preemption { not_helpful: report.unresolvable, wanted: pod.pod.shape.priority > 0 })
+    fn post_filter(&self, pod: &PendingPod, dry_run: &dyn DryRun) -> PostFilterResult {
+        preempt(pod, dry_run)
     }
 }

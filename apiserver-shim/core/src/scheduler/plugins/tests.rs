@@ -111,7 +111,14 @@ fn room() {
     let explain = |cpu: &str, info: &NodeInfo| {
         let (pod, lister) = (asks(cpu), Offers::default());
         let context = PodContext { pod: &pod, charge: &pod.pod.shape.charge() };
-        let view = NodeView { info, placed: &NOTHING_PLACED, offered: None, class_pods: 0, lister: &lister };
+        let view = NodeView {
+            info,
+            placed: &NOTHING_PLACED,
+            offered: None,
+            class_pods: 0,
+            leaves_room: false,
+            lister: &lister,
+        };
         let refusal = node_resources_fit::refusal(&context, &view);
         let reasons =
             refusal.into_iter().flat_map(|refusal| [refusal.reason].into_iter().chain(refusal.more));
@@ -176,10 +183,15 @@ fn preemption_is_reported_in_upstreams_words() {
     let mut report = Report { nodes: 3, ..Report::default() };
     report.reasons.insert(Reason::Insufficient("cpu".into()), 2);
     report.reasons.insert(Reason::NodeSelector, 1);
-    report.preemption = Some(Preemption { not_helpful: 1, wanted: false });
+    let counts = [
+        ("Preemption is not helpful for scheduling", 1),
+        ("No preemption victims found for incoming pod", 2),
+    ];
+    report.preemption =
+        Some(Preemption::NoCandidates(counts.map(|(text, count)| (text.into(), count)).into()));
     expect!["0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 2 Insufficient cpu. preemption: 0/3 nodes are available: 1 Preemption is not helpful for scheduling, 2 No preemption victims found for incoming pod."].assert_eq(&report.to_string());
-    report.preemption = Some(Preemption { not_helpful: 1, wanted: true });
-    expect!["0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 2 Insufficient cpu. preemption: not attempted: this scheduler does not evict pods of lower priority yet."].assert_eq(&report.to_string());
+    report.preemption = Some(Preemption::NotEligible("not eligible due to preemptionPolicy=Never."));
+    expect!["0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 2 Insufficient cpu. preemption: not eligible due to preemptionPolicy=Never."].assert_eq(&report.to_string());
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(in crate::allocator) struct Headroom {
     pub(in crate::allocator) share: Amounts,
     /// Whether the client holds less than [`FAR_BELOW_FAIR_SHARE`] of its fair share.
     pub(in crate::allocator) below_fair_share: bool,
+    /// What the client holds, as a multiple of its fair share.
+    pub(in crate::allocator) held: f64,
     /// Whether the client holds more than its fair share.
     pub(in crate::allocator) above_fair_share: bool,
 }
@@ -51,6 +53,7 @@ impl Shares {
         Headroom {
             amounts: headroom.least(part.without(leftovers)),
             share: part,
+            held: share,
             below_fair_share: share < FAR_BELOW_FAIR_SHARE,
             above_fair_share: share > 1.0,
         }

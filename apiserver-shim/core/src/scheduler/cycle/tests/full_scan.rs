@@ -67,6 +67,7 @@ impl Scan<'_> {
             placed: placed.unwrap_or(&NOTHING_PLACED),
             offered: left.or_else(|| self.offers.free(info, &pod.role)),
             class_pods: self.class_pods.get(&Self::class(pod, at)).copied().unwrap_or(0),
+            leaves_room: false,
             lister: self.offers,
         };
         let charge = pod.pod.shape.charge();

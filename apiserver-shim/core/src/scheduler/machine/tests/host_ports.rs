@@ -72,8 +72,7 @@ fn a_pod_waits_for_a_port_that_a_framework_holds() {
     }
     offer(&mut fixture, "cpus:3;mem:4096;disk:1024;ports:[31000-31004, 31006-32000]");
     let text = "2 node(s) didn't have free ports for the requested pod ports";
-    let reported =
-        |write: &Write| matches!(write, Write::Condition { message, .. } if message.contains(text));
+    let reported = |write: &Write| matches!(write, Write::Condition { message: Some(message), .. } if message.contains(text));
     assert!(fixture.writes.iter().any(reported), "{:?}", fixture.writes);
     fixture.writes.clear();
     // The framework's task ends.

@@ -19,7 +19,7 @@ fn an_unschedulable_pod_is_retried_only_when_an_event_can_help() {
     fixture.now = fixture.now + Duration::from_secs(1);
     fixture.step(Event::Cycle);
     assert_eq!((attempts(&fixture), fixture.machine.queue_lengths().unschedulable), (1, 1));
-    let reported = |write: &Write| matches!(write, Write::Condition { message, .. } if message.starts_with("0/2 nodes are available: 2 Insufficient cpu."));
+    let reported = |write: &Write| matches!(write, Write::Condition { message: Some(message), .. } if message.starts_with("0/2 nodes are available: 2 Insufficient cpu."));
     assert!(fixture.writes.iter().any(reported), "{:?}", fixture.writes);
     for _ in 0..60 {
         fixture.now = fixture.now + Duration::from_secs(1);
@@ -72,7 +72,6 @@ fn what_the_kernel_says_is_reported_with_a_missing_offer() {
     }
     assert!(asked.len() > 1, "it is asked again");
     let told = format!(" offers in role {}: 1 agent(s) were declined (FILTER).", asked[0]);
-    let reports =
-        |write: &&Write| matches!(write, Write::Condition { message, .. } if message.ends_with(&told));
+    let reports = |write: &&Write| matches!(write, Write::Condition { message: Some(message), .. } if message.ends_with(&told));
     assert_eq!(fixture.writes.iter().filter(reports).count(), 1, "{:?}", fixture.writes);
 }

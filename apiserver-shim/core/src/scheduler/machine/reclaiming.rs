@@ -1,0 +1,83 @@
+//! Guarantees of roles across kinds of work: tells the kernel what pending Pods lack, and evicts Pods whose resources the kernel wants
+//! for others.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use kernel_model::{ids::OfferId, offer::InverseOffer, resources::Resources, roles::Role, scheduler::Call};
+
+use super::binding_cycle::event_source;
+use super::launching::kernel_resources;
+use super::node_projection::executor_share;
+use super::{EvictWrite, SchedulerMachine, Write};
+use crate::controllers::{EventRecord, Target, served};
+use crate::rows::Key;
+use crate::scheduler::Amounts;
+
+/// The plugins whose refusals mean that resources are missing.
+const OF_RESOURCES: [&str; 3] = ["NodeResourcesFit", "KernelOffers", "NodePorts"];
+
+impl SchedulerMachine {
+    /// Tells the kernel what Pods without a node need, by role, if it is something else than before.
+    pub(super) fn tell_demand(&mut self) {
+        if self.framework_id.is_none() {
+            return;
+        }
+        let mut by_role: BTreeMap<Arc<str>, Amounts> = BTreeMap::new();
+        for (pending, by) in self.queue.refused() {
+            let profile = self.scheduler.profiles().get(pending.profile);
+            let lacks = by.iter().any(|plugin| OF_RESOURCES.contains(&profile.plugin(plugin).name()));
+            if lacks {
+                let role = self.roles.of(&pending.pod.header().namespace);
+                by_role.entry(role).or_default().add(&pending.pod.shape.charge());
+            }
+        }
+        // On a node without Pods the executor is to be started first.
+        let starts = self.node_infos.all().iter().any(|info| info.pods().is_empty());
+        let demand = by_role.into_iter().filter_map(|(role, mut amounts)| {
+            if starts {
+                amounts.add(&executor_share());
+            }
+            Some((Role::parse(&role).ok()?, kernel_resources(&amounts)))
+        });
+        let demand: Vec<(Role, Resources)> = demand.collect();
+        if demand != self.told_demand {
+            self.told_demand.clone_from(&demand);
+            self.call(Call::Demand { roles: demand });
+        }
+    }
+
+    /// Evicts the Pods that the kernel names.
+    pub(super) fn inverse_offers_came(&mut self, offers: &[InverseOffer]) {
+        for offer in offers {
+            let uid = offer.task_id.as_str();
+            let state = self.pods.by_uid.get(uid).filter(|state| state.row.deletion.is_none());
+            let Some(state) = state else {
+                // It ends already, or is not known.
+                self.evicted(offer.id.clone(), true);
+                continue;
+            };
+            let header = state.row.header();
+            self.out.persist.push(Write::Evict(Box::new(EvictWrite {
+                key: Key::of(header),
+                uid: uid.into(),
+                offer_id: offer.id.clone(),
+                event: EventRecord {
+                    about: Target::of(served("", "pods"), header),
+                    warning: false,
+                    reason: "Preempted",
+                    message: "Preempted: its resources are guaranteed to another role".to_owned(),
+                    source: event_source(&self.scheduler, &state.row),
+                },
+            })));
+        }
+    }
+
+    /// Answers the kernel's inverse offer.
+    pub(super) fn evicted(&mut self, offer_id: OfferId, evicted: bool) {
+        let offer_ids = vec![offer_id];
+        self.call(match evicted {
+            true => Call::AcceptInverseOffers { offer_ids },
+            false => Call::DeclineInverseOffers { offer_ids },
+        });
+    }
+}

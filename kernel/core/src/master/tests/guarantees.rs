@@ -1,0 +1,109 @@
+//! Tasks of others end for what is guaranteed to a role with demand, and what they free is held for it.
+
+use std::time::Duration;
+
+use kernel_model::{
+    quota::{Quantities, Quota},
+    resources::Resources,
+    roles::Role,
+    scheduler::{Call, Operation},
+};
+
+use super::cluster::*;
+use crate::master::{OperatorCall, Registry};
+
+fn cluster() -> Cluster {
+    let config = crate::master::MasterConfig { preempt_after: Some(Duration::from_secs(2)), ..config("m") };
+    Cluster::with(config, Registry::default())
+}
+
+fn role(name: &str) -> Role {
+    Role::parse(name).unwrap()
+}
+
+fn guarantee(c: &mut Cluster, name: &str, text: &str) {
+    let quantities = |text: &str| Quantities::of(&text.parse::<Resources>().unwrap(), |_| true);
+    let quota = Quota { guarantees: quantities(text), limits: Quantities::default() };
+    c.operator(OperatorCall::UpdateQuota { configs: vec![(role(name), quota)], force: false });
+}
+
+/// Two tasks of a framework in `batch` that fill an agent, and a guarantee of half of it for `eng`.
+fn full(c: &mut Cluster) {
+    c.agent(1, "cpus:4;mem:1024");
+    c.subscribe("s1", framework("f", &["batch"]));
+    let tasks = vec![task("old", "m-S0", "cpus:2;mem:512"), task("new", "m-S0", "cpus:2;mem:512")];
+    c.accept("m-0000", "s1", 0, vec![Operation::Launch { tasks }]);
+    guarantee(c, "eng", "cpus:2;mem:512");
+    c.log();
+}
+
+fn asked(c: &mut Cluster) -> usize {
+    c.log().matches("InverseOffers").count()
+}
+
+fn suppress(c: &mut Cluster, framework: &str, stream: &str) {
+    c.call(framework, stream, Call::Suppress { roles: Vec::new() });
+}
+
+#[test]
+fn nothing_ends_without_demand_or_before_its_time() {
+    let mut c = cluster();
+    full(&mut c);
+    c.advance(Duration::from_secs(10));
+    assert_eq!(asked(&mut c), 0, "nobody wants anything in the role");
+    c.call("m-0000", "s1", Call::Demand { roles: vec![(role("batch"), "cpus:2".parse().unwrap())] });
+    c.advance(Duration::from_secs(10));
+    assert_eq!(asked(&mut c), 0, "it is wanted in another role");
+    c.subscribe("s2", framework("g", &["eng"]));
+    suppress(&mut c, "m-0001", "s2");
+    c.call("m-0001", "s2", Call::Demand { roles: vec![(role("eng"), "cpus:1;mem:64".parse().unwrap())] });
+    c.advance(Duration::from_secs(1));
+    assert_eq!(asked(&mut c), 0);
+    c.advance(Duration::from_secs(3));
+    // One task is enough, and it is asked for once. The newest of equal ones ends: the tasks were launched together.
+    assert_eq!(asked(&mut c), 1);
+    c.advance(Duration::from_secs(20));
+    assert_eq!(asked(&mut c), 0);
+}
+
+#[test]
+fn a_declined_task_is_spared_and_another_one_asked_for() {
+    let mut c = cluster();
+    full(&mut c);
+    c.subscribe("s2", framework("g", &["eng"]));
+    suppress(&mut c, "m-0001", "s2");
+    c.call("m-0001", "s2", Call::Demand { roles: vec![(role("eng"), "cpus:1;mem:64".parse().unwrap())] });
+    c.advance(Duration::from_secs(4));
+    assert_eq!(asked(&mut c), 1);
+    for number in 0..2 {
+        let offer_ids = vec![format!("m-I{number}").into()];
+        c.call("m-0000", "s1", Call::DeclineInverseOffers { offer_ids });
+        c.log();
+        c.advance(Duration::from_secs(2));
+        assert_eq!(asked(&mut c), 1 - number, "both were declined");
+    }
+    let why = c.master.explain_role_of(&"m-0001".into(), &role("eng"));
+    assert_eq!(why.iter().map(|cause| cause.code()).collect::<Vec<_>>(), ["SUPPRESSED"]);
+}
+
+#[test]
+fn a_role_at_its_guarantee_keeps_what_it_has() {
+    let mut c = cluster();
+    full(&mut c);
+    guarantee(&mut c, "batch", "cpus:2;mem:512");
+    c.subscribe("s2", framework("g", &["eng"]));
+    c.call("m-0001", "s2", Call::Demand { roles: vec![(role("eng"), "cpus:4;mem:64".parse().unwrap())] });
+    c.advance(Duration::from_secs(20));
+    assert_eq!(asked(&mut c), 1, "one of two tasks is above what is guaranteed");
+}
+
+#[test]
+fn an_inverse_offer_names_the_task_and_what_it_holds() {
+    let mut c = cluster();
+    full(&mut c);
+    c.subscribe("s2", framework("g", &["eng"]));
+    c.call("m-0001", "s2", Call::Demand { roles: vec![(role("eng"), "cpus:1;mem:64".parse().unwrap())] });
+    c.advance(Duration::from_secs(4));
+    let log = c.log();
+    assert!(log.contains("m-I0") && (log.contains("TaskId(new)") || log.contains("TaskId(old)")), "{log}");
+}
