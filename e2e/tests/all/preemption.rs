@@ -45,7 +45,7 @@ fn a_pod_of_high_priority_takes_the_place_of_a_low_one() -> anyhow::Result<()> {
     }
     // The budget spares the smaller one, which would do.
     cluster.kubectl(&["create", "pdb", "guarded", "--selector=app=guarded", "--min-available=1"])?;
-    create(&cluster, "urgent", "polite", "500m", &json!({ "priorityClassName": "polite" }))?;
+    create(&cluster, "urgent", "polite", "700m", &json!({ "priorityClassName": "polite" }))?;
     wait_for("the Pod that does not preempt to say so", Duration::from_secs(30), || {
         let described = cluster.kubectl(&["describe", "pod", "polite", "-n", "urgent"])?;
         Ok(described.contains("not eligible due to preemptionPolicy=Never.").then_some(()))

@@ -77,6 +77,7 @@ impl Master {
             self.release_framework_on(&agent_id, id);
         }
         self.end_operations(id);
+        self.forget_demand(id);
         let Some(mut framework) = self.frameworks.remove(id) else { return };
         for client in std::mem::take(&mut framework.clients).into_values() {
             self.allocator.remove_client(client);

@@ -26,6 +26,8 @@ mod host_ports;
 mod ordering;
 #[path = "tests/preempting.rs"]
 mod preempting;
+#[path = "tests/reclaiming.rs"]
+mod reclaiming;
 #[path = "tests/recovery.rs"]
 mod recovery;
 #[path = "tests/refusals.rs"]
