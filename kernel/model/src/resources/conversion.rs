@@ -216,4 +216,42 @@ mod tests {
         assert!(missing.is_empty());
         assert_eq!((after.checkpointed(), after.without_checkpointed()), (made, machine));
     }
+
+    proptest::proptest! {
+        /// What an operation takes of a machine it gives back, in the same amounts, and its opposite undoes it.
+        #[test]
+        fn operations_conserve_resources(
+            parts in proptest::collection::vec((1..20i64, 0..3usize, 0..3u8), 1..6),
+            number in 0..4usize,
+        ) {
+            let kind = ConversionKind::ALL[number];
+            let stacks: [&[&str]; 3] = [&["eng"], &["ops"], &["eng", "eng/dev"]];
+            let one = |(at, (amount, stack, what)): (usize, &(i64, usize, u8))| {
+                let volume = matches!(kind, Create | Destroy) || *what == 0;
+                match volume {
+                    true => volume_of(at, *amount, stacks[*stack]),
+                    false => cpus(*amount, stacks[*stack]),
+                }
+            };
+            let named: Resources = parts.iter().enumerate().map(one).collect();
+            let Conversion { consumed, converted } = kind.of(&named);
+            let plain = |all: &Resources| all.without_checkpointed();
+            proptest::prop_assert_eq!(plain(&consumed), plain(&converted));
+            let mut machine = consumed.clone();
+            machine += &all(&[cpus(7, &[])]);
+            let after = kind.of(&named).apply(&machine).unwrap();
+            proptest::prop_assert_eq!(plain(&after), plain(&machine));
+            let opposite = match kind {
+                Reserve => Unreserve,
+                Unreserve => Reserve,
+                Create => Destroy,
+                Destroy => Create,
+            };
+            proptest::prop_assert_eq!(opposite.of(&named).apply(&after), Some(machine));
+        }
+    }
+
+    fn volume_of(at: usize, amount: i64, roles: &[&str]) -> Resource {
+        volume(&format!("v{at}"), amount, roles)
+    }
 }
