@@ -34,6 +34,7 @@ pub mod ip_addresses;
 pub mod job;
 pub mod namespace;
 pub mod node_lifecycle;
+pub mod node_ttl;
 pub mod pod_gc;
 pub mod pod_status;
 pub mod policy_status;
@@ -99,6 +100,7 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(endpoint_slices::EndpointSliceController),
         Registration::new(endpoint_slice_mirroring::EndpointSliceMirroringController),
         Registration::new(node_lifecycle::NodeLifecycleController),
+        Registration::new(node_ttl::TtlController),
         Registration::new(taint_eviction::TaintEvictionController),
         Registration::new(pod_gc::PodGarbageCollector),
         Registration::new(garbage_collector::GarbageCollector),

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use shim_model::access;
+use shim_model::go_quote::Quoted;
 
 use crate::resource_list::ResourceList;
 
@@ -14,7 +15,7 @@ pub fn name_of(pod: &Value) -> Option<&str> {
 
 /// Why a Pod that names a class that does not exist is refused.
 pub fn not_found(name: &str) -> String {
-    format!("pod rejected: RuntimeClass {name:?} not found")
+    format!("pod rejected: RuntimeClass {name} not found", name = Quoted(name))
 }
 
 /// Gives a Pod the overhead of its class, its node selector and its tolerations.

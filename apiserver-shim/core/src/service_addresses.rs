@@ -152,6 +152,14 @@ impl Ranges {
         }
         Some("the provided network does not match the current range".to_owned())
     }
+
+    /// The same in a dry run, which looks at the first range only.
+    pub fn dry_refusal(&self, address: Ipv4Addr) -> Option<String> {
+        let first = self.0.first().filter(|first| !first.contains(address))?;
+        Some(format!(
+            "the provided IP ({address}) is not in the valid range. The range of valid IPs is {first}"
+        ))
+    }
 }
 
 /// Whether addresses of a ServiceCIDR are allocated: it is not being deleted, and nobody has found it unusable.

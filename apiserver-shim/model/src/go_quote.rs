@@ -28,8 +28,8 @@ pub fn go_quote(text: &str) -> String {
 }
 
 /// A list of texts as Go's `%q` prints it: `["a" "b"]`.
-pub fn go_quote_list(texts: &[String]) -> String {
-    let texts: Vec<String> = texts.iter().map(|text| go_quote(text)).collect();
+pub fn go_quote_list<S: AsRef<str>>(texts: &[S]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| go_quote(text.as_ref())).collect();
     format!("[{}]", texts.join(" "))
 }
 

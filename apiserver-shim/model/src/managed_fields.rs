@@ -140,6 +140,13 @@ pub fn check(list: &[Value]) -> Result<(), String> {
 /// Sets `new`'s managed fields after a create (`old` is `None`), update or patch by `writer`.
 pub fn record_update(old: Option<&Value>, new: &mut Value, writer: Writer<'_>) {
     let sent = access::remove(new, &["metadata", "managedFields"]);
+    if !created::fits(writer.ty, new) {
+        // As upstream, nobody is recorded for what the schema does not describe; validation may still accept it.
+        if let Some(sent) = sent {
+            access::object_mut(new, &["metadata"]).insert("managedFields".to_owned(), sent);
+        }
+        return;
+    }
     let stored = old.map_or(&[][..], |old| access::list(old, &["metadata", "managedFields"]));
     let sent = sent.filter(|_| writer.subresource.is_empty());
     let sent = sent.as_ref().and_then(Value::as_array).filter(|sent| *sent != stored);

@@ -4,6 +4,7 @@
 pub mod go_print;
 pub mod json;
 pub mod merge;
+mod show;
 pub mod strategic;
 
 use crate::field::FieldError;
@@ -11,6 +12,7 @@ use crate::resource::KindRef;
 use crate::schema::{Decoded, ObjectType, Strictness, decode};
 use crate::status::{Status, bad_request, invalid, too_large, unprocessable};
 use serde_json::Value;
+use show::{Touch, show};
 
 /// The patch language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,18 +77,18 @@ pub fn apply(
             complaints = operations_unknown(&operations);
             let mut value = current.clone();
             json::apply(&mut value, &operations).map_err(|_| unprocessable(None))?;
-            (value, None)
+            (value, Shown::Result(Touch::of_json(&operations)))
         }
         (PatchKind::Merge, patch) => {
             let mut value = current.clone();
             merge::apply(&mut value, &patch);
-            (value, None)
+            (value, Shown::Result(Touch::of_merge(Some(current), &patch)))
         }
         (_, patch) => {
             let shown = go_print::print(&patch);
             let mut value = current.clone();
             strategic::apply(&mut value, patch, expected).map_err(|e| e.to_status())?;
-            (value, Some(shown))
+            (value, Shown::Patch(shown))
         }
     };
     if let Some(object) = value.as_object_mut() {
@@ -96,9 +98,26 @@ pub fn apply(
     finish(value, shown, expected, complaints, strictness)
 }
 
+/// What an error shows of a patch.
+enum Shown {
+    /// The patched object, of which this is changed.
+    Result(Touch),
+    /// The patch.
+    Patch(String),
+}
+
+impl Shown {
+    fn text(self, value: &Value, ty: &ObjectType) -> String {
+        match self {
+            Shown::Result(touch) => show(value, ty, &touch),
+            Shown::Patch(text) => text,
+        }
+    }
+}
+
 fn finish(
     value: Value,
-    shown: Option<String>,
+    shown: Shown,
     expected: &ObjectType,
     complaints: Vec<String>,
     strictness: Strictness,
@@ -109,16 +128,18 @@ fn finish(
     let (api_version, kind) = (text(&value, "apiVersion"), text(&value, "kind"));
     if api_version != expected.kind().api_version() || kind != expected.kind().kind {
         let why = foreign(expected, &value, &api_version, &kind);
-        return refuse(shown.unwrap_or_else(|| show(&value)), why);
+        return refuse(shown.text(&value, expected), why);
     }
     // Errors print the object, and decoding may change it first, so the text is built from a copy only on failure.
     match decode::check_patched(value.clone(), expected, complaints, strictness) {
         Ok(decoded) => Ok(decoded),
-        Err(why) if shown.is_some() => {
-            let why = unrestored(&value, &why).unwrap_or(why);
-            refuse(shown.unwrap_or_default(), why)
+        Err(why) => {
+            let why = match shown {
+                Shown::Patch(_) => unrestored(&value, &why).unwrap_or(why),
+                Shown::Result(_) => why,
+            };
+            refuse(shown.text(&value, expected), why)
         }
-        Err(why) => refuse(shown.unwrap_or_else(|| show(&value)), why),
     }
 }
 
@@ -127,7 +148,8 @@ fn foreign(expected: &ObjectType, value: &Value, api_version: &str, kind: &str) 
     let (group, version) = crate::resource::split_api_version(api_version);
     let Some(found) = expected.of_kind(KindRef { group, version, kind }) else {
         return format!(
-            "no kind \"{kind}\" is registered for version \"{api_version}\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
+            "no kind \"{kind}\" is registered for version \"{api_version}\" in scheme \"{}\"",
+            crate::schema::scheme_name(expected.kind().group)
         );
     };
     let mismatch = crate::schema::check(&found, &mut value.clone()).mismatch;
@@ -171,25 +193,6 @@ fn has_fraction(value: &Value, path: &[&str]) -> bool {
         }
     }
     number(value, path).is_some_and(serde_json::Number::is_f64)
-}
-
-/// The object as upstream prints it: members sorted, except in managed fields.
-fn show(value: &Value) -> String {
-    const PLACE: &str = "\u{1}managed\u{1}";
-    const ORDER: [&str; 7] =
-        ["manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1", "subresource"];
-    let entries = crate::access::list(value, &["metadata", "managedFields"]);
-    if entries.is_empty() {
-        return value.to_string();
-    }
-    let one = |entry: &Value| {
-        let members = ORDER.iter().filter_map(|k| Some(format!("\"{k}\":{}", entry.get(*k)?)));
-        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
-    };
-    let entries = format!("[{}]", entries.iter().map(one).collect::<Vec<_>>().join(","));
-    let mut copy = value.clone();
-    crate::access::object_mut(&mut copy, &["metadata"]).insert("managedFields".into(), PLACE.into());
-    copy.to_string().replace(&Value::from(PLACE).to_string(), &entries)
 }
 
 fn parse(

@@ -7,6 +7,7 @@
 mod decode;
 mod encode;
 mod envelope;
+mod go_order;
 mod json_cursor;
 mod members;
 mod table;
@@ -15,6 +16,7 @@ mod wire;
 pub use decode::{DecodeError, decode};
 pub use encode::{Encoder, Malformed};
 pub use envelope::{Envelope, TAIL as ENVELOPE_TAIL, head as envelope_head, open};
+pub(crate) use go_order::go_order;
 pub(crate) use members::members;
 pub use table::MessageId;
 pub(crate) use table::embedded;

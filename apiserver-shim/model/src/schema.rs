@@ -22,6 +22,7 @@ mod yaml_document;
 mod yaml_scalar;
 
 pub(crate) use rules::is_named;
+pub(crate) use scheme::name as scheme_name;
 
 pub use applied_body::{AppliedBody, decode_applied};
 pub use build::SchemaError;

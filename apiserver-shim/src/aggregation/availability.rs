@@ -1,6 +1,7 @@
 //! Checks aggregated API servers, writes the `Available` condition of their APIServices, and fetches their discovery documents.
 //! Upstream: kube-aggregator's `AvailableConditionController` and `discoveryManager`.
 
+use shim_model::go_quote::Quoted;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +122,7 @@ fn unreachable(pipeline: &Pipeline, server: &RemoteServer) -> Option<Availabilit
     let (namespace, name, port) = (&server.namespace, &server.service, server.port);
     let registry = pipeline.registry();
     let Some(service) = registry.peek(served("", "services"), namespace, name) else {
-        let message = format!("service/{name} in {namespace:?} is not present");
+        let message = format!("service/{name} in {namespace} is not present", namespace = Quoted(namespace));
         return Some(Availability::failed("ServiceNotFound", message));
     };
     let service = service.value();
@@ -130,18 +131,26 @@ fn unreachable(pipeline: &Pipeline, server: &RemoteServer) -> Option<Availabilit
     }
     let ports = access::list(&service, &["spec", "ports"]);
     let Some(port) = ports.iter().find(|p| access::int(p, &["port"]) == Some(port.into())) else {
-        let message = format!("service/{name} in {namespace:?} is not listening on port {port}");
+        let message = format!(
+            "service/{name} in {namespace} is not listening on port {port}",
+            namespace = Quoted(namespace)
+        );
         return Some(Availability::failed("ServicePortError", message));
     };
     let port_name = access::text(port, &["name"]);
     let slices = crate::service_client::slices(registry, namespace, name);
     if slices.is_empty() {
-        let message = format!("cannot find endpointslices for service/{name} in {namespace:?}");
+        let message = format!(
+            "cannot find endpointslices for service/{name} in {namespace}",
+            namespace = Quoted(namespace)
+        );
         return Some(Availability::failed("EndpointsNotFound", message));
     }
     crate::service_client::ready_endpoints(&slices, port_name).is_empty().then(|| {
         let message = format!(
-            "endpointslices for service/{name} in {namespace:?} have no addresses with port name {port_name:?}"
+            "endpointslices for service/{name} in {namespace} have no addresses with port name {port_name}",
+            namespace = Quoted(namespace),
+            port_name = Quoted(port_name)
         );
         Availability::failed("MissingEndpoints", message)
     })

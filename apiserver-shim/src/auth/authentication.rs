@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -256,7 +257,11 @@ impl Authenticator {
         validation.validate_aud = false;
         validation.validate_nbf = true;
         let claims = jsonwebtoken::decode::<Claims>(token, &self.checking, &validation)
-            .map_err(|e| format!("invalid bearer token: {e}"))?
+            .map_err(|e| match e.kind() {
+                // As upstream, what is no token of this server has no reason.
+                ErrorKind::InvalidToken | ErrorKind::InvalidIssuer => "invalid bearer token".to_owned(),
+                _ => format!("invalid bearer token: {e}"),
+            })?
             .claims;
         let served: Vec<String> = claims.aud.iter().filter(|a| wanted.contains(a)).cloned().collect();
         if served.is_empty() {

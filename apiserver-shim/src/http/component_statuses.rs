@@ -78,7 +78,8 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>) -> Result<Response, S
         "watch" => {
             let plural = &asked.resource.plural;
             let details = Details { kind: plural.clone(), ..Details::default() };
-            let message = format!("watch is not supported on resources of kind {plural:?}");
+            let message =
+                format!("watch is not supported on resources of kind {plural}", plural = Quoted(plural));
             Err(Status::failure(405, "MethodNotAllowed", message).about(details))
         }
         _ => Err(status::method_not_allowed()),

@@ -99,8 +99,14 @@ impl Pipeline {
         };
         let uid = uuid::Uuid::new_v4().to_string();
         let create = CreateContext { namespace, uid: &uid, now: now(), suffix: &suffix };
-        // A dry run also allocates addresses, but does not claim them.
-        let addresses = service_addresses::allocate(&self.registry, resource, &mut object, None, broken)?;
+        // A dry run also chooses addresses, but does not claim them.
+        let addresses = service_addresses::allocate(
+            &self.registry,
+            resource,
+            &mut object,
+            None,
+            service_addresses::Attempt { broken, dry_run: context.dry_run },
+        )?;
         preconditions.extend(addresses);
         strategy.preparation_warnings(&object).into_iter().for_each(|warning| context.warn(warning));
         context.judge(kinds::begin_create(resource, &mut object, &create))?;

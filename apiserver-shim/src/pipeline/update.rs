@@ -264,8 +264,9 @@ impl Pipeline {
         check_version(resource, old, &mut new)?;
         if part == Subresource::Main {
             // The object keeps its allocated addresses; the update may need more.
+            let attempt = service_addresses::Attempt { broken, dry_run: context.dry_run };
             let addresses =
-                service_addresses::allocate(&self.registry, resource, &mut new, Some(old), broken)?;
+                service_addresses::allocate(&self.registry, resource, &mut new, Some(old), attempt)?;
             preconditions.extend(addresses);
         }
         let effect = match kinds::begin_update(resource, part, &mut new, old) {

@@ -1,6 +1,7 @@
 //! Allocation of cluster IPs and node ports. Each allocation is a key, written in the Service's own transaction, so
 //! that two Services never get the same one. So is the IPAddress object of each cluster IP (`ip_addresses`).
 
+use shim_model::go_quote::Quoted;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -82,15 +83,23 @@ pub const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 /// Candidates tried before the range counts as full.
 const TRIES_MAX: usize = 4096;
 
+/// An attempt to allocate.
+#[derive(Clone, Copy)]
+pub struct Attempt<'a> {
+    /// The condition that failed in the previous attempt, possibly because another Service holds the key.
+    pub broken: Option<&'a Key>,
+    /// As upstream, a dry run accepts allocated addresses and ports, and ports of any range.
+    pub dry_run: bool,
+}
+
 /// Allocates cluster IP and node ports of a Service. The result is only a proposal: the conditions of the transaction
-/// decide. `old` is the stored Service. `broken` is the condition that failed in the previous attempt, possibly
-/// because another Service holds the key.
+/// decide. `old` is the stored Service.
 pub fn allocate(
     registry: &Registry,
     resource: &Resource,
     service: &mut Value,
     old: Option<&Value>,
-    broken: Option<&Key>,
+    attempt: Attempt<'_>,
 ) -> Result<Preconditions, Status> {
     let mut preconditions = Preconditions::default();
     if !concerns(resource) {
@@ -102,7 +111,7 @@ pub fn allocate(
         let value = other.value();
         taken.extend(claims_of(resource, &value).into_iter().filter(|k| !had.contains(k)));
     }
-    taken.extend(broken.cloned());
+    taken.extend(attempt.broken.cloned());
     if old.is_none() {
         check_families(service)?;
     }
@@ -115,10 +124,10 @@ pub fn allocate(
         }
     }
     if !changes_cluster_ip(service, old) {
-        cluster_ip(service, registry, (&taken, &had))?;
+        cluster_ip(service, registry, (&taken, &had), attempt.dry_run)?;
     }
-    node_ports(service, &taken)?;
-    health_check_port(service, old, &taken)?;
+    node_ports(service, &taken, attempt.dry_run)?;
+    health_check_port(service, old, &taken, attempt.dry_run)?;
     let wants = claims_of(resource, service);
     let (kept, given_back): (Vec<Key>, Vec<Key>) = had.into_iter().partition(|key| wants.contains(key));
     given_back.into_iter().for_each(|key| preconditions.release(key));
@@ -181,6 +190,7 @@ fn cluster_ip(
     service: &mut Value,
     registry: &Registry,
     (taken, had): (&BTreeSet<Key>, &[Key]),
+    dry_run: bool,
 ) -> Result<(), Status> {
     if service_type(service) == "ExternalName" {
         return Ok(());
@@ -199,7 +209,15 @@ fn cluster_ip(
         let free = free_address(&ip_addresses::ranges(registry), is_taken);
         ip = free.ok_or_else(|| no_address(service))?.to_string();
     } else if let Ok(address) = ip.parse::<Ipv4Addr>() {
-        check_address(service, address, &ip_addresses::ranges(registry), is_taken(address))?;
+        let ranges = ip_addresses::ranges(registry);
+        let refusal = match dry_run {
+            true => ranges.dry_refusal(address),
+            false => ranges.refusal(address),
+        };
+        let taken = || (!dry_run && is_taken(address)).then(|| "provided IP is already allocated".to_owned());
+        if let Some(why) = refusal.or_else(taken) {
+            return Err(refused_address(service, address, &why));
+        }
     }
     let spec = access::object_mut(service, &["spec"]);
     if ip == "None" && spec.get("selector").is_none_or(access::is_zero) {
@@ -264,20 +282,20 @@ fn check_families(service: &mut Value) -> Result<(), Status> {
     refusal(&errors)
 }
 
-fn check_address(service: &Value, address: Ipv4Addr, ranges: &Ranges, is_taken: bool) -> Result<(), Status> {
-    let taken = || is_taken.then(|| "provided IP is already allocated".to_owned());
-    let Some(why) = ranges.refusal(address).or_else(taken) else { return Ok(()) };
+fn refused_address(service: &Value, address: Ipv4Addr, why: &str) -> Status {
     let why = format!("failed to allocate IP {address}: {why}");
-    let error = FieldError::invalid("spec.clusterIPs", json!([address.to_string()]), why);
-    Err(refused(service, error))
+    refused(service, FieldError::invalid("spec.clusterIPs", json!([address.to_string()]), why))
 }
 
 fn no_address(service: &Value) -> Status {
     let name = access::text(service, &["metadata", "name"]);
-    status::internal(format!("failed to allocate a serviceIP for Service {name:?}: range is full"))
+    status::internal(format!(
+        "failed to allocate a serviceIP for Service {name}: range is full",
+        name = Quoted(name)
+    ))
 }
 
-fn node_ports(service: &mut Value, taken: &BTreeSet<Key>) -> Result<(), Status> {
+fn node_ports(service: &mut Value, taken: &BTreeSet<Key>, dry_run: bool) -> Result<(), Status> {
     if !matches!(service_type(service), "NodePort" | "LoadBalancer") {
         return Ok(());
     }
@@ -291,7 +309,7 @@ fn node_ports(service: &mut Value, taken: &BTreeSet<Key>) -> Result<(), Status> 
         .enumerate()
         .filter_map(|(i, p)| access::int(p, &["nodePort"]).filter(|n| *n != 0).map(|n| (i, n)))
         .collect();
-    for (i, port) in &asked {
+    for (i, port) in asked.iter().filter(|_| !dry_run) {
         let field = format!("spec.ports[{i}].nodePort");
         if !NODE_PORTS.contains(port) {
             let why = format!(
@@ -326,7 +344,12 @@ fn is_health_checked(service: &Value) -> bool {
         && access::text(service, &["spec", "externalTrafficPolicy"]) == "Local"
 }
 
-fn health_check_port(service: &mut Value, old: Option<&Value>, taken: &BTreeSet<Key>) -> Result<(), Status> {
+fn health_check_port(
+    service: &mut Value,
+    old: Option<&Value>,
+    taken: &BTreeSet<Key>,
+    dry_run: bool,
+) -> Result<(), Status> {
     const PATH: [&str; 2] = ["spec", "healthCheckNodePort"];
     let port_of = |service: &Value| access::int(service, &PATH).filter(|port| *port > 0);
     let before = old.filter(|old| is_health_checked(old)).and_then(port_of);
@@ -337,7 +360,7 @@ fn health_check_port(service: &mut Value, old: Option<&Value>, taken: &BTreeSet<
         return Ok(());
     }
     let port = match port_of(service).or(before) {
-        Some(port) if taken.contains(&node_port_key(port)) => {
+        Some(port) if !dry_run && taken.contains(&node_port_key(port)) => {
             let why = format!(
                 "failed to allocate requested HealthCheck NodePort {port}: provided port is already allocated"
             );

@@ -51,6 +51,13 @@ async fn addresses_come_from_further_ranges() {
     assert!(server.ask(&format!("POST {SERVICES}"), &service("a", "203.0.113.10")).await.starts_with("201 "));
     let taken = server.ask(&format!("POST {SERVICES}"), &service("b", "203.0.113.10")).await;
     assert!(taken.contains("provided IP is already allocated"), "{taken}");
+    // A dry run accepts what is taken, and looks at the server's own range only.
+    let dry = format!("POST {SERVICES}?dryRun=All");
+    let first =
+        "the provided IP (203.0.113.10) is not in the valid range. The range of valid IPs is 10.96.0.0/12";
+    let refused = server.ask(&dry, &service("b", "203.0.113.10")).await;
+    assert!(refused.contains(first), "{refused}");
+    assert!(server.ask(&dry, &service("b", "10.96.0.1")).await.starts_with("201 "));
     // An IPAddress of somebody else is taken too.
     let foreign =
         r#"{"metadata":{"name":"203.0.113.11"},"spec":{"parentRef":{"resource":"gateways","name":"g"}}}"#;

@@ -1,6 +1,7 @@
 //! The index of roles and bindings: which bindings apply to a user is found by the names of the user and of its groups,
 //! so a decision does not depend on the number of bindings of others.
 
+use shim_model::go_quote::Quoted;
 use std::fmt;
 use std::sync::Arc;
 
@@ -110,8 +111,8 @@ impl BindingSubject {
 impl fmt::Display for BindingSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BindingSubject::User(name) => write!(f, "User {name:?}"),
-            BindingSubject::Group(name) => write!(f, "Group {name:?}"),
+            BindingSubject::User(name) => write!(f, "User {name}", name = Quoted(name)),
+            BindingSubject::Group(name) => write!(f, "Group {name}", name = Quoted(name)),
             // Upstream prints the name first.
             BindingSubject::ServiceAccount { namespace, name } => {
                 write!(f, "ServiceAccount \"{name}/{namespace}\"")
@@ -135,10 +136,10 @@ impl fmt::Display for Grant<'_> {
         let Binding { namespace, name, role, .. } = self.binding;
         f.write_str("RBAC: allowed by ")?;
         match namespace.as_str() {
-            "" => write!(f, "ClusterRoleBinding {name:?}")?,
+            "" => write!(f, "ClusterRoleBinding {name}", name = Quoted(name))?,
             namespace => write!(f, "RoleBinding \"{name}/{namespace}\"")?,
         }
-        write!(f, " of {} {:?} to {}", role.kind, role.name, self.subject)
+        write!(f, " of {} {} to {}", role.kind, Quoted(&role.name), self.subject)
     }
 }
 
@@ -156,9 +157,14 @@ impl fmt::Display for UnknownRole {
         let UnknownRole { kind, name } = self;
         match kind.as_str() {
             "Role" | "ClusterRole" => {
-                write!(f, "{}.rbac.authorization.k8s.io {name:?} not found", kind.to_lowercase())
+                write!(
+                    f,
+                    "{}.rbac.authorization.k8s.io {name} not found",
+                    kind.to_lowercase(),
+                    name = Quoted(name)
+                )
             }
-            kind => write!(f, "unsupported role reference kind: {kind:?}"),
+            kind => write!(f, "unsupported role reference kind: {kind}", kind = Quoted(kind)),
         }
     }
 }

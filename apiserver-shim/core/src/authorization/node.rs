@@ -1,6 +1,7 @@
 //! The node authorizer: what a node may do. It may read its own Node, its Pods, and what its Pods refer to; what else it
 //! may do is the same for all nodes. Whether an object is related to a node is a question that the shell answers.
 
+use shim_model::go_quote::Quoted;
 use shim_model::selector::FieldTerm;
 
 use super::{AccessRequest, PolicyRule, Requested, RequestedResource, Subject};
@@ -59,7 +60,7 @@ pub fn unrelated(node: &str) -> String {
 /// Decides a request of a node. `rules` are those of the ClusterRole `system:node`.
 pub fn decide(node: &str, user: &str, request: &AccessRequest<'_>, rules: &[PolicyRule]) -> NodeVerdict {
     if node.is_empty() {
-        return no(format!("unknown node for user {user:?}"));
+        return no(format!("unknown node for user {user}", user = Quoted(user)));
     }
     if let Requested::Resource(resource) = &request.object {
         let verb = request.verb;
@@ -144,7 +145,10 @@ fn lease(node: &str, verb: &str, resource: &RequestedResource<'_>) -> NodeVerdic
         return no("can only get, create, update, patch, or delete a node lease");
     }
     if resource.namespace != LEASES {
-        return no(format!("can only access leases in the {LEASES:?} system namespace"));
+        return no(format!(
+            "can only access leases in the {LEASES} system namespace",
+            LEASES = Quoted(LEASES)
+        ));
     }
     // The name of a Lease to be created is checked by NodeRestriction.
     match verb == "create" || resource.name == node {

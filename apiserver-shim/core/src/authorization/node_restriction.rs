@@ -1,6 +1,7 @@
 //! NodeRestriction: what a node may write. The node authorizer allows the writes by their names; these rules need the
 //! objects. Each function returns the reason of a refusal.
 
+use shim_model::go_quote::Quoted;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -34,11 +35,16 @@ const RESTRICTED_DOMAIN: &str = "node-restriction.kubernetes.io";
 pub fn create_pod(node: &str, pod: &Value, node_uid: Option<&str>) -> Result<(), String> {
     if access::get(pod, &["metadata", "annotations", MIRROR]).is_none() {
         return Err(format!(
-            "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
+            "pod does not have {MIRROR} annotation, node {node} can only create mirror pods",
+            MIRROR = Quoted(MIRROR),
+            node = Quoted(node)
         ));
     }
     if access::text(pod, &["spec", "nodeName"]) != node {
-        return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
+        return Err(format!(
+            "node {node} can only create pods with spec.nodeName set to itself",
+            node = Quoted(node)
+        ));
     }
     check_owner(node, access::list(pod, &["metadata", "ownerReferences"]), node_uid)?;
     let mut plain = pod.clone();
@@ -55,25 +61,35 @@ pub fn create_pod(node: &str, pod: &Value, node_uid: Option<&str>) -> Result<(),
     } else {
         return Ok(());
     };
-    Err(format!("node {node:?} can not create pods that reference {what}"))
+    Err(format!("node {node} can not create pods that reference {what}", node = Quoted(node)))
 }
 
 fn check_owner(node: &str, owners: &[Value], node_uid: Option<&str>) -> Result<(), String> {
     let [owner] = owners else {
         let owner = if owners.is_empty() { "an owner" } else { "a single owner" };
-        return Err(format!("node {node:?} can only create pods with {owner} reference set to itself"));
+        return Err(format!(
+            "node {node} can only create pods with {owner} reference set to itself",
+            node = Quoted(node)
+        ));
     };
     let of = |member: &str| access::text(owner, &[member]);
     if (of("apiVersion"), of("kind"), of("name")) != ("v1", "Node", node) {
-        return Err(format!("node {node:?} can only create pods with an owner reference set to itself"));
+        return Err(format!(
+            "node {node} can only create pods with an owner reference set to itself",
+            node = Quoted(node)
+        ));
     }
     if !access::flag(owner, &["controller"]) {
         return Err(format!(
-            "node {node:?} can only create pods with a controller owner reference set to itself"
+            "node {node} can only create pods with a controller owner reference set to itself",
+            node = Quoted(node)
         ));
     }
     if access::flag(owner, &["blockOwnerDeletion"]) {
-        return Err(format!("node {node:?} must not set blockOwnerDeletion on an owner reference"));
+        return Err(format!(
+            "node {node} must not set blockOwnerDeletion on an owner reference",
+            node = Quoted(node)
+        ));
     }
     match node_uid {
         Some(uid) if uid != of("uid") => {
@@ -87,15 +103,16 @@ fn check_owner(node: &str, owners: &[Value], node_uid: Option<&str>) -> Result<(
 pub fn update_pod_status(node: &str, new: &Value, old: &Value) -> Result<(), String> {
     if access::text(old, &["spec", "nodeName"]) != node {
         return Err(format!(
-            "node {node:?} can only update pod status for pods with spec.nodeName set to itself"
+            "node {node} can only update pod status for pods with spec.nodeName set to itself",
+            node = Quoted(node)
         ));
     }
     let differs = |path: &[&str]| access::get(new, path) != access::get(old, path);
     if differs(&["metadata", "labels"]) {
-        return Err(format!("node {node:?} cannot update labels through pod status"));
+        return Err(format!("node {node} cannot update labels through pod status", node = Quoted(node)));
     }
     if differs(&["status", "resourceClaimStatuses"]) {
-        return Err(format!("node {node:?} cannot update resource claim statues"));
+        return Err(format!("node {node} cannot update resource claim statues", node = Quoted(node)));
     }
     Ok(())
 }
@@ -103,7 +120,11 @@ pub fn update_pod_status(node: &str, new: &Value, old: &Value) -> Result<(), Str
 /// The creation or update of a Node. `name` is that of the request, or of the object to be created.
 pub fn write_node(node: &str, name: &str, new: &Value, old: Option<&Value>) -> Result<(), String> {
     if name != node {
-        return Err(format!("node {node:?} is not allowed to modify node {name:?}"));
+        return Err(format!(
+            "node {node} is not allowed to modify node {name}",
+            node = Quoted(node),
+            name = Quoted(name)
+        ));
     }
     let source = access::get(new, &["spec", "configSource"]);
     let labels = |object: Option<&Value>| -> BTreeSet<(String, String)> {
@@ -116,23 +137,28 @@ pub fn write_node(node: &str, name: &str, new: &Value, old: Option<&Value>) -> R
     let refused: Vec<&str> = changed.into_iter().filter(|key| is_forbidden_label(key)).collect();
     let Some(old) = old else {
         if source.is_some() {
-            return Err(format!("node {node:?} is not allowed to create pods with a non-nil configSource"));
+            return Err(format!(
+                "node {node} is not allowed to create pods with a non-nil configSource",
+                node = Quoted(node)
+            ));
         }
         return match refused.is_empty() {
             true => Ok(()),
             false => Err(format!(
-                "node {node:?} is not allowed to set the following labels: {}",
-                refused.join(", ")
+                "node {node} is not allowed to set the following labels: {}",
+                refused.join(", "),
+                node = Quoted(node)
             )),
         };
     };
     if source.is_some() && source != access::get(old, &["spec", "configSource"]) {
         return Err(format!(
-            "node {node:?} is not allowed to update configSource to a new non-nil configSource"
+            "node {node} is not allowed to update configSource to a new non-nil configSource",
+            node = Quoted(node)
         ));
     }
     if access::list(new, &["spec", "taints"]) != access::list(old, &["spec", "taints"]) {
-        return Err(format!("node {node:?} is not allowed to modify taints"));
+        return Err(format!("node {node} is not allowed to modify taints", node = Quoted(node)));
     }
     match refused.is_empty() {
         true => Ok(()),
@@ -165,7 +191,7 @@ pub fn create_token(
     if uid.is_empty() {
         return Err("node requested token with a pod binding without a uid".to_owned());
     }
-    let Some(pod) = pod(of("name")) else { return Err(format!("pod {:?} not found", of("name"))) };
+    let Some(pod) = pod(of("name")) else { return Err(format!("pod {} not found", Quoted(of("name")))) };
     if access::text(&pod, &["metadata", "uid"]) != uid {
         return Err(format!(
             "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
@@ -182,14 +208,19 @@ pub fn create_token(
     };
     match References::of(&pod).audiences.contains(audience) {
         true => Ok(()),
-        false => Err(format!("audience {audience:?} not found in pod spec volume")),
+        false => {
+            Err(format!("audience {audience} not found in pod spec volume", audience = Quoted(audience)))
+        }
     }
 }
 
 /// A write of a Lease; `name` is that of the request, or of the object to be created.
 pub fn write_lease(node: &str, namespace: &str, name: &str) -> Result<(), String> {
     if namespace != LEASES {
-        return Err(format!("can only access leases in the {LEASES:?} system namespace"));
+        return Err(format!(
+            "can only access leases in the {LEASES} system namespace",
+            LEASES = Quoted(LEASES)
+        ));
     }
     match name == node {
         true => Ok(()),
@@ -220,7 +251,8 @@ pub fn update_claim_status(node: &str, new: &Value, old: &Value) -> Result<(), S
     match rest(new) == rest(old) {
         true => Ok(()),
         false => Err(format!(
-            "node {node:?} is not allowed to update fields other than status.capacity and status.conditions"
+            "node {node} is not allowed to update fields other than status.capacity and status.conditions",
+            node = Quoted(node)
         )),
     }
 }

@@ -72,10 +72,24 @@ fn validate_metadata(metadata: &Value, local: bool, errors: &mut Vec<FieldError>
     if !METADATA.iter().any(|member| set(member) && !allowed(member)) {
         return;
     }
-    let shown = METADATA.iter().filter(|m| set(m)).map(|m| format!("\"{m}\":{}", metadata[*m]));
+    let shown = METADATA.iter().filter(|m| set(m)).map(|m| match (*m, &metadata[*m]) {
+        ("managedFields", Value::Array(entries)) => {
+            let entries: Vec<String> = entries.iter().map(shown_entry).collect();
+            format!("\"{m}\":[{}]", entries.join(","))
+        }
+        (_, value) => format!("\"{m}\":{value}"),
+    });
     let shown = format!("{{{}}}", shown.collect::<Vec<_>>().join(","));
     let why = if local { "must be empty except for namespace" } else { "must be empty" };
     errors.push(FieldError::invalid_shown("metadata", shown, why));
+}
+
+/// An entry of managed fields as Go prints it.
+fn shown_entry(entry: &Value) -> String {
+    const ORDER: [&str; 7] =
+        ["manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1", "subresource"];
+    let members = ORDER.iter().filter_map(|m| Some(format!("\"{m}\":{}", entry.get(*m)?)));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
 fn validate_selectors(resource: &Value, errors: &mut Vec<FieldError>) {

@@ -1,6 +1,7 @@
 //! Evaluates expressions. Every step costs; an evaluation ends with an error when its budget is spent, so that its time is
 //! bounded whatever the expression and the values are.
 
+use shim_model::go_quote::Quoted;
 use std::cell::{Cell, OnceCell, RefCell};
 
 use super::functions;
@@ -197,9 +198,10 @@ fn composed<'v>(index: usize, a: &Activation<'v>) -> Result<Val<'v>, EvalError> 
     a.locals.replace(outer);
     let found = found.map_err(|error| match error {
         EvalError::CostLimit => EvalError::CostLimit,
-        EvalError::Failed(why) => {
-            EvalError::new(format!("composited variable {name:?} fails to evaluate: {why}"))
-        }
+        EvalError::Failed(why) => EvalError::new(format!(
+            "composited variable {name} fails to evaluate: {why}",
+            name = Quoted(name)
+        )),
     });
     if found != Err(EvalError::CostLimit) {
         let _ = value.set(found.clone());

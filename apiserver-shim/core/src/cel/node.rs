@@ -1,6 +1,7 @@
 //! An expression as it is checked and evaluated: names are resolved, and calls know their function.
 
 use super::value::Literal;
+use shim_model::go_quote::Quoted;
 
 /// An expression and where it is in the source.
 #[derive(Debug)]
@@ -120,8 +121,7 @@ fn misnamed(node: &Node, path: &str, wrong: &mut Vec<String>) {
         Kind::Object(name, fields) => {
             if name != path {
                 wrong.push(format!(
-                    "unexpected type name {name:?}, expected {path:?}, which matches field name path from root Object type"
-                ));
+                    "unexpected type name {name}, expected {path}, which matches field name path from root Object type", name = Quoted(name), path = Quoted(path)));
             }
             fields.iter().for_each(|f| misnamed(&f.value, &format!("{path}.{}", f.name), wrong));
         }

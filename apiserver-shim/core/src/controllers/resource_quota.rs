@@ -1,7 +1,8 @@
 //! The ResourceQuota controller: `status.hard` follows the spec, and `status.used` is what the objects of the namespace use.
 //! Admission charges what is created; this controller counts again when something is deleted or uses less.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
+use shim_model::access;
 use shim_model::resource::GroupResource;
 
 use super::{
@@ -77,7 +78,13 @@ impl Controller for ResourceQuotaController {
 }
 
 fn status(quota: &Quota, used: Value) -> Value {
-    json!({"hard": quota.wanted.to_value(), "used": used})
+    let mut status = Map::new();
+    for (name, amounts) in [("hard", quota.wanted.to_value()), ("used", used)] {
+        if !access::is_zero(&amounts) {
+            status.insert(name.to_owned(), amounts);
+        }
+    }
+    Value::Object(status)
 }
 
 /// Whether a change may have lowered what a namespace uses, or changed it without a charge.

@@ -2,6 +2,7 @@
 //! messages quote values, which may be keys.
 
 use serde_json::Value;
+use shim_model::go_quote::Quoted;
 
 /// What a value is.
 enum Shape {
@@ -36,7 +37,7 @@ fn check(value: &Value, shape: &Shape, at: String) -> Result<(), String> {
         (Object(known), Value::Object(members)) => members.iter().try_for_each(|(name, value)| {
             let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
             match known.iter().find(|(known, _)| known == name) {
-                None => Err(format!("unknown field {at:?}")),
+                None => Err(format!("unknown field {at}", at = Quoted(&at))),
                 // An absent member.
                 Some((_, List(_) | Object(_) | Any)) if value.is_null() => Ok(()),
                 Some((_, shape)) => check(value, shape, at),

@@ -1,6 +1,7 @@
 //! The rules of an `EncryptionConfiguration`.
 
 use shim_model::base64;
+use shim_model::go_quote::Quoted;
 
 use super::{Cipher, FieldError, FileEntry, FileKey, FileProvider, ResourcePattern};
 
@@ -52,7 +53,7 @@ fn overlaps(names: &[String], at: &str, errors: &mut Vec<FieldError>) {
         Some(pair) != twice
             && (any || one.group == other.group && (one.resource == "*" || other.resource == "*"))
     });
-    let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    let quoted: Vec<String> = names.iter().map(|name| format!("{name}", name = Quoted(name))).collect();
     let shown = format!("[]string{{{}}}", quoted.join(", "));
     if twice.is_some() {
         let why = "the same resource cannot be specified multiple times";

@@ -1,5 +1,6 @@
 //! The user that the claims of a verified token make.
 
+use shim_model::go_quote::Quoted;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
@@ -83,7 +84,8 @@ impl JwtAuthenticator {
             }
         };
         let name = members.get(claim).ok_or_else(|| "claim not present".to_owned()).and_then(text);
-        let name = name.map_err(|why| format!("oidc: parse username claims {claim:?}: {why}"))?;
+        let name =
+            name.map_err(|why| format!("oidc: parse username claims {claim}: {why}", claim = Quoted(claim)))?;
         if claim == "email"
             && let Some(verified) = members.get("email_verified")
         {
@@ -104,8 +106,9 @@ impl JwtAuthenticator {
             None => Ok(Vec::new()),
             Some(Mapping::Claim { claim, prefix }) => {
                 let Some(value) = members.get(claim) else { return Ok(Vec::new()) };
-                let groups =
-                    texts(value).map_err(|why| format!("oidc: parse groups claim {claim:?}: {why}"))?;
+                let groups = texts(value).map_err(|why| {
+                    format!("oidc: parse groups claim {claim}: {why}", claim = Quoted(claim))
+                })?;
                 Ok(groups.iter().map(|group| format!("{prefix}{group}")).collect())
             }
             Some(Mapping::Expression(expression)) => {
@@ -120,8 +123,9 @@ impl JwtAuthenticator {
             None => Ok(String::new()),
             Some(Mapping::Claim { claim, .. }) => {
                 let value = members.get(claim).ok_or_else(|| "claim not present".to_owned());
-                let uid =
-                    value.and_then(text).map_err(|why| format!("oidc: parse uid claim {claim:?}: {why}"))?;
+                let uid = value
+                    .and_then(text)
+                    .map_err(|why| format!("oidc: parse uid claim {claim}: {why}", claim = Quoted(claim)))?;
                 Ok(uid.to_owned())
             }
             Some(Mapping::Expression(expression)) => {

@@ -96,7 +96,7 @@ fn trust(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
 
 /// The rules of the status.
 pub(super) const STATUS: &[Rule] =
-    &[Rule::Each("conditions", &[Rule::Field("status", &[Check::Enum(&["False", "True", "Unknown"])])])];
+    &[Rule::Each("conditions", &[Rule::Field("status", &[Check::Enum(&["True", "False", "Unknown"])])])];
 
 /// `Available` of an APIService that this server answers for.
 pub fn local_condition(now: Instant) -> Value {

@@ -11,6 +11,8 @@ use shim_model::access;
 use shim_model::field::FieldError;
 use shim_model::names;
 use shim_model::object::StoredObject;
+use shim_model::resource::Resource;
+use shim_model::status::{self, Status};
 use shim_model::time::{self, Instant};
 
 pub(super) struct CoreEvent;
@@ -89,6 +91,18 @@ impl Strategy for NewEvent {
     /// Events of both groups are validated as those of the core group.
     fn error_group(&self) -> Option<&'static str> {
         Some("")
+    }
+
+    fn precondition_failed(
+        &self,
+        resource: &Resource,
+        name: &str,
+        what: &str,
+        wanted: &str,
+        found: &str,
+    ) -> Status {
+        let of_core = Resource { group: String::new(), ..resource.clone() };
+        status::precondition_failed(&of_core, name, what, wanted, found)
     }
 
     fn validates_metadata(&self) -> bool {

@@ -56,7 +56,10 @@ impl Strategy for Namespace {
 
     fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = validate_finalize(object);
-        errors.extend(pod_security_labels(object));
+        // Upstream's admission plugin looks at the labels, after the other rules.
+        if errors.is_empty() {
+            errors.extend(pod_security_labels(object));
+        }
         errors
     }
 

@@ -48,9 +48,6 @@ impl Strategy for Pod {
             access::object_mut(object, &["spec"]).insert("terminationGracePeriodSeconds".into(), 1.into());
         }
         let status = access::object_mut(object, &["status"]);
-        if status.get("phase").is_none_or(access::is_zero) {
-            status.insert("phase".into(), "Pending".into());
-        }
         round_status(status);
         same_addresses(status, "podIP", "podIPs");
         same_addresses(status, "hostIP", "hostIPs");

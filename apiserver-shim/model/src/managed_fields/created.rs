@@ -29,6 +29,36 @@ pub(super) fn fields(ty: &ObjectType, object: &Value, reset: ResetFields<'_>) ->
     written(false, out)
 }
 
+/// Whether the values of a custom resource have the types of its schema. Those of other objects have them since they were decoded.
+pub(super) fn fits(ty: &ObjectType, object: &Value) -> bool {
+    let schema = ty.schema();
+    !schema.is_structural() || has_type(schema, Type::Struct(ty.root()), object)
+}
+
+fn has_type(schema: &Schema, ty: Type, value: &Value) -> bool {
+    match (ty, value) {
+        (_, Value::Null) | (Type::Any | Type::IntOrString, _) => true,
+        (Type::Struct(id), Value::Object(members)) => {
+            let owner = schema.at(id);
+            let fits = |(name, value): (&String, &Value)| {
+                owner.field(name).is_none_or(|field| has_type(schema, field.ty, value))
+            };
+            members.iter().all(fits)
+        }
+        (Type::Map(item), Value::Object(members)) => {
+            members.values().all(|value| has_type(schema, schema.item(item), value))
+        }
+        (Type::List(item), Value::Array(items)) => {
+            items.iter().all(|value| has_type(schema, schema.item(item), value))
+        }
+        (Type::Bool, Value::Bool(_)) | (Type::Int32 | Type::Int64 | Type::Float, Value::Number(_)) => true,
+        (ty, Value::String(_)) => {
+            matches!(ty, Type::String | Type::Quantity | Type::Time | Type::MicroTime | Type::Bytes)
+        }
+        _ => false,
+    }
+}
+
 /// The encoding of a path that is in the set or has paths below it; `None` otherwise.
 fn written(own: bool, mut members: Map<String, Value>) -> Option<Value> {
     if own && !members.is_empty() {

@@ -190,3 +190,18 @@ proptest! {
         prop_assert_eq!(fields.unwrap_or_else(|| json!({})), changes.changed().to_value());
     }
 }
+
+#[test]
+fn nobody_owns_what_the_schema_of_a_custom_resource_does_not_describe() {
+    let kind = crate::resource::KindRef { group: "e.com", version: "v1", kind: "W" };
+    let definition = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"d": {"type": "string"}}}}});
+    let ty = crate::schema::Schema::structural(kind, definition).unwrap().object_type(kind).unwrap();
+    let owners = |d: Value| {
+        let mut object =
+            json!({"apiVersion": "e.com/v1", "kind": "W", "metadata": {"name": "w"}, "spec": {"d": d}});
+        let writer = Writer { ty: &ty, ..writer("m", "", 1) };
+        record_update(None, &mut object, writer);
+        object["metadata"].get("managedFields").is_some()
+    };
+    assert!(owners("x".into()) && owners(Value::Null) && !owners(json!(["x"])));
+}

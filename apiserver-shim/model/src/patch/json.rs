@@ -1,6 +1,7 @@
 //! RFC 6902 with the deviations of upstream's implementation: `replace` of a missing member adds it, `copy` from a
 //! missing member gives null, and negative indexes count from the end.
 
+use crate::go_quote::Quoted;
 use serde_json::Value;
 
 /// Why a patch does not apply, in the words of upstream's implementation.
@@ -103,7 +104,9 @@ fn steps(path: &str) -> Vec<String> {
 
 /// The index that a step names in a list of `length` elements.
 fn position(step: &str, length: usize) -> Result<usize, String> {
-    let index: i64 = step.parse().map_err(|_| format!("strconv.Atoi: parsing {step:?}: invalid syntax"))?;
+    let index: i64 = step
+        .parse()
+        .map_err(|_| format!("strconv.Atoi: parsing {step}: invalid syntax", step = Quoted(step)))?;
     let from_end = if index < 0 { index + length as i64 } else { index };
     let found = usize::try_from(from_end).ok().filter(|i| *i < length);
     found.ok_or_else(|| format!("Unable to access invalid index: {index}: invalid index referenced"))

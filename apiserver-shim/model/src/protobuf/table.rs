@@ -31,6 +31,13 @@ pub(crate) fn embedded(message: &str, field: &str) -> Vec<(&'static str, String)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageId(u32);
 
+impl MessageId {
+    /// Where the message is in the table.
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// How the JSON of a message looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -92,6 +99,14 @@ impl Field {
     /// Whether the members of the field's message are members of the JSON object around it.
     pub fn is_embedded(&self) -> bool {
         self.name == "+"
+    }
+
+    /// The message of an embedded struct.
+    pub fn embedded_message(&self) -> Option<MessageId> {
+        match self.kind {
+            Kind::Message(inner) if self.is_embedded() => Some(inner),
+            _ => None,
+        }
     }
 
     /// The name in Go, which errors have.
@@ -220,6 +235,11 @@ impl Table {
     /// The message with this index.
     pub fn at(&self, id: MessageId) -> &Message {
         &self.messages[id.0 as usize]
+    }
+
+    /// The indexes of all messages, ascending.
+    pub fn ids(&self) -> impl Iterator<Item = MessageId> {
+        (0..self.messages.len() as u32).map(MessageId)
     }
 
     #[cfg(test)]

@@ -165,6 +165,11 @@ impl<'s> Walk<'s> {
                 *value = Value::String(text);
             }
             (Type::Bytes, Value::String(text)) => self.bytes(text),
+            (Type::Bytes, Value::Array(numbers)) => {
+                if let Some(bytes) = self.numbered_bytes(numbers, place) {
+                    *value = Value::String(crate::base64::encode(&bytes));
+                }
+            }
             (Type::Time, Value::String(text)) => self.time(text, false),
             (Type::MicroTime, Value::String(text)) => self.time(text, true),
             (_, found) => self.mismatch(ty, found, place),
@@ -174,6 +179,9 @@ impl<'s> Walk<'s> {
     fn element(&mut self, ty: Type, value: &mut Value, place: Place<'_>) {
         if value.is_null() {
             *value = zero(ty);
+            if let (Type::Struct(id), Value::Object(members)) = (ty, value) {
+                self.members(self.schema.at(id), members, place.path);
+            }
         } else {
             self.value(ty, value, place);
         }
@@ -221,6 +229,28 @@ impl<'s> Walk<'s> {
             };
             self.note(format!("illegal base64 data at input byte {at}"));
         }
+    }
+
+    /// The bytes of a list of numbers, which Go accepts in place of base64.
+    fn numbered_bytes(&mut self, numbers: &[Value], place: Place<'_>) -> Option<Vec<u8>> {
+        let byte = |number: &Value| match number {
+            Value::Null => Some(0),
+            number => number.as_u64().and_then(|n| u8::try_from(n).ok()),
+        };
+        let wrong = numbers.iter().find(|number| byte(number).is_none());
+        if let Some(found) = wrong {
+            let kind = if found.is_number() {
+                format!("number {}", digits(found))
+            } else {
+                go_kind(found).to_owned()
+            };
+            let (owner, path) = (place.owner.short_name(), self.with_embedded(&place.path.go()));
+            self.note(format!(
+                "json: cannot unmarshal {kind} into Go struct field {owner}.{path} of type uint8"
+            ));
+            return None;
+        }
+        Some(numbers.iter().filter_map(byte).collect())
     }
 
     fn mismatch(&mut self, ty: Type, found: &Value, place: Place<'_>) {

@@ -363,7 +363,8 @@ fn check_kind(object: &mut Map<String, Value>, expected: KindRef<'_>, schema: &S
     let found = found_version(group, version);
     let why = if !scheme::knows(schema, group, version, kind) {
         format!(
-            "no kind \"{kind}\" is registered for version \"{found}\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
+            "no kind \"{kind}\" is registered for version \"{found}\" in scheme \"{}\"",
+            scheme::name(expected.group)
         )
     } else if kind == expected.kind {
         let message = format!(

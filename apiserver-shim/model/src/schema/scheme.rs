@@ -6,6 +6,15 @@ use crate::resource::KindRef;
 
 const TABLE: &str = include_str!("../../data/scheme.tsv");
 
+/// The name of the registry of types that upstream decodes a group's objects with: where it is declared.
+pub(crate) fn name(group: &str) -> &'static str {
+    match group {
+        "apiextensions.k8s.io" => "k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55",
+        "apiregistration.k8s.io" => "k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:28",
+        _ => "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30",
+    }
+}
+
 /// Whether upstream has a type for this kind.
 pub(crate) fn knows(schema: &Schema, group: &str, version: &str, kind: &str) -> bool {
     if schema.root(KindRef { group, version, kind }).is_some() {

@@ -215,3 +215,43 @@ fn a_number_is_printed_as_the_one_that_was_sent() {
     let digits = "11111131111111111111111111111111111111111111111111111";
     assert_eq!(plain_json(digits.as_bytes()).unwrap().as_f64(), digits.parse().ok());
 }
+
+#[test]
+fn bytes_may_be_a_list_of_numbers() {
+    let ty = object_type("certificates.k8s.io", "v1", "CertificateSigningRequest");
+    let request = |list: &str| {
+        let body = format!("{{\"spec\":{{\"request\":{list},\"signerName\":\"e.com/x\"}}}}");
+        match decode(body.as_bytes(), Media::Json, &ty, Strictness::Warn) {
+            Ok(decoded) => decoded.value["spec"]["request"].to_string(),
+            Err(status) => status.message,
+        }
+    };
+    assert_eq!(request("[65,66,null]"), "\"QUIA\"");
+    let field = "of type uint8";
+    assert!(request("[{}]").ends_with(field), "{}", request("[{}]"));
+    assert!(request("[256]").contains("cannot unmarshal number 256 into"), "{}", request("[256]"));
+}
+
+#[test]
+fn a_null_element_has_what_go_writes_of_an_empty_struct() {
+    let ty = object_type("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration");
+    let decoded = decode(br#"{"webhooks":[null]}"#, Media::Json, &ty, Strictness::Warn).unwrap();
+    assert_eq!(decoded.value["webhooks"][0]["name"], "");
+}
+
+#[test]
+fn the_registry_of_types_depends_on_the_group() {
+    for (group, kind, registry) in [
+        (
+            "apiextensions.k8s.io",
+            "CustomResourceDefinition",
+            "apiextensions-apiserver/pkg/apiserver/apiserver.go:55",
+        ),
+        ("apiregistration.k8s.io", "APIService", "kube-aggregator/pkg/apiserver/scheme/scheme.go:28"),
+    ] {
+        let body = format!("{{\"apiVersion\":\"{group}/v1\",\"kind\":\"Foo\"}}");
+        let ty = object_type(group, "v1", kind);
+        let message = decode(body.as_bytes(), Media::Json, &ty, Strictness::Warn).unwrap_err().message;
+        assert!(message.ends_with(&format!("in scheme \"k8s.io/{registry}\"")), "{message}");
+    }
+}

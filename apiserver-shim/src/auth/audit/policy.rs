@@ -1,6 +1,7 @@
 //! `audit.k8s.io/v1` Policy: which requests are recorded at which level. The first matching rule applies; a request
 //! without a matching rule is not recorded.
 
+use shim_model::go_quote::Quoted;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -179,15 +180,21 @@ impl Rule {
         }
         for url in &self.non_resource_urls {
             if url != "*" && !url.starts_with('/') {
-                return Err(format!("nonResourceURLs: {url:?} must begin with a '/' character"));
+                return Err(format!(
+                    "nonResourceURLs: {url} must begin with a '/' character",
+                    url = Quoted(url)
+                ));
             }
             if url != "*" && url.trim_end_matches('*').contains('*') {
-                return Err(format!("nonResourceURLs: {url:?} may have a wildcard only at its end"));
+                return Err(format!(
+                    "nonResourceURLs: {url} may have a wildcard only at its end",
+                    url = Quoted(url)
+                ));
             }
         }
         for each in &self.resources {
             if each.group.contains('/') {
-                return Err(format!("resources: group {:?} must not have a version", each.group));
+                return Err(format!("resources: group {} must not have a version", Quoted(&each.group)));
             }
             if each.resources.is_empty() && !each.resource_names.is_empty() {
                 return Err("resources: resourceNames need at least one resource".to_owned());

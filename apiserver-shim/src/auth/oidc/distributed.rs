@@ -1,6 +1,7 @@
 //! Distributed claims: a token may say where its groups are instead of having them. What is there is a token itself, whose issuer
 //! is verified like that of any other. The messages are upstream's.
 
+use shim_model::go_quote::Quoted;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -93,13 +94,13 @@ impl DistributedClaims {
         let url = &endpoint.endpoint;
         let fetched =
             own.get(url, Some(endpoint.access_token.as_str()).filter(|token| !token.is_empty())).await;
-        let bytes =
-            fetched.map_err(|error| format!("while getting distributed claim {:?}: {error}", self.claim))?;
+        let bytes = fetched
+            .map_err(|error| format!("while getting distributed claim {}: {error}", Quoted(&self.claim)))?;
         let text = String::from_utf8_lossy(&bytes);
         let unparsed = || {
             format!(
-                "getting untrusted issuer from endpoint {url} failed for claim {:?}: malformed token",
-                self.claim
+                "getting untrusted issuer from endpoint {url} failed for claim {}: malformed token",
+                Quoted(&self.claim)
             )
         };
         let token = Token::parse(text.trim()).ok_or_else(unparsed)?;
@@ -111,8 +112,9 @@ impl DistributedClaims {
         verified.map_err(|why| format!("verify distributed claim token: {why}"))?;
         token.claims.get(&self.claim).cloned().ok_or_else(|| {
             format!(
-                "jwt returned by distributed claim endpoint {url:?} did not contain claim: {}",
-                self.claim
+                "jwt returned by distributed claim endpoint {url} did not contain claim: {}",
+                self.claim,
+                url = Quoted(url)
             )
         })
     }
@@ -131,7 +133,7 @@ impl DistributedClaims {
         providers.push(met);
         match provider.is_initialized() {
             true => Ok(provider),
-            false => Err(format!("verifier not initialized for issuer: {url:?}")),
+            false => Err(format!("verifier not initialized for issuer: {url}", url = Quoted(url))),
         }
     }
 

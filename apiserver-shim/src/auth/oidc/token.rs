@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use shim_model::go_quote::go_quote_list;
 
 use super::provider::Provider;
 
@@ -95,7 +96,8 @@ impl Token<'_> {
         self.time("iat")?;
         let found = self.audiences();
         if !found.iter().any(|audience| audiences.iter().any(|wanted| wanted == audience)) {
-            return Err(format!("oidc: expected audience in {audiences:?} got {found:?}"));
+            let (wanted, found) = (go_quote_list(audiences), go_quote_list(&found));
+            return Err(format!("oidc: expected audience in {wanted} got {found}"));
         }
         if expiry < now {
             return Err(format!("oidc: token is expired (Token Expiry: {expiry})"));
@@ -147,7 +149,7 @@ mod tests {
         assert_eq!(check(json!({"aud": "a", "exp": 10}), 10), Ok(()));
         assert_eq!(check(json!({"aud": ["x", "b"], "exp": 10.5, "nbf": 310}), 10), Ok(()));
         let other = check(json!({"aud": ["x"], "exp": 10}), 0).unwrap_err();
-        assert_eq!(other, r#"oidc: expected audience in ["a", "b"] got ["x"]"#);
+        assert_eq!(other, r#"oidc: expected audience in ["a" "b"] got ["x"]"#);
         assert!(check(json!({"exp": 10}), 0).is_err());
         assert!(check(json!({"aud": "a", "exp": 10}), 11).unwrap_err().contains("expired"));
         assert!(check(json!({"aud": "a"}), 0).unwrap_err().contains("expired"));

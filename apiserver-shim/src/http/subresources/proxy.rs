@@ -220,6 +220,10 @@ async fn of_node(
 ) -> Result<Location, Status> {
     let node = api.registry.get(asked.resource, "", target.name).await?.value();
     let own = access::int(&node, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"]);
+    let addresses = access::list(&node, &["status", "addresses"]);
+    if addresses.is_empty() {
+        return Err(status::unclassified("no preferred addresses found; known addresses: []"));
+    }
     if target.port.is_empty() || own.is_some_and(|own| own.to_string() == target.port) {
         let endpoint = api.nodes.get(target.name).ok_or_else(|| {
             let why =
@@ -228,7 +232,6 @@ async fn of_node(
         })?;
         return Ok(Location { scheme: "https".to_owned(), authority: endpoint.to_string(), executor: true });
     }
-    let addresses = access::list(&node, &["status", "addresses"]);
     let internal = addresses.iter().find(|a| access::text(a, &["type"]) == "InternalIP");
     target.at(internal.map_or("", |a| access::text(a, &["address"])), target.port)
 }

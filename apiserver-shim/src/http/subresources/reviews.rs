@@ -42,7 +42,7 @@ pub async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) -> Result
         metadata.clear();
         metadata.insert("creationTimestamp".into(), now.to_rfc3339().into());
     } else {
-        let reset = ResetFields { exclude: &[&["status"]] };
+        let reset = ResetFields::default();
         let manager = &context.field_manager;
         let writer = Writer { manager, ty, subresource: "", now, reset, versions: &OneVersion };
         managed_fields::record_update(None, &mut review, writer);

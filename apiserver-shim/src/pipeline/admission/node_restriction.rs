@@ -46,7 +46,7 @@ impl NodeRestriction {
                 ("status", Operation::Update, Some(new), Some(old)) => {
                     rules::update_claim_status(node, new, old)
                 }
-                ("status", ..) => Err(format!("unexpected operation {:?}", operation.name())),
+                ("status", ..) => Err(format!("unexpected operation {}", Quoted(operation.name()))),
                 _ => Err("may only update PVC status".to_owned()),
             },
             ("coordination.k8s.io", "leases") => rules::write_lease(node, namespace, name),
@@ -75,8 +75,8 @@ impl NodeRestriction {
                 Err(format!("node {} can only delete pods with spec.nodeName set to itself", Quoted(node)))
             }
             ("", other) => Err(format!(
-                "unexpected operation {:?}, node {} can only create and delete mirror pods",
-                other.name(),
+                "unexpected operation {}, node {} can only create and delete mirror pods",
+                Quoted(other.name()),
                 Quoted(node)
             )),
             ("status", Operation::Update) => match (&attributes.object, attributes.old_object) {
@@ -87,10 +87,11 @@ impl NodeRestriction {
             ("eviction", Operation::Create) => {
                 Err(format!("node {node} can only evict pods with spec.nodeName set to itself"))
             }
-            ("status" | "eviction", other) => Err(format!("unexpected operation {:?}", other.name())),
-            (other, _) => {
-                Err(format!("unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed"))
-            }
+            ("status" | "eviction", other) => Err(format!("unexpected operation {}", Quoted(other.name()))),
+            (other, _) => Err(format!(
+                "unexpected pod subresource {other}, only 'status' and 'eviction' are allowed",
+                other = Quoted(other)
+            )),
         }
     }
 

@@ -105,3 +105,12 @@ fn a_charge_that_the_cache_does_not_explain_yet_is_awaited_and_never_overwritten
     let Action::Change { changes, .. } = &plan.actions[0] else { panic!("{plan:?}") };
     assert_eq!(changes[0], Change::Put(&["metadata", "resourceVersion"], json!("1")));
 }
+
+#[test]
+fn a_quota_without_limits_has_an_empty_status() {
+    let mut cluster = TestCluster { now: 1_000, ..TestCluster::default() };
+    let mut quota = object("q", json!({}));
+    quota["status"] = json!({"hard": {"pods": "1"}, "used": {"pods": "1"}});
+    cluster.add(QUOTAS, quota);
+    assert_eq!(settled(&mut cluster), "{}");
+}

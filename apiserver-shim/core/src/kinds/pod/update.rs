@@ -230,12 +230,25 @@ impl SubresourceStrategy for EphemeralContainers {
     }
 }
 
-/// `pods/resize` changes CPU and memory of containers. What else a resize would change is refused and not dropped, so
-/// that the client learns of it.
+/// `pods/resize` changes the resources of containers and their resize policies. What else a request changes is dropped, but
+/// other containers, or containers in another order, are refused.
 pub(super) struct Resize;
 
 impl SubresourceStrategy for Resize {
     fn prepare_update(&self, new: &mut Value, old: &Value) {
+        let sizes = |pod: &Value| LISTS.map(|list| access::list(&pod["spec"], &[list]).len());
+        if sizes(new) == sizes(old) {
+            let resources = new["spec"].get("resources").cloned();
+            let lists = LISTS.map(|list| {
+                resized(access::list(&new["spec"], &[list]), access::list(&old["spec"], &[list]))
+            });
+            let spec = access::object_mut(new, &["spec"]);
+            spec.clone_from(old["spec"].as_object().unwrap_or(&Map::new()));
+            set_or_remove(spec, "resources", resources);
+            for (name, list) in LISTS.into_iter().zip(lists).filter(|(_, list)| !list.is_empty()) {
+                spec.insert(name.to_owned(), list.into());
+            }
+        }
         keep_all_but(&["spec"], new, old);
     }
 
@@ -250,6 +263,30 @@ impl SubresourceStrategy for Resize {
         let mut errors = validate_spec(&new["spec"], format_args!("spec"), SpecOf::Pod);
         resize(new, old, &mut errors);
         errors
+    }
+}
+
+/// The lists of containers that can be resized.
+const LISTS: [&str; 2] = ["containers", "initContainers"];
+
+/// The old containers with the new resources and resize policies; the new containers if their names are not the old ones.
+fn resized(new: &[Value], old: &[Value]) -> Vec<Value> {
+    if new.iter().zip(old).any(|(new, old)| new["name"] != old["name"]) {
+        return new.to_vec();
+    }
+    let mut out = old.to_vec();
+    for (out, new) in out.iter_mut().zip(new) {
+        for member in ["resources", "resizePolicy"] {
+            set_or_remove(access::as_object(out), member, new.get(member).cloned());
+        }
+    }
+    out
+}
+
+fn set_or_remove(members: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+    match value {
+        Some(value) => drop(members.insert(name.to_owned(), value)),
+        None => drop(members.remove(name)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::PATCH;
 use super::directives::type_name;
+use crate::go_quote::Quoted;
 use crate::patch::go_print::print;
 use crate::status::{Status, bad_request, unclassified, unprocessable};
 use serde_json::Value;
@@ -36,7 +37,7 @@ pub enum StrategicError {
     NoElements,
     #[error("cannot merge lists without merge key for {0}")]
     NoKeyOfList(&'static str),
-    #[error("unable to find api field in struct {0} for the json field {1:?}")]
+    #[error("unable to find api field in struct {} for the json field {}", .0, Quoted(.1))]
     UnknownField(String, String),
     #[error("merging an object in json but data type is not struct, instead is: {0}")]
     NotAStruct(&'static str),

@@ -1,5 +1,6 @@
 //! MutatingAdmissionPolicy: changes objects by the mutations of bound policies.
 
+use shim_model::go_quote::Quoted;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -192,7 +193,7 @@ impl PolicyError {
             Some(binding) => {
                 format!("policy '{policy}' with binding '{}' denied request: {why}", binding.name)
             }
-            None => format!("policy {policy:?} denied request: {why}"),
+            None => format!("policy {policy} denied request: {why}", policy = Quoted(policy)),
         }
     }
 }
@@ -272,8 +273,11 @@ fn patched(ty: &ObjectType, object: &Value, operations: &[Value]) -> Result<Opti
             return Err(refuse(why));
         }
         if !issues.unknown.is_empty() {
-            let unknown: Vec<String> =
-                issues.unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+            let unknown: Vec<String> = issues
+                .unknown
+                .iter()
+                .map(|path| format!("unknown field {path}", path = Quoted(path)))
+                .collect();
             return Err(refuse(format!("strict decoding error: {}", unknown.join(", "))));
         }
     }

@@ -142,3 +142,24 @@ fn an_ephemeral_container_stays_terminated() {
     let expected = "status.ephemeralContainerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state";
     assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
 }
+
+#[test]
+fn what_is_no_resource_is_dropped_from_a_resize() {
+    let pod = |spec: Value| json!({"metadata": {"name": "p"}, "spec": spec});
+    let old = pod(
+        json!({"nodeName": "n", "containers": [{"name": "c", "image": "i", "resources": {"limits": {"cpu": "1"}}}]}),
+    );
+    let mut new =
+        pod(json!({"containers": [{"name": "c", "image": "j", "resources": {"limits": {"cpu": "2"}},
+        "resizePolicy": [{"resourceName": "cpu"}]}]}));
+    Resize.prepare_update(&mut new, &old);
+    let mut wanted = old.clone();
+    wanted["spec"]["containers"][0]["resources"]["limits"]["cpu"] = "2".into();
+    wanted["spec"]["containers"][0]["resizePolicy"] = json!([{"resourceName": "cpu"}]);
+    assert_eq!(new, wanted);
+    // Validation refuses other containers.
+    let other = pod(json!({"containers": [{"name": "d", "image": "j"}]}));
+    let mut new = other.clone();
+    Resize.prepare_update(&mut new, &old);
+    assert_eq!(new["spec"]["containers"], other["spec"]["containers"]);
+}
