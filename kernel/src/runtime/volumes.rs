@@ -34,6 +34,9 @@ use super::sandbox::{Paths, Sandbox, give};
 /// Mode of the directories above volumes: their users pass through and list nothing.
 const PARENT_MODE: u32 = 0o711;
 
+/// The record of a volume that was destroyed, and whose directory is still there.
+const DESTROYED: &str = "destroyed\n";
+
 /// Mode of a volume, as of a sandbox: nothing for other users.
 const VOLUME_MODE: u32 = 0o750;
 
@@ -45,25 +48,28 @@ pub(crate) fn sync(
     volumes: &BTreeMap<VolumeId, u64>,
 ) -> Result<(), VolumeError> {
     let records = paths.work_dir().join("meta").join("volumes");
-    let wanted: BTreeMap<PathBuf, String> = volumes
-        .iter()
-        .map(|(id, created)| Ok((relative(id)?, format!("{agent_id} {created}\n"))))
-        .collect::<Result<_, VolumeError>>()?;
+    let (mut wanted, mut failures) = (BTreeMap::new(), Vec::new());
+    for (id, created) in volumes {
+        match relative(id) {
+            Ok(relative) => drop(wanted.insert(relative, format!("{agent_id} {created}\n"))),
+            Err(error) => failures.push(error),
+        }
+    }
     let own = format!("{agent_id} ");
     for relative in recorded(&records) {
         let record = fs::read_to_string(records.join(&relative)).unwrap_or_default();
         if record.starts_with(&own) && !wanted.contains_key(&relative) {
-            discard(paths, &relative).map_err(|error| VolumeError::Remove(relative.clone(), error))?;
-            fs::remove_file(records.join(&relative))
-                .map_err(|error| VolumeError::Remove(relative.clone(), error))?;
+            let removed = discard(paths, &relative).and_then(|()| fs::remove_file(records.join(&relative)));
+            failures.extend(removed.err().map(|error| VolumeError::Remove(relative.clone(), error)));
         }
     }
     for (relative, record) in &wanted {
-        make(paths, &records, relative, record)
-            .map_err(|error| VolumeError::Make(relative.clone(), error))?;
+        let made = make(paths, &records, relative, record);
+        failures.extend(made.err().map(|error| VolumeError::Make(relative.clone(), error)));
     }
     remove_discarded(paths);
-    Ok(())
+    // One volume that fails holds no other up.
+    failures.into_iter().next().map_or(Ok(()), Err)
 }
 
 /// A volume whose directory could not be made, removed or linked.
@@ -105,16 +111,11 @@ fn make(paths: &Paths, records: &Path, relative: &Path, record: &str) -> io::Res
     if known.as_deref() != Some(record) {
         // A directory without a record is one of Mesos', or an operator's.
         if known.is_some() {
+            // If this fails, the directory must not be taken for the new volume.
+            write_record(records, &note, DESTROYED)?;
             discard(paths, relative)?;
         }
-        let parent = note.parent().unwrap_or(records);
-        fs::create_dir_all(parent)?;
-        let temporary = records.join(".new");
-        let mut file = File::create(&temporary)?;
-        file.write_all(record.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, &note)?;
-        File::open(parent)?.sync_all()?;
+        write_record(records, &note, record)?;
     }
     if !fs::symlink_metadata(&directory).is_ok_and(|metadata| metadata.is_dir()) {
         let parent = directory.parent().unwrap_or(&directory);
@@ -123,6 +124,25 @@ fn make(paths: &Paths, records: &Path, relative: &Path, record: &str) -> io::Res
         File::open(parent)?.sync_all()?;
     }
     Ok(())
+}
+
+/// Writes a record durably, in one step.
+fn write_record(records: &Path, note: &Path, record: &str) -> io::Result<()> {
+    let parent = note.parent().unwrap_or(records);
+    fs::create_dir_all(parent)?;
+    // Beside the directories of roles, which can have any name.
+    let temporary = records.with_extension("new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(record.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, note)?;
+    File::open(parent)?.sync_all()
+}
+
+/// Whether the directory is that of the volume, as far as the records say.
+fn is_made(paths: &Paths, relative: &Path) -> bool {
+    let record = fs::read_to_string(paths.work_dir().join("meta").join("volumes").join(relative));
+    record.is_ok_and(|record| record != DESTROYED)
 }
 
 /// Takes a volume's directory away, in one step.
@@ -162,8 +182,12 @@ pub(crate) fn link(paths: &Paths, sandbox: &Sandbox, volumes: &[LinkedVolume]) -
     let owner = File::from(sandbox.directory().try_clone().map_err(|error| whole(volumes, error))?);
     let owner = owner.metadata().map_err(|error| whole(volumes, error))?;
     for volume in volumes {
-        let target = all_volumes(paths).join(relative(&volume.id)?);
+        let relative = relative(&volume.id)?;
+        let target = all_volumes(paths).join(&relative);
         let linked = || {
+            if !is_made(paths, &relative) {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "its directory was not made"));
+            }
             let directory = Sandbox::open(&target)?;
             if owner.uid() != geteuid().as_raw() {
                 give(directory.directory(), Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()))?;
@@ -275,5 +299,21 @@ mod tests {
         fs::remove_dir(&target).unwrap();
         std::os::unix::fs::symlink("/etc", &target).unwrap();
         assert!(try_link(&b, "other").is_err());
+    }
+
+    #[test]
+    fn a_volume_that_cannot_be_made_holds_no_other_up() {
+        let (directory, paths, sandbox) = fixture();
+        let at = |path: &str| directory.path().join("volumes/roles").join(path);
+        let (a, hidden) = (id("eng", "a"), id(".new", "a"));
+        synced(&paths, &[(a.clone(), 1), (hidden.clone(), 2)]);
+        fs::write(at("eng/a/file"), "secret").unwrap();
+        let too_long = id(&format!("{}/z", "y".repeat(300)), "c");
+        let all = BTreeMap::from([(a.clone(), 4), (hidden, 2), (too_long, 3)]);
+        assert!(matches!(sync(&paths, &"s".into(), &all), Err(VolumeError::Name(_))));
+        assert!(at("eng/a").is_dir() && !at("eng/a/file").exists() && at(".new/a").is_dir());
+        // What is left of a destroyed volume is not linked.
+        fs::write(directory.path().join("meta/volumes/eng/a"), DESTROYED).unwrap();
+        assert!(link(&paths, &sandbox, &[LinkedVolume { id: a, container_path: "data".into() }]).is_err());
     }
 }

@@ -57,3 +57,16 @@ pub(crate) fn check_task(info: &v1::TaskInfo) -> Result<(), Invalid> {
         _ => Ok(()),
     }
 }
+
+/// The longest id of an operation. Agents report the operations that are not acknowledged in one message.
+pub const OPERATION_ID_BYTES_MAX: usize = 4096;
+
+/// Checks the id of an operation before it is converted.
+pub(crate) fn check_operation_id(id: &str) -> Result<(), Invalid> {
+    match id.len() {
+        bytes if bytes > OPERATION_ID_BYTES_MAX => Err(Invalid::new(format!(
+            "'Operation.id' has {bytes} bytes, more than the limit of {OPERATION_ID_BYTES_MAX}"
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -8,7 +8,7 @@ use kernel_model::{
     executor::ExecutorInfo,
     ids::{ExecutorId, FrameworkId, UpdateId},
     operation::{AppliedOperations, OfferOperation, OperationUuid},
-    resources::{Resources, VolumeId},
+    resources::{Resource, Resources, VolumeId},
     scheduler::OperationState,
     task::TaskInfo,
     time::Time,
@@ -37,8 +37,15 @@ impl Agent {
     ) {
         let is_new = self.config.info.operations != applied;
         if is_new {
-            out.persist(Record::Resources { resources: resources.clone(), applied: applied.clone() });
+            // The master does not know what the machine does not have now.
+            let unmet = self.unmet_beside(&resources);
+            let mut all = resources.clone();
+            all += &unmet;
+            out.persist(Record::Resources { resources: all, applied: applied.clone() });
             self.set_checkpointed(&resources, applied);
+            let (machine, missing) = self.config.info.resources.with_checkpointed(&unmet);
+            self.config.info.resources = machine;
+            self.unmet += &missing;
             self.sync_volumes(out);
         }
         for mut operation in operations {
@@ -51,6 +58,13 @@ impl Agent {
             }
             self.send_operation(now, uuid, false, out);
         }
+    }
+
+    /// What the machine does not have now of what operations have made, except volumes that `resources` has.
+    fn unmet_beside(&self, resources: &Resources) -> Resources {
+        let known: Vec<VolumeId> = resources.iter().filter_map(Resource::volume_id).collect();
+        let beside = |unmet: &&Resource| unmet.volume_id().is_none_or(|id| !known.contains(&id));
+        self.unmet.iter().filter(beside).cloned().collect()
     }
 
     pub(super) fn set_checkpointed(&mut self, resources: &Resources, applied: AppliedOperations) {

@@ -7,17 +7,23 @@ use kernel_model::{
     agent::{AgentInfo, ToAgent},
     ids::{AgentId, FrameworkId, OperationId, UpdateId},
     operation::{OfferOperation, OperationUuid},
+    resources::Resources,
     scheduler::{self, OperationState},
 };
 
 use super::{
     Master,
     effect::{Effect, RecordKey},
+    reservations::Checked,
 };
 
 /// How many operations of an agent may wait for their acknowledgement: far more than a framework that acknowledges has, and
 /// each is in the memory of master and agent and in its checkpoint.
-pub(super) const UNACKNOWLEDGED_MAX: usize = 1024;
+const UNACKNOWLEDGED_MAX: usize = 1024;
+
+/// How long the text of the resources of one of them can be. An agent reports all of them in one frame when it registers again,
+/// so both limits keep that far below the longest frame.
+const TRACKED_BYTES_MAX: usize = 16 * 1024;
 
 impl Master {
     /// What an agent has to know of a registration if it has missed operations: their resources, which are more recent than what
@@ -65,9 +71,20 @@ impl Master {
         self.send_to_agent(id, ToAgent::CheckpointResources { resources, applied, operations });
     }
 
-    /// Whether more operations of an agent may be under way.
-    pub(super) fn may_track_operation(&self, id: &AgentId) -> bool {
-        self.agents.get(id).is_some_and(|agent| agent.operations.len() < UNACKNOWLEDGED_MAX)
+    /// Whether an operation with an id on these resources of an agent may be under way beside the others.
+    pub(super) fn check_tracked(&self, id: &AgentId, resources: &Resources) -> Checked {
+        let bytes = resources.to_string().len();
+        if bytes > TRACKED_BYTES_MAX {
+            return Err(format!(
+                "The resources of an operation with an id have {bytes} bytes, more than the limit of {TRACKED_BYTES_MAX}"
+            ));
+        }
+        match self.agents.get(id).is_some_and(|agent| agent.operations.len() < UNACKNOWLEDGED_MAX) {
+            true => Ok(()),
+            false => {
+                Err(format!("{UNACKNOWLEDGED_MAX} operations on agent {id} await their acknowledgement"))
+            }
+        }
     }
 
     pub(super) fn track_operation(&mut self, agent_id: &AgentId, operation: OfferOperation) {

@@ -18,7 +18,6 @@ use super::{
     Master,
     accept::Accepted,
     effect::{Op, Record, Refusal},
-    operations::UNACKNOWLEDGED_MAX,
     state::Agent,
     volumes,
 };
@@ -164,11 +163,8 @@ impl Master {
         let by = Caller::Framework { framework: &framework.info, role: &accepted.role };
         check(kind, &resources, &by, agent)
             .map_err(|why| format!("{why}; on agent {}", described(&agent.id, &agent.info)))?;
-        if id.is_some() && !self.may_track_operation(&accepted.agent_id) {
-            return Err(format!(
-                "{UNACKNOWLEDGED_MAX} operations on agent {} await their acknowledgement",
-                accepted.agent_id
-            ));
+        if id.is_some() {
+            self.check_tracked(&accepted.agent_id, &resources)?;
         }
         self.convert_offered(accepted, &kind.of(&resources))?;
         let operation = id.map(|id| OfferOperation {

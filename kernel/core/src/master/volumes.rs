@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use kernel_model::{
     framework::FrameworkCapability,
+    ids::is_legal,
     resources::{Resource, Resources, VolumeId},
 };
 
@@ -45,7 +46,18 @@ pub(super) fn check_create(volumes: &Resources, by: &Caller<'_>, agent: &Agent) 
     volumes.iter().try_for_each(|volume| check_created(volume, by))
 }
 
+/// The longest name of a directory: one has the name of the volume's role.
+const DIRECTORY_BYTES_MAX: usize = 255;
+
 fn check_created(volume: &Resource, by: &Caller<'_>) -> Checked {
+    if let Some(id) = volume.volume_id()
+        && (id.role.as_str().len() > DIRECTORY_BYTES_MAX || !is_legal(&id.role.as_str().replace('/', " ")))
+    {
+        return Err(format!(
+            "Role '{}' cannot have persistent volumes: no directory can have its name",
+            id.role
+        ));
+    }
     if volume.shared {
         if let Caller::Framework { framework, .. } = by
             && !framework.can(FrameworkCapability::SharedResources)

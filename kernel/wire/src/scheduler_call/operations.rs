@@ -22,6 +22,7 @@ pub(super) fn from_wire(operations: Vec<WireOperation>) -> Result<Vec<Operation>
     let mut all = Vec::with_capacity(operations.len());
     for operation in operations {
         let id = operation.id.as_ref().map(|id| OperationId::from(id.value.clone()));
+        id.iter().try_for_each(|id| limits::check_operation_id(id.as_str()))?;
         let kind = operation.r#type.and_then(|n| operation::Type::try_from(n).ok()).unwrap_or_default();
         match kind {
             operation::Type::Launch => {

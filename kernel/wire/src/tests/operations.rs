@@ -469,3 +469,13 @@ fn an_operation_that_nobody_would_be_told_about_refuses_the_call() {
     }
     assert_eq!(call(json!({"type": "SOMETHING"})), Ok(()));
 }
+
+#[test]
+fn a_giant_id_of_an_operation_is_refused() {
+    let reserve = json!({"type": "RESERVE", "id": {"value": "i".repeat(4097)}, "reserve": {"resources": []}});
+    let accept = json!({"offer_ids": [{"value": "o"}], "operations": [reserve]});
+    let call = json!({"type": "ACCEPT", "framework_id": {"value": "f"}, "accept": accept});
+    let call: WireCall = decode(ContentType::Json, &Bytes::from(call.to_string())).expect("a call");
+    let refused = scheduler_call::from_wire(call).expect_err("it is too long");
+    assert_eq!(refused.0, "'Operation.id' has 4097 bytes, more than the limit of 4096");
+}

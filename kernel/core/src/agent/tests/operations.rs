@@ -125,6 +125,17 @@ fn what_operations_make_is_checkpointed_and_follows_the_machine() {
     assert_eq!(*smaller.unmet_resources(), made);
     assert_eq!(smaller.info().operations, applied, "the files of its volumes stay");
     assert_eq!(recover("cpus:4;disk:20", smaller.records()).0.info().resources.to_string(), shown);
+    // So it does when the master, which does not know of it, makes more.
+    let mut smaller = recover("cpus:2;disk:5", records).0;
+    let _ = register(&mut smaller, Time::default());
+    let more = reserved("cpus:1");
+    let next = applied.after(&Conversion { consumed: Resources::new(), converted: more.clone() });
+    let set = ToAgent::CheckpointResources { resources: more.clone(), applied: next, operations: Vec::new() };
+    let _ = from_master(&mut smaller, set);
+    assert_eq!(smaller.info().resources.to_string(), "cpus:1; cpus(reservations: [(DYNAMIC,eng)]):1; disk:5");
+    let larger = recover("cpus:8;disk:20", smaller.records()).0;
+    let again = "cpus:4; cpus(reservations: [(DYNAMIC,eng)]):4; disk:10; disk(reservations: [(DYNAMIC,eng)])[v:data]:10";
+    assert_eq!(larger.info().resources.to_string(), again);
 }
 
 #[test]

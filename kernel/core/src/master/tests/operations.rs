@@ -330,3 +330,45 @@ fn an_answered_operation_outlives_both_master_and_agent() {
     assert!(!c.log().contains("CheckpointResources"));
     assert_eq!(c.master.agents().next().unwrap().info.operations.count, 2);
 }
+
+#[test]
+fn what_no_message_or_directory_can_hold_is_refused() {
+    let mut c = Cluster::new();
+    c.agent(1, "cpus:4;mem:1024;disk:100");
+    c.log();
+    let role = format!("{}/{}", "y".repeat(200), "z".repeat(100));
+    let reserve = |resources| OperatorCall::Convert {
+        agent_id: "m-S0".into(),
+        kind: Reserve,
+        principal: None,
+        resources,
+    };
+    c.operator(reserve(reserved("disk:10", &[&role], None)));
+    let disk = Disk {
+        source: None,
+        persistence: Some(Persistence { id: "v".into(), principal: None }),
+        volume: Some(VolumeMount { container_path: "data".into(), read_only: false }),
+    };
+    let with_disk = |one: &Resource| Resource { disk: Some(disk.clone().into()), ..one.clone() };
+    let resources = reserved("disk:10", &[&role], None).iter().map(with_disk).collect();
+    c.operator(OperatorCall::Convert { agent_id: "m-S0".into(), kind: Create, principal: None, resources });
+    let log = c.log();
+    assert!(log.contains("cannot have persistent volumes: no directory can have its name"), "{log}");
+    let labels: Vec<String> = (0..400).map(|n| format!("label-{n}-{}", "x".repeat(60))).collect();
+    let long: Resources = labels.iter().fold(Resources::new(), |mut all, label| {
+        let mut one = reserved("cpus:0.001", &["eng"], None);
+        one = one
+            .iter()
+            .map(|one| {
+                let mut one = one.clone();
+                one.reservations[0].labels = one.reservations[0].labels.clone().with(label, "");
+                one
+            })
+            .collect();
+        all += &one;
+        all
+    });
+    let why = c.master.check_tracked(&"m-S0".into(), &long).unwrap_err();
+    assert!(why.ends_with("more than the limit of 16384"), "{why}");
+    assert_eq!(c.master.check_tracked(&"m-S0".into(), &reserved("cpus:1", &["eng"], None)), Ok(()));
+}

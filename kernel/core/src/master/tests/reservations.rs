@@ -244,17 +244,19 @@ fn what_is_reserved_of_an_agent_is_bounded() {
         one.reservations[0].labels = Labels::default().with(&format!("n{number}"), &label);
         std::iter::once(one).collect()
     };
-    let with_id = |resources| Operation::Convert { id: Some("op".into()), kind: Reserve, resources };
+    let by_operator = |resources| {
+        let agent_id = "m-S0".into();
+        OperatorCall::Convert { agent_id, kind: Reserve, principal: None, resources }
+    };
     let mut many = Resources::new();
     (0..1025).for_each(|number| many += &labelled(number, 0));
-    let operations = vec![with_id(many), with_id(labelled(0, 300_000)), reserve(labelled(0, 200_000))];
-    c.accept("m-0000", "s1", 0, operations);
+    c.operator(by_operator(many));
+    c.operator(by_operator(labelled(0, 300_000)));
+    c.accept("m-0000", "s1", 0, vec![reserve(labelled(0, 200_000))]);
     let log = c.log();
     let refused = "the agent would have 1025 reserved resources of ";
     assert!(log.contains(refused) && log.contains("1 reserved resources of 3000"), "{log:.2000}");
     assert_eq!(log.matches("<- CheckpointResources").count(), 1);
-    let resources = labelled(1, 100_000);
-    let agent_id = "m-S0".into();
-    c.operator(OperatorCall::Convert { agent_id, kind: Reserve, principal: None, resources });
+    c.operator(by_operator(labelled(1, 100_000)));
     assert!(c.log().contains("reply Conflict: the agent would have 2 reserved resources of 3"));
 }
