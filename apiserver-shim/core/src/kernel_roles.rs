@@ -165,13 +165,18 @@ pub fn decide(objects: &[Value], reports: &[RoleReport]) -> Vec<Decision> {
         }
     }
     for (role, of_role) in &mut by_role {
-        // Those that stay, the oldest first.
+        // Those that stay, clients' before the one that was made, the oldest first.
         of_role.sort_by_key(|object| {
-            (is_deleting(object), access::text(object, &["metadata", "creationTimestamp"]), name(object))
+            let since = access::text(object, &["metadata", "creationTimestamp"]);
+            (is_deleting(object), is_managed(object), since, name(object))
         });
         let (first, others) = of_role.split_first().expect("invariant: each role was entered with an object");
         decisions.push(of_object(first, role, reports.get(role).copied()));
         for other in others {
+            if is_managed(other) && !is_deleting(other) {
+                decisions.push(Decision::Delete { name: name(other).to_owned() });
+                continue;
+            }
             let message = format!("Role '{role}' has the object '{}' already", name(first));
             decisions.push(ignored(other, "DuplicateRole", message));
         }
@@ -192,6 +197,11 @@ fn name(object: &Value) -> &str {
 
 fn is_deleting(object: &Value) -> bool {
     access::get(object, &["metadata", "deletionTimestamp"]).is_some()
+}
+
+/// Whether it was made for a role without an object.
+fn is_managed(object: &Value) -> bool {
+    access::text(object, &["metadata", "labels", MANAGED_BY.0]) == MANAGED_BY.1
 }
 
 fn has_finalizer(object: &Value) -> bool {
@@ -220,8 +230,7 @@ fn of_object(object: &Value, role: &Role, report: Option<&RoleReport>) -> Decisi
         (false, Some(last)) => merged(&wanted, &last, &current),
         (false, None) => adopted(spec, &wanted, &current),
     };
-    let managed = access::text(object, &["metadata", "labels", MANAGED_BY.0]) == MANAGED_BY.1;
-    if managed && !release && report.is_none() && settings == Settings::default() {
+    if is_managed(object) && !release && report.is_none() && settings == Settings::default() {
         return Decision::Delete { name: name(object).to_owned() };
     }
     let needs_finalizer = settings != Settings::default() && !has_finalizer(object);
@@ -279,12 +288,22 @@ fn new_object(report: &RoleReport, taken: &[&str]) -> Value {
 /// The object with the settings, and with the finalizer if it needs one.
 pub fn with_settings(object: &Value, settings: &Settings) -> Value {
     let mut object = object.clone();
-    let same = Settings::of_fields(&object["spec"]).is_ok_and(|known| known == *settings);
-    // An amount keeps the form in which it was written.
-    if !same {
-        let spec = access::object_mut(&mut object, &["spec"]);
-        ["weight", "guarantee", "limit"].iter().for_each(|name| drop(spec.remove(*name)));
-        spec.extend(settings.to_fields());
+    // What has not changed keeps the form in which it was written, and its owner.
+    let known = Settings::of_fields(&object["spec"]).ok();
+    let keeps =
+        |same: fn(&Settings, &Settings) -> bool| known.as_ref().is_some_and(|known| same(known, settings));
+    let fields = [
+        ("weight", keeps(|a, b| a.weight == b.weight)),
+        ("guarantee", keeps(|a, b| a.quota.guarantees == b.quota.guarantees)),
+        ("limit", keeps(|a, b| a.quota.limits == b.quota.limits)),
+    ];
+    let mut wanted = settings.to_fields();
+    let spec = access::object_mut(&mut object, &["spec"]);
+    for (name, _) in fields.into_iter().filter(|(_, keeps)| !keeps) {
+        match wanted.remove(name) {
+            Some(value) => drop(spec.insert(name.to_owned(), value)),
+            None => drop(spec.remove(name)),
+        }
     }
     if *settings != Settings::default() && !has_finalizer(&object) {
         let metadata = access::object_mut(&mut object, &["metadata"]);

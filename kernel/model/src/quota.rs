@@ -87,6 +87,33 @@ impl Quota {
         self.guarantees.is_empty() && self.limits.is_empty()
     }
 
+    /// Why no role can have it; `None` if one can. Whoever sets a quota is told, so that none is kept that cannot be read again.
+    pub fn fault(&self) -> Option<String> {
+        for (what, amounts) in [("guarantee", &self.guarantees), ("limit", &self.limits)] {
+            for (name, amount) in amounts.iter() {
+                let (most, called) = Self::most(name);
+                if amount < Scalar::ZERO {
+                    return Some(format!("The {what} of '{name}' is negative: {amount}"));
+                }
+                if amount.as_f64() > most {
+                    return Some(format!("The {what} of '{name}' is greater than {called}: {amount}"));
+                }
+            }
+        }
+        let (guarantees, limits) = (&self.guarantees, &self.limits);
+        (!self.allows(guarantees))
+            .then(|| format!("The guarantee {guarantees} is not contained within the limit {limits}"))
+    }
+
+    /// The most of a name that a quota can have, and what Mesos calls it.
+    pub fn most(name: &str) -> (f64, &'static str) {
+        match name {
+            // Megabytes of an exabyte.
+            "mem" | "disk" => (1_099_511_627_776.0, "1 exabyte"),
+            _ => (1e12, "1 trillion"),
+        }
+    }
+
     /// Whether the limits allow so much.
     pub fn allows(&self, amounts: &Quantities) -> bool {
         self.limits.iter().all(|(name, limit)| amounts.get(name).unwrap_or_default() <= limit)

@@ -17,12 +17,6 @@ use crate::{
     },
 };
 
-/// Megabytes of an exabyte, the most that a quota of `mem` or `disk` may have.
-const EXABYTE_MB: f64 = 1_099_511_627_776.0;
-
-/// The most of other resources.
-const TRILLION: f64 = 1e12;
-
 /// Decodes a configuration. The error is what follows "Invalid QuotaConfig: " in Mesos' answer.
 pub fn config_from_wire(from: QuotaConfig) -> Result<(Role, Quota), Invalid> {
     let role =
@@ -58,10 +52,7 @@ fn shown(amounts: &HashMap<String, value::Scalar>) -> String {
 }
 
 fn too_large(name: &str, amount: f64) -> Option<String> {
-    let (most, called) = match name {
-        "mem" | "disk" => (EXABYTE_MB, "1 exabyte"),
-        _ => (TRILLION, "1 trillion"),
-    };
+    let (most, called) = Quota::most(name);
     (amount > most && amount.is_finite()).then(|| {
         format!(
             "{{'{name}': {}}} is invalid: values greater than {called} ({most}) are not supported",
@@ -113,8 +104,8 @@ pub fn request_from_wire(from: QuotaRequest) -> Result<SetQuota, Invalid> {
             return Err(refuse(format!("QuotaInfo contains duplicate resource name '{name}'")));
         }
     }
-    let guarantee = resources::from_wire(from.guarantee)?;
-    Ok(SetQuota { role, guarantee: Quantities::of(&guarantee, |_| true), force: from.force.unwrap_or(false) })
+    let guarantee = Quantities::of(&resources::from_wire(from.guarantee)?, |_| true);
+    Ok(SetQuota { role, guarantee, force: from.force.unwrap_or(false) })
 }
 
 #[allow(deprecated)] // deprecated fields are still read

@@ -260,3 +260,27 @@ fn the_definition_is_valid_and_has_a_pattern_for_what_is_a_role() {
         assert_eq!(pattern.is_match(text), Role::parse(text).is_ok(), "{text:?}");
     }
 }
+
+#[test]
+fn what_a_client_makes_replaces_what_was_made_for_its_role() {
+    let current = settings(2.0, "", "");
+    let Decision::Create(made) = only(&[], &[report("k8s/team", &current)]) else { panic!() };
+    let own = object("team", "k8s/team", json!({"weight": 3}));
+    let decisions = decide(&[made, own], &[report("k8s/team", &current)]);
+    assert!(
+        matches!(&decisions[0], Decision::Apply { name, set: Change { weight: Some(3.0), .. }, .. } if name == "team")
+    );
+    assert!(matches!(&decisions[1], Decision::Delete { name } if name == "k8s.team"));
+}
+
+#[test]
+fn what_has_not_changed_keeps_its_form() {
+    let object = object("a", "a", json!({"weight": 4, "limit": {"cpu": "3000m", "memory": "1.5Gi"}}));
+    let changed = with_settings(&object, &settings(8.0, "", "cpus:3;mem:1536"));
+    assert_eq!(
+        changed["spec"],
+        json!({"role": "a", "weight": 8, "limit": {"cpu": "3000m", "memory": "1.5Gi"}})
+    );
+    let reset = with_settings(&object, &Settings::default());
+    assert_eq!(reset["spec"], json!({"role": "a"}));
+}

@@ -27,6 +27,9 @@ impl Master {
     pub(super) fn update_quota(&mut self, configs: Vec<(Role, Quota)>, force: bool) -> Result<(), Refusal> {
         let refuse = |why: String| Refusal::Invalid(format!("Invalid QuotaConfig: {why}"));
         let mut all: BTreeMap<Role, Quota> = self.quotas().map(|(r, q)| (r.clone(), q.clone())).collect();
+        if let Some(why) = configs.iter().find_map(|(_, quota)| quota.fault()) {
+            return Err(refuse(why));
+        }
         for (role, quota) in &configs {
             match quota.is_default() {
                 true => all.remove(role),
@@ -73,6 +76,9 @@ impl Master {
             return Err(refuse(format!("Cannot set quota for role '{role}' which already has quota")));
         }
         let quota = Quota { guarantees: guarantee.clone(), limits: guarantee };
+        if let Some(why) = quota.fault() {
+            return Err(refuse(why));
+        }
         all.insert(role.clone(), quota.clone());
         check_tree(&all).map_err(refuse)?;
         let (guaranteed, capacity) = (total_guarantees(&all), self.quota_capacity());

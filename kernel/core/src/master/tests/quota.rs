@@ -190,3 +190,25 @@ fn a_role_is_reported_with_what_each_framework_holds_below_it() {
     "#]]
     .assert_eq(&c.master.role_reports().into_iter().map(shown).collect::<String>());
 }
+
+#[test]
+fn what_could_not_be_read_again_is_refused_whoever_sets_it() {
+    let mut c = Cluster::new();
+    c.agent(1, "cpus:4;mem:1024");
+    c.log();
+    update(&mut c, &[("a", "cpus:2", "cpus:1")], true);
+    update(&mut c, &[("a", "", "mem:2147483648000")], true);
+    update(&mut c, &[("a", "", "cpus:1000000000001")], true);
+    let (role, guarantee) = (Role::parse("b").unwrap(), quantities("cpus:5000000000000"));
+    c.operator(OperatorCall::SetQuota { role, guarantee, force: true });
+    assert_eq!(c.master.quotas().count(), 0);
+    check(
+        &mut c,
+        expect![[r#"
+        reply Invalid: Invalid QuotaConfig: The guarantee cpus:2 is not contained within the limit cpus:1
+        reply Invalid: Invalid QuotaConfig: The limit of 'mem' is greater than 1 exabyte: 2147483648000
+        reply Invalid: Invalid QuotaConfig: The limit of 'cpus' is greater than 1 trillion: 1000000000001
+        reply Invalid: Failed to validate set quota request: The guarantee of 'cpus' is greater than 1 trillion: 5000000000000
+    "#]],
+    );
+}
