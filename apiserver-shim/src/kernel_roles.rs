@@ -49,6 +49,8 @@ pub struct KernelRoles {
 struct Look {
     roles: KernelRoles,
     resource: GroupResource,
+    /// Whether the definition is this version's.
+    is_installed: bool,
     pods: Option<FrameworkId>,
     refused: HashMap<String, (Settings, Ineffective, Instant)>,
     /// The name after which the next round of updates begins.
@@ -59,8 +61,14 @@ impl KernelRoles {
     /// Runs until the task is aborted.
     pub async fn run(self) {
         let resource = GroupResource::new(kernel_roles::GROUP, kernel_roles::PLURAL);
-        let mut look =
-            Look { roles: self, resource, pods: None, refused: HashMap::new(), updated: String::new() };
+        let mut look = Look {
+            roles: self,
+            resource,
+            is_installed: false,
+            pods: None,
+            refused: HashMap::new(),
+            updated: String::new(),
+        };
         let mut watcher = None;
         let mut is_due = true;
         loop {
@@ -97,8 +105,12 @@ impl Look {
 
     /// Looks at both sides. `with_updates` also writes what roles hold.
     async fn once(&mut self, with_updates: bool) -> Result<(), String> {
-        let Some(row) = self.roles.pipeline.registry().catalog().named(&self.resource).cloned() else {
-            return self.install().await.map_err(|status| status.to_string());
+        let row = self.roles.pipeline.registry().catalog().named(&self.resource).cloned();
+        let Some(row) = row.filter(|_| self.is_installed) else {
+            // It may be that of an earlier version, or somebody may have deleted it.
+            self.install().await.map_err(|status| status.to_string())?;
+            self.is_installed = true;
+            return Ok(());
         };
         if self.pods.is_none() {
             self.pods = self.roles.client.framework_id().await.map_err(|error| error.to_string())?;

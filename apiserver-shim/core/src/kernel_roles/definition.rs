@@ -43,6 +43,7 @@ fn columns() -> Value {
         column("Pods", "string", ".status.allocated.pods"),
         column("Tasks", "string", ".status.allocated.tasks"),
         column("Share", "number", ".status.dominantShare"),
+        column("Applied", "string", ".status.conditions[?(@.type==\"Applied\")].status"),
         column("Age", "date", ".metadata.creationTimestamp"),
     ])
 }
