@@ -157,12 +157,17 @@ impl Api {
 
     /// Reads an object, changes it and writes it, again while others write it.
     pub fn change(&self, path: &str, change: impl Fn(&mut Value)) -> anyhow::Result<Value> {
+        self.try_change(path, change)?.ok()
+    }
+
+    /// The same, for changes that may be refused.
+    pub fn try_change(&self, path: &str, change: impl Fn(&mut Value)) -> anyhow::Result<Answer> {
         for _ in 0..CONFLICTS_MAX {
             let mut object = self.get(path)?.ok()?;
             change(&mut object);
             let answer = self.update(path, &object)?;
             if answer.code != 409 {
-                return answer.ok();
+                return Ok(answer);
             }
         }
         bail!("{path}: {CONFLICTS_MAX} conflicts")

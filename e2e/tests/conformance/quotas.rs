@@ -165,9 +165,10 @@ fn counts_pods(api: &Api) -> anyhow::Result<()> {
     cpu.refused(403, &["exceeded quota: pods", "cpu"])?;
     let devices = api.create(&pods, &pod("devices", &asks("500m", "100Mi", "10Gi", Some("2"))))?;
     devices.refused(403, &["exceeded quota: pods", device])?;
-    let mut changed = api.get(&format!("{pods}/fits"))?.ok()?;
-    changed["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("100m");
-    api.update(&format!("{pods}/fits"), &changed)?.refused(422, &["fits"])?;
+    let shrunk = api.try_change(&format!("{pods}/fits"), |pod| {
+        pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("100m");
+    })?;
+    shrunk.refused(422, &["fits"])?;
     counted(api, &namespace, "pods", &used)?;
     delete_pod(api, &pods, "fits")?;
     counted(api, &namespace, "pods", &none)
