@@ -9,6 +9,7 @@
 //! `flow_control` (priority and fairness),
 //! `certificates` (the built-in signers), `default_classes` (of claims and Ingresses),
 //! `runtime_class` (what a class gives to Pods),
+//! `kernel_roles` (the kernel's roles as objects), `kernel_resources` (names and units of the kernel),
 //! `bootstrap_tokens`, `encryption` (of stored values), `jwt` (users of other issuers),
 //! `pod_security` (the Pod Security Standards), `quota` and `limit_ranges` (what a namespace may use),
 //! `audit` (invariants). `rows` has the values that they share.
@@ -30,6 +31,7 @@ pub mod encryption;
 pub mod flow_control;
 pub mod go_regex;
 pub mod jwt;
+pub mod kernel_resources;
 pub mod kernel_roles;
 pub mod kinds;
 pub mod limit_ranges;

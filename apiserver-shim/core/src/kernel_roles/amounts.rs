@@ -1,16 +1,11 @@
-//! Amounts of resources in Kubernetes' names and units, and in the kernel's: `cpu` is `cpus`, `memory` (bytes) is `mem` (MiB),
-//! `ephemeral-storage` is `disk`, `catamaran.dev/gpu` is `gpus`, and `catamaran.dev/NAME` any other `NAME`, as in Nodes.
-
-use std::borrow::Cow;
+//! Amounts of a quota as resource lists of objects, and as quantities of the kernel.
 
 use kernel_model::{quota::Quantities, resources::Scalar};
 use serde_json::Value;
 use shim_model::quantity::Quantity;
 
+use crate::kernel_resources::{api_name, bytes, kernel_name, mebibytes};
 use crate::resource_list::ResourceList;
-
-const PREFIX: &str = "catamaran.dev/";
-const GPU: &str = "catamaran.dev/gpu";
 
 /// An amount that the kernel cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,44 +58,20 @@ pub fn number(number: f64) -> Value {
     if whole as f64 == number { whole.into() } else { number.into() }
 }
 
-fn kernel_name(name: &str) -> &str {
-    match name {
-        "cpu" => "cpus",
-        "memory" => "mem",
-        "ephemeral-storage" => "disk",
-        GPU => "gpus",
-        other => other.strip_prefix(PREFIX).unwrap_or(other),
-    }
-}
-
-fn api_name(name: &str) -> Cow<'_, str> {
-    match name {
-        "cpus" => "cpu".into(),
-        "mem" => "memory".into(),
-        "disk" => "ephemeral-storage".into(),
-        "gpus" => GPU.into(),
-        other if other.contains('/') => other.into(),
-        other => format!("{PREFIX}{other}").into(),
-    }
-}
-
 fn is_in_bytes(kernel_name: &str) -> bool {
     matches!(kernel_name, "mem" | "disk")
 }
 
 fn to_scalar(name: &str, amount: Quantity) -> Scalar {
-    if !is_in_bytes(kernel_name(name)) {
-        return Scalar(amount.milli());
+    match is_in_bytes(kernel_name(name)) {
+        true => mebibytes(amount.units()),
+        false => Scalar(amount.milli()),
     }
-    // Thousandths of a MiB, rounded up.
-    let thousandths = (i128::from(amount.units()) * 1000 + (1 << 20) - 1) >> 20;
-    Scalar(i64::try_from(thousandths).unwrap_or(i64::MAX))
 }
 
 fn to_quantity(kernel_name: &str, amount: Scalar) -> Quantity {
-    if !is_in_bytes(kernel_name) {
-        return Quantity::from_milli(amount.0);
+    match is_in_bytes(kernel_name) {
+        true => Quantity::from_bytes(bytes(amount)),
+        false => Quantity::from_milli(amount.0),
     }
-    let bytes = (i128::from(amount.0) << 20) / 1000;
-    Quantity::from_bytes(i64::try_from(bytes).unwrap_or(i64::MAX))
 }

@@ -131,7 +131,7 @@ impl Master {
             if !self.allocator.exceeds(role, limits) {
                 return;
             }
-            if self.offers.get(&number).is_some_and(|outstanding| is_within(&outstanding.offer.role, role)) {
+            if self.offers.get(&number).is_some_and(|outstanding| outstanding.offer.role.is_within(role)) {
                 self.withdraw_offer(number, true);
             }
         }
@@ -143,7 +143,7 @@ impl Master {
             return;
         }
         let guaranteed = |offer: &Role| {
-            let of = |(role, quota): &(Role, Quota)| !quota.guarantees.is_empty() && is_within(offer, role);
+            let of = |(role, quota): &(Role, Quota)| !quota.guarantees.is_empty() && offer.is_within(role);
             configs.iter().any(of)
         };
         let others = self.offers.iter().filter(|(_, outstanding)| !guaranteed(&outstanding.offer.role));
@@ -210,19 +210,15 @@ impl Master {
     }
 }
 
-fn is_within(of: &Role, role: &Role) -> bool {
-    of.lineage().any(|name| name == role.as_str())
-}
-
 /// Whether an allocated resource counts for a quota of the role. Reserved ones count as reserved.
 fn counts_as_used(resource: &Resource, role: &Role) -> bool {
-    let allocated = resource.allocation_role.as_ref().is_some_and(|of| is_within(of, role));
+    let allocated = resource.allocation_role.as_ref().is_some_and(|of| of.is_within(role));
     allocated && resource.reservations.is_empty() && !resource.revocable
 }
 
 /// Whether a resource of an agent is reserved for the role or one below it.
 fn counts_as_reserved(resource: &Resource, role: &Role) -> bool {
-    !resource.revocable && resource.reservation().is_some_and(|top| is_within(&top.role, role))
+    !resource.revocable && resource.reservation().is_some_and(|top| top.role.is_within(role))
 }
 
 /// What a role consumes of resources that are allocated or offered, and of the totals of agents.

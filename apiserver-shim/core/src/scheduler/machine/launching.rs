@@ -23,6 +23,7 @@ use super::offer_cache::{Group, OfferCache};
 use super::pods::PodCache;
 use super::subscription::REMOVED_MAX;
 use super::{CallOutcome, IntentWrite, SchedulerMachine, Send, Write};
+use crate::kernel_resources::{kernel_name, mebibytes};
 use crate::rows::{DisruptionBudget, Pod};
 use crate::scheduler::{
     AgentPorts, Amounts, EventSet, NodeInfo, Outcome, PendingPod, PluginSet, SharedLister, TaskPhase,
@@ -426,21 +427,13 @@ fn task(
 
 /// Converts amounts to the kernel's units: memory and storage in MiB, rounded up.
 pub(super) fn kernel_resources(charge: &Amounts) -> Resources {
-    let mib = |bytes: i64| {
-        let thousandths = (i128::from(bytes) * 1000 + (1 << 20) - 1) >> 20;
-        Scalar(i64::try_from(thousandths).unwrap_or(i64::MAX))
-    };
     let mut all = vec![
         Resource::scalar("cpus", Scalar(charge.cpu_milli)),
-        Resource::scalar("mem", mib(charge.memory)),
-        Resource::scalar("disk", mib(charge.ephemeral)),
+        Resource::scalar("mem", mebibytes(charge.memory)),
+        Resource::scalar("disk", mebibytes(charge.ephemeral)),
     ];
     for (name, amount) in &charge.others {
-        let name = match &**name {
-            "catamaran.dev/gpu" => "gpus",
-            other => other.strip_prefix("catamaran.dev/").unwrap_or(other),
-        };
-        all.push(Resource::scalar(name, Scalar::from_units(*amount)));
+        all.push(Resource::scalar(kernel_name(name), Scalar::from_units(*amount)));
     }
     all.into_iter().filter(|r| !r.value.is_zero()).collect()
 }

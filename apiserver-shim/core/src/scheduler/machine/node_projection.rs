@@ -15,6 +15,7 @@ use shim_model::access;
 use shim_model::quantity::Quantity;
 
 use crate::controllers::condition;
+use crate::kernel_resources;
 use crate::rows::{Seconds, rfc3339};
 use crate::scheduler::{AgentPorts, Amounts};
 
@@ -54,21 +55,14 @@ pub fn attribute<'a>(agent: &'a AgentSnapshot, name: &str) -> Option<&'a str> {
 pub fn amounts(resources: &Resources) -> Amounts {
     let mut amounts = Amounts::default();
     for (name, amount) in resources.without_persistent_volumes().scalars() {
-        let bytes = || i64::try_from(i128::from(amount.0) * i128::from(MIB) / 1000).unwrap_or(i64::MAX);
         match &**name {
             "cpus" => amounts.cpu_milli += amount.0,
-            "mem" => amounts.memory += bytes(),
-            "disk" => amounts.ephemeral += bytes(),
-            "gpus" => *amounts.other_mut("catamaran.dev/gpu") += amount.0 / 1000,
-            other => *amounts.other_mut(&extended(other)) += amount.0 / 1000,
+            "mem" => amounts.memory += kernel_resources::bytes(amount),
+            "disk" => amounts.ephemeral += kernel_resources::bytes(amount),
+            other => *amounts.other_mut(&kernel_resources::api_name(other)) += amount.0 / 1000,
         }
     }
     amounts
-}
-
-/// The extended resource name of another scalar resource.
-fn extended(name: &str) -> String {
-    if name.contains('/') { name.to_owned() } else { format!("catamaran.dev/{name}") }
 }
 
 /// The executor's share of an agent.

@@ -1,0 +1,43 @@
+//! Names and units of resources in Kubernetes and in the kernel: `cpu` is `cpus`, `memory` (bytes) is `mem` (MiB),
+//! `ephemeral-storage` is `disk`, `catamaran.dev/gpu` is `gpus`, and `catamaran.dev/NAME` any other `NAME`.
+
+use std::borrow::Cow;
+
+use kernel_model::resources::Scalar;
+
+const PREFIX: &str = "catamaran.dev/";
+const GPU: &str = "catamaran.dev/gpu";
+
+/// The kernel's name of a resource.
+pub fn kernel_name(name: &str) -> &str {
+    match name {
+        "cpu" => "cpus",
+        "memory" => "mem",
+        "ephemeral-storage" => "disk",
+        GPU => "gpus",
+        other => other.strip_prefix(PREFIX).unwrap_or(other),
+    }
+}
+
+/// The name of a resource of the kernel.
+pub fn api_name(kernel_name: &str) -> Cow<'_, str> {
+    match kernel_name {
+        "cpus" => "cpu".into(),
+        "mem" => "memory".into(),
+        "disk" => "ephemeral-storage".into(),
+        "gpus" => GPU.into(),
+        other if other.contains('/') => other.into(),
+        other => format!("{PREFIX}{other}").into(),
+    }
+}
+
+/// Bytes in the kernel's unit, MiB, rounded up to thousandths.
+pub fn mebibytes(bytes: i64) -> Scalar {
+    let thousandths = (i128::from(bytes) * 1000 + (1 << 20) - 1) >> 20;
+    Scalar(i64::try_from(thousandths).unwrap_or(i64::MAX))
+}
+
+/// The bytes of an amount in MiB.
+pub fn bytes(mebibytes: Scalar) -> i64 {
+    i64::try_from((i128::from(mebibytes.0) << 20) / 1000).unwrap_or(i64::MAX)
+}
