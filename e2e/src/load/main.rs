@@ -10,10 +10,12 @@ mod connection;
 mod creating;
 mod fan_out;
 mod large;
+mod launching;
 mod measure;
 mod offering;
 mod patching;
 mod reading;
+mod scheduler_client;
 mod table;
 mod target;
 
@@ -47,6 +49,8 @@ enum Verb {
     List(Load<reading::Reads>),
     /// List many Pods: all of them in both encodings, and none of them
     Large(Load<large::Large>),
+    /// Frameworks that launch small tasks until all of them run
+    Launches(launching::Launches),
     /// Frameworks that decline everything until each has seen every agent
     Offers(offering::Offers),
     /// Patch Pods repeatedly
@@ -112,6 +116,7 @@ fn main() -> anyhow::Result<()> {
             Verb::List(load) => load.server.run(async |target| load.specific.list(target).await).await?,
             Verb::Large(load) => load.server.run(async |target| load.specific.run(target).await).await?,
             Verb::Patches(load) => load.server.run(async |target| load.specific.run(target).await).await?,
+            Verb::Launches(launches) => launches.run().await?,
             Verb::Offers(offers) => offers.run().await?,
             Verb::Table(table) => return table.run().await,
         };

@@ -17,6 +17,7 @@ use crate::binding::Bind;
 use crate::creating::Creates;
 use crate::fan_out::FanOut;
 use crate::large::Large;
+use crate::launching::Launches;
 use crate::measure::{self, rounded};
 use crate::offering::Offers;
 use crate::patching::Patches;
@@ -29,6 +30,9 @@ use server::ServerProcess;
 
 /// How long a new cluster idles before its memory is read.
 const IDLE: Duration = Duration::from_secs(10);
+
+/// Tasks to launch over HTTP.
+const LAUNCHES: usize = 100_000;
 
 /// Arguments of `table`.
 #[derive(Args, Clone)]
@@ -202,7 +206,7 @@ impl Table {
         if whose == "peer" { target.sweep().await } else { Ok(()) }
     }
 
-    /// Shows every agent to every framework over HTTP; the best of three runs counts.
+    /// Shows every agent to every framework over HTTP; the best of three runs counts. Then launches tasks on the same agents.
     async fn offers(&self, figures: &mut Figures, progress: &mut Progress) -> anyhow::Result<()> {
         let directory = tempfile::tempdir()?;
         let (agents, frameworks) = (1_000, 50);
@@ -222,6 +226,16 @@ impl Table {
             }
         }
         progress.end(best.context("no run").map(|line| figures.line("ours", line)));
+        let launches = Launches {
+            mesos: server.mesos().to_owned(),
+            pids: vec![server.pid()],
+            tasks: LAUNCHES,
+            frameworks: 10,
+            tasks_per_offer: 20,
+        };
+        progress.begin(&format!("launches of {LAUNCHES} tasks"));
+        let line = launches.run().await.with_context(|| server.tail());
+        progress.end(line.map(|line| figures.line("ours", line)));
         server.stop().await
     }
 

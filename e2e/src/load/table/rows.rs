@@ -35,6 +35,7 @@ impl Figures {
             "json_ms",
             "protobuf_ms",
             "wall_ms",
+            "per_minute",
         ];
         for name in wanted {
             if let Some(value) = field(&line, name) {
@@ -256,6 +257,12 @@ const ROWS: &[Row] = &[
         ..row("1,000 agents shown to 50 frameworks, HTTP", "offers.wall_ms", "ms")
     },
     Row { ..row("  server CPU per offer", "offers.server_cpu_us_each", "µs") },
+    Row {
+        target: "≥ 100,000",
+        between: "two acknowledgements over HTTP for each task",
+        ..row("tasks launched a minute, HTTP", "launches.per_minute", "")
+    },
+    Row { ..row("  server CPU per launch", "launches.server_cpu_us_each", "µs") },
 ];
 
 /// The table as text, below a line that describes the run.
