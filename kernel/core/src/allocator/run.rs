@@ -25,6 +25,8 @@ pub struct Allocation {
     pub role: Role,
     /// The resources, with their allocation role.
     pub resources: Resources,
+    /// The same resources without it, as [`Allocator::recover`] wants them.
+    pub free: Resources,
 }
 
 /// The stages of an agent. First the guarantees of roles are filled. Then no client gets more than its fair share while others
@@ -72,6 +74,7 @@ impl Allocator {
             return allocations;
         }
         self.runs += 1;
+        self.shares.begin_round();
         for agent in std::mem::take(&mut self.candidates) {
             self.allocate_agent(now, AgentSlot(agent), &mut allocations);
         }
@@ -112,11 +115,20 @@ impl Allocator {
                 _ if !self.is_offerable(agent) => break,
                 AllocationStage::Guarantee if !self.shares.is_anything_required() => continue,
                 AllocationStage::Remainder if !held_back => break,
+                // Whoever is asked, another one is awaited.
+                AllocationStage::Remainder
+                    if self.shares.awaited_clients().0 > 1 && self.waits_for_answers(now, agent) =>
+                {
+                    break;
+                }
                 _ => {}
             }
+            // Those that are looking get nothing in this stage.
+            let skips_looking = stage == AllocationStage::FairShare && self.shares.active_clients() > 1;
+            held_back |= skips_looking && self.shares.looking_clients() > 0;
             served.clear();
             self.shares.rewind(&mut cursor);
-            while let Some(client) = self.shares.next_in_order(&mut cursor) {
+            while let Some(client) = self.shares.next_in_order(&mut cursor, skips_looking) {
                 if served.contains(&client)
                     || !self.offer_to(now, agent, client, stage, &mut held_back, (first, allocations))
                 {
@@ -182,7 +194,7 @@ impl Allocator {
                 Some((client, _)) if left.len() == 1 => {
                     self.shares.client(*client).filter(|who| who.active).map(|_| *client)
                 }
-                _ => self.shares.next_in_order(&mut cursor),
+                _ => self.shares.next_in_order(&mut cursor, false),
             };
             let Some(client) = next else { break };
             let Some(from) = left.get(&client).copied() else { continue };
@@ -264,7 +276,7 @@ impl Allocator {
         self.shares.charge(client, amounts, &counted);
         self.refresh_open(agent);
         let Some(who) = self.shares.client(client) else { return false };
-        let resources = taken.into_allocated_to(&who.role);
+        let resources = taken.allocated_to(&who.role);
         let (first, allocations) = made;
         let Some(row) = self.agents.get_mut(agent.0 as usize) else { return false };
         // It has got a part in this round.
@@ -274,21 +286,28 @@ impl Allocator {
                 .find(|made| made.agent == agent && made.client.0 == client)
         {
             part.resources += &resources;
+            part.free += &taken;
             return true;
         }
         row.pending.push(client);
         let (framework, role) = (who.framework.clone(), who.role.clone());
-        allocations.push(Allocation { agent, client: ClientSlot(client), framework, role, resources });
-        self.shares.offered(client, now, self.runs);
+        let client = ClientSlot(client);
+        allocations.push(Allocation { agent, client, framework, role, resources, free: taken });
+        self.shares.offered(client.0, now);
         true
     }
 
     /// Whether the remainder must be left for other clients with pending offers, because they may be below their fair
     /// share afterwards. It is left for at most [`LEFTOVER_WAIT_MAX`], because some clients never answer.
     fn must_wait_for_answers(&mut self, now: Time, agent: AgentSlot, client: u32) -> bool {
-        if self.shares.others_awaited(client) == 0 && !self.shares.is_looking(client, self.runs) {
+        if self.shares.others_awaited(client) == 0 && !self.shares.is_looking(client) {
             return false;
         }
+        self.waits_for_answers(now, agent)
+    }
+
+    /// Whether the remainder is left to clients with pending offers, for not too long.
+    fn waits_for_answers(&mut self, now: Time, agent: AgentSlot) -> bool {
         let Some(row) = self.agents.get_mut(agent.0 as usize) else { return false };
         let until = *row.leftover_until.get_or_insert_with(|| {
             let until = now + LEFTOVER_WAIT_MAX;

@@ -43,6 +43,8 @@ struct Node {
     is_leaf: bool,
     /// Active clients in the subtree.
     active_clients: u32,
+    /// Those of them that are [looking](Shares::is_looking).
+    looking_clients: u32,
     /// What [`Shares::headroom`] needs to know of the children, cached until one of them changes.
     demand: Cell<Option<Demand>>,
     /// `None` without limits and guarantees.
@@ -98,6 +100,8 @@ pub(super) struct Shares {
     lag_deadlines: BTreeSet<(Time, u32)>,
     /// The clients that lag.
     lagging: BTreeSet<u32>,
+    /// The clients that got their first unanswered offer in this round.
+    offered_in_round: Vec<u32>,
     /// Whether [`Shares::overdue`] has something to look for.
     check_lagging: bool,
     /// Clients with their own minimum size of offers.
@@ -124,6 +128,7 @@ impl Default for Shares {
             awaited_from: BTreeSet::new(),
             lag_deadlines: BTreeSet::new(),
             lagging: BTreeSet::new(),
+            offered_in_round: Vec::new(),
             check_lagging: false,
             own_minimums: 0,
             quotas: 0,
@@ -144,6 +149,7 @@ impl Node {
             by_name: BTreeMap::new(),
             is_leaf,
             active_clients: 0,
+            looking_clients: 0,
             demand: Cell::default(),
             quota: None,
             consumption: Consumption::default(),
@@ -224,11 +230,18 @@ impl Shares {
             return false;
         };
         client.active = active;
+        let looking = u32::from(client.answers.looking);
         self.check_lagging |= active;
         let mut node = client.leaf();
         loop {
             let above = self.node_mut(node);
-            above.active_clients = if active { above.active_clients + 1 } else { above.active_clients - 1 };
+            if active {
+                above.active_clients += 1;
+                above.looking_clients += looking;
+            } else {
+                above.active_clients -= 1;
+                above.looking_clients -= looking;
+            }
             above.demand.set(None);
             if node == ROOT {
                 return true;
@@ -286,6 +299,11 @@ impl Shares {
 
     pub(super) fn generation(&self, slot: u32) -> Option<u64> {
         self.clients.get(slot as usize).map(|c| c.generation)
+    }
+
+    /// The number of active clients that are [looking](Shares::is_looking).
+    pub(super) fn looking_clients(&self) -> u32 {
+        self.node(ROOT).looking_clients
     }
 
     /// The number of active clients.

@@ -34,7 +34,7 @@ impl Allocator {
         self.considered += 1;
         let attention = self.attention(now, agent, client, stage)?;
         let sharing = stage == AllocationStage::FairShare && self.shares.active_clients() > 1;
-        if sharing && self.shares.is_looking(client, self.runs) {
+        if sharing && self.shares.is_looking(client) {
             *held_back = true;
             return None;
         }

@@ -3,6 +3,7 @@
 use kernel_model::{
     ids::{AgentId, FrameworkId, OfferId},
     offer::{Filters, Offer},
+    resources::Resources,
     roles::Role,
     scheduler,
 };
@@ -18,6 +19,8 @@ use crate::allocator::{AgentSlot, Allocation, ClientSlot};
 #[derive(Debug, Clone)]
 pub(super) struct OutstandingOffer {
     pub(super) offer: Arc<Offer>,
+    /// Its resources without their allocation role.
+    pub(super) free: Resources,
     pub(super) slot: AgentSlot,
     pub(super) client: ClientSlot,
 }
@@ -83,8 +86,12 @@ impl Master {
         agent.offered += &offer.resources;
         agent.offers.insert(number);
         framework.offers.insert(number);
-        let outstanding =
-            OutstandingOffer { offer: offer.clone(), slot: allocation.agent, client: allocation.client };
+        let outstanding = OutstandingOffer {
+            offer: offer.clone(),
+            free: allocation.free,
+            slot: allocation.agent,
+            client: allocation.client,
+        };
         self.offers.insert(number, outstanding);
         if let Some(timeout) = self.config.offer_timeout {
             self.timers.set(self.now + timeout, Timer::OfferExpiry { number });
@@ -117,7 +124,7 @@ impl Master {
     pub(super) fn withdraw_offer(&mut self, number: u64, rescind: bool) {
         let Some(outstanding) = self.remove_offer(number) else { return };
         let offer = outstanding.offer;
-        self.allocator.recover(outstanding.slot, outstanding.client, &offer.resources);
+        self.allocator.recover(outstanding.slot, outstanding.client, &outstanding.free);
         if rescind {
             self.send_to_framework(
                 &offer.framework_id,
@@ -165,7 +172,7 @@ impl Master {
     pub(super) fn offer_expired(&mut self, number: u64) {
         let Some(outstanding) = self.offers.get(&number) else { return };
         let (slot, client) = (outstanding.slot, outstanding.client);
-        let resources = outstanding.offer.resources.clone();
+        let resources = outstanding.free.clone();
         self.withdraw_offer(number, true);
         self.allocator.expired(self.now, slot, client, &resources);
     }
@@ -202,7 +209,7 @@ impl Master {
             if let Some(counts) = self.framework_counts(framework_id) {
                 counts.offers_declined += 1;
             }
-            self.return_resources(&outstanding, &outstanding.offer.resources, filters.refuse, false);
+            self.return_resources(&outstanding, &outstanding.free, filters.refuse, false);
         }
     }
 
@@ -210,7 +217,7 @@ impl Master {
     pub(super) fn return_resources(
         &mut self,
         outstanding: &OutstandingOffer,
-        resources: &kernel_model::resources::Resources,
+        resources: &Resources,
         refuse: Duration,
         progress: bool,
     ) {

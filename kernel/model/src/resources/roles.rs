@@ -59,6 +59,9 @@ impl Resources {
 
     /// The same resources without an allocation role.
     pub fn unallocated(&self) -> Resources {
+        if self.iter().all(|r| r.allocation_role.is_none()) {
+            return self.clone();
+        }
         self.map_allocation(|_| None)
     }
 

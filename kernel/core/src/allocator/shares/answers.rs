@@ -8,7 +8,7 @@
 //! seconds it is offered only whole agents ([`Attention::Whole`]). Once its offers have expired, it gets one offer at a time,
 //! with growing pauses ([`Attention::None`]). Any answer ends this.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kernel_model::time::Time;
 
@@ -68,18 +68,54 @@ pub(super) struct Answers {
     launches: bool,
     /// Offers declined since it launched something.
     declined: u32,
-    /// The round that made the oldest of its unanswered offers.
-    round: u64,
+    /// It has unanswered offers, all of them of this round.
+    is_first_round: bool,
+    /// See [`Shares::is_looking`].
+    pub(super) looking: bool,
+}
+
+impl Answers {
+    fn is_looking(&self) -> bool {
+        let declines = self.declined > 0 && !self.launches;
+        declines && !self.lagging && self.pending > 0 && !self.is_first_round
+    }
 }
 
 impl Shares {
+    /// A round begins: the offers of the last one are of an earlier round.
+    pub(in crate::allocator) fn begin_round(&mut self) {
+        let mut offered = std::mem::take(&mut self.offered_in_round);
+        for slot in offered.drain(..) {
+            if let Some(client) = self.clients.get_mut(slot as usize) {
+                client.answers.is_first_round = false;
+                self.refresh_looking(slot);
+            }
+        }
+        self.offered_in_round = offered;
+    }
+
+    /// Brings up to date whether the client is looking, and the number of such clients in each of its roles.
+    fn refresh_looking(&mut self, slot: u32) {
+        let Some(client) = self.clients.get_mut(slot as usize) else { return };
+        let looking = client.answers.is_looking();
+        if std::mem::replace(&mut client.answers.looking, looking) == looking || !client.active {
+            return;
+        }
+        let path = Arc::clone(&client.path);
+        for node in path.iter() {
+            let clients = &mut self.node_mut(*node).looking_clients;
+            *clients = if looking { *clients + 1 } else { *clients - 1 };
+        }
+    }
+
     /// The client got an offer, in this round.
-    pub(in crate::allocator) fn offered(&mut self, slot: u32, now: Time, round: u64) {
+    pub(in crate::allocator) fn offered(&mut self, slot: u32, now: Time) {
         let Some(client) = self.clients.get_mut(slot as usize) else { return };
         let answers = &mut client.answers;
         answers.pending += 1;
         if answers.pending == 1 {
-            answers.round = round;
+            answers.is_first_round = true;
+            self.offered_in_round.push(slot);
         }
         if answers.silent_since.is_none() {
             answers.silent_since = Some(now);
@@ -95,6 +131,7 @@ impl Shares {
     pub(in crate::allocator) fn launched(&mut self, slot: u32) {
         if let Some(client) = self.clients.get_mut(slot as usize) {
             (client.answers.launches, client.answers.declined) = (true, 0);
+            self.refresh_looking(slot);
         }
     }
 
@@ -104,6 +141,7 @@ impl Shares {
         let answers = &mut client.answers;
         answers.declined = answers.declined.saturating_add(1);
         answers.launches &= answers.declined < DECLINES_MAX;
+        self.refresh_looking(slot);
     }
 
     /// What the client has done with its offers.
@@ -117,11 +155,8 @@ impl Shares {
 
     /// Whether the client only declines, and has unanswered offers of an earlier round: it gets more when it has answered, so
     /// that it sees many agents at a time.
-    pub(in crate::allocator) fn is_looking(&self, slot: u32, round: u64) -> bool {
-        let Some(client) = self.clients.get(slot as usize) else { return false };
-        let answers = &client.answers;
-        let declines = answers.declined > 0 && !answers.launches;
-        declines && !answers.lagging && answers.pending > 0 && answers.round < round
+    pub(in crate::allocator) fn is_looking(&self, slot: u32) -> bool {
+        self.clients.get(slot as usize).is_some_and(|client| client.answers.looking)
     }
 
     /// An offer of the client is gone: answered, rescinded or expired.
@@ -136,6 +171,7 @@ impl Shares {
             (answers.silent_since, answers.lagging) = (None, false);
             self.lagging.remove(&slot);
             self.awaited_from.remove(&slot);
+            self.refresh_looking(slot);
         }
     }
 
@@ -153,7 +189,9 @@ impl Shares {
             self.lag_deadlines.insert((now + LAG_AFTER, slot));
         }
         (answers.expired, answers.resumes_at) = (0, Time::default());
-        std::mem::take(&mut answers.passed_over)
+        let was_passed_over = std::mem::take(&mut answers.passed_over);
+        self.refresh_looking(slot);
+        was_passed_over
     }
 
     /// An offer of the client expired. Returns until when it is offered nothing. Offers that expire before that time were made
@@ -185,6 +223,7 @@ impl Shares {
                 self.awaited_from.remove(&slot);
                 self.lagging.insert(slot);
                 self.check_lagging = true;
+                self.refresh_looking(slot);
             }
         }
     }
@@ -218,7 +257,9 @@ impl Shares {
     /// The client is removed with its offers.
     pub(super) fn forget_answers(&mut self, slot: u32) {
         let Some(client) = self.clients.get_mut(slot as usize) else { return };
-        let answers = std::mem::take(&mut client.answers);
+        let looking = client.answers.looking;
+        let answers = std::mem::replace(&mut client.answers, Answers { looking, ..Answers::default() });
+        self.refresh_looking(slot);
         if !answers.lagging {
             self.awaited -= answers.pending;
         }

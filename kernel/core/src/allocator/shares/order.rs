@@ -22,8 +22,12 @@ impl Shares {
         cursor.open.push((ROOT, 0));
     }
 
-    /// The next active client in order of shares.
-    pub(in crate::allocator) fn next_in_order(&self, cursor: &mut OrderCursor) -> Option<u32> {
+    /// The next active client in order of shares; with `skips_looking`, the next that is not looking.
+    pub(in crate::allocator) fn next_in_order(
+        &self,
+        cursor: &mut OrderCursor,
+        skips_looking: bool,
+    ) -> Option<u32> {
         while let Some((slot, next)) = cursor.open.last_mut() {
             let node = self.node(*slot);
             let Some(&child) = node.children.get(*next) else {
@@ -32,10 +36,14 @@ impl Shares {
             };
             *next += 1;
             if node.is_leaf {
-                if self.is_active(child) {
+                if self.is_active(child) && !(skips_looking && self.is_looking(child)) {
                     return Some(child);
                 }
-            } else if self.node(child).active_clients > 0 {
+                continue;
+            }
+            let below = self.node(child);
+            let skipped = if skips_looking { below.looking_clients } else { 0 };
+            if below.active_clients > skipped {
                 cursor.open.push((child, 0));
             }
         }
