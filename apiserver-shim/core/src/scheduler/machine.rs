@@ -51,6 +51,7 @@ use node_cache::NodeCache;
 use offer_cache::OfferCache;
 use pods::PodCache;
 use preempting::{PendingPreemption, WrittenNomination};
+use questions::{DueReconciliation, UnwantedTasks};
 use role_cache::RoleCache;
 use status_updates::InflightWrite;
 
@@ -94,6 +95,10 @@ pub struct SchedulerMachine {
     /// Bindings and statuses being written. At most one per Pod, so that an older status never overwrites a newer
     /// one.
     inflight: BTreeMap<Box<str>, InflightWrite>,
+    /// Killed tasks that no Pod accounts for.
+    unwanted: UnwantedTasks,
+    /// Set when agents have joined.
+    reconcile_all: Option<DueReconciliation>,
     ticked: Time,
     ticked_slowly: Time,
     out: Effects,
@@ -130,6 +135,8 @@ impl SchedulerMachine {
             bindings: Vec::new(),
             bindings_due: None,
             inflight: BTreeMap::new(),
+            unwanted: UnwantedTasks::new(),
+            reconcile_all: None,
             ticked: Time::default(),
             ticked_slowly: Time::default(),
             out: Effects::default(),
@@ -265,6 +272,7 @@ impl SchedulerMachine {
             self.ticked_slowly = self.now;
             self.repeat_kills();
             self.repeat_questions();
+            self.look_for_unwanted();
             self.tell_demand();
             self.report_held_pods();
             self.remove_spent_intents();

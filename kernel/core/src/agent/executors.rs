@@ -11,7 +11,7 @@ use kernel_model::{
     time::Time,
 };
 
-use super::{Agent, Effect, Effects, Executor, ExecutorPhase, Limitation, Record, Timer};
+use super::{Agent, Effect, Effects, Executor, ExecutorPhase, Limitation, LinkState, Record, Timer};
 
 /// The back-off before an executor's next run; it doubles up to [`RESPAWN_MAX`].
 pub const RESPAWN_MIN: Duration = Duration::from_millis(250);
@@ -239,7 +239,8 @@ impl Agent {
                 executor_id: executor_id.clone(),
             });
         }
-        if is_custom && self.is_registered() {
+        // Also while the registration is not answered: what it has said of the executor is over.
+        if is_custom && self.link != LinkState::Down {
             out.send_to_master(ToMaster::ExitedExecutor {
                 framework_id: framework_id.clone(),
                 executor_id: executor_id.clone(),

@@ -77,7 +77,7 @@ impl SchedulerMachine {
     fn launch_known(&mut self, WaitingBinding { launch, pod, outcome, .. }: WaitingBinding) {
         let Some(state) = self.pods.by_uid.get_mut(&pod.uid) else {
             // Deleted meanwhile. The kill that was sent then may have arrived before the launch.
-            return self.kill(&pod.uid, Some(pod.agent_id), 0);
+            return self.kill_unwanted(&pod.uid, Some(pod.agent_id));
         };
         if state.launch != Some(launch) || state.phase != TaskPhase::Launched {
             // It was refused meanwhile, or a new subscription is reconciling it.
@@ -100,7 +100,8 @@ impl SchedulerMachine {
         let first = self.take_first_status(&pod.uid, &pod.node);
         let Some(state) = self.pods.by_uid.get_mut(&pod.uid) else { return };
         state.set_phase(TaskPhase::Binding);
-        let row = state.row.clone();
+        // Not the newest one: if the Pod has changed since the launch, the write must not replace it.
+        let row = pod.row;
         let merged = first.as_ref().and_then(|(_, status)| with_status(&pod.bound, status));
         let first_status = match (&merged, first) {
             (Some(_), Some((update, _))) => Some(update),
@@ -169,7 +170,7 @@ impl SchedulerMachine {
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         let agent = state.agent_id.take();
         state.set_phase(TaskPhase::Requested);
-        self.kill(uid, agent, 0);
+        self.kill_unwanted(uid, agent);
         self.occupy(uid);
         self.sort_in(uid);
     }

@@ -74,6 +74,8 @@ pub(super) struct Launched {
     pub uid: Box<str>,
     pub agent_id: AgentId,
     pub node: Box<str>,
+    /// The Pod that `bound` was made of.
+    pub row: Arc<Pod>,
     /// The bound Pod, both for the launch and for the write.
     pub bound: StoredObject,
     /// Whether the Pod was bound before, so that this is a relaunch.
@@ -265,6 +267,7 @@ impl SchedulerMachine {
             };
             let Some(bound) = bound else { continue };
             left.remove_all(&resources);
+            let row = state.row.clone();
             state.set_phase(TaskPhase::Intended);
             state.launch = Some(launch);
             state.agent_id = Some(agent_id.clone());
@@ -274,7 +277,7 @@ impl SchedulerMachine {
             self.queue.launched(pod.uid());
             tasks.push(task(pod, agent_id, resources, executor, bound.bytes.clone()));
             let (uid, agent_id) = (pod.uid().into(), agent_id.clone());
-            launched.push(Launched { uid, agent_id, node: node.into(), bound, was_bound });
+            launched.push(Launched { uid, agent_id, node: node.into(), row, bound, was_bound });
         }
         (tasks, launched)
     }

@@ -109,7 +109,11 @@ impl SchedulerMachine {
 
     pub(super) fn take_cluster_event(&mut self, event: Event) {
         match event {
-            Event::AgentAdded { agent } | Event::AgentUpdated { agent } => self.agent_changed(agent),
+            Event::AgentAdded { agent } => {
+                self.reconcile_soon();
+                self.agent_changed(agent);
+            }
+            Event::AgentUpdated { agent } => self.agent_changed(agent),
             Event::AgentRemoved { agent_id } => self.agent_removed(&agent_id),
             Event::FrameworkAdded { framework } | Event::FrameworkUpdated { framework } => {
                 if let Some(id) = &framework.id {

@@ -139,7 +139,7 @@ impl SchedulerMachine {
         if (launched || state.phase.has_task()) && !state.row.phase.is_terminal() {
             // Removed by force, or its node reported the end in the update that removed it; then the kill has no
             // effect.
-            self.kill(uid, state.agent_id, 0);
+            self.kill_unwanted(uid, state.agent_id);
         }
     }
 

@@ -1,14 +1,16 @@
 //! Kills and reconciliation requests, repeated until they take effect.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use kernel_model::{
     ids::{AgentId, TaskId},
     scheduler::Call,
+    task::{Reason, TaskStatus},
+    time::Time,
 };
 
 use super::SchedulerMachine;
-use crate::scheduler::TaskPhase;
+use crate::scheduler::{TaskPhase, observe};
 
 /// How long after its grace period a kill without effect is repeated.
 const KILL_AGAIN: Duration = Duration::from_secs(15);
@@ -16,6 +18,20 @@ const KILL_AGAIN: Duration = Duration::from_secs(15);
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// Upstream's default grace period, in seconds.
 const GRACE_DEFAULT: i64 = 30;
+/// How long after an agent has joined all tasks are reconciled, so that agents that join one after the other share one answer;
+/// and how long at most while agents keep joining.
+const RECONCILE_AFTER: Duration = Duration::from_secs(5);
+const RECONCILE_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Tasks that no Pod accounts for and that were told to end, with their agents if known, and when that was last.
+pub(super) type UnwantedTasks = BTreeMap<Box<str>, BTreeMap<Option<AgentId>, Time>>;
+
+/// When all tasks are reconciled because agents have joined.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DueReconciliation {
+    at: Time,
+    latest: Time,
+}
 
 fn seconds(grace: i64) -> Duration {
     Duration::from_secs(u64::try_from(grace).unwrap_or(0))
@@ -34,12 +50,66 @@ impl SchedulerMachine {
             return;
         }
         state.killed = Some((self.now, grace));
-        let agent = state.agent_id.clone();
-        self.kill(uid, agent, grace);
+        let agent_id = state.agent_id.clone();
+        self.call(Call::Kill { task_id: TaskId::from(uid), agent_id, grace: Some(seconds(grace)) });
     }
 
-    pub(super) fn kill(&mut self, uid: &str, agent_id: Option<AgentId>, grace: i64) {
-        self.call(Call::Kill { task_id: TaskId::from(uid), agent_id, grace: Some(seconds(grace)) });
+    /// Kills a task that no Pod accounts for. The kill may be lost, and once the task's updates are acknowledged nothing would
+    /// tell that it runs; so the kernel is asked about it until it says that it has ended.
+    pub(super) fn kill_unwanted(&mut self, uid: &str, agent_id: Option<AgentId>) {
+        self.unwanted.entry(uid.into()).or_default().insert(agent_id.clone(), self.now);
+        self.call(Call::Kill { task_id: TaskId::from(uid), agent_id, grace: Some(Duration::ZERO) });
+    }
+
+    /// What the kernel reports of a task may settle what became of an unwanted one.
+    pub(super) fn settle_unwanted(&mut self, status: &TaskStatus) {
+        let uid = status.task_id.as_str();
+        let Some(places) = self.unwanted.get_mut(uid) else { return };
+        let ended = observe(status).state().is_some_and(|state| state.is_terminal());
+        let answers = status.reason == Some(Reason::Reconciliation);
+        let agent = status.agent_id.as_ref();
+        places.retain(|on, _| {
+            let settled = match on {
+                // If it goes on, it is known where from now on.
+                None => ended || agent.is_some(),
+                // The kernel has the task on another agent, hence not on this one.
+                Some(on) if agent.is_some_and(|agent| agent != on) => answers,
+                Some(_) => ended,
+            };
+            !settled
+        });
+        if places.is_empty() {
+            self.unwanted.remove(uid);
+        }
+    }
+
+    /// An agent has joined. It may run tasks of Pods that were deleted while it was away, of which this process knows nothing.
+    pub(super) fn reconcile_soon(&mut self) {
+        let (at, latest) = (self.now + RECONCILE_AFTER, self.now + RECONCILE_AFTER_MAX);
+        let due = self.reconcile_all.get_or_insert(DueReconciliation { at, latest });
+        due.at = at.min(due.latest);
+    }
+
+    /// Asks about unwanted tasks that nothing was heard of, and about all tasks after agents have joined.
+    pub(super) fn look_for_unwanted(&mut self) {
+        if self.framework_id.is_none() {
+            return;
+        }
+        let now = self.now;
+        let mut tasks = Vec::new();
+        for (uid, places) in &mut self.unwanted {
+            for (agent_id, asked_at) in places.iter_mut().filter(|(_, at)| now >= **at + KILL_AGAIN) {
+                *asked_at = now;
+                tasks.push((TaskId::from(&**uid), agent_id.clone()));
+            }
+        }
+        if !tasks.is_empty() {
+            self.call(Call::Reconcile { tasks });
+        }
+        if self.reconcile_all.is_some_and(|due| now >= due.at) {
+            self.reconcile_all = None;
+            self.call(Call::Reconcile { tasks: Vec::new() });
+        }
     }
 
     pub(super) fn repeat_kills(&mut self) {

@@ -71,10 +71,11 @@ impl InflightWrite {
 impl SchedulerMachine {
     pub(super) fn take_update(&mut self, status: Arc<TaskStatus>) {
         let uid: Box<str> = status.task_id.as_str().into();
+        self.settle_unwanted(&status);
         let Some(state) = self.pods.by_uid.get(&uid) else {
             // All Pods with tasks were seen before the subscription began, so this one was deleted.
             if observe(&status).state() == Some(ObservedTaskState::Alive) {
-                self.kill(&uid, status.agent_id.clone(), 0);
+                self.kill_unwanted(&uid, status.agent_id.clone());
             }
             return self.acknowledge(&status);
         };
@@ -228,7 +229,7 @@ impl SchedulerMachine {
             // Sends the kill with the Pod's grace period, and only once.
             self.kill_if_deleted(uid);
         } else {
-            self.kill(uid, agent_id, 0);
+            self.kill_unwanted(uid, agent_id);
         }
     }
 

@@ -229,3 +229,26 @@ fn what_has_ended_survives_a_crash_and_a_compaction() {
     s.crash(&[]);
     assert_eq!(history(&s), shown);
 }
+
+/// The master took the executor from the message that is not answered yet: without a report it would keep it.
+#[test]
+fn an_executor_that_exits_while_the_agent_registers_is_reported() {
+    let mut s = Script::registered_agent();
+    s.run_on("x", "t1", true);
+    s.crash(&[0]);
+    s.link_up();
+    s.take_log();
+    s.exit(0, 9);
+    s.reregistered(&[]);
+    check(
+        &mut s,
+        expect![[r#"
+            > exit c0
+            persist Update t1 Failed #a0
+            persist ExecutorRemoved x
+            master: ExitedExecutor x 9
+            > reregistered
+            master: Update t1 Failed #a0 ExecutorTerminated latest Failed
+        "#]],
+    );
+}

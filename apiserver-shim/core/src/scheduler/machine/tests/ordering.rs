@@ -110,3 +110,30 @@ fn an_intent_is_not_removed_while_it_is_written() {
     }
     assert!(f.journal.is_empty() && f.writes.is_empty(), "{:?}", f.journal);
 }
+
+/// A client changes the Pod while its launch is on its way, and this process has seen that: the binding must keep the change.
+#[test]
+fn a_binding_keeps_what_has_changed_since_the_launch() {
+    let mut f = Fixture::new();
+    f.launch();
+    f.pod["metadata"]["labels"] = json!({"a": "b"});
+    f.revision += 1;
+    f.show_pod();
+    f.answer(CallOutcome::Accepted);
+    f.finish_write();
+    assert_eq!((&f.pod["spec"]["nodeName"], &f.pod["metadata"]["labels"]["a"]), (&json!("n0"), &json!("b")));
+}
+
+/// The same if the client has bound it elsewhere: its node counts, and the task of the launch ends.
+#[test]
+fn a_binding_does_not_replace_that_of_a_client() {
+    let mut f = Fixture::new();
+    f.launch();
+    f.pod["spec"]["nodeName"] = json!("n1");
+    f.revision += 1;
+    f.show_pod();
+    f.answer(CallOutcome::Accepted);
+    f.finish_write();
+    assert_eq!(f.pod["spec"]["nodeName"], "n1");
+    assert_eq!(f.kills(), 1);
+}

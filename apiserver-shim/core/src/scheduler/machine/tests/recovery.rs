@@ -137,3 +137,47 @@ fn the_executor_confirms_the_status_of_a_pod_that_was_bound_before() {
     f.master_says(TaskState::Running, Reason::Reconciliation, Some(AGENT));
     assert_eq!(messages(&f), [""; 0], "it has reported by itself");
 }
+
+/// The kill of a task without Pod is lost. Its updates are acknowledged, so nothing else tells that it runs.
+#[test]
+fn a_lost_kill_of_a_task_without_pod_is_repeated() {
+    let mut f = Fixture::new();
+    f.launch();
+    f.answer(CallOutcome::Accepted);
+    f.step(Event::PodGone(UID.into()));
+    f.report(TaskState::Running, "Running");
+    let (kills, questions) = (f.kills(), f.questions());
+    assert!(kills > 0);
+    f.now = f.now + Duration::from_secs(20);
+    f.step(Event::Tick);
+    assert_eq!(f.questions(), questions + 1, "the kernel is asked whether it has ended");
+    f.master_says(TaskState::Running, Reason::Reconciliation, Some(AGENT));
+    assert_eq!(f.kills(), kills + 1);
+    f.report(TaskState::Killed, "Failed");
+    f.now = f.now + Duration::from_secs(20);
+    f.step(Event::Tick);
+    assert_eq!(f.questions(), questions + 1, "nothing is left to ask about");
+}
+
+/// An agent that was away while this process began has tasks that nobody has told it of.
+#[test]
+fn all_tasks_are_reconciled_once_agents_have_joined() {
+    let mut f = Fixture::new();
+    let all = |f: &Fixture| {
+        let implicit = |call: &&Call| matches!(call, Call::Reconcile { tasks } if tasks.is_empty());
+        f.calls.iter().filter(implicit).count()
+    };
+    assert_eq!(all(&f), 1, "with the subscription");
+    for id in ["S2", "S3"] {
+        let joined = agent(id, "n2");
+        f.step(Event::Cluster(kernel_model::operator::Event::AgentAdded { agent: joined }));
+        f.now = f.now + Duration::from_secs(2);
+        f.step(Event::Tick);
+    }
+    assert_eq!(all(&f), 1);
+    for _ in 0..3 {
+        f.now = f.now + Duration::from_secs(5);
+        f.step(Event::Tick);
+    }
+    assert_eq!(all(&f), 2);
+}
