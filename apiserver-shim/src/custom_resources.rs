@@ -24,6 +24,7 @@ use shim_model::resource::GroupResource;
 use shim_model::schema::ObjectType;
 use tokio::task::JoinSet;
 
+use crate::pipeline::blocking;
 use crate::pipeline::{Identity, ObjectRef, Pipeline};
 use crate::service_client::ServiceClients;
 use crate::storage::object::Object;
@@ -215,7 +216,7 @@ impl CustomResources {
         if as_before.is_some_and(|installed| installed.is_terminating == is_terminating) {
             return true;
         }
-        let definitions = match self.definitions(crd) {
+        let definitions = match blocking::run(|| self.definitions(crd)) {
             Ok(definitions) => definitions,
             Err(error) => {
                 tracing::error!(definition = name, %error, "a definition cannot be served");

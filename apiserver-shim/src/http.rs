@@ -23,6 +23,7 @@ pub mod negotiation;
 pub mod node_proxy;
 pub mod objects;
 pub mod openapi;
+mod other_versions;
 mod paths;
 pub mod pretty;
 pub mod reply;

@@ -28,6 +28,8 @@ use crate::storage::registry::{Registry, now};
 pub mod admission;
 mod apply;
 mod binding;
+pub mod blocking;
+mod claim_privileges;
 mod commit;
 mod component_audit;
 mod context;

@@ -7,8 +7,10 @@ use std::fmt;
 use std::str::FromStr;
 
 const NANO: i128 = 1_000_000_000;
-/// Quantities are capped at 2^63-1 units.
+/// Quantities with binary suffixes are capped at 2^63-1 units.
 const MAX_NANO: i128 = (i64::MAX as i128) * NANO;
+/// Others are capped at 10^29 units, which 128 bits represent. Upstream has no bound for them.
+const MAX_DECIMAL_NANO: i128 = 10i128.pow(38);
 
 /// The suffix family in which a quantity was written and is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +94,8 @@ impl Quantity {
     /// The sum, in the format of `self` (or of `other` if `self` is zero).
     pub fn plus(self, other: Quantity) -> Quantity {
         let format = if self.nano == 0 { other.format } else { self.format };
-        Quantity { nano: (self.nano + other.nano).clamp(-MAX_NANO, MAX_NANO), format }
+        let nano = self.nano.saturating_add(other.nano).clamp(-MAX_DECIMAL_NANO, MAX_DECIMAL_NANO);
+        Quantity { nano, format }
     }
 
     /// The difference, in the format of `self` (or of `other` if `self` is zero).
@@ -144,7 +147,8 @@ impl FromStr for Quantity {
             return Err(QuantityError::Form);
         }
         let (scale, format) = suffix_scale(suffix)?;
-        let nano = magnitude(whole, fraction, scale);
+        let most = if format == Format::BinarySi { MAX_NANO } else { MAX_DECIMAL_NANO };
+        let nano = magnitude(whole, fraction, scale).map_or(most, |nano| nano.min(most));
         Ok(Quantity { nano: if text.starts_with('-') { -nano } else { nano }, format })
     }
 }
@@ -189,8 +193,8 @@ fn suffix_scale(suffix: &str) -> Result<(Scale, Format), QuantityError> {
     }
 }
 
-/// `whole.fraction` times the scale in nano-units, rounded up and capped.
-fn magnitude(whole: &str, fraction: &str, scale: Scale) -> i128 {
+/// `whole.fraction` times the scale in nano-units, rounded up; `None` if it is beyond 128 bits.
+fn magnitude(whole: &str, fraction: &str, scale: Scale) -> Option<i128> {
     // 36 digits fit into 128 bits. More matter only for rounding up, which `sticky` decides, and for the cap.
     const DIGITS_MAX: usize = 36;
     let digits = || whole.bytes().chain(fraction.bytes()).skip_while(|digit| *digit == b'0');
@@ -199,7 +203,7 @@ fn magnitude(whole: &str, fraction: &str, scale: Scale) -> i128 {
     let kept = digits().take(DIGITS_MAX);
     let mantissa = kept.fold(0u128, |sum, digit| sum * 10 + u128::from(digit - b'0'));
     if mantissa == 0 {
-        return 0;
+        return Some(0);
     }
     let (two, ten) = match scale {
         Scale::Ten(ten) => (0, ten),
@@ -211,7 +215,6 @@ fn magnitude(whole: &str, fraction: &str, scale: Scale) -> i128 {
         None => shift_both(mantissa, two, power),
     };
     nano.and_then(|(whole, rest)| i128::try_from(whole).ok()?.checked_add(i128::from(rest || sticky)))
-        .map_or(MAX_NANO, |nano| nano.min(MAX_NANO))
 }
 
 /// `mantissa` times a power of ten: the whole part and whether there is a rest; `None` if it does not fit.
@@ -274,7 +277,7 @@ fn fmt_binary(f: &mut fmt::Formatter<'_>, units: i128) -> fmt::Result {
 fn fmt_decimal(f: &mut fmt::Formatter<'_>, nano: i128, exponent: bool) -> fmt::Result {
     const SUFFIX: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
     let (mut value, mut step) = (nano, 0);
-    while step < 9 && value % 1000 == 0 {
+    while value % 1000 == 0 {
         value /= 1000;
         step += 1;
     }
@@ -282,7 +285,8 @@ fn fmt_decimal(f: &mut fmt::Formatter<'_>, nano: i128, exponent: bool) -> fmt::R
     match (exponent, power) {
         (true, 0) => write!(f, "{value}"),
         (true, _) => write!(f, "{value}e{power}"),
-        (false, _) => write!(f, "{value}{}", SUFFIX[step]),
+        // As upstream, powers without a suffix are not shown.
+        (false, _) => write!(f, "{value}{}", SUFFIX.get(step).unwrap_or(&"")),
     }
 }
 

@@ -68,6 +68,17 @@ impl ResourceDefinition {
         }
     }
 
+    /// The annotations that upstream writes although nothing is set.
+    pub fn unset_annotations(&self) -> Vec<(&'static str, &'static str)> {
+        let is_kind = self.kind == "DaemonSet" && self.group == "apps";
+        is_kind.then_some((kinds::daemon_set::TEMPLATE_GENERATION, "0")).into_iter().collect()
+    }
+
+    /// The annotation that upstream's internal type has as a field. What shows only the metadata lacks it.
+    pub fn field_annotation(&self) -> Option<&'static str> {
+        self.unset_annotations().first().map(|(key, _)| *key)
+    }
+
     /// The converter between this version and the storage version.
     pub fn converter(&self) -> &dyn Converter {
         &*self.converter

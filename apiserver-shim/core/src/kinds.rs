@@ -16,9 +16,9 @@ mod conditions;
 mod configmap;
 pub(crate) mod cron_job;
 pub mod custom_resource_definition;
-mod daemon_set;
+pub(crate) mod daemon_set;
 mod deployment;
-mod device;
+pub mod device;
 mod endpoints;
 pub(crate) mod event;
 mod flow_control;
@@ -70,7 +70,10 @@ use shim_model::status::{self, Status};
 use shim_model::time::Instant;
 
 pub use around_admission::{begin_admission, deduplicate_owners, restore_managed_fields};
-pub use preparation::{Effect, begin_create, begin_update, check_field_selector, check_identity};
+pub use preparation::{
+    Effect, begin_create, begin_create_with, begin_update, begin_update_with, check_field_selector,
+    check_identity,
+};
 
 pub(crate) use rules::check_domain_prefixed_path;
 
@@ -87,6 +90,8 @@ pub struct CreateContext<'a> {
     pub now: Instant,
     /// A new random suffix for `generateName`: five characters out of `bcdfghjklmnpqrstvwxz2456789`.
     pub suffix: &'a str,
+    /// Whether the object came without labels.
+    pub is_unlabelled: bool,
 }
 
 /// Which part of an object an update writes.

@@ -227,6 +227,7 @@ fn parse(
         return Err(wrong(why));
     }
     Ok(match (kind, value) {
+        (PatchKind::Merge, Value::Null) => return Err(bad_request("Invalid JSON Patch")),
         (PatchKind::Json, Value::Null) => Value::Array(Vec::new()),
         (_, Value::Null) => Value::Object(serde_json::Map::new()),
         (_, value) => value,

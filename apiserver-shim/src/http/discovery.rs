@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use shim_model::protobuf;
@@ -58,7 +58,7 @@ pub fn serve(
     });
     let is_core = parts[0] == "api";
     Some(media.and_then(|media| match document {
-        Some(mut document) if is_core && media != Media::Protobuf => {
+        Some(mut document) if is_core => {
             // As upstream: the core group's list is older than API versions of such lists.
             document.as_object_mut().map(|members| members.remove("apiVersion"));
             Ok(reply::value(200, media, &document))
@@ -95,7 +95,7 @@ fn root(
         let Some(media) = negotiation::media_of(clause).first().copied() else { continue };
         match clause.parameter("as") {
             "" if ["g", "v"].iter().any(|key| !clause.parameter(key).is_empty()) => {}
-            "" => return Ok(vary(reply::value(200, media, &legacy))),
+            "" => return Ok(reply::value(200, media, &legacy)),
             _ => {
                 if let Some(version) = aggregated_version(clause) {
                     return Ok(aggregated(served, (headers, media), core, version));
@@ -104,11 +104,6 @@ fn root(
         }
     }
     Err(negotiation::only_these())
-}
-
-fn vary(mut response: Response) -> Response {
-    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-    response
 }
 
 fn aggregated_version(clause: &Clause) -> Option<&'static str> {
@@ -153,7 +148,10 @@ fn aggregated(
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         headers.insert(ETAG, etag);
     }
-    vary(response)
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    // Clients revalidate what they keep, by its ETag.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+    response
 }
 
 /// Upper-case hexadecimal.

@@ -36,7 +36,7 @@ pub struct Accepted {
 /// One clause of an Accept header.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clause {
-    /// `type/subtype`, lower case.
+    /// `type/subtype`. As upstream, the case matters.
     pub media: String,
     /// Parameters, in order.
     pub parameters: Vec<(String, String)>,
@@ -59,7 +59,7 @@ pub fn clauses(headers: &HeaderMap) -> Vec<Clause> {
     let mut out: Vec<(f32, Clause)> = Vec::new();
     for text in texts.flat_map(|t| t.split(',')).map(str::trim).filter(|t| !t.is_empty()).take(CLAUSES_MAX) {
         let mut parts = text.split(';').map(str::trim);
-        let media = parts.next().unwrap_or("").to_ascii_lowercase();
+        let media = parts.next().unwrap_or("").to_owned();
         let mut quality = 1.0;
         let mut parameters = Vec::new();
         for part in parts {
@@ -217,6 +217,12 @@ pub fn content_type(headers: &HeaderMap) -> Cow<'_, str> {
         true => media.to_ascii_lowercase().into(),
         false => media.into(),
     }
+}
+
+/// The media type of a patch. As upstream, it is what comes before the first semicolon, to the letter.
+pub fn patch_type(headers: &HeaderMap) -> &str {
+    let text = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    text.split(';').next().unwrap_or("")
 }
 
 const ACCEPTED: &[&str] = &["application/json", "application/yaml", PROTOBUF];

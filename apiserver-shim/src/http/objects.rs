@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use shim_core::kinds::{Subresource, VirtualResource};
+use shim_core::kinds::{self, Subresource, VirtualResource};
 use shim_model::field::FieldError;
 use shim_model::patch::{self, PatchKind};
 use shim_model::resource::Verb;
@@ -14,7 +14,7 @@ use shim_model::status::{self, Status};
 use super::body::{self, Body, Response};
 use super::delete_options::delete_options;
 use super::negotiation::{self, Accepted, Endpoint};
-use super::{apply, list, measure, reply, shapes, watch};
+use super::{apply, list, measure, other_versions, reply, routes, shapes, watch};
 use crate::http::service::Api;
 use crate::pipeline::{DeletionOutcome, ObjectRef, RequestContext, WriteOutcome, WriteParameters};
 use crate::request::info::Target;
@@ -76,7 +76,7 @@ impl ResourceRequest<'_> {
 
     /// The request context with the options of a patch.
     pub fn patch_context(&self) -> Result<RequestContext, Status> {
-        let applies = negotiation::content_type(self.headers) == patch::APPLY;
+        let applies = negotiation::patch_type(self.headers) == patch::APPLY;
         let error = match applies {
             true if self.query.text("fieldManager").is_empty() => {
                 Some(FieldError::required("fieldManager", "is required for apply patch"))
@@ -133,7 +133,13 @@ impl ResourceRequest<'_> {
         context: &RequestContext,
     ) -> Result<schema::Decoded, Status> {
         let media = negotiation::body_media(self.headers)?;
-        schema::decode(bytes, media, ty, context.strictness)
+        let decoded = schema::decode(bytes, media, ty, context.strictness);
+        match decoded {
+            Err(refusal) if ty.schema().is_structural() => {
+                Err(other_versions::check(self, (bytes, media), context).unwrap_or(refusal))
+            }
+            decoded => decoded,
+        }
     }
 
     /// The body type of the request's subresource.
@@ -270,7 +276,12 @@ pub async fn update(
     let bytes = body::read(body).await?;
     let decoded = request.decode(&bytes, &request.resource.object_type, &context)?;
     decoded.warnings.into_iter().for_each(|warning| context.warn(warning));
-    let outcome = api.pipeline.update(&context, request.object(subresource), decoded.value).await?;
+    let (mut object, Target { namespace, name, .. }) = (decoded.value, request.target);
+    if request.resource.custom.is_none() {
+        kinds::check_identity(request.resource, namespace, name, &mut object)?;
+        routes::check_name(request.resource, name)?;
+    }
+    let outcome = api.pipeline.update(&context, request.object(subresource), object).await?;
     request.answer(if outcome.created { 201 } else { 200 }, accepted, outcome).await
 }
 
@@ -281,7 +292,7 @@ pub async fn patch(
     subresource: Subresource<'_>,
     body: Body,
 ) -> Result<Response, Status> {
-    if negotiation::content_type(request.headers) == patch::APPLY {
+    if negotiation::patch_type(request.headers) == patch::APPLY {
         return apply::apply(api, request, subresource, body).await;
     }
     let accepted = request.accepted()?;
@@ -294,13 +305,13 @@ pub async fn patch(
 
 /// The patch type that a Content-Type names.
 pub fn patch_kind(headers: &HeaderMap, ty: &ObjectType) -> Result<PatchKind, Status> {
-    let media_type = negotiation::content_type(headers);
+    let media_type = negotiation::patch_type(headers);
     let supported = patch::media_types(ty);
-    let kind = PatchKind::from_media_type(&media_type).filter(|_| supported.contains(&media_type.as_ref()));
+    let kind = PatchKind::from_media_type(media_type).filter(|_| supported.contains(&media_type));
     kind.ok_or_else(|| {
         let mut status = Status::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type");
         status.details = Some(Box::default());
-        if PatchKind::from_media_type(&media_type).is_some() {
+        if PatchKind::from_media_type(media_type).is_some() {
             status.details = None;
             status.message = format!(
                 "the body of the request was in an unknown format - accepted media types include: {}",

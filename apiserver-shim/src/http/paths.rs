@@ -1,6 +1,7 @@
 //! Paths that are no resource: health, discovery, OpenAPI, metrics, the version, keys of service accounts.
 
-use http::{HeaderMap, Method};
+use http::header::{CACHE_CONTROL, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
 use shim_model::go_quote::go_quote;
 use shim_model::openapi as documents;
@@ -40,7 +41,7 @@ pub(super) async fn serve(
     let remote = api.aggregator.discovery();
     if let Some(response) = discovery::serve((&catalog, &remote), path, headers, &api.address) {
         // As upstream, the group lists accept any method.
-        return if readable || discovery::is_of_aggregator(path) {
+        return if readable || is_absent(&response) || discovery::is_of_aggregator(path) {
             response
         } else {
             Err(status::method_not_allowed())
@@ -75,16 +76,30 @@ pub(super) async fn serve(
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["ES256"],
             });
-            Ok(reply::json(200, value.to_string()))
+            Ok(cached(reply::json(200, value.to_string())))
         }
         "/openid/v1/jwks" => {
             only(headers, JWK_SET)?;
             let keys = json!({"keys": [api.authenticator.web_key()]});
-            Ok(reply::typed(200, JWK_SET, keys.to_string()))
+            Ok(cached(reply::typed(200, JWK_SET, keys.to_string())))
         }
         "" | "/index.html" => Ok(reply::json(200, json!({"paths": all(&catalog)}).to_string())),
         _ => Ok(discovery::not_found()),
     }
+}
+
+/// Whether a response says that there is nothing, which it does to any method.
+fn is_absent(response: &Result<Response, Status>) -> bool {
+    match response {
+        Ok(found) => found.status() == StatusCode::NOT_FOUND,
+        Err(refused) => refused.code == 404,
+    }
+}
+
+/// A document that anybody may keep for an hour, as upstream says of the keys that tokens are verified with.
+fn cached(mut document: Response) -> Response {
+    document.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    document
 }
 
 /// The response to `/api/v1/watch` without anything below it.

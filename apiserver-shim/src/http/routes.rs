@@ -17,7 +17,15 @@ const PROXIED: [Method; 7] =
 /// Refuses a request whose path, method or name is not served.
 pub fn check(resource: &ServedResource, info: &RequestInfo, method: &Method) -> Result<(), Status> {
     check_method(resource, info, method)?;
-    let name = info.target.as_ref().map_or("", |target| target.name.as_str());
+    // The name of an update is compared with the object's first.
+    if *method == Method::PUT && resource.custom.is_none() {
+        return Ok(());
+    }
+    check_name(resource, info.target.as_ref().map_or("", |target| target.name.as_str()))
+}
+
+/// Refuses a name that no object can have.
+pub fn check_name(resource: &ServedResource, name: &str) -> Result<(), Status> {
     let mistakes = names::path_segment(name);
     if mistakes.is_empty() || resource.store().is_none() {
         return Ok(());

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use shim_core::definition::ResourceDefinition;
+use shim_model::access;
 use shim_model::resource::Resource;
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
@@ -19,7 +20,7 @@ use super::negotiation::{Accepted, Shape};
 use super::{messages, reply};
 use crate::request::query::Query;
 use crate::storage::catalog::ServedResource;
-use crate::storage::object::{Object, write_resource_version};
+use crate::storage::object::{Object, set_resource_version, write_resource_version};
 use crate::storage::registry::now;
 
 /// The `includeObject` parameter: what of the object a table row contains.
@@ -60,7 +61,11 @@ pub fn one_value(
 ) -> Result<Response, Status> {
     let shaped = match accepted.shape {
         Shape::Object => object,
-        Shape::Metadata => table::partial_object_metadata(object),
+        Shape::Metadata => {
+            let mut object = object;
+            drop_field_annotation(resource, &mut object);
+            table::partial_object_metadata(object)
+        }
         Shape::Table => {
             let include = include_object(query)?;
             let version = object["metadata"].get("resourceVersion");
@@ -171,7 +176,7 @@ pub async fn many(
             let items: Vec<Value> = items
                 .iter()
                 .map(|o| {
-                    serde_json::from_slice(&partial(o, o.revision))
+                    serde_json::from_slice(&partial(resource, o, o.revision))
                         .expect("invariant: what this server encodes is JSON")
                 })
                 .collect();
@@ -226,6 +231,10 @@ pub fn many_unstored(
 pub fn row_of(resource: &ResourceDefinition, object: Value, include: IncludeObject) -> Value {
     let cells = resource.strategy().cells(&object, now());
     let conditions = resource.strategy().row_conditions(&object);
+    let mut object = object;
+    if include == IncludeObject::Metadata {
+        drop_field_annotation(resource, &mut object);
+    }
     let mut row = table::row(cells, object, include);
     if let Some(conditions) = conditions {
         row["conditions"] = conditions;
@@ -233,8 +242,23 @@ pub fn row_of(resource: &ResourceDefinition, object: Value, include: IncludeObje
     row
 }
 
+/// Removes the annotation that upstream's internal type has as a field, and with it empty annotations.
+fn drop_field_annotation(resource: &ResourceDefinition, object: &mut Value) {
+    let Some(key) = resource.field_annotation() else { return };
+    access::remove(object, &["metadata", "annotations", key]);
+    if access::get(object, &["metadata", "annotations"]).is_some_and(access::is_zero) {
+        access::remove(object, &["metadata", "annotations"]);
+    }
+}
+
 /// The PartialObjectMetadata of an object: copies the metadata and skips the rest.
-pub fn partial(object: &Object, revision: u64) -> Bytes {
+pub fn partial(resource: &ResourceDefinition, object: &Object, revision: u64) -> Bytes {
+    if resource.field_annotation().is_some() {
+        let mut value = object.value();
+        drop_field_annotation(resource, &mut value);
+        set_resource_version(&mut value, revision);
+        return table::partial_object_metadata(value).to_string().into();
+    }
     #[derive(Deserialize)]
     struct Outer<'a> {
         #[serde(borrow)]

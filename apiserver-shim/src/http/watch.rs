@@ -33,6 +33,8 @@ const FRAME_EVENTS_MAX: usize = 256;
 const EVENT_FRAME: usize = 96;
 /// Interval of bookmarks, as upstream.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long before its deadline a watch gets its last bookmark, as upstream, so that the next watch begins near the present.
+const BOOKMARK_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
 /// Minimum of the default watch duration, which is random up to twice this value, as upstream.
 const WATCH_SECONDS_MIN: u64 = 1800;
 /// Maximum watch duration that a client may request.
@@ -53,12 +55,12 @@ struct State {
     watcher: Watcher,
     group: Arc<BroadcastGroup>,
     codec: Codec,
-    bookmarks: bool,
     /// The bookmark that ends the initial events is still to be sent.
     initial_open: bool,
     /// There may be unread events that no wake-up announces.
     poll_due: bool,
-    next_bookmark: Instant,
+    /// When to send a bookmark; none if the client wants none or the last has been sent.
+    next_bookmark: Option<Instant>,
     deadline: Instant,
     /// Fires at the next bookmark or at the deadline. Reused across frames, because creating a timer costs more than
     /// a poll.
@@ -110,16 +112,16 @@ pub async fn watch(
             stream(futures::stream::iter([Ok(frame)]))
         }
         Ok(watcher) => {
+            let deadline = now + Duration::from_secs(seconds);
             let state = State {
                 registry: registry.clone(),
                 watcher,
                 group: resource.cache().broadcast_group(&options.selection, codec.form()),
                 codec,
-                bookmarks,
                 initial_open: initial && bookmarks,
                 poll_due: true,
-                next_bookmark: now + BOOKMARK_EVERY,
-                deadline: now + Duration::from_secs(seconds),
+                next_bookmark: bookmark_after(now, deadline).filter(|_| bookmarks),
+                deadline,
                 timer: Box::pin(sleep_until(now)),
                 done: false,
                 events,
@@ -144,7 +146,7 @@ impl State {
         }
         loop {
             let now = Instant::now();
-            let mark = self.bookmarks && now >= self.next_bookmark;
+            let mark = self.next_bookmark.is_some_and(|at| now >= at);
             if self.poll_due || mark || self.initial_open || self.watcher.is_due() {
                 // Read the progress before polling: if the poll finds nothing, everything up to it has been seen.
                 let known = self.registry.progress();
@@ -167,7 +169,7 @@ impl State {
                     return Some(self.codec.bookmark(known, true));
                 }
                 if mark {
-                    self.next_bookmark = now + BOOKMARK_EVERY;
+                    self.next_bookmark = bookmark_after(now, self.deadline);
                     self.events.inc();
                     return Some(self.codec.bookmark(known, false));
                 }
@@ -219,7 +221,7 @@ impl State {
 
     /// Sleeps until there may be something to say.
     async fn wait(&mut self) {
-        let until = if self.bookmarks { self.deadline.min(self.next_bookmark) } else { self.deadline };
+        let until = self.next_bookmark.map_or(self.deadline, |at| at.min(self.deadline));
         if self.timer.deadline() != until {
             self.timer.as_mut().reset(until);
         }
@@ -228,6 +230,12 @@ impl State {
             () = self.timer.as_mut() => {}
         }
     }
+}
+
+/// When the next bookmark of a watch is due: after the interval, and shortly before the deadline.
+fn bookmark_after(now: Instant, deadline: Instant) -> Option<Instant> {
+    let last = deadline.checked_sub(BOOKMARK_BEFORE_DEADLINE)?;
+    Some(last.min(now + BOOKMARK_EVERY)).filter(|at| *at > now)
 }
 
 /// Why there is no further frame.
@@ -315,7 +323,7 @@ impl Codec {
         let json = match (self.shape, converted) {
             (Shape::Object, None) => (object.bytes().clone(), Some(delivery.revision)),
             (Shape::Object, Some(value)) => (value.to_string().into(), None),
-            _ => (shapes::partial(object, delivery.revision), None),
+            _ => (shapes::partial(&self.resource, object, delivery.revision), None),
         };
         self.write_event(messages, delivery.kind.as_str(), (&json.0, json.1), out);
     }
@@ -357,10 +365,14 @@ impl Codec {
             },
             Shape::Metadata | Shape::MetadataList => match delivery.shared() {
                 Some(change) => {
-                    let made = || shapes::partial(&delivery.object, delivery.revision);
+                    let made = || shapes::partial(&self.resource, &delivery.object, delivery.revision);
                     out.extend_from_slice(change.shapes.partial.get_or_init(made));
                 }
-                None => out.extend_from_slice(&shapes::partial(&delivery.object, delivery.revision)),
+                None => out.extend_from_slice(&shapes::partial(
+                    &self.resource,
+                    &delivery.object,
+                    delivery.revision,
+                )),
             },
             Shape::Table => self.write_table(delivery, converted, out),
         }
@@ -399,8 +411,17 @@ impl Codec {
     fn bookmark(&self, revision: u64, ends_initial: bool) -> Bytes {
         let mut out = BytesMut::with_capacity(256);
         let (api_version, kind) = self.kind();
-        let mark =
-            if ends_initial { ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" } else { "" };
+        let mut annotations = match self.shape {
+            Shape::Object => self.resource.unset_annotations(),
+            _ => Vec::new(),
+        };
+        annotations.extend(ends_initial.then_some(("k8s.io/initial-events-end", "true")));
+        let annotations: Vec<String> =
+            annotations.iter().map(|(key, value)| format!("\"{key}\":\"{value}\"")).collect();
+        let mark = match annotations.is_empty() {
+            true => String::new(),
+            false => format!(",\"annotations\":{{{}}}", annotations.join(",")),
+        };
         let rest = match self.shape {
             Shape::Table => ",\"columnDefinitions\":[],\"rows\":[]".to_owned(),
             Shape::Object => self.unset_members(),
@@ -432,5 +453,25 @@ impl Codec {
         }
         let event: Value = json!({"type": "ERROR", "object": status.to_value()});
         Bytes::from(event.to_string() + "\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_has_its_last_bookmark_two_seconds_before_its_end() {
+        let start = Instant::now();
+        let after = |now: u64, deadline: u64| {
+            let at = |seconds| start + Duration::from_secs(seconds);
+            bookmark_after(at(now), at(deadline)).map(|next| (next - start).as_secs())
+        };
+        assert_eq!(after(0, 300), Some(60));
+        assert_eq!(after(240, 300), Some(298));
+        assert_eq!(after(298, 300), None);
+        assert_eq!(after(0, 5), Some(3));
+        assert_eq!(after(0, 2), None);
+        assert_eq!(after(0, 1), None);
     }
 }

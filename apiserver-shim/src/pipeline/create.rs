@@ -1,11 +1,12 @@
 //! Creation of objects.
 
 use serde_json::Value;
-use shim_core::kinds::{self, CreateContext};
+use shim_core::kinds::{self, CreateContext, Subresource};
 use shim_model::access;
 use shim_model::status::{self, Status};
 use store::Key;
 
+use super::blocking;
 use super::commit::{self, CommitError, Expect};
 use super::component_audit::close_audit;
 use super::{
@@ -78,6 +79,7 @@ impl Pipeline {
     ) -> Result<WriteOutcome, CommitError> {
         let ObjectRef { resource, namespace, .. } = *target;
         let strategy = resource.strategy();
+        let is_unlabelled = access::get(&object, &["metadata", "labels"]).is_none_or(access::is_zero);
         context.default(strategy, &mut object);
         kinds::begin_admission(resource, namespace, &mut object)?;
         let name = access::text(&object, &["metadata", "name"]).to_owned();
@@ -93,23 +95,7 @@ impl Pipeline {
             // Addresses that were just released must be seen as free.
             self.registry.fresh().await?;
         }
-        let suffix = match access::text(&object, &["metadata", "name"]) {
-            "" => generate_name(""),
-            _ => String::new(), // Not needed: drawing one costs a system call.
-        };
-        let uid = uuid::Uuid::new_v4().to_string();
-        let create = CreateContext { namespace, uid: &uid, now: now(), suffix: &suffix };
-        // A dry run also chooses addresses, but does not claim them.
-        let addresses = service_addresses::allocate(
-            &self.registry,
-            resource,
-            &mut object,
-            None,
-            service_addresses::Attempt { broken, dry_run: context.dry_run },
-        )?;
-        preconditions.extend(addresses);
-        strategy.preparation_warnings(&object).into_iter().for_each(|warning| context.warn(warning));
-        context.judge(kinds::begin_create(resource, &mut object, &create))?;
+        self.begin(context, target, (&mut object, is_unlabelled), (&mut preconditions, broken)).await?;
         strategy.warnings(&object, None).into_iter().for_each(|warning| context.warn(warning));
         let generated = access::text(&object, &["metadata", "name"]).to_owned();
         if attributes.name.is_empty() {
@@ -135,6 +121,38 @@ impl Pipeline {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Prepares and validates an admitted object, and chooses its addresses.
+    async fn begin(
+        &self,
+        context: &RequestContext,
+        target: &ObjectRef<'_>,
+        (object, is_unlabelled): (&mut Value, bool),
+        (preconditions, broken): (&mut Preconditions, Option<&Key>),
+    ) -> Result<(), CommitError> {
+        let ObjectRef { resource, namespace, .. } = *target;
+        // As upstream, only the store refuses an object with a version, which a dry run does not reach.
+        let version =
+            context.dry_run.then(|| access::remove(object, &["metadata", "resourceVersion"])).flatten();
+        let suffix = match access::text(object, &["metadata", "name"]) {
+            "" => generate_name(""),
+            _ => String::new(), // Not needed: drawing one costs a system call.
+        };
+        let uid = uuid::Uuid::new_v4().to_string();
+        let create = CreateContext { namespace, uid: &uid, now: now(), suffix: &suffix, is_unlabelled };
+        // A dry run also chooses addresses, but does not claim them.
+        let attempt = service_addresses::Attempt { broken, dry_run: context.dry_run };
+        preconditions.extend(service_addresses::allocate(&self.registry, resource, object, None, attempt)?);
+        let warnings = resource.strategy().preparation_warnings(object);
+        warnings.into_iter().for_each(|warning| context.warn(warning));
+        let found = self.claim_errors(context, target, Subresource::Main, object, None).await;
+        let begin = || kinds::begin_create_with(resource, object, &create, found);
+        context.judge(blocking::of_write(resource, begin))?;
+        if let Some(version) = version {
+            access::object_mut(object, &["metadata"]).insert("resourceVersion".into(), version);
+        }
+        Ok(())
     }
 
     fn exists(&self, target: &ObjectRef<'_>, name: &str) -> Status {

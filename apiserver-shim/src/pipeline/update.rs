@@ -13,6 +13,7 @@ use shim_model::status::{self, Status};
 use store::Key;
 
 use super::binding::BINDING;
+use super::blocking;
 use super::commit::{self, CommitError, Expect};
 use super::component_audit::close_audit;
 use super::{
@@ -269,7 +270,9 @@ impl Pipeline {
                 service_addresses::allocate(&self.registry, resource, &mut new, Some(old), attempt)?;
             preconditions.extend(addresses);
         }
-        let effect = match kinds::begin_update(resource, part, &mut new, old) {
+        let found = self.claim_errors(context, target, part, &new, Some(old)).await;
+        let begin = || kinds::begin_update_with(resource, part, &mut new, old, found);
+        let effect = match blocking::of_write(resource, begin) {
             Ok(effect) => effect,
             Err(refusal) => context.judge(Err(refusal)).map(|()| Effect::Change)?,
         };

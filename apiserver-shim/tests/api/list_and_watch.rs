@@ -193,7 +193,11 @@ async fn plain_watches_with_bookmarks_end_the_existing_objects_with_one() {
 async fn bookmarks_have_the_members_that_are_always_there() {
     let server = Server::start().await;
     let mut shown = String::new();
-    for path in ["/api/v1/pods", "/apis/apps/v1/deployments", "/apis/rbac.authorization.k8s.io/v1/roles"] {
+    for resource in
+        ["v1/pods", "apps/v1/deployments", "apps/v1/daemonsets", "rbac.authorization.k8s.io/v1/roles"]
+    {
+        let path =
+            if resource == "v1/pods" { format!("/api/{resource}") } else { format!("/apis/{resource}") };
         let line = format!("GET {path}?watch=1&allowWatchBookmarks=true&fieldSelector=metadata.name%3Dnone");
         let mut body = server.service().respond(request(&line, "")).await.into_body();
         let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
@@ -202,6 +206,7 @@ async fn bookmarks_have_the_members_that_are_always_there() {
     expect![[r#"
         {"apiVersion":"v1","kind":"Pod","metadata":{"annotations":{"k8s.io/initial-events-end":"true"}},"spec":{"containers":null},"status":{}}
         {"apiVersion":"apps/v1","kind":"Deployment","metadata":{"annotations":{"k8s.io/initial-events-end":"true"}},"spec":{"replicas":0,"selector":null,"strategy":{},"template":{"metadata":{},"spec":{"containers":null}}},"status":{}}
+        {"apiVersion":"apps/v1","kind":"DaemonSet","metadata":{"annotations":{"deprecated.daemonset.template.generation":"0","k8s.io/initial-events-end":"true"}},"spec":{"selector":null,"template":{"metadata":{},"spec":{"containers":null}},"updateStrategy":{}},"status":{"currentNumberScheduled":0,"desiredNumberScheduled":0,"numberMisscheduled":0,"numberReady":0}}
         {"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"annotations":{"k8s.io/initial-events-end":"true"}},"rules":null}
     "#]].assert_eq(&shown);
 }

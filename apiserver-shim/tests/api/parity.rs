@@ -150,3 +150,146 @@ async fn empty_lists_belong_to_their_writer_and_are_stored_as_null() {
     assert_eq!(owned.to_string(), r#"{"f:addressType":{},"f:endpoints":{},"f:ports":{}}"#);
     assert!(created["endpoints"].is_null() && created["ports"].is_null(), "{created}");
 }
+
+#[tokio::test]
+async fn refusals_come_in_upstreams_order() {
+    let server = Server::start().await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    server.json(&format!("POST {maps}"), r#"{"metadata":{"name":"a"}}"#).await;
+    let large = format!(r#"{{"metadata":{{"name":"l"}},"data":{{"a":"{}"}}}}"#, "x".repeat(1 << 20) + "x");
+    let log = "/api/v1/namespaces/default/pods/none/log";
+    let representations = "406: Not Acceptable\n\nAvailable representations: text/plain, application/json, application/yaml, application/vnd.kubernetes.protobuf";
+    let accepted = "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+    let elsewhere = "the namespace of the provided object does not match the namespace sent on the request";
+    let other = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b","namespace":"other"}}"#;
+    let table = [
+        (
+            format!("PUT {maps}/.."),
+            r#"{"metadata":{"name":"x"}}"#,
+            "the name of the object (x) does not match the name on the URL (..)",
+        ),
+        (
+            format!("PUT {maps}/.."),
+            r#"{"metadata":{"name":".."}}"#,
+            r#"Name parameter invalid: "..": may not be '..'"#,
+        ),
+        (format!("PUT {maps}/a"), other, elsewhere),
+        (format!("PATCH {maps}/a | {MERGE}"), other, elsewhere),
+        (format!("PATCH {maps}/a | {MERGE}"), "null", "Invalid JSON Patch"),
+        (
+            format!("PATCH {maps}/a | Content-Type: application/merge-patch+json ;x"),
+            "{}",
+            "415: Unsupported Media Type",
+        ),
+        (
+            format!("POST {maps}"),
+            &large,
+            "ConfigMap \"l\" is invalid: []: Too long: may not be more than 1048576 bytes",
+        ),
+        (
+            format!("POST {maps}"),
+            r#"{"metadata":{"name":"v","resourceVersion":"5"}}"#,
+            "resourceVersion should not be set on objects to be created",
+        ),
+        ("POST /api/v2".to_owned(), "", "the server could not find the requested resource"),
+        ("DELETE /apis/apps/v9".to_owned(), "", "the server could not find the requested resource"),
+        ("POST /api/v1".to_owned(), "", "the server does not allow this method on the requested resource"),
+        (format!("GET {log} | Accept: text/*"), "", representations),
+        (format!("GET {log} | Accept: text/plain"), "", accepted),
+        (format!("GET {log} | Accept: application/json, */*"), "", r#"pods "none" not found"#),
+        (
+            format!("GET {maps} | Accept: APPLICATION/JSON"),
+            "",
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch",
+        ),
+    ];
+    for (line, body, expected) in table {
+        assert_eq!(server.json(&line, body).await["message"], expected, "{line}");
+    }
+    let dry = server
+        .json(&format!("POST {maps}?dryRun=All"), r#"{"metadata":{"name":"v","resourceVersion":"5"}}"#)
+        .await;
+    assert_eq!((&dry["kind"], &dry["metadata"]["resourceVersion"]), (&"ConfigMap".into(), &"5".into()));
+}
+
+#[tokio::test]
+async fn tables_have_upstreams_cells() {
+    let server = Server::start().await;
+    let namespace = "/api/v1/namespaces/default";
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    let resource_slices = "/apis/resource.k8s.io/v1/resourceslices";
+    let sets = "/apis/apps/v1/namespaces/default/daemonsets";
+    let table = [
+        (
+            format!("{namespace}/endpoints"),
+            r#"{"subsets":[{"notReadyAddresses":[{"ip":"1.2.3.4"}],"ports":[{"port":1}]}]}"#,
+            r#"["x","","#,
+        ),
+        (format!("{namespace}/endpoints"), "{}", r#"["x","<none>","#),
+        (
+            slices.to_owned(),
+            r#"{"addressType":"IPv4","endpoints":[],"ports":[{"name":"a"},{"port":5}]}"#,
+            r#"["x","IPv4","a,5","#,
+        ),
+        (
+            format!("{namespace}/persistentvolumeclaims"),
+            r#"{"spec":{"accessModes":["ReadWriteOnce"],"volumeName":"v","resources":{"requests":{"storage":"1"}}}}"#,
+            r#"["x","Pending","v","0","","#,
+        ),
+        (
+            resource_slices.to_owned(),
+            r#"{"spec":{"driver":"d.x","allNodes":true,"pool":{"name":"p","generation":1,"resourceSliceCount":1}}}"#,
+            r#"["x","","d.x","p","#,
+        ),
+        (
+            sets.to_owned(),
+            r#"{"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}}"#,
+            r#"["x",0,"#,
+        ),
+    ];
+    let shape = "Accept: application/json;as=Table;g=meta.k8s.io;v=v1";
+    for (path, body, expected) in table {
+        let mut object: serde_json::Value = serde_json::from_str(body).unwrap();
+        object["metadata"] = serde_json::json!({"name": "x"});
+        let row =
+            server.json(&format!("POST {path} | {shape}"), &object.to_string()).await["rows"][0].clone();
+        assert!(row["cells"].to_string().starts_with(expected), "{path}: {row}");
+        assert!(row["object"]["metadata"]["annotations"].is_null(), "{path}: {row}");
+        server.json(&format!("DELETE {path}/x"), "").await;
+    }
+}
+
+#[tokio::test]
+async fn claims_need_privileges_beside_a_valid_object() {
+    let server = Server::start().await;
+    let claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    let claim = r#"{"metadata":{"name":"c"},"spec":{"devices":{"requests":[{"name":"r","exactly":{"deviceClassName":"d","adminAccess":true}}]}}}"#;
+    let why = "ResourceClaim.resource.k8s.io \"c\" is invalid: spec.devices.requests[0].adminAccess: Forbidden: admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace";
+    assert_eq!(server.json(&format!("POST {claims}"), claim).await["message"], why);
+    let label = r#"{"metadata":{"labels":{"resource.kubernetes.io/admin-access":"true"}}}"#;
+    server.json(&format!("PATCH /api/v1/namespaces/default | {MERGE}"), label).await;
+    assert_eq!(server.json(&format!("POST {claims}"), claim).await["kind"], "ResourceClaim");
+
+    let role = r#"{"metadata":{"name":"c"},"rules":[{"apiGroups":["resource.k8s.io"],"resources":["resourceclaims/status"],"verbs":["patch"]}]}"#;
+    server.json("POST /apis/rbac.authorization.k8s.io/v1/clusterroles", role).await;
+    let binding = r#"{"metadata":{"name":"c"},"roleRef":{"kind":"ClusterRole","name":"c","apiGroup":"rbac.authorization.k8s.io"},"subjects":[{"kind":"User","name":"u","apiGroup":"rbac.authorization.k8s.io"}]}"#;
+    server.json("POST /apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding).await;
+    let results = r#"{"status":{"allocation":{"devices":{"results":[{"request":"r","driver":"d.x","pool":"p","device":"v","adminAccess":true}]}},"devices":[{"driver":"d.x","pool":"p","device":"v"}]}}"#;
+    let patch = format!("PATCH {claims}/c/status | {MERGE} | Impersonate-User: u");
+    let refused = server.json(&patch, results).await;
+    let causes: Vec<&str> = refused["details"]["causes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["message"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        causes,
+        [
+            r#"Forbidden: changing status.allocation or status.reservedFor requires resource="resourceclaims/binding", verb="patch" permission: resourceclaims.resource.k8s.io is forbidden: User "u" cannot patch resource "resourceclaims/binding" in API group "resource.k8s.io" at the cluster scope"#,
+            r#"Forbidden: changing status.devices requires resource="resourceclaims/driver", verb="[arbitrary-node:patch]" permission: resourceclaims.resource.k8s.io "d.x" is forbidden: User "u" cannot arbitrary-node:patch resource "resourceclaims/driver" in API group "resource.k8s.io" in the namespace "default""#,
+        ]
+    );
+    let allowed = server.json(&format!("PATCH {claims}/c/status | {MERGE}"), results).await;
+    assert_eq!(allowed["kind"], "ResourceClaim", "{allowed}");
+}

@@ -39,7 +39,9 @@ pub(super) fn parse(source: &str, names: &dyn Names) -> Result<(Node, usize), Co
         let mut errors = Errors::default();
         // Upstream's parser gives up at the error that is one too many.
         for ((line, column), message) in super::syntax::messages(found).into_iter().take(ERRORS_MAX + 1) {
-            errors.push_at((line as usize, column as usize), message);
+            // As upstream, nothing ends before its first column.
+            let column = if source.is_empty() { 0 } else { column as usize };
+            errors.push_at((line as usize, column), message);
         }
         errors.of(source)
     })?;

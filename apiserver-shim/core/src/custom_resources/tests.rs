@@ -54,7 +54,7 @@ fn rows(crd: &Value) -> Vec<ResourceDefinition> {
 }
 
 const CONTEXT: CreateContext<'static> =
-    CreateContext { namespace: "default", uid: "u", now: Instant(0), suffix: "" };
+    CreateContext { namespace: "default", uid: "u", now: Instant(0), suffix: "", is_unlabelled: true };
 
 fn widget(spec: Value) -> Value {
     json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a", "namespace": "default"}, "spec": spec})

@@ -213,6 +213,7 @@ mod tests {
             uid: "u",
             now: Instant::parse("2026-01-02T03:04:05Z").expect("a time"),
             suffix: "x",
+            is_unlabelled: true,
         };
         let mut local = json!({"metadata": {"name": "v1.a.b"}, "spec": {"group": "a.b", "version": "v1"}});
         ApiService.prepare_create(&mut local, &context);

@@ -10,6 +10,9 @@ use shim_model::time::Instant;
 /// Maximum size of a ConfigMap's or Secret's data, in bytes.
 pub(super) const DATA_MAX: usize = 1024 * 1024;
 
+/// The path of an error about several members, as Go prints an empty path.
+const NO_FIELD: &str = "[]";
+
 pub(super) struct ConfigMap;
 
 impl Strategy for ConfigMap {
@@ -34,7 +37,7 @@ impl Strategy for ConfigMap {
             size += value.as_str().map_or(0, |s| s.len() / 4 * 3);
         }
         if size > DATA_MAX {
-            errors.push(FieldError::too_long("", DATA_MAX));
+            errors.push(FieldError::too_long(NO_FIELD, DATA_MAX));
         }
         errors
     }

@@ -12,7 +12,7 @@ use shim_model::time::Instant;
 pub(super) struct DaemonSet;
 
 /// The annotation that has the generation of the template.
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 impl Strategy for DaemonSet {
     fn default(&self, object: &mut Value) {

@@ -1,5 +1,6 @@
 //! Kinds of `resource.k8s.io` (dynamic resource allocation).
 
+pub mod privileges;
 pub(super) mod validation;
 
 use super::pod::dump;
@@ -230,14 +231,9 @@ impl Strategy for ResourceSlice {
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
-        let node = match access::text(object, &["spec", "nodeName"]) {
-            "" if access::flag(object, &["spec", "allNodes"]) => "<all>",
-            "" => "<unset>",
-            name => name,
-        };
         vec![
             cells::name(object),
-            node.into(),
+            access::text(object, &["spec", "nodeName"]).into(),
             access::text(object, &["spec", "driver"]).into(),
             access::text(object, &["spec", "pool", "name"]).into(),
             cells::age(object, now),

@@ -102,7 +102,9 @@ impl Strategy for Endpoints {
                 shown.extend(ports.iter().map(|p| join(ip, access::int(p, &["port"]).unwrap_or(0))));
             }
         }
-        vec![cells::name(object), summary(&shown, "<none>").into(), cells::age(object, now)]
+        // Subsets without addresses have an empty text.
+        let none = if access::list(object, &["subsets"]).is_empty() { "<none>" } else { "" };
+        vec![cells::name(object), summary(&shown, none).into(), cells::age(object, now)]
     }
 }
 
@@ -258,7 +260,11 @@ impl Strategy for EndpointSlice {
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {
         let ports: Vec<String> = access::list(object, &["ports"])
             .iter()
-            .map(|p| access::int(p, &["port"]).map_or_else(|| "*".to_owned(), |n| n.to_string()))
+            .map(|port| match (access::int(port, &["port"]), access::text(port, &["name"])) {
+                (Some(number), _) => number.to_string(),
+                (None, "") => "*".to_owned(),
+                (None, name) => name.to_owned(),
+            })
             .collect();
         let addresses: Vec<String> = access::list(object, &["endpoints"])
             .iter()

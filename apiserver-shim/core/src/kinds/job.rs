@@ -53,7 +53,7 @@ impl Strategy for Job {
     fn prepare_create(&self, object: &mut Value, context: &CreateContext<'_>) {
         pod_template::drop_disabled_fields(object, &["spec", "template", "spec"]);
         if !access::flag(object, &["spec", "manualSelector"]) {
-            generate_selector(object, context.uid);
+            generate_selector(object, context);
         }
     }
 
@@ -136,7 +136,8 @@ pub(super) fn default_spec(spec: &mut Map<String, Value>) {
 }
 
 /// Labels the template with the Job's identity, and selects Pods by it.
-fn generate_selector(job: &mut Value, uid: &str) {
+fn generate_selector(job: &mut Value, context: &CreateContext<'_>) {
+    let uid = context.uid;
     let name = access::text(job, &["metadata", "name"]).to_owned();
     let labels = access::object_mut(job, &["spec", "template", "metadata", "labels"]);
     for (key, value) in
@@ -145,9 +146,12 @@ fn generate_selector(job: &mut Value, uid: &str) {
         labels.insert(key.into(), value.into());
     }
     set_default(access::object_mut(job, &["spec", "selector", "matchLabels"]), CONTROLLER_UID, uid);
-    // The Job's labels are those of its template unless it has some of its own.
-    let labels = access::get(job, &["spec", "template", "metadata", "labels"]).cloned().unwrap_or_default();
-    set_if_zero(access::object_mut(job, &["metadata"]), "labels", labels);
+    // The Job's labels are those of its template unless it came with some of its own.
+    if context.is_unlabelled {
+        let labels =
+            access::get(job, &["spec", "template", "metadata", "labels"]).cloned().unwrap_or_default();
+        access::object_mut(job, &["metadata"]).insert("labels".to_owned(), labels);
+    }
 }
 
 pub(super) fn is_condition_true(object: &Value, condition: &str) -> bool {

@@ -96,6 +96,7 @@ pub(super) fn check_identity(
     name: &str,
     object: &mut Value,
 ) -> Result<(), Status> {
+    check_namespace(resource, namespace, object)?;
     let found = text(object, "name");
     if found.is_empty() {
         let message =
@@ -107,7 +108,7 @@ pub(super) fn check_identity(
             "the name of the object ({found}) does not match the name on the URL ({name})"
         )));
     }
-    check_namespace(resource, namespace, object)
+    Ok(())
 }
 
 pub(super) fn check_namespace(

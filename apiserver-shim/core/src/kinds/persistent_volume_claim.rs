@@ -76,7 +76,7 @@ impl Strategy for PersistentVolumeClaim {
         let (capacity, modes) = match volume {
             "" => ("", String::new()),
             _ => (
-                access::text(object, &["status", "capacity", "storage"]),
+                cells::or(access::text(object, &["status", "capacity", "storage"]), "0"),
                 modes(access::list(object, &["status", "accessModes"])),
             ),
         };

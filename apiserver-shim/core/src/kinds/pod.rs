@@ -50,7 +50,6 @@ impl Strategy for Pod {
         let status = access::object_mut(object, &["status"]);
         round_status(status);
         same_addresses(status, "podIP", "podIPs");
-        same_addresses(status, "hostIP", "hostIPs");
     }
 
     fn has_generation(&self) -> bool {

@@ -15,6 +15,16 @@ pub fn begin_create(
     object: &mut Value,
     context: &CreateContext<'_>,
 ) -> Result<(), Status> {
+    begin_create_with(resource, object, context, Vec::new())
+}
+
+/// The same, with errors that do not depend on the object alone. They are reported before its own.
+pub fn begin_create_with(
+    resource: &ResourceDefinition,
+    object: &mut Value,
+    context: &CreateContext<'_>,
+    found: Vec<FieldError>,
+) -> Result<(), Status> {
     let kind = resource.strategy();
     metadata::prepare_create(resource, object, context)?;
     if let Some(why) = kind.creation_refusal() {
@@ -31,7 +41,7 @@ pub fn begin_create(
     store_empty_lists(kind, object);
     let (meta, own) = (|| metadata::validate_create(resource, kind, object), kind.validate_create(object));
     let errors = match kind.validates_metadata() {
-        true => [meta(), own].concat(),
+        true => [found, meta(), own].concat(),
         false if own.is_empty() => meta(),
         false => own,
     };
@@ -67,6 +77,17 @@ pub fn begin_update(
     new: &mut Value,
     old: &Value,
 ) -> Result<Effect, Status> {
+    begin_update_with(resource, subresource, new, old, Vec::new())
+}
+
+/// The same, with errors that do not depend on the object alone. They are reported before its own.
+pub fn begin_update_with(
+    resource: &ResourceDefinition,
+    subresource: Subresource<'_>,
+    new: &mut Value,
+    old: &Value,
+    mut found: Vec<FieldError>,
+) -> Result<Effect, Status> {
     let kind = resource.strategy();
     metadata::check_namespace(resource, access::text(old, &["metadata", "namespace"]), new)?;
     metadata::prepare_update(new, old);
@@ -99,7 +120,8 @@ pub fn begin_update(
     if !kind.ratchets_itself() {
         ratchet::drop_unchanged(&mut errors, new, old, || stored_errors(kind, subresource, old));
     }
-    refuse(resource, new, errors).map(|()| Effect::Change)
+    found.append(&mut errors);
+    refuse(resource, new, found).map(|()| Effect::Change)
 }
 
 /// The errors of a stored object by the rules of today: an update of the same part does not cause them.

@@ -25,7 +25,7 @@ fn resource(plural: &str) -> &'static ResourceDefinition {
 }
 
 fn context() -> CreateContext<'static> {
-    CreateContext { namespace: "ns", uid: "u-1", now: NOW, suffix: "xyz12" }
+    CreateContext { namespace: "ns", uid: "u-1", now: NOW, suffix: "xyz12", is_unlabelled: false }
 }
 
 fn create(plural: &str, body: Value) -> Result<Value, Status> {

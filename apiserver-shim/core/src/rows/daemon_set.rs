@@ -9,10 +9,8 @@ use shim_model::{
 };
 
 use super::{LabelSelector, ObjectView};
+use crate::kinds::daemon_set::TEMPLATE_GENERATION;
 use crate::scheduler::PodShape;
-
-/// The annotation that has the generation of the template.
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 /// A DaemonSet.
 #[derive(Debug, Clone)]

@@ -105,6 +105,39 @@ fn numbers_have_ranges_and_multiples() {
 }
 
 #[test]
+fn numbers_too_large_for_integers_are_none() {
+    let values = [json!(1e15), json!(1e30)];
+    check(
+        json!({"type": "integer", "multipleOf": 5}),
+        &values,
+        expect![[r#"
+            1000000000000000.0
+            1e+30
+              spec.f: Invalid value: "number": spec.f in body must be of type integer: "number"
+              <nil>: Invalid value: "": Checked value must be of type integer (default format) in spec.f
+              spec.f: Invalid value: 1e+30: spec.f in body should be a multiple of 5
+        "#]],
+    );
+    check(
+        json!({"type": "integer", "format": "int32"}),
+        &values[1..],
+        expect![[r#"
+            1e+30
+              spec.f: Invalid value: "float64": spec.f in body must be of type int32: "float64"
+              <nil>: Invalid value: "": Checked value must be of type integer with format int32 in spec.f
+        "#]],
+    );
+    check(
+        json!({"x-kubernetes-int-or-string": true}),
+        &values[1..],
+        expect![[r#"
+            1e+30
+              spec.f: Invalid value: "number": spec.f in body must be of type integer,string: "number"
+        "#]],
+    );
+}
+
+#[test]
 fn strings_have_lengths_patterns_formats_and_choices() {
     check(
         json!({"type": "string", "minLength": 2, "maxLength": 3, "pattern": "^[a-z]+$"}),

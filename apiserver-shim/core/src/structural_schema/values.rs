@@ -205,7 +205,7 @@ impl Checker<'_> {
         let (types, wanted) = (types(schema), format(schema));
         let (found, found_format) = type_of(value);
         let has = |ty: &str| types.contains(&ty);
-        let whole = value.as_f64().is_some_and(|number| number.fract() == 0.0);
+        let whole = value.as_f64().is_some_and(numbers::is_json_integer);
         let number = found == "number" && whole && has("integer") || found == "integer" && has("number");
         let text_or_list = value.is_string() || value.is_array();
         let fits = has(found) || found_format == wanted || number;

@@ -47,9 +47,10 @@ impl ScaleOwners<'_> {
     pub fn of_workload(&self, workload: &Value, scale: &Value) -> Vec<Value> {
         let before = entries::parse(access::list(workload, &LIST)).unwrap_or_default();
         let mut scaled = entries::parse(access::list(scale, &LIST)).unwrap_or_default();
-        // Upstream gives such an entry the time that it had in the workload, and a new one none.
+        // Upstream gives such an entry the time that it had in the workload, and a new one none. An updater's entry is always new,
+        // because its identity contains the version.
         for entry in &mut scaled {
-            let known = before.iter().find(|b| b.id.applied && same_manager(b, entry));
+            let known = before.iter().find(|known| known.id == entry.id);
             entry.time = known.map(|known| known.time.clone()).unwrap_or_default();
         }
         let mut out = Vec::with_capacity(before.len() + 1);
@@ -59,7 +60,7 @@ impl ScaleOwners<'_> {
             if entry.fields.has(&path) {
                 let mut single = FieldSet::default();
                 single.insert(&path);
-                match scaled.iter().position(|s| same_manager(s, &entry)) {
+                match scaled.iter().position(|scaled| scaled.id == entry.id) {
                     Some(at) => drop(scaled.remove(at)),
                     None => entry.fields = entry.fields.difference(&single),
                 }
@@ -76,10 +77,4 @@ impl ScaleOwners<'_> {
         }
         entries::to_list(out)
     }
-}
-
-fn same_manager(scale: &Entry, workload: &Entry) -> bool {
-    scale.id.manager == workload.id.manager
-        && scale.id.applied == workload.id.applied
-        && scale.id.subresource == workload.id.subresource
 }

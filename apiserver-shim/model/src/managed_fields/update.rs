@@ -4,9 +4,10 @@ use super::compare::{Changes, compare};
 use super::entries::{Entry, ManagerId};
 use super::path::PathElement;
 use super::remove::{remove_items, with_atomics, with_named_fields};
+use super::validate::validate;
 use super::{FieldSet, Writer, merge, to_field_set};
 use crate::schema::ObjectType;
-use crate::status::Status;
+use crate::status::{Status, unclassified};
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -156,6 +157,13 @@ impl<'a> Updater<'a> {
         else {
             return Ok(None);
         };
+        if ty.schema().is_structural() {
+            // The other version's schema may lack what this one's has.
+            for (which, object) in [("old", &old), ("new", &new)] {
+                validate(&ty, object)
+                    .map_err(|why| unclassified(format!("failed to convert {which} object: {why}")))?;
+            }
+        }
         let mut changes = compare(&ty, &old, &new);
         changes.each(|set| self.writer.reset.filter(set));
         Ok(Some(changes))

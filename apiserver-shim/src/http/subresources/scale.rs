@@ -57,7 +57,7 @@ pub(super) async fn serve(api: &Api, asked: &ResourceRequest<'_>, body: Body) ->
             kinds::check_identity(resource, namespace, name, &mut wanted)?;
             write(api, asked, accepted, context, |_| Ok((wanted.clone(), Vec::new()))).await
         }
-        _ if negotiation::content_type(asked.headers) == patch::APPLY => {
+        _ if negotiation::patch_type(asked.headers) == patch::APPLY => {
             let context = asked.patch_context()?.with_recorded_owners();
             let (manager, strictness) = (context.field_manager.clone(), context.strictness);
             let bytes = body::read(body).await?;

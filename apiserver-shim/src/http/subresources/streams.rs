@@ -1,6 +1,7 @@
 //! `pods/log`, `exec`, `attach` and `portforward`. Requests are checked here and carried out by the node's executor;
 //! upgraded connections are copied unchanged.
 
+use http::HeaderMap;
 use serde_json::{Value, json};
 use shim_core::authorization::{AccessRequest, RequestedResource};
 use shim_model::access;
@@ -12,6 +13,7 @@ use shim_model::time::Instant;
 
 use crate::auth::authorization::refusal;
 use crate::http::body::{Request, Response};
+use crate::http::negotiation::{self, Endpoint};
 use crate::http::node_proxy;
 use crate::http::objects::ResourceRequest;
 use crate::http::service::Api;
@@ -22,6 +24,8 @@ use crate::request::query::Query;
 /// The values of the option `stream`; the first is the default.
 const LOG_STREAMS: [&str; 3] = [ALL_STREAMS, "Stderr", "Stdout"];
 const ALL_STREAMS: &str = "All";
+/// The type of logs.
+const TEXT: &str = "text/plain";
 /// The path of an error about several options, as Go prints an empty path.
 const NO_FIELD: &str = "[]";
 
@@ -43,6 +47,7 @@ async fn answer(api: &Api, asked: &ResourceRequest<'_>, request: Request) -> Res
     let (namespace, name) = (&asked.target.namespace, &asked.target.name);
     let subresource = asked.target.subresource.as_str();
     if subresource == "log" {
+        check_accepted(asked.headers)?;
         check_log_options(name, asked.query)?;
     }
     // What is wrong with the options is said before the Pod is looked up.
@@ -221,6 +226,24 @@ fn container(pod: &Value, name: &str, asked: &str) -> Result<String, Status> {
                 all.join(" ")
             )))
         }
+    }
+}
+
+/// Refuses a client of a log that accepts no encoding of objects: as upstream, that of errors is chosen before there is a log.
+fn check_accepted(headers: &HeaderMap) -> Result<(), Status> {
+    let clauses = negotiation::clauses(headers);
+    if clauses.iter().any(negotiation::is_known) {
+        return negotiation::accept(headers, Endpoint { shapes: false, tables: false, ..Endpoint::DOCUMENT })
+            .map(drop);
+    }
+    match clauses.iter().any(|clause| clause.media == TEXT) {
+        true => Err(negotiation::only_these()),
+        false => Err(status::unacceptable(&[
+            TEXT,
+            "application/json",
+            "application/yaml",
+            shim_model::protobuf::MEDIA_TYPE,
+        ])),
     }
 }
 

@@ -24,9 +24,14 @@ impl Priority {
         Priority { registry, classes }
     }
 
-    fn class_for(&self, pod: &Value) -> Result<Option<rules::PriorityClass>, Status> {
+    async fn class_for(&self, pod: &Value) -> Result<Option<rules::PriorityClass>, Status> {
         if let Some(name) = rules::priority_class_name(pod) {
-            let found = self.registry.peek(&self.classes, "", name);
+            let mut found = self.registry.peek(&self.classes, "", name);
+            if found.is_none() {
+                // It may have been created a moment ago.
+                self.registry.fresh().await?;
+                found = self.registry.peek(&self.classes, "", name);
+            }
             return found.map(|found| class_of(&found)).transpose();
         }
         // Search the bytes first: most classes are not the default and need no decoding.
@@ -60,7 +65,7 @@ impl AdmissionPlugin for Priority {
             // An update that omits the priority keeps it.
             Some(old) => rules::keep_priority(pod, old),
             None => {
-                let class = self.class_for(pod)?;
+                let class = self.class_for(pod).await?;
                 rules::priority(pod, class.as_ref())?;
             }
         }

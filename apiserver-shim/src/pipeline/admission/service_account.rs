@@ -65,7 +65,7 @@ impl AdmissionPlugin for ServiceAccount {
         let Some(pod) = &mut attributes.object else { return Ok(()) };
         // A node that reports its static Pods would take a change for one of the Pod.
         if secret_references::is_mirror(pod) {
-            return Ok(());
+            return self.check(attributes.operation, namespace, pod);
         }
         let name = match access::text(pod, &["spec", "serviceAccountName"]) {
             "" => "default".to_owned(),
@@ -85,7 +85,7 @@ impl AdmissionPlugin for ServiceAccount {
             tokio::time::sleep(DEFAULT_ACCOUNT_POLL).await;
         };
         rules::service_account(pod, &account, || generate_name(""));
-        Ok(())
+        self.check(attributes.operation, namespace, pod)
     }
 
     async fn validate(
@@ -95,21 +95,24 @@ impl AdmissionPlugin for ServiceAccount {
         _preconditions: &mut Preconditions,
     ) -> Result<(), Status> {
         let Some(pod) = &attributes.object else { return Ok(()) };
-        let why = match (attributes.operation, secret_references::is_mirror(pod)) {
+        self.check(attributes.operation, attributes.namespace, pod)
+    }
+}
+
+impl ServiceAccount {
+    /// Refuses what the Pod references. As upstream, both phases do: the first before the Pod is validated.
+    fn check(&self, operation: Operation, namespace: &str, pod: &Value) -> Result<(), Status> {
+        let why = match (operation, secret_references::is_mirror(pod)) {
             (Operation::Create, true) => secret_references::refuse_mirror(pod).map(str::to_owned),
-            (Operation::Create, false) => {
-                self.refuse(attributes.namespace, pod, secret_references::refuse_pod)
-            }
-            _ => self.refuse(attributes.namespace, pod, secret_references::refuse_ephemeral),
+            (Operation::Create, false) => self.refuse(namespace, pod, secret_references::refuse_pod),
+            _ => self.refuse(namespace, pod, secret_references::refuse_ephemeral),
         };
         match why {
             Some(why) => Err(status::forbidden("", "pods", access::text(pod, &["metadata", "name"]), why)),
             None => Ok(()),
         }
     }
-}
 
-impl ServiceAccount {
     /// Why the Pod's service account does not allow its references, by `rule`.
     fn refuse(
         &self,

@@ -48,7 +48,8 @@ pub fn missing_labels(set: &StatefulSet, pod: &Pod, ordinal: i64) -> Option<Valu
 pub fn new_pod(set: &StatefulSet, ordinal: i64, template: &Template) -> Value {
     let name = pod_name(set, ordinal);
     let reference = controller_reference("apps/v1", "StatefulSet", set.header());
-    let mut pod = owned_pods::from_template(set.header(), reference, &template.value);
+    // As upstream, the Pod has the prefix of generated names beside its name.
+    let mut pod = owned_pods::from_template_with_generated_name(set.header(), reference, &template.value);
     pod["metadata"]["name"] = Value::from(name.as_str());
     let labels = access::object_mut(&mut pod, &["metadata", "labels"]);
     labels.insert(POD_NAME_LABEL.to_owned(), name.as_str().into());

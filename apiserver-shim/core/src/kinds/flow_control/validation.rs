@@ -282,6 +282,12 @@ fn entropy(deck: i64, hand: i64) -> f64 {
 /// Validates a PriorityLevelConfiguration.
 pub(super) fn priority_level(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    apply(LEVEL, &Site::root(object).at("spec"), &mut errors);
+    let root = Site::root(object);
+    let spec = root.at("spec");
+    let kind = spec.at("type");
+    if (access::text(object, &["metadata", "name"]) == "exempt") != (kind.text() == "Exempt") {
+        errors.push(kind.invalid("must be 'Exempt' if and only if `name` is 'exempt'"));
+    }
+    apply(LEVEL, &spec, &mut errors);
     errors
 }

@@ -113,7 +113,7 @@ impl Summary {
     }
 
     fn containers(&mut self, pod: &Value, mut counted: Restarts) -> Restarts {
-        let mut running = false;
+        let (mut running, mut failed) = (false, None);
         for status in access::list(pod, &["status", "containerStatuses"]).iter().rev() {
             counted.add(status);
             let waiting = access::text(status, &["state", "waiting", "reason"]);
@@ -121,14 +121,22 @@ impl Summary {
                 self.reason = waiting.to_owned();
             } else if let Some(t) = access::get(status, &["state", "terminated"]) {
                 self.reason = ended(t);
+                if access::int(t, &["exitCode"]).is_some_and(|code| code != 0) {
+                    failed = Some(self.reason.clone());
+                }
             } else if access::flag(status, &["ready"]) && access::get(status, &["state", "running"]).is_some()
             {
                 running = true;
                 self.ready += 1;
             }
         }
-        if self.reason == "Completed" && running {
-            self.reason = if is_true(pod, "Ready") { "Running" } else { "NotReady" }.to_owned();
+        if self.reason == "Completed" {
+            match failed {
+                _ if running && is_true(pod, "Ready") => self.reason = "Running".to_owned(),
+                Some(failed) => self.reason = failed,
+                None if running => self.reason = "NotReady".to_owned(),
+                None => {}
+            }
         }
         counted
     }

@@ -436,7 +436,7 @@ fn what_is_missing_is_named_once() {
         "validatingwebhookconfigurations",
         hook,
         expect![[
-            r#"ValidatingWebhookConfiguration.admissionregistration.k8s.io "w" is invalid: webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun"#
+            r#"ValidatingWebhookConfiguration.admissionregistration.k8s.io "w" is invalid: webhooks[0].sideEffects: Unsupported value: "": supported values: "None", "NoneOnDryRun""#
         ]],
     );
     let path = json!({"metadata": {"name": "i"}, "spec": {"rules": [{"http": {"paths": [{"path": "/"}]}}]}});

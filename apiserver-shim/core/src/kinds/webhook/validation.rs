@@ -188,7 +188,7 @@ fn resource_names(list: &Site<'_>, errors: &mut Vec<FieldError>) {
 fn side_effects(webhook: &Site<'_>, errors: &mut Vec<FieldError>) {
     const KNOWN: &[&str] = &["None", "NoneOnDryRun"];
     let effects = webhook.at("sideEffects");
-    if effects.text().is_empty() {
+    if !effects.is_set() {
         errors.push(effects.required("must specify one of None, NoneOnDryRun"));
     } else if !KNOWN.contains(&effects.text()) {
         errors.push(effects.not_supported(KNOWN));

@@ -8,6 +8,14 @@ use super::super::props::{Number, Props};
 use super::{Checker, format, types};
 use crate::cel::go_float;
 
+/// The greatest number up to which each integer has a floating point number of its own: 2^53 - 1.
+const JSON_INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
+
+/// Whether a floating point number stands for an integer: greater ones may be rounded.
+pub(super) fn is_json_integer(number: f64) -> bool {
+    number.fract() == 0.0 && number.abs() <= JSON_INTEGER_MAX
+}
+
 /// The errors of a number.
 pub(super) fn check(
     checker: Checker<'_>,
@@ -125,7 +133,7 @@ fn multiple(checker: Checker<'_>, number: &JsonNumber, of: &Number, path: &Path<
         None => {
             let value = number.as_f64().unwrap_or(f64::MAX);
             let times = if of.value < 1.0 { 1.0 / of.value * value } else { value / of.value };
-            (times - times.round()).abs() < 1e-9
+            (times - times.round()).abs() < 1e-9 && times.abs() <= JSON_INTEGER_MAX
         }
     };
     let says = format!("should be a multiple of {shown}");

@@ -10,6 +10,7 @@ use shim_core::controllers::served;
 use shim_model::access;
 
 use crate::pipeline::admission::request::GROUP;
+use crate::pipeline::blocking;
 use crate::storage::followed_index::{FollowedIndex, Index};
 use crate::storage::registry::Registry;
 use crate::storage::watch_cache::{ChangeKind, Delivery};
@@ -59,7 +60,10 @@ impl Index for Policies {
         match (delivery.kind, resource) {
             (ChangeKind::Deleted, 0) => drop(self.policies.remove(name)),
             (ChangeKind::Deleted, _) => drop(self.bindings.remove(name)),
-            (_, 0) => drop(self.policies.insert(name.to_owned(), Arc::new(Policy::compile(&object.value())))),
+            (_, 0) => {
+                let policy = blocking::run(|| Policy::compile(&object.value()));
+                self.policies.insert(name.to_owned(), Arc::new(policy));
+            }
             (_, _) => drop(self.bindings.insert(name.to_owned(), Arc::new(Binding::parse(&object.value())))),
         }
     }
