@@ -32,7 +32,7 @@ use verbs::{
 use crate::{
     agent, announcement, backup, build, documentation, explain, images,
     logging::{self, LogFormat},
-    run, server, status, uninstall, up, user_kubeconfig,
+    run, server, status, task_images, uninstall, up, user_kubeconfig,
 };
 
 /// A Kubernetes API and the Apache Mesos v1 API on the same machines, with one resource ledger.
@@ -88,6 +88,9 @@ enum Verb {
     /// Run groups of tasks (started by an agent)
     #[command(hide = true)]
     DefaultExecutor,
+    /// Run a task's container of an image, or a command in it (started by an agent and its executors)
+    #[command(hide = true, subcommand)]
+    TaskContainer(task_images::TaskContainerVerb),
     /// Add a cluster to a kubeconfig, or remove it (started by `up` and `uninstall`, as the user whose file it is)
     #[command(hide = true)]
     EditKubeconfig { edit: user_kubeconfig::Edit, path: PathBuf },
@@ -115,6 +118,7 @@ impl Arguments {
             // The agent reads this exit code as the task's.
             Verb::CommandExecutor => return Ok(builtin_executor::run_command()),
             Verb::DefaultExecutor => return Ok(builtin_executor::run_default()),
+            Verb::TaskContainer(verb) => return task_images::run(verb),
             Verb::EditKubeconfig { edit, path } => return user_kubeconfig::run(edit, &path),
         }?;
         Ok(ExitCode::SUCCESS)

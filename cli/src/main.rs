@@ -41,6 +41,7 @@ mod security;
 mod server;
 mod status;
 mod stop;
+mod task_images;
 mod uninstall;
 mod up;
 mod user_kubeconfig;

@@ -12,7 +12,7 @@ use kernel_model::resources::Attribute;
 use shim_pki::{JoinToken, NodeRequest, authority, directory, tls::joining_config};
 use transport::{client::TlsSource, tls};
 
-use crate::{arguments::node::AgentArguments, logging, preflight};
+use crate::{arguments::node::AgentArguments, logging, preflight, task_images::TaskImages};
 
 /// The agent attribute that lists the packages missing to run Pods; the scheduler places no Pods on such a node.
 const RUNTIME_ATTRIBUTE: &str = "catamaran.dev/runtime";
@@ -189,10 +189,18 @@ pub fn agent_options(
     options.resources = arguments.resources.clone();
     options.stop_grace_max = arguments.shutdown_grace_period;
     options.attributes = attributes(arguments, pod_cidr)?;
+    if runs_containers(arguments) {
+        options.images = Some(Arc::new(TaskImages::new(files.config(), options.binary.clone())));
+    }
     options.executor_environment =
         vec![("CATAMARAN_KUBELET_CONFIG".to_owned(), files.config().to_string_lossy().into_owned())];
     options.executor_environment.extend(logging::environment());
     Ok(options)
+}
+
+/// Whether this machine has a container runtime, or what is needed to start one.
+fn runs_containers(arguments: &AgentArguments) -> bool {
+    arguments.cri_endpoint.is_some() || preflight::missing_packages().is_none()
 }
 
 /// The address at which others reach this agent.

@@ -321,6 +321,7 @@ impl Run<'_> {
             command: Some(command),
             kill_grace: None,
             max_completion_time: None,
+            image: None,
             data: Bytes::new(),
             labels: Labels::default(),
             extra: Bytes::new(),

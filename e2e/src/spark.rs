@@ -31,6 +31,17 @@ pub struct SparkJob {
 impl SparkJob {
     /// Submits a job of so many rounds to `mesos://MASTER`.
     pub fn submit(cluster: &Cluster, name: &str, master: &str, rounds: u32) -> anyhow::Result<Self> {
+        Self::submit_with(cluster, name, master, rounds, &[])
+    }
+
+    /// The same with settings of Spark's, as `KEY=VALUE`.
+    pub fn submit_with(
+        cluster: &Cluster,
+        name: &str,
+        master: &str,
+        rounds: u32,
+        settings: &[String],
+    ) -> anyhow::Result<Self> {
         let directory = std::env::var("CATAMARAN_FRAMEWORKS")
             .context("CATAMARAN_FRAMEWORKS is not set; run the tests with `cargo xtask test --only NAME`")?;
         let python = Path::new(&directory).join("bin/python");
@@ -46,6 +57,7 @@ impl SparkJob {
             .args(["--conf", "spark.mesos.driver.failoverTimeout=120"])
             .args(["--conf", "spark.cores.max=1", "--conf", "spark.executor.memory=512m"])
             .args(["--conf", "spark.ui.enabled=false"])
+            .args(settings.iter().flat_map(|setting| ["--conf", setting.as_str()]))
             .arg(repository().join("e2e/frameworks/spark_job.py"))
             .args([name, &rounds.to_string()])
             .env("MESOS_NATIVE_JAVA_LIBRARY", binary().with_file_name("libmesos.so"))
@@ -104,6 +116,20 @@ impl Drop for SparkJob {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// What a Spark executor needs of this machine in an image without it, in the form of `spark.mesos.executor.docker.volumes`.
+pub fn volumes() -> anyhow::Result<String> {
+    let directory = std::env::var("CATAMARAN_FRAMEWORKS").context("CATAMARAN_FRAMEWORKS is not set")?;
+    let python = Path::new(&directory).join("bin/python").canonicalize()?;
+    let installed = python.ancestors().nth(2).context("Python is installed somewhere")?.to_owned();
+    let system = ["/usr", "/lib", "/lib64", "/etc/alternatives"].map(PathBuf::from);
+    let java = fs::read_dir("/etc")?.flatten().map(|entry| entry.path());
+    let java = java.filter(|path| path.to_string_lossy().starts_with("/etc/java-"));
+    let all: std::collections::BTreeSet<PathBuf> =
+        system.into_iter().chain(java).chain([directory.into(), installed]).collect();
+    let mounts: Vec<String> = all.iter().map(|path| format!("{0}:{0}:ro", path.display())).collect();
+    Ok(mounts.join(","))
 }
 
 /// Processes of Spark's executors that run in sandboxes of a cluster.

@@ -40,6 +40,8 @@ mod sets;
 mod spark;
 #[path = "all/stops.rs"]
 mod stops;
+#[path = "all/task_images.rs"]
+mod task_images;
 #[path = "all/walk.rs"]
 mod walk;
 #[path = "all/webhooks.rs"]

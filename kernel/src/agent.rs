@@ -28,6 +28,7 @@ use crate::{
     agent_http,
     agent_link::Dialer,
     clock::Clock,
+    images::ImageRuntime,
     runtime::{ProcessRuntime, RuntimeOptions, cgroups},
 };
 
@@ -81,6 +82,8 @@ pub struct AgentOptions {
     pub stop_grace_max: Option<Duration>,
     /// Who may use the HTTP API, besides executors with their tokens.
     pub access: Access,
+    /// Runs containers of images; without one, tasks with an image are refused.
+    pub images: Option<Arc<dyn ImageRuntime>>,
 }
 
 impl AgentOptions {
@@ -100,6 +103,7 @@ impl AgentOptions {
             executor_reregistration_timeout: Duration::from_secs(10),
             stop_grace_max: None,
             access: Access::default(),
+            images: None,
         }
     }
 }
@@ -171,6 +175,7 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
         port: local_addr.port(),
         resources,
         attributes: options.attributes.clone(),
+        runs_images: options.images.is_some(),
         operations: Default::default(),
     };
     let config = Config {
@@ -189,6 +194,7 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
         shutdown_grace: config.executor_shutdown_grace,
         limit: options.limit_tasks,
         tokens: tokens.clone(),
+        images: options.images.clone(),
     };
     let (container_events, ended) = mpsc::channel(CONTAINER_EVENT_QUEUE_BOUND);
     let runtime = ProcessRuntime::new(runtime_options, container_events);
@@ -247,7 +253,10 @@ impl AgentHandle {
     /// have the grace periods of their tasks, and when the master has been told.
     pub async fn shutdown(mut self, kind: ShutdownKind) {
         let sent = match kind {
-            ShutdownKind::StopTasks => self.queue.event(Event::Stop).await,
+            ShutdownKind::StopTasks => {
+                self.runtime.close_images();
+                self.queue.event(Event::Stop).await
+            }
             ShutdownKind::KeepTasks => self.queue.leave().await,
         };
         if sent.is_ok() {

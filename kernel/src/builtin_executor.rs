@@ -25,7 +25,10 @@ use kernel_model::{
     ids::{ExecutorId, FrameworkId},
 };
 
-use crate::{access::executor_tokens::TOKEN_VARIABLE, http::query::duration};
+use crate::{
+    access::executor_tokens::TOKEN_VARIABLE, http::query::duration, images::ContainerCommands,
+    runtime::launch::CONTAINER_VARIABLE,
+};
 use agent_client::AgentClient;
 use containers::Containers;
 
@@ -47,6 +50,8 @@ struct Settings {
     recovery_timeout: Duration,
     backoff_max: Duration,
     shutdown_grace: Duration,
+    /// How the command executor runs its task in the container of an image.
+    container: Option<ContainerCommands>,
 }
 
 /// Runs the one task that the agent launches. Returns when its last update is acknowledged.
@@ -95,6 +100,10 @@ impl Settings {
             recovery_timeout: length("MESOS_RECOVERY_TIMEOUT", Duration::from_secs(15 * 60)),
             backoff_max: length("MESOS_SUBSCRIPTION_BACKOFF_MAX", Duration::from_secs(2)),
             shutdown_grace: length("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", Duration::from_secs(5)),
+            container: match env::var(CONTAINER_VARIABLE) {
+                Ok(text) => Some(ContainerCommands::parse(&text).ok_or(CONTAINER_VARIABLE)?),
+                Err(_) => None,
+            },
         })
     }
     fn of_machine(&self) -> builtin_executor::Settings {

@@ -13,6 +13,7 @@ mod clock;
 pub mod driver;
 pub mod hollow;
 mod http;
+pub mod images;
 mod master_driver;
 mod registry_store;
 mod runtime;

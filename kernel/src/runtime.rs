@@ -8,6 +8,8 @@ pub(crate) mod container;
 pub(crate) mod credentials;
 pub(crate) mod environment;
 pub(crate) mod fetch;
+mod image;
+mod images;
 pub(crate) mod launch;
 pub(crate) mod process;
 pub(crate) mod sandbox;
@@ -36,7 +38,10 @@ use kernel_wire::{
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::access::executor_tokens::ExecutorTokens;
+use crate::{
+    access::executor_tokens::ExecutorTokens,
+    images::{ContainerFailure, ImageRuntime},
+};
 use cgroups::Cgroups;
 use container::Container;
 use sandbox::{Paths, Sandbox};
@@ -65,6 +70,8 @@ pub(crate) struct RuntimeOptions {
     pub limit: bool,
     /// Issues the tokens of executors.
     pub tokens: ExecutorTokens,
+    /// Runs containers of images; `None` without a container runtime.
+    pub images: Option<Arc<dyn ImageRuntime>>,
 }
 
 /// A change of a container.
@@ -166,6 +173,7 @@ impl ProcessRuntime {
         if let Some(cgroups) = &self.inner.cgroups {
             cgroups.sweep(std::time::SystemTime::now());
         }
+        self.recover_images(&live);
         (live, ended)
     }
 
@@ -231,6 +239,9 @@ impl ProcessRuntime {
         if let Some(why) = limited.and_then(|_| Cgroups::refusal(start.limits)) {
             return Err(launch::LaunchError::Unlimited(why));
         }
+        if image::of_launch(start)?.is_some() {
+            self.wait_for_images(start).await?;
+        }
         let launch::Prepared { sandbox: prepared, plan } = self.prepare(start).await?;
         let pending = launch::spawn(&prepared, plan)?;
         let process = pending.process()?;
@@ -286,6 +297,7 @@ impl ProcessRuntime {
     /// Changes the limits of a container.
     pub(crate) fn set_limits(&self, container_id: &ContainerId, limits: Limits) {
         let kept = self.containers().get(container_id).is_some_and(|container| !container.keeps_children());
+        self.set_limits_in_image(container_id, limits);
         if let Some(cgroups) = self.inner.cgroups.as_ref().filter(|_| kept) {
             cgroups.limit(container_id, limits);
         }
@@ -339,14 +351,9 @@ impl ProcessRuntime {
         &self.inner.paths
     }
 
-    /// The current resource usage of a container, if known.
-    pub(crate) fn usage(&self, container_id: &ContainerId) -> Option<cgroups::Usage> {
-        self.inner.cgroups.as_ref()?.usage(container_id)
-    }
-
     /// The limit that a container has exceeded.
     pub(crate) fn limitation(&self, container_id: &ContainerId) -> Option<Limitation> {
-        let exceeded = self.inner.cgroups.as_ref()?.memory_exceeded(container_id)?;
+        let exceeded = self.memory_exceeded(container_id)?;
         let memory = Resource::scalar("mem", exceeded.memory());
         let status = v1::TaskStatus {
             limitation: Some(v1::TaskResourceLimitation {
@@ -398,7 +405,11 @@ impl ProcessRuntime {
 
     async fn ended(&self, container_id: ContainerId, status: i32) {
         let limitation = self.limitation(&container_id);
+        let failure = self.failure_in_image(&container_id);
         self.remove(&container_id).await;
+        if let Some(ContainerFailure::NotStarted(message)) = failure {
+            return self.report(ContainerEvent::StartFailed { container_id, message }).await;
+        }
         self.report(ContainerEvent::Exited { container_id, status, limitation }).await;
     }
 
@@ -417,6 +428,9 @@ impl ProcessRuntime {
         };
         if tokio::task::spawn_blocking(clean).await.is_err() {
             tracing::error!(container = %container_id, "cleaning up after a container failed");
+        }
+        if let Some(images) = &self.inner.options.images {
+            images.remove(container_id).await;
         }
     }
 

@@ -23,6 +23,7 @@
 //! | `agent` | the Mesos executor API |
 //! | `runtime` | the container runtime behind one trait, the private containerd, image archives |
 //! | `pod` | the worker of one Pod: sandbox, containers, volumes, hooks, image pulls, logs |
+//! | `task_container` | containers of images in which framework tasks run |
 //! | `node` | the loop between agent and Pods, the PLEG, log rotation, garbage collection, teardown |
 //! | `server` | the node's HTTPS server: logs, exec, attach, port-forward |
 //! | `setup` | wiring |
@@ -32,6 +33,7 @@ pub mod api;
 pub mod pod;
 pub mod runtime;
 pub mod server;
+pub mod task_container;
 
 mod config;
 mod machine;

@@ -40,7 +40,7 @@ use crate::{
         archives::Archives,
         containerd::{self, RuntimeState},
     },
-    server,
+    server, task_container,
 };
 
 /// How often an external runtime is checked.
@@ -173,9 +173,9 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
     let reason = node.run(stop).await;
     server.stop.cancel();
     if !matches!(reason, ExitReason::Abandoned(_)) {
+        task_container::wait_until_ended(&config).await;
         // From here on nothing restarts containerd or sets rules.
-        end(supervisor).await;
-        end(addresses).await;
+        end([supervisor, addresses]).await;
         for resource in teardown::teardown(&config, &*context.runtime, given).await {
             tracing::warn!("left on the machine: {resource}");
         }
@@ -184,8 +184,8 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
     Ok(reason)
 }
 
-async fn end(task: Option<JoinHandle<()>>) {
-    if let Some(task) = task {
+async fn end(tasks: [Option<JoinHandle<()>>; 2]) {
+    for task in tasks.into_iter().flatten() {
         task.abort();
         let _ = task.await;
     }

@@ -186,6 +186,7 @@ impl Framework {
             source: String::new(),
             data: Bytes::new(),
             shutdown_grace: None,
+            image: None,
             labels,
             extra: Bytes::new(),
         })
@@ -203,6 +204,7 @@ impl Framework {
             command: (self.kind == Kind::Command).then_some(command),
             kill_grace: Some(Duration::from_secs(1)),
             max_completion_time: None,
+            image: None,
             data: Bytes::from_static(b"the task as its executor needs it"),
             labels: Labels::default(),
             extra: Bytes::new(),

@@ -95,6 +95,7 @@ impl World {
             port: 5051,
             resources: RESOURCES.parse().expect("a valid text"),
             attributes: Vec::new(),
+            runs_images: false,
             operations: Default::default(),
         };
         let live: BTreeSet<ContainerId> = node.containers.keys().cloned().collect();

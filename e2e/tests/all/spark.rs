@@ -6,7 +6,7 @@ use anyhow::Context;
 use e2e::{
     cluster::Cluster,
     program::wait_for,
-    spark::{SparkJob, ZooKeeper, executors},
+    spark::{SparkJob, ZooKeeper, executors, volumes},
     visitor::Visitor,
 };
 
@@ -52,5 +52,28 @@ fn spark_jobs_outlive_an_executor_and_a_master() -> anyhow::Result<()> {
         Ok(executors(&cluster)?.is_empty().then_some(()))
     });
     left.with_context(|| cluster.tail())?;
+    cluster.stop_and_assert_clean()
+}
+
+/// The executor of a job runs in a container of an image, of either type.
+#[test]
+fn spark_executors_run_in_images() -> anyhow::Result<()> {
+    let cluster =
+        Cluster::split_with(&[], &["--example-images", "--resources", "cpus:4;mem:6000;disk:10000"])?;
+    let mounts = format!("spark.mesos.executor.docker.volumes={}", volumes()?);
+    for kind in ["docker", "mesos"] {
+        let settings = [
+            "spark.mesos.executor.docker.image=localhost/catamaran/example-web:1".to_owned(),
+            format!("spark.mesos.containerizer={kind}"),
+            mounts.clone(),
+        ];
+        let mut job = SparkJob::submit_with(&cluster, kind, &cluster.mesos, 2, &settings)?;
+        job.wait_for_line("round 1")?;
+        let tasks = cluster.operator(r#"{"type": "GET_TASKS"}"#)?;
+        let container = &tasks["get_tasks"]["tasks"][0]["container"];
+        assert_eq!(container["type"], kind.to_uppercase(), "{tasks:#}");
+        assert_eq!(executors(&cluster)?, Vec::<u32>::new(), "none is a plain process in a sandbox");
+        job.wait()?;
+    }
     cluster.stop_and_assert_clean()
 }

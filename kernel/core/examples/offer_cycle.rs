@@ -151,6 +151,7 @@ fn master(agents: usize, frameworks: usize) -> (f64, f64) {
             port: 5051,
             resources: agent_resources(),
             attributes: Vec::new(),
+            runs_images: false,
             operations: Default::default(),
         };
         let _ = master.step(now, Event::AgentConnected { link });

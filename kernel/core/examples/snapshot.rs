@@ -68,6 +68,7 @@ fn cluster() -> Master {
             port: 5051,
             resources: "cpus:8;mem:16384;disk:100000;ports:[31000-32000]".parse().expect("a valid text"),
             attributes: Vec::new(),
+            runs_images: false,
             operations: Default::default(),
         };
         let link = LinkId(link);
@@ -100,6 +101,7 @@ fn cluster() -> Master {
             command: Some(CommandInfo { shell: true, value: Some("sleep 1".into()), ..Default::default() }),
             kill_grace: None,
             max_completion_time: None,
+            image: None,
             data: Bytes::new(),
             labels: Labels::default(),
             extra: Bytes::new(),

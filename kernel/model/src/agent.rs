@@ -27,6 +27,8 @@ pub struct AgentInfo {
     /// The machine's total resources.
     pub resources: Resources,
     pub attributes: Vec<Attribute>,
+    /// Whether it has a container runtime, and so runs tasks with an image.
+    pub runs_images: bool,
     /// What operations have changed in its resources.
     pub operations: AppliedOperations,
 }

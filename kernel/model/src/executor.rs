@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     agent::AgentInfo,
+    container::ImageContainer,
     framework::FrameworkInfo,
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId},
     labels::Labels,
@@ -40,6 +41,8 @@ pub struct ExecutorInfo {
     pub shutdown_grace: Option<Duration>,
     /// See [`RESPAWN_LABEL`].
     pub labels: Labels,
+    /// The container of an image that it runs in; also part of `extra`.
+    pub image: Option<Arc<ImageContainer>>,
     /// The encoded fields of the wire message that the kernel does not interpret.
     pub extra: Bytes,
 }

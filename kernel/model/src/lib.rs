@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod caller;
+pub mod container;
 pub mod executor;
 pub mod framework;
 pub mod ids;

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
+    container::ImageContainer,
     executor::{CommandInfo, ExecutorInfo},
     ids::{AgentId, ExecutorId, FrameworkId, TaskId, UpdateId},
     labels::Labels,
@@ -37,6 +38,8 @@ pub struct TaskInfo {
     /// Opaque bytes for the executor.
     pub data: Bytes,
     pub labels: Labels,
+    /// The container of an image that its command runs in, for a task without an executor; also part of `extra`.
+    pub image: Option<Arc<ImageContainer>>,
     /// The encoded fields of `v1::TaskInfo` that the kernel does not interpret: container, checks, discovery, limits.
     pub extra: Bytes,
 }

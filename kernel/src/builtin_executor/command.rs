@@ -13,7 +13,8 @@ use crate::{
     access::executor_tokens::TOKEN_VARIABLE,
     runtime::{
         credentials::{self, Credentials},
-        launch::LaunchError,
+        launch::{LaunchError, command_line},
+        process::Process,
     },
 };
 
@@ -45,6 +46,8 @@ impl TaskUser {
 /// The process group of a task.
 pub(super) struct Running {
     group: Pid,
+    /// The first process of the container of an image that the process group stands for.
+    contained: Option<Process>,
 }
 
 impl Running {
@@ -53,7 +56,12 @@ impl Running {
         let child = user.spawn(process)?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let group = pid.ok_or_else(|| io::Error::other("the process has no number"))?;
-        Ok((child, Self { group }))
+        Ok((child, Self { group, contained: None }))
+    }
+
+    /// The process stands for a container with this first process.
+    pub(super) fn of_container(self, contained: Option<Process>) -> Self {
+        Self { contained, ..self }
     }
 
     /// Sends SIGTERM to the process group.
@@ -61,9 +69,12 @@ impl Running {
         let _ = kill_process_group(self.group, Signal::TERM);
     }
 
-    /// Sends SIGKILL to the process group.
+    /// Sends SIGKILL to the process group, or to the container that it stands for: its end is that of the container.
     pub(super) fn kill(&self) {
-        let _ = kill_process_group(self.group, Signal::KILL);
+        match self.contained.filter(Process::is_alive) {
+            Some(contained) => contained.kill(),
+            None => drop(kill_process_group(self.group, Signal::KILL)),
+        }
     }
 }
 
@@ -80,6 +91,12 @@ pub(super) fn program(command: &CommandInfo) -> io::Result<Command> {
         program.arg0(first).args(rest);
     }
     Ok(program)
+}
+
+/// The words of a command: its program and the program's arguments.
+pub(super) fn words(command: &CommandInfo) -> io::Result<Vec<String>> {
+    let empty = || io::Error::new(io::ErrorKind::InvalidInput, "the command is empty");
+    command_line(command).ok_or_else(empty)
 }
 
 /// Makes the process the leader of a new group.

@@ -50,6 +50,7 @@ impl Containers {
             framework_user: framework_user.to_owned(),
             parent: self.parent.clone(),
             executor_sandbox: self.settings.sandbox.clone(),
+            container: self.settings.container.clone(),
             messages: self.messages.clone(),
             stop,
         };

@@ -2,10 +2,12 @@
 //! files. A task of a group has a sandbox of its own below it, `containers/ID`, to which `tasks/TASK` points, as in Mesos.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Stdio},
     sync::{Arc, mpsc::SyncSender},
+    thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -24,11 +26,18 @@ use super::{
     main_loop::Message,
     probe::{Probe, ProbeContext, ProbeResult, seconds},
 };
-use crate::runtime::{
-    fetch::fetch,
-    launch::{LaunchError, refuse_secrets},
-    sandbox::Sandbox,
+use crate::{
+    images::{ContainerCommands, RunningContainer},
+    runtime::{
+        fetch::fetch,
+        launch::{LaunchError, refuse_secrets},
+        process::Process,
+        sandbox::Sandbox,
+    },
 };
+
+/// How often a container that is being started is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A task whose process has been started.
 pub(super) struct Started {
@@ -47,6 +56,8 @@ pub(super) struct Launch {
     pub(super) parent: Option<ContainerId>,
     pub(super) executor_sandbox: PathBuf,
     pub(super) messages: SyncSender<Message>,
+    /// How to run the task in the container of its image.
+    pub(super) container: Option<ContainerCommands>,
     /// Stops the preparation.
     pub(super) stop: CancellationToken,
 }
@@ -85,6 +96,9 @@ impl Launch {
     fn start(&self) -> Result<(Child, Started, Probes), LaunchError> {
         let info: v1::TaskInfo = extra::decode(&self.task.extra)?;
         let command = self.task.command.as_ref().ok_or(LaunchError::NoCommand)?;
+        if let Some(container) = &self.container {
+            return self.start_in_image(container, &info);
+        }
         let user = TaskUser::of(command, &self.framework_user)?;
         let nested = match self.kind {
             ExecutorKind::Default => Some(self.prepare(command, &user, &info)?),
@@ -105,7 +119,7 @@ impl Launch {
             directory = Some(Arc::new(File::from(nested.sandbox.directory().try_clone()?)));
         }
         environment.extend(command.environment.iter().cloned());
-        let context = ProbeContext { environment, user, directory };
+        let context = ProbeContext { environment, user, directory, ..ProbeContext::default() };
         if self.stop.is_cancelled() {
             return Err(LaunchError::Destroyed);
         }
@@ -114,6 +128,66 @@ impl Launch {
         let health = info.health_check.as_ref().filter(|_| probes.health.is_some()).map(policy);
         let extra = probes.status(probes.check.as_ref().map(|(_, result)| *result));
         Ok((child, Started { running, health, extra }, probes))
+    }
+
+    /// Starts the process that stands for the task's container, and waits until that runs.
+    fn start_in_image(
+        &self,
+        container: &ContainerCommands,
+        info: &v1::TaskInfo,
+    ) -> Result<(Child, Started, Probes), LaunchError> {
+        let mut context = ProbeContext { container: Some(container.clone()), ..ProbeContext::default() };
+        let [program, arguments @ ..] = container.run.as_slice() else { return Err(LaunchError::NoCommand) };
+        let mut process = std::process::Command::new(program);
+        process.args(arguments).stdin(Stdio::null());
+        let (mut child, running) = Running::start(context.apply(in_own_group(&mut process)), &context.user)?;
+        let Some(contained) = self.wait_until_running(container, &mut child, &running)? else {
+            let why = fs::read_to_string(&container.failed).unwrap_or_default();
+            let why = if why.is_empty() { "The container could not be started".to_owned() } else { why };
+            return Err(LaunchError::NotStarted(why));
+        };
+        let running = running.of_container(Process::find(contained.pid));
+        context.address = contained.address.as_ref().and_then(|address| address.parse().ok());
+        let address = contained.address.map(|address| v1::ContainerStatus {
+            network_infos: vec![v1::NetworkInfo {
+                ip_addresses: vec![v1::network_info::IpAddress {
+                    ip_address: Some(address),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        });
+        let probes = Probes::of(info, context, address);
+        let health = info.health_check.as_ref().filter(|_| probes.health.is_some()).map(policy);
+        let extra = probes.status(probes.check.as_ref().map(|(_, result)| *result));
+        Ok((child, Started { running, health, extra }, probes))
+    }
+
+    /// The container; `None` if its process ended before it ran.
+    fn wait_until_running(
+        &self,
+        container: &ContainerCommands,
+        child: &mut Child,
+        running: &Running,
+    ) -> Result<Option<RunningContainer>, LaunchError> {
+        let mut is_stopped = false;
+        loop {
+            let line = fs::read_to_string(&container.running).unwrap_or_default();
+            if let Some(found) = RunningContainer::parse(&line) {
+                return Ok(Some(found));
+            }
+            if child.try_wait()?.is_some() {
+                // It may have started and ended since.
+                let line = fs::read_to_string(&container.running).unwrap_or_default();
+                return Ok(RunningContainer::parse(&line));
+            }
+            if self.stop.is_cancelled() && !std::mem::replace(&mut is_stopped, true) {
+                // It ends when the call to the runtime that is in progress has returned.
+                running.terminate();
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
     }
 
     /// Makes the sandbox of a task of a group, with its files.

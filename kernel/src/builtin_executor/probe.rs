@@ -29,6 +29,7 @@ use super::{
     agent_client::runtime,
     command::{self, TaskUser},
 };
+use crate::images::ContainerCommands;
 
 /// How often a probe's command is polled for its exit.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -58,11 +59,19 @@ pub(super) struct ProbeContext {
     pub(super) user: TaskUser,
     /// Where its processes start, if not where the executor did.
     pub(super) directory: Option<Arc<File>>,
+    /// The container of an image that it runs in.
+    pub(super) container: Option<ContainerCommands>,
+    /// Its address, if it has one of its own.
+    pub(super) address: Option<IpAddr>,
 }
 
 impl ProbeContext {
-    /// Gives a process the task's variables and directory.
+    /// Gives a process the task's variables and directory. One that deals with a container of an image has the agent's user, so
+    /// that nothing of the framework may reach it.
     pub(super) fn apply<'p>(&self, process: &'p mut Command) -> &'p mut Command {
+        if let Some(container) = &self.container {
+            return process.env_clear().envs(container.environment.iter().map(|(name, value)| (name, value)));
+        }
         if let Some(directory) = &self.directory {
             // By its descriptor: the user need not be able to traverse the directories above.
             process.current_dir(format!("/proc/self/fd/{}", directory.as_raw_fd()));
@@ -144,14 +153,16 @@ impl Probe {
         match &self.action {
             ProbeAction::Command(info) => ProbeResult::Exited(run(info, context, deadline).ok().flatten()),
             ProbeAction::Tcp { ip, port } => {
-                match TcpStream::connect_timeout(&SocketAddr::new(*ip, *port), self.timeout) {
+                let ip = context.address.unwrap_or(*ip);
+                match TcpStream::connect_timeout(&SocketAddr::new(ip, *port), self.timeout) {
                     Ok(_) => ProbeResult::Connected(Some(true)),
                     Err(error) if error.kind() == io::ErrorKind::TimedOut => ProbeResult::Connected(None),
                     Err(_) => ProbeResult::Connected(Some(false)),
                 }
             }
             ProbeAction::Http { https, ip, port, path } => {
-                let status = http_get(*https, SocketAddr::new(*ip, *port), path, self.timeout);
+                let ip = context.address.unwrap_or(*ip);
+                let status = http_get(*https, SocketAddr::new(ip, *port), path, self.timeout);
                 ProbeResult::Answered(status.ok())
             }
         }
@@ -223,8 +234,14 @@ fn limit(length: f64) -> Duration {
 /// Runs a command in its own process group; returns its exit code if it exits in time.
 fn run(info: &CommandInfo, context: &ProbeContext, deadline: Instant) -> io::Result<Option<i32>> {
     let own = info.environment.iter().map(|(name, value)| (name, value));
-    let mut process = command::program(info)?;
-    context.apply(&mut process).envs(own);
+    let mut process = match &context.container {
+        Some(container) => in_container(info, container, deadline)?,
+        None => command::program(info)?,
+    };
+    context.apply(&mut process);
+    if context.container.is_none() {
+        process.envs(own);
+    }
     // The probe must not write to the task's own output.
     process.stdin(Stdio::null()).stdout(io::stderr()).stderr(Stdio::inherit());
     let mut child = context.user.spawn(command::in_own_group(&mut process))?;
@@ -243,6 +260,25 @@ fn run(info: &CommandInfo, context: &ProbeContext, deadline: Instant) -> io::Res
         Some(status) => Ok(status.code()),
         None => child.wait().map(|_| None),
     }
+}
+
+/// The process that runs a command in the container of its task.
+fn in_container(info: &CommandInfo, container: &ContainerCommands, deadline: Instant) -> io::Result<Command> {
+    let [program, arguments @ ..] = container.exec.as_slice() else {
+        return Err(io::Error::other("nothing runs commands in the container"));
+    };
+    let command = command::words(info)?;
+    let mut process = Command::new(program);
+    process.args(arguments);
+    let seconds = deadline.saturating_duration_since(Instant::now()).as_secs().max(1);
+    process.arg(seconds.to_string());
+    if !info.environment.is_empty() {
+        // It has the container's variables, and these.
+        process.arg("/usr/bin/env");
+        process.args(info.environment.iter().map(|(name, value)| format!("{name}={value}")));
+    }
+    process.args(command);
+    Ok(process)
 }
 
 /// The status of the response to a GET. The server's certificate is not verified: a check asks whether the task answers,

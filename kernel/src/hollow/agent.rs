@@ -50,6 +50,7 @@ impl HollowAgent {
             port: 5051,
             resources: options.resources.clone(),
             attributes,
+            runs_images: false,
             operations: Default::default(),
         };
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;

@@ -52,6 +52,7 @@ fn launch(offer: Offer) -> Call {
         command: Some(CommandInfo { shell: true, value: Some("true".into()), ..CommandInfo::default() }),
         kill_grace: None,
         max_completion_time: None,
+        image: None,
         data: "what to run".into(),
         labels: Labels::default(),
         extra: Bytes::new(),

@@ -51,11 +51,16 @@ pub(crate) struct MemoryExceeded {
     limit_bytes: Option<u64>,
     /// The most that was in use; old kernels of cgroup v2 do not say.
     peak_bytes: Option<u64>,
-    /// `memory.stat`
+    /// `memory.stat`; empty if nobody has read it.
     statistics: String,
 }
 
 impl MemoryExceeded {
+    /// For a container of which no more than its limit is known.
+    pub(super) fn of_limit(bytes: i64) -> Self {
+        Self { limit_bytes: u64::try_from(bytes).ok(), peak_bytes: None, statistics: String::new() }
+    }
+
     /// Mesos' message.
     pub(crate) fn message(&self) -> String {
         let mut text = "Memory limit exceeded: ".to_owned();
@@ -65,7 +70,10 @@ impl MemoryExceeded {
         if let Some(bytes) = self.peak_bytes {
             text += &format!("Maximum Used: {}\n", bytes_text(bytes));
         }
-        text + &format!("\nMEMORY STATISTICS: \n{}\n", self.statistics)
+        match self.statistics.as_str() {
+            "" => text.trim_end().to_owned(),
+            statistics => text + &format!("\nMEMORY STATISTICS: \n{statistics}\n"),
+        }
     }
 
     /// The memory that was in use.
@@ -75,7 +83,13 @@ impl MemoryExceeded {
     }
 }
 
-fn memory_bytes(limits: Limits) -> i64 {
+/// The CPU shares of a container.
+pub(crate) fn cpu_shares(limits: Limits) -> i64 {
+    (limits.cpus.0 * SHARES_PER_CPU / 1000).max(SHARES_MIN)
+}
+
+/// The memory limit of a container.
+pub(crate) fn memory_bytes(limits: Limits) -> i64 {
     limits.mem_mib.max(Scalar::from_units(MEMORY_MIB_MIN)).0 * 1024 * 1024 / 1000
 }
 
@@ -227,7 +241,7 @@ impl Cgroups {
     }
 
     fn write_cpus(&self, container_id: &ContainerId, limits: Limits) -> io::Result<()> {
-        let shares = (limits.cpus.0 * SHARES_PER_CPU / 1000).max(SHARES_MIN);
+        let shares = cpu_shares(limits);
         let id = container_id.as_str();
         match self {
             Cgroups::V1 { cpu, .. } => fs::write(cpu.join(id).join("cpu.shares"), shares.to_string()),

@@ -11,6 +11,7 @@ use rustix::{
 };
 
 use super::{launch::LaunchError, sandbox};
+use crate::images::ContainerUser;
 
 /// User, group and supplementary groups of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,15 @@ impl Credentials {
             gid: Gid::from_raw(user.gid.as_raw()),
             groups: groups.into_iter().map(|group| Gid::from_raw(group.as_raw())).collect(),
         })
+    }
+
+    /// The user by number, for containers, whose images may have other names.
+    pub(super) fn in_container(&self) -> ContainerUser {
+        ContainerUser {
+            uid: self.uid.as_raw(),
+            gid: self.gid.as_raw(),
+            groups: self.groups.iter().map(|group| group.as_raw()).collect(),
+        }
     }
 
     /// Gives an open file to the user.

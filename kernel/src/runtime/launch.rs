@@ -24,6 +24,7 @@ use super::{
     credentials::{self, Credentials},
     environment::environment,
     fetch::{FetchError, fetch},
+    image,
     process::Process,
     sandbox::{Paths, Sandbox},
     volumes::{self, VolumeError},
@@ -34,6 +35,9 @@ const GATE: &str = "read -r _ || exit 111; exec </dev/null; exec /usr/bin/setsid
 
 /// The same without setsid: the process has its own process group.
 const GATE_WITHOUT_SESSION: &str = "read -r _ || exit 111; exec </dev/null; exec \"$@\"";
+
+/// The environment variable that tells the command executor how to run its task in a container of an image.
+pub(crate) const CONTAINER_VARIABLE: &str = "CATAMARAN_CONTAINER";
 
 /// An executor that was not started. The texts are the messages of its tasks' statuses.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,14 @@ pub(crate) enum LaunchError {
     PersistentVolume(#[from] VolumeError),
     #[error("cannot share volume '{0}': {1}")]
     Volume(String, io::Error),
+    #[error("cannot mount '{0}': {1}")]
+    HostVolume(String, io::Error),
+    #[error("this agent has no container runtime")]
+    NoImages,
+    #[error("{0}")]
+    ContainerRuntime(String),
+    #[error("{0}")]
+    NotStarted(String),
     #[error("{0}")]
     Unsupported(#[from] Unsupported),
     #[error("{0}")]
@@ -104,7 +116,6 @@ pub(crate) fn prepare(
     let framework_id = start.framework.id.as_ref().ok_or(LaunchError::Ids)?;
     let runs =
         paths.runs(&start.agent_id, framework_id, &start.executor.executor_id).ok_or(LaunchError::Ids)?;
-    let arguments = arguments(options, start)?;
     let own = start.executor.command.as_ref();
     let command = start.task.as_ref().and_then(|task| task.command.as_ref()).or(own);
     let owner = credentials::of_launch(command, start)?;
@@ -122,10 +133,36 @@ pub(crate) fn prepare(
         fetched?;
     }
     let token = options.tokens.issue(framework_id, &start.executor.executor_id, &start.container_id)?;
-    let environment = environment(options, start, sandbox.path(), token);
-    // The built-in executors switch to the user themselves, when they start a command.
-    let user = owner.clone().filter(|_| start.executor.kind == ExecutorKind::Custom);
-    Ok(Prepared { sandbox, plan: LaunchPlan { arguments, environment, owner, user } })
+    let mut plan = LaunchPlan {
+        environment: environment(options, start, sandbox.path(), token.clone()),
+        // The built-in executors switch to the user themselves, when they start a command.
+        user: owner.clone().filter(|_| start.executor.kind == ExecutorKind::Custom),
+        arguments: Vec::new(),
+        owner,
+    };
+    let container = match image::of_launch(start)? {
+        Some((image, command)) => {
+            let owner = plan.owner.as_ref();
+            let parts = image::Parts { options, paths, sandbox: &sandbox, owner, token };
+            let config = image::config(start, image, command, parts)?;
+            Some(options.images.as_ref().ok_or(LaunchError::NoImages)?.prepare(&config)?)
+        }
+        None => None,
+    };
+    match container {
+        // The process of the agent's that stands for the container.
+        Some(container) if start.executor.kind == ExecutorKind::Custom => {
+            plan.environment = container.environment;
+            plan.arguments = container.run;
+            plan.user = None;
+        }
+        container => {
+            plan.arguments = arguments(options, start)?;
+            plan.environment
+                .extend(container.map(|container| (CONTAINER_VARIABLE.to_owned(), container.to_text())));
+        }
+    }
+    Ok(Prepared { sandbox, plan })
 }
 
 /// Refuses features that are not supported, instead of ignoring them. They are in the fields that the kernel does not

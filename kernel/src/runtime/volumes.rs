@@ -177,6 +177,11 @@ fn remove_discarded(paths: &Paths) {
     }
 }
 
+/// The directory of a volume.
+pub(crate) fn directory(paths: &Paths, id: &VolumeId) -> Result<PathBuf, VolumeError> {
+    Ok(all_volumes(paths).join(relative(id)?))
+}
+
 /// Links volumes in a sandbox, and gives them to its owner.
 pub(crate) fn link(paths: &Paths, sandbox: &Sandbox, volumes: &[LinkedVolume]) -> Result<(), VolumeError> {
     let owner = File::from(sandbox.directory().try_clone().map_err(|error| whole(volumes, error))?);

@@ -157,6 +157,7 @@ impl Cluster {
             command: Some(command),
             kill_grace: None,
             max_completion_time: None,
+            image: None,
             data: Bytes::new(),
             labels: Labels::default(),
             extra: Bytes::new(),
@@ -378,6 +379,7 @@ pub fn custom_executor(id: &str, line: &str) -> ExecutorInfo {
         source: String::new(),
         data: Bytes::new(),
         shutdown_grace: Some(Duration::from_millis(300)),
+        image: None,
         labels: Labels::default(),
         extra: Bytes::new(),
     }

@@ -28,6 +28,7 @@ pub(crate) fn info(hostname: &str) -> AgentInfo {
         port: 5051,
         resources,
         attributes: Vec::new(),
+        runs_images: false,
         operations: Default::default(),
     }
 }

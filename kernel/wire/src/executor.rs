@@ -1,7 +1,7 @@
 //! Converts executors and commands from and to `mesos.v1.ExecutorInfo` and `CommandInfo`, and the durations and ids
 //! that they share with tasks.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kernel_model::{
     executor::{CommandInfo, ExecutorInfo, ExecutorKind, Uri},
@@ -9,7 +9,7 @@ use kernel_model::{
 };
 
 use crate::{
-    Invalid, decode_extra, encode_extra,
+    Invalid, container, decode_extra, encode_extra,
     framework::{id_to_wire, some_text},
     labels,
     resources::{self, Format},
@@ -41,6 +41,8 @@ pub fn from_wire(mut from: v1::ExecutorInfo) -> Result<ExecutorInfo, Invalid> {
         Some(number) if number == executor_info::Type::Default as i32 => ExecutorKind::Default,
         _ => ExecutorKind::Custom,
     };
+    // One that is not supported has been refused.
+    let image = from.container.as_ref().and_then(|own| container::image_from_wire(own).ok());
     Ok(ExecutorInfo {
         kind,
         executor_id: ExecutorId::from(std::mem::take(&mut from.executor_id.value)),
@@ -55,6 +57,7 @@ pub fn from_wire(mut from: v1::ExecutorInfo) -> Result<ExecutorInfo, Invalid> {
             "ExecutorInfo's 'shutdown_grace_period'",
         )?,
         labels: labels::from_wire(from.labels.take()),
+        image: image.flatten().map(Arc::new),
         extra: encode_extra(&from),
     })
 }

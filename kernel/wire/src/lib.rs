@@ -8,6 +8,8 @@
 //! and bytes that do not decode, are errors.
 
 pub mod codec;
+#[allow(deprecated)] // deprecated fields are refused by name
+pub mod container;
 #[allow(deprecated)] // deprecated fields are still sent and read
 pub mod executor;
 pub mod executor_api;

@@ -73,6 +73,7 @@ pub fn from_wire(from: v1::Offer) -> Result<Offer, Invalid> {
         ip: address.as_ref().and_then(|a| a.ip.clone()).unwrap_or_default(),
         port: address.and_then(|a| u16::try_from(a.port).ok()).unwrap_or(0),
         resources: Resources::new(),
+        runs_images: false,
         operations: Default::default(),
         attributes: from
             .attributes
@@ -135,6 +136,7 @@ pub fn agent_from_wire(from: v1::AgentInfo, ip: String) -> Result<AgentInfo, Inv
             .into_iter()
             .map(resources::attribute_from_wire)
             .collect::<Result<_, _>>()?,
+        runs_images: false,
         operations: Default::default(),
     })
 }

@@ -74,6 +74,7 @@ pub fn agent_to_record(from: &AgentInfo) -> link::Agent {
         info: offer::agent_to_wire(from, Format::FULL),
         ip: Some(from.ip.clone()),
         operations: Some(operation::applied_to_wire(&from.operations)),
+        runs_images: from.runs_images.then_some(true),
     }
 }
 
@@ -81,7 +82,8 @@ pub fn agent_to_record(from: &AgentInfo) -> link::Agent {
 pub fn agent_from_record(from: link::Agent) -> Result<AgentInfo, Invalid> {
     let ip = from.ip.ok_or_else(|| Invalid::new("an agent without an address"))?;
     let operations = operation::applied_from_wire(from.operations)?;
-    Ok(AgentInfo { operations, ..offer::agent_from_wire(from.info, ip)? })
+    let runs_images = from.runs_images.unwrap_or(false);
+    Ok(AgentInfo { operations, runs_images, ..offer::agent_from_wire(from.info, ip)? })
 }
 
 pub(crate) fn executor_to_record(from: &ExecutorInfo) -> link::Executor {

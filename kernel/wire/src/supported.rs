@@ -3,12 +3,14 @@
 
 use std::path::{Component, Path};
 
-use crate::{Invalid, v1};
+use kernel_model::container::ContainerNetwork;
+
+use crate::{Invalid, container, v1};
 
 /// A feature that is not supported. The text is the message of its task's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} of framework tasks are not supported yet")]
-pub struct Unsupported(&'static str);
+pub struct Unsupported(pub(crate) &'static str);
 
 impl From<Unsupported> for Invalid {
     fn from(unsupported: Unsupported) -> Self {
@@ -29,7 +31,10 @@ pub struct SharedVolume {
 pub fn check_task(task: &v1::TaskInfo) -> Result<(), Unsupported> {
     check_persistent_volumes(&task.resources)?;
     match &task.executor {
-        Some(executor) => check_executor(executor),
+        Some(executor) => {
+            check_executor(executor)?;
+            check_no_later_volumes(executor, &task.resources)
+        }
         None => {
             task.command.as_ref().map_or(Ok(()), check_command)?;
             task.container.as_ref().map_or(Ok(()), check_container)
@@ -40,7 +45,10 @@ pub fn check_task(task: &v1::TaskInfo) -> Result<(), Unsupported> {
 /// Validates the tasks of a LAUNCH_GROUP.
 pub fn check_group(executor: &v1::ExecutorInfo, tasks: &[v1::TaskInfo]) -> Result<(), Unsupported> {
     check_executor(executor)?;
-    tasks.iter().try_for_each(|task| check_persistent_volumes(&task.resources))?;
+    tasks.iter().try_for_each(|task| {
+        check_persistent_volumes(&task.resources)?;
+        check_no_later_volumes(executor, &task.resources)
+    })?;
     if executor.r#type() != v1::executor_info::Type::Default {
         return Ok(());
     }
@@ -53,7 +61,28 @@ pub fn check_group(executor: &v1::ExecutorInfo, tasks: &[v1::TaskInfo]) -> Resul
 fn check_executor(executor: &v1::ExecutorInfo) -> Result<(), Unsupported> {
     check_persistent_volumes(&executor.resources)?;
     executor.command.as_ref().map_or(Ok(()), check_command)?;
-    executor.container.as_ref().map_or(Ok(()), check_container)
+    let Some(info) = &executor.container else { return Ok(()) };
+    check_container(info)?;
+    match container::image_from_wire(info)?.map(|image| image.network) {
+        // It has to reach its agent.
+        Some(ContainerNetwork::Bridge(_)) => Err(Unsupported("bridged networks of executors")),
+        Some(ContainerNetwork::Host) | None => Ok(()),
+    }
+}
+
+/// A running container of an image gets no further mounts.
+fn check_no_later_volumes(
+    executor: &v1::ExecutorInfo,
+    resources: &[v1::Resource],
+) -> Result<(), Unsupported> {
+    let has_image = executor.container.as_ref().is_some_and(container::has_image);
+    let of_executor = executor.resources.iter().chain(resources);
+    let volumes =
+        of_executor.filter(|resource| resource.disk.as_ref().is_some_and(|disk| disk.volume.is_some()));
+    match has_image && volumes.count() > 0 {
+        true => Err(Unsupported("persistent volumes of executors with an image")),
+        false => Ok(()),
+    }
 }
 
 /// Validates the use of persistent volumes: they are links in the sandbox, which cannot be read-only or anywhere else.
@@ -85,7 +114,10 @@ pub fn check_command(command: &v1::CommandInfo) -> Result<(), Unsupported> {
 /// Validates a container. One without an image is a process on the host network; features that this already satisfies are
 /// accepted.
 pub fn check_container(container: &v1::ContainerInfo) -> Result<(), Unsupported> {
-    check_volumes(container, 0)
+    match container::image_from_wire(container)? {
+        Some(_) => check_features(container),
+        None => check_volumes(container, 0),
+    }
 }
 
 /// Validates the container of a task of a default executor; returns its volumes in the executor's sandbox.
@@ -113,15 +145,21 @@ fn is_below(path: &str) -> bool {
 
 /// Refuses a container with more than this number of volumes.
 fn check_volumes(container: &v1::ContainerInfo, volumes_max: usize) -> Result<(), Unsupported> {
-    use v1::{container_info::Type, linux_info::IpcMode};
+    if container::has_image(container) {
+        return Err(Unsupported("container images in groups"));
+    }
+    if container.volumes.len() > volumes_max {
+        return Err(Unsupported("volumes"));
+    }
+    check_features(container)
+}
+
+/// Refuses what neither a process nor a container of an image has.
+fn check_features(container: &v1::ContainerInfo) -> Result<(), Unsupported> {
+    use v1::linux_info::IpcMode;
     let linux = container.linux_info.clone().unwrap_or_default();
     let own_network = |network: &v1::NetworkInfo| network.name.is_some() || !network.port_mappings.is_empty();
-    let image = container.docker.is_some()
-        || container.r#type() == Type::Docker
-        || container.mesos.as_ref().is_some_and(|mesos| mesos.image.is_some());
     let requested = [
-        (image, "container images"),
-        (container.volumes.len() > volumes_max, "volumes"),
         (container.network_infos.iter().any(own_network), "networks"),
         (container.hostname.is_some(), "host names"),
         (container.rlimit_info.is_some(), "resource limits of processes"),
@@ -178,8 +216,9 @@ mod tests {
 
     #[test]
     fn an_executor_interprets_the_containers_of_its_tasks() {
-        let image = v1::ContainerInfo { r#type: Type::Docker as i32, ..Default::default() };
-        let refused = Err(Unsupported("container images"));
+        let docker = v1::container_info::DockerInfo { image: "a".into(), ..Default::default() };
+        let image =
+            v1::ContainerInfo { r#type: Type::Docker as i32, docker: Some(docker), ..Default::default() };
         let task = |executor| v1::TaskInfo { container: Some(image.clone()), executor, ..Default::default() };
         let executor = |kind: v1::executor_info::Type, container| v1::ExecutorInfo {
             r#type: Some(kind as i32),
@@ -187,10 +226,14 @@ mod tests {
             ..Default::default()
         };
         let (custom, default) = (v1::executor_info::Type::Custom, v1::executor_info::Type::Default);
-        assert_eq!(check_task(&task(None)), refused);
+        assert_eq!(check_task(&task(None)), Ok(()));
         assert_eq!(check_task(&task(Some(executor(custom, None)))), Ok(()));
-        assert_eq!(check_task(&task(Some(executor(custom, Some(image.clone()))))), refused);
+        assert_eq!(check_task(&task(Some(executor(custom, Some(image.clone()))))), Ok(()));
+        let tty = v1::ContainerInfo { tty_info: Some(Default::default()), ..image.clone() };
+        let refused = check_task(&task(Some(executor(custom, Some(tty)))));
+        assert_eq!(refused, Err(Unsupported("terminals")));
         assert_eq!(check_group(&executor(custom, None), &[task(None)]), Ok(()));
-        assert_eq!(check_group(&executor(default, None), &[task(None)]), refused);
+        let refused = check_group(&executor(default, None), &[task(None)]);
+        assert_eq!(refused, Err(Unsupported("container images in groups")));
     }
 }

@@ -10,7 +10,7 @@ use kernel_model::{
 };
 
 use crate::{
-    Invalid, decode_extra, encode_extra,
+    Invalid, container, decode_extra, encode_extra,
     executor::{
         self, agent_id_to_wire, command_from_wire, command_to_wire, duration_from_wire, duration_to_wire,
         executor_id_to_wire,
@@ -40,6 +40,9 @@ pub fn info_to_wire(from: &TaskInfo, format: Format) -> v1::TaskInfo {
 /// Decodes a task to launch.
 pub fn info_from_wire(mut from: v1::TaskInfo) -> Result<TaskInfo, Invalid> {
     let (resources, zero_resources) = resources::with_zeros_from_wire(std::mem::take(&mut from.resources))?;
+    // An executor interprets the containers of its tasks. One that is not supported has been refused.
+    let own = from.container.as_ref().filter(|_| from.executor.is_none());
+    let image = own.and_then(|own| container::image_from_wire(own).ok());
     Ok(TaskInfo {
         name: std::mem::take(&mut from.name),
         task_id: TaskId::from(std::mem::take(&mut from.task_id.value)),
@@ -55,6 +58,7 @@ pub fn info_from_wire(mut from: v1::TaskInfo) -> Result<TaskInfo, Invalid> {
         )?,
         data: from.data.take().unwrap_or_default(),
         labels: labels::from_wire(from.labels.take()),
+        image: image.flatten().map(Arc::new),
         extra: encode_extra(&from),
     })
 }
@@ -123,6 +127,7 @@ pub fn from_wire(from: v1::Task) -> Result<Task, Invalid> {
             max_completion_time: None,
             data: Bytes::new(),
             labels: labels::from_wire(from.labels),
+            image: None,
             extra: encode_extra(&rest),
         }),
     })

@@ -88,6 +88,7 @@ fn subscribed() -> Event {
         source: String::new(),
         data: Default::default(),
         shutdown_grace: None,
+        image: None,
         labels: Default::default(),
         extra: Default::default(),
     };
@@ -97,6 +98,7 @@ fn subscribed() -> Event {
         ip: "127.0.0.1".to_owned(),
         port: 5051,
         resources: Resources::default(),
+        runs_images: false,
         attributes: Vec::new(),
         operations: Default::default(),
     };

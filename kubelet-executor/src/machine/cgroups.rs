@@ -156,6 +156,30 @@ pub(crate) fn container_memory(tag: &str, pod_uid: &str, id: &str) -> Option<i64
     usage?.parse().ok()
 }
 
+/// The memory limit of a cgroup.
+pub(crate) fn memory_limit(group: &str) -> Option<i64> {
+    let dirs = existing(group);
+    let limit = read(&dirs, "memory.max").or_else(|| read(&dirs, "memory.limit_in_bytes"));
+    limit?.parse().ok()
+}
+
+/// The CPU seconds of a cgroup and its descendants, and the bytes of memory that they use.
+pub(crate) fn usage(group: &str) -> Option<(f64, u64)> {
+    let dirs = existing(group);
+    let number = |text: String| text.parse::<u64>().ok();
+    match Version::of_machine() {
+        Version::V2 => {
+            let cpu = read(&dirs, "cpu.stat")?;
+            let used = cpu.lines().find_map(|line| number(line.strip_prefix("usage_usec ")?.to_owned()));
+            Some((used.unwrap_or(0) as f64 / 1e6, read(&dirs, "memory.current").and_then(number)?))
+        }
+        Version::V1 => {
+            let used = read(&dirs, "cpuacct.usage").and_then(number);
+            Some((used.unwrap_or(0) as f64 / 1e9, read(&dirs, "memory.usage_in_bytes").and_then(number)?))
+        }
+    }
+}
+
 /// Enables controllers for a cgroup, level by level.
 fn delegate(top: &Path, group: &str) -> io::Result<()> {
     let mut dir = top.to_owned();

@@ -16,6 +16,7 @@ use crate::{
     },
     pod::{paths::PodPaths, volumes},
     runtime::{Runtime, containerd, labels},
+    task_container,
 };
 
 /// Pause between two listings.
@@ -89,11 +90,19 @@ pub(crate) async fn teardown(config: &Config, runtime: &dyn Runtime, given: bool
 
 /// Removes sandboxes until none is listed or the runtime is gone; failed removals are retried.
 async fn sweep(config: &Config, runtime: &dyn Runtime, is_running: impl Fn() -> bool) {
-    let own = [(labels::NODE_TAG.to_owned(), config.tag())];
+    let listed = |label: &str| {
+        let own = [(label.to_owned(), config.tag())];
+        async move { Ok::<_, cri::Error>(runtime.list(&own).await?.0) }
+    };
     while is_running() {
-        match runtime.list(&own).await {
-            Ok((sandboxes, _)) if sandboxes.is_empty() => return,
-            Ok((sandboxes, _)) => {
+        let of_both = async {
+            let mut sandboxes = listed(labels::NODE_TAG).await?;
+            sandboxes.extend(listed(task_container::labels::NODE).await?);
+            Ok::<_, cri::Error>(sandboxes)
+        };
+        match of_both.await {
+            Ok(sandboxes) if sandboxes.is_empty() => return,
+            Ok(sandboxes) => {
                 let remove = |id: String| async move {
                     if let Err(error) = runtime.remove_sandbox(&id).await {
                         tracing::info!(%error, sandbox = id, "cannot remove sandbox yet");

@@ -174,7 +174,7 @@ fn apparmor(profile: &AppArmorProfile) -> v1::SecurityProfile {
 }
 
 /// Kernel files that are hidden from containers.
-const MASKED: [&str; 9] = [
+pub(crate) const MASKED: [&str; 9] = [
     "/proc/asound",
     "/proc/acpi",
     "/proc/kcore",
@@ -186,7 +186,8 @@ const MASKED: [&str; 9] = [
     "/sys/firmware",
 ];
 /// Kernel files that containers cannot write.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub(crate) const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,10 @@ pub(crate) mod settings;
 
 use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::{Pid, Signal, kill_process},
+};
 use tokio::sync::watch;
 
 use crate::{
@@ -154,6 +157,8 @@ async fn bring_up(
     client: &cri::Client,
     archives: &mut Archives,
 ) -> Result<(), StartError> {
+    // Agent and executor both keep it running, and import its images.
+    let _lock = lock(paths).await.map_err(|error| StartError::Prepare("its lock", error))?;
     if paths.running().is_none() {
         match paths.search() {
             Some(pid) => std::fs::write(&paths.pid, pid.to_string())
@@ -174,6 +179,19 @@ async fn bring_up(
     import_sandbox_image(config, paths, client).await?;
     archives.import_all().await;
     Ok(())
+}
+
+/// Waits until nobody else starts it.
+async fn lock(paths: &Paths) -> std::io::Result<std::fs::File> {
+    std::fs::create_dir_all(&paths.dir)?;
+    let file =
+        std::fs::File::options().create(true).truncate(false).write(true).open(paths.dir.join("lock"))?;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => tokio::time::sleep(Duration::from_millis(20)).await,
+            locked => return Ok(locked.map(|()| file)?),
+        }
+    }
 }
 
 fn start(config: &Config, paths: &Paths) -> Result<(), StartError> {

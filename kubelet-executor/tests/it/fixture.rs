@@ -145,6 +145,7 @@ impl Fixture {
             command: None,
             kill_grace: None,
             max_completion_time: None,
+            image: None,
             data: pod.to_string().into(),
             labels: Default::default(),
             extra: Default::default(),

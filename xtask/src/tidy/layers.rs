@@ -28,6 +28,7 @@ const LAYERED: &[LayeredSources] = &[
             &["agent"],
             &["runtime"],
             &["pod"],
+            &["task_container"],
             &["node"],
             &["server"],
             &["setup"],

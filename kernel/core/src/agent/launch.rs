@@ -377,6 +377,7 @@ fn command_executor(task: &TaskInfo) -> ExecutorInfo {
         data: Bytes::new(),
         shutdown_grace: task.kill_grace.map(|grace| grace + std::time::Duration::from_secs(2)),
         labels: Labels::default(),
+        image: None,
         extra: Bytes::new(),
     }
 }

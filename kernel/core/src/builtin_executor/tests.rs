@@ -37,6 +37,7 @@ fn task(id: &str) -> TaskInfo {
         command: Some(CommandInfo { shell: true, value: Some("true".into()), ..CommandInfo::default() }),
         kill_grace: None,
         max_completion_time: None,
+        image: None,
         data: Bytes::new(),
         labels: Labels::default(),
         extra: Bytes::new(),
@@ -154,6 +155,7 @@ fn agent() -> AgentInfo {
         port: 0,
         resources: Resources::default(),
         attributes: Vec::new(),
+        runs_images: false,
         operations: Default::default(),
     }
 }
@@ -169,6 +171,7 @@ fn executor() -> ExecutorInfo {
         source: String::new(),
         data: Bytes::new(),
         shutdown_grace: None,
+        image: None,
         labels: Labels::default(),
         extra: Bytes::new(),
     }

@@ -371,6 +371,7 @@ pub(super) fn without_executor_data(task: &TaskInfo) -> TaskInfo {
         command: task.command.clone(),
         kill_grace: task.kill_grace,
         max_completion_time: task.max_completion_time,
+        image: task.image.clone(),
         data: Bytes::new(),
         labels: task.labels.clone(),
         extra: task.extra.clone(),

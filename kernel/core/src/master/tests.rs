@@ -6,6 +6,7 @@ mod explain;
 mod frameworks;
 mod guarantees;
 mod hoarding;
+mod images;
 mod offer_preferences;
 mod operations;
 mod quota;

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use kernel_model::{
+    container::{ContainerNetwork, ImageContainer},
     executor::{ExecutorInfo, ExecutorKind},
     ids,
-    resources::{Resource, Resources, Scalar, Value, general},
+    resources::{Ranges, Resource, Resources, Scalar, Value, general},
     task::TaskInfo,
 };
 
@@ -29,6 +30,10 @@ pub(super) fn task(context: &Context<'_>, task: &TaskInfo) -> Result<Resources, 
         );
     }
     let mut needed = task.resources.clone();
+    if let Some(image) = &task.image {
+        check_image(context, image)?;
+        check_port_mappings(image, &task.resources)?;
+    }
     if let Some(executor) = &task.executor {
         check_executor(context, executor)?;
         if executor.kind == ExecutorKind::Default {
@@ -236,6 +241,7 @@ fn check_executor(context: &Context<'_>, executor: &ExecutorInfo) -> Result<(), 
         ));
     }
     check_resources(&executor.resources, "Executor", "executor")?;
+    executor.image.as_ref().map_or(Ok(()), |image| check_image(context, image))?;
     match existing(context, executor) {
         Some(existing) if !same_executor(existing, executor) => Err(format!(
             "ExecutorInfo is not compatible with existing ExecutorInfo with same ExecutorID.\n{line}\n\
@@ -243,6 +249,36 @@ fn check_executor(context: &Context<'_>, executor: &ExecutorInfo) -> Result<(), 
             line = "-".repeat(60)
         )),
         _ => Ok(()),
+    }
+}
+
+/// Refuses a container of an image for an agent without a container runtime: there it could only fail.
+fn check_image(context: &Context<'_>, image: &ImageContainer) -> Result<(), String> {
+    match context.agent.info.runs_images {
+        true => Ok(()),
+        false => Err(format!(
+            "Agent {} at {} cannot run image '{}': it has no container runtime",
+            context.agent.id, context.agent.info.hostname, image.image
+        )),
+    }
+}
+
+/// Mesos' docker containerizer has these rules on the agent.
+fn check_port_mappings(image: &ImageContainer, resources: &Resources) -> Result<(), String> {
+    let ContainerNetwork::Bridge(mappings) = &image.network else { return Ok(()) };
+    let all = || resources.iter().filter(|resource| &*resource.name == "ports");
+    let owns = |port: u16| {
+        all().any(|resource| match &resource.value {
+            Value::Ranges(ranges) => ranges.contains(&Ranges::new([(port.into(), port.into())])),
+            Value::Scalar(_) | Value::Set(_) => false,
+        })
+    };
+    if !mappings.is_empty() && all().next().is_none() {
+        return Err("Port mappings require port resources".to_owned());
+    }
+    match mappings.iter().find(|mapping| !owns(mapping.host_port)) {
+        Some(mapping) => Err(format!("Port [{}] not included in resources", mapping.host_port)),
+        None => Ok(()),
     }
 }
 

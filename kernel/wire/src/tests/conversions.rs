@@ -59,6 +59,7 @@ fn executor() -> ExecutorInfo {
         source: String::new(),
         data: Bytes::new(),
         shutdown_grace: Some(Duration::from_secs(5)),
+        image: None,
         labels: Labels::default(),
         extra: Bytes::new(),
     }
@@ -75,6 +76,7 @@ fn info() -> TaskInfo {
         command: executor().command,
         kill_grace: Some(Duration::from_millis(3)),
         max_completion_time: None,
+        image: None,
         data: Bytes::from_static(b"x"),
         labels: Labels::default(),
         extra: Bytes::new(),
@@ -105,6 +107,7 @@ fn link_messages_round_trip() {
         port: 5051,
         resources: resources(),
         attributes: vec![Attribute { name: "rack".into(), value: AttributeValue::Text("r".into()) }],
+        runs_images: true,
         operations: Default::default(),
     };
     let task = Task {

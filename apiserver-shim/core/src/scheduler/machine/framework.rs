@@ -70,6 +70,7 @@ pub(super) fn executor_info(framework_id: Option<&FrameworkId>, role: &str) -> E
         source: "kubernetes".to_owned(),
         data: Bytes::new(),
         shutdown_grace: None,
+        image: None,
         labels: Labels::default().with(RESPAWN_LABEL, "true"),
         extra: Bytes::new(),
     }

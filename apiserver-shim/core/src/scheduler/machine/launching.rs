@@ -419,6 +419,7 @@ fn task(
         // For the agent, whose stop waits for it.
         kill_grace: pod.pod.shape.grace_seconds.map(Duration::from_secs),
         max_completion_time: None,
+        image: None,
         data,
         labels: match pod.pod.shape.priority {
             0 => labels,

@@ -67,6 +67,7 @@ fn agent(id: &str, hostname: &str) -> AgentSnapshot {
             port: 5051,
             resources: total.clone(),
             attributes: Vec::new(),
+            runs_images: false,
             operations: Default::default(),
         }
         .into(),

@@ -57,6 +57,7 @@ pub fn executor(id: &str, respawns: bool) -> ExecutorInfo {
         source: String::new(),
         data: Bytes::new(),
         shutdown_grace: None,
+        image: None,
         labels: if respawns { labels.with(RESPAWN_LABEL, "true") } else { labels },
         extra: Bytes::new(),
     }
@@ -73,6 +74,7 @@ pub fn task(id: &str) -> TaskInfo {
         command: None,
         kill_grace: None,
         max_completion_time: None,
+        image: None,
         data: Bytes::new(),
         labels: Labels::default(),
         extra: Bytes::new(),
@@ -87,6 +89,7 @@ pub fn config(seed: u64) -> Config {
         port: 5051,
         resources: Resources::default(),
         attributes: Vec::new(),
+        runs_images: false,
         operations: Default::default(),
     };
     Config::new(info, seed)

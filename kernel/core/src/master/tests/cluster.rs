@@ -208,6 +208,7 @@ pub(crate) fn agent_info(number: u64, resources: &str) -> AgentInfo {
         port: 5051,
         resources: resources.parse().unwrap(),
         attributes: Vec::new(),
+        runs_images: false,
         operations: Default::default(),
     }
 }
@@ -242,6 +243,7 @@ pub(crate) fn task(id: &str, agent: &str, resources: &str) -> TaskInfo {
         command: Some(CommandInfo { shell: true, value: Some("true".into()), ..Default::default() }),
         kill_grace: None,
         max_completion_time: None,
+        image: None,
         data: Bytes::new(),
         labels: Labels::default(),
         extra: Bytes::new(),
@@ -259,6 +261,7 @@ pub(crate) fn executor(id: &str, resources: &str) -> ExecutorInfo {
         source: String::new(),
         data: Bytes::new(),
         shutdown_grace: None,
+        image: None,
         labels: Labels::default(),
         extra: Bytes::new(),
     }

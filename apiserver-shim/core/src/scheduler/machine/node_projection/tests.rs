@@ -15,6 +15,7 @@ fn agent(attributes: &[(&str, &str)]) -> AgentSnapshot {
             port: 5051,
             resources: total.clone(),
             attributes: attributes.iter().map(|(n, v)| Attribute::text(*n, *v)).collect(),
+            runs_images: false,
             operations: Default::default(),
         }
         .into(),
