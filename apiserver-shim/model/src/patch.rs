@@ -126,6 +126,9 @@ fn finish(
         |shown: String, why: String| Err(invalid("", "", "", &[FieldError::invalid("patch", shown, why)]));
     let text = |v: &Value, key: &str| v.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
     let (api_version, kind) = (text(&value, "apiVersion"), text(&value, "kind"));
+    if let Some(refusal) = other_version(expected, &value, &api_version, &kind) {
+        return Err(refusal);
+    }
     if api_version != expected.kind().api_version() || kind != expected.kind().kind {
         let why = foreign(expected, &value, &api_version, &kind);
         return refuse(shown.text(&value, expected), why);
@@ -141,6 +144,21 @@ fn finish(
             refuse(shown.text(&value, expected), why)
         }
     }
+}
+
+/// The error for a patch that changes the version of a custom resource within its group: the result is decoded, and validated then.
+fn other_version(expected: &ObjectType, value: &Value, api_version: &str, kind: &str) -> Option<Status> {
+    let wanted = expected.kind();
+    let (group, version) = crate::resource::split_api_version(api_version);
+    if !expected.schema().is_structural()
+        || (group, kind) != (wanted.group, wanted.kind)
+        || version == wanted.version
+    {
+        return None;
+    }
+    let why = format!("must be {}", wanted.api_version());
+    let name = crate::access::text(value, &["metadata", "name"]);
+    Some(invalid(group, kind, name, &[FieldError::invalid("apiVersion", api_version, why)]))
 }
 
 /// The error for a patch that changes the object's kind: the result is decoded as the kind that it names.

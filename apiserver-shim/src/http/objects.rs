@@ -311,7 +311,8 @@ pub fn patch_kind(headers: &HeaderMap, ty: &ObjectType) -> Result<PatchKind, Sta
     kind.ok_or_else(|| {
         let mut status = Status::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type");
         status.details = Some(Box::default());
-        if PatchKind::from_media_type(media_type).is_some() {
+        // As upstream, spaces are told from the types by what comes after the routes.
+        if PatchKind::from_media_type(media_type.trim()).is_some() {
             status.details = None;
             status.message = format!(
                 "the body of the request was in an unknown format - accepted media types include: {}",

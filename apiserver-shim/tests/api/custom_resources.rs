@@ -320,3 +320,59 @@ async fn invalid_definitions_are_refused_in_upstream_s_words() {
         assert_eq!(refuse(change).await, format!("{name} {wanted}"));
     }
 }
+
+/// Two versions: `spec.b` is in the second only, which is not the stored one.
+#[tokio::test]
+async fn versions_tell_what_they_do_not_have() {
+    let server = Server::start().await;
+    let version = |name: &str, fields: &[&str]| {
+        let properties: serde_json::Map<String, Value> =
+            fields.iter().map(|field| ((*field).to_owned(), json!({"type": "string"}))).collect();
+        json!({"name": name, "served": true, "storage": name == "v1", "schema": {"openAPIV3Schema":
+            {"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}}}})
+    };
+    let definition = json!({"metadata": {"name": "parts.example.com"}, "spec": {"group": "example.com",
+        "scope": "Namespaced", "names": {"plural": "parts", "kind": "Part"},
+        "versions": [version("v1", &["a"]), version("v2", &["a", "b"])]}});
+    server.json(&format!("POST {CRDS}"), &definition.to_string()).await;
+    until(&server, &format!("{CRDS}/parts.example.com"), |crd| is_true(crd, "Established")).await;
+    let parts = "/apis/example.com/v1/namespaces/default/parts";
+    let body =
+        r#"{"apiVersion":"example.com/v2","kind":"Part","metadata":{"name":"p"},"spec":{"b":"x","c":1}}"#;
+    let other = r#"{"apiVersion":"example.com/v3","kind":"Part","metadata":{"name":"p"},"spec":{"b":"x"}}"#;
+    let script = format!(
+        "
+        POST {parts} <- {body}
+        POST {parts}?fieldValidation=Strict <- {body}
+        POST {parts} <- {other}
+        POST {parts}?fieldValidation=Strict <- {other}
+        "
+    );
+    let shown = server.play(&script).await;
+    let refused = "the API version in the data (example.com/v2) does not match the expected API version (example.com/v1)";
+    assert_eq!(shown.matches(refused).count(), 1, "{shown}");
+    for told in [
+        r#"unknown field \"spec.c\""#,
+        r#"Part in version \"v2\" cannot be handled as a Part: strict decoding error: unknown field \"spec.c\""#,
+        r#"unknown field \"spec\""#,
+        r#"Part in version \"v3\" cannot be handled as a Part: strict decoding error: unknown field \"spec\""#,
+    ] {
+        assert!(shown.contains(told), "{told}: {shown}");
+    }
+    let apply = |version: &str, manager: &str| {
+        format!(
+            "PATCH /apis/example.com/{version}/namespaces/default/parts/p?fieldManager={manager} | Content-Type: application/apply-patch+yaml"
+        )
+    };
+    let of = |version: &str, spec: Value| {
+        json!({"apiVersion": format!("example.com/{version}"), "kind": "Part", "metadata": {"name": "p"}, "spec": spec})
+            .to_string()
+    };
+    server.json(&apply("v1", "m1"), &of("v1", json!({"a": "1"}))).await;
+    let refused = server.json(&apply("v2", "m2"), &of("v2", json!({"b": "1"}))).await;
+    assert_eq!(refused["message"], "failed to convert new object: .spec.b: field not declared in schema");
+    let patch = format!("PATCH {parts}/p | Content-Type: application/merge-patch+json");
+    let refused = server.json(&patch, r#"{"apiVersion":"example.com/v2"}"#).await;
+    let why = r#"Part.example.com "p" is invalid: apiVersion: Invalid value: "example.com/v2": must be example.com/v1"#;
+    assert_eq!(refused["message"], why);
+}

@@ -179,7 +179,7 @@ async fn refusals_come_in_upstreams_order() {
         (
             format!("PATCH {maps}/a | Content-Type: application/merge-patch+json ;x"),
             "{}",
-            "415: Unsupported Media Type",
+            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
         ),
         (
             format!("POST {maps}"),

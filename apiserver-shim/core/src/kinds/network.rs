@@ -218,7 +218,11 @@ impl Strategy for IpAddress {
     fn cells(&self, object: &Value, _now: Instant) -> Vec<Value> {
         let parent = access::get(object, &["spec", "parentRef"]);
         let text = |key: &str| parent.map_or("", |p| access::text(p, &[key]));
-        let parts = ["group", "resource", "namespace", "name"].map(text);
+        let resource = match text("group") {
+            "" => text("resource").to_owned(),
+            group => format!("{}.{group}", text("resource")),
+        };
+        let parts = [resource.as_str(), text("namespace"), text("name")];
         let shown: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         vec![cells::name(object), shown.join("/").into()]
     }

@@ -153,18 +153,19 @@ impl<'a> Updater<'a> {
     }
 
     fn changes_in(&self, version: &str, (old, new): (&Value, &Value)) -> Result<Option<Changes>, Status> {
-        let (Some((ty, old)), Some((_, new))) = (self.convert(old, version)?, self.convert(new, version)?)
+        let (Some((ty, before)), Some((_, after))) =
+            (self.convert(old, version)?, self.convert(new, version)?)
         else {
             return Ok(None);
         };
         if ty.schema().is_structural() {
-            // The other version's schema may lack what this one's has.
-            for (which, object) in [("old", &old), ("new", &new)] {
-                validate(&ty, object)
-                    .map_err(|why| unclassified(format!("failed to convert {which} object: {why}")))?;
+            // The other version's schema may lack what this one's has, and the conversion removes it.
+            for (which, object) in [("old", old), ("new", new)] {
+                let refused = |why| unclassified(format!("failed to convert {which} object: {why}"));
+                validate(&ty, object).map_err(refused)?;
             }
         }
-        let mut changes = compare(&ty, &old, &new);
+        let mut changes = compare(&ty, &before, &after);
         changes.each(|set| self.writer.reset.filter(set));
         Ok(Some(changes))
     }

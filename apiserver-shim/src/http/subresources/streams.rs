@@ -233,8 +233,7 @@ fn container(pod: &Value, name: &str, asked: &str) -> Result<String, Status> {
 fn check_accepted(headers: &HeaderMap) -> Result<(), Status> {
     let clauses = negotiation::clauses(headers);
     if clauses.iter().any(negotiation::is_known) {
-        return negotiation::accept(headers, Endpoint { shapes: false, tables: false, ..Endpoint::DOCUMENT })
-            .map(drop);
+        return negotiation::accept(headers, Endpoint { tables: false, ..Endpoint::DOCUMENT }).map(drop);
     }
     match clauses.iter().any(|clause| clause.media == TEXT) {
         true => Err(negotiation::only_these()),
