@@ -48,7 +48,7 @@ pub struct StoredImage {
     pub bytes: u64,
 }
 
-/// The archives that a node imports when its runtime starts, which is with its first Pod.
+/// The archives that a node imports when its runtime starts, which is with its first Pod or framework task with an image.
 pub struct WaitingArchives {
     dir: PathBuf,
 }
