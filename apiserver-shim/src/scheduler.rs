@@ -326,16 +326,17 @@ impl Driver {
                     if evicted {
                         events.record(write.event);
                     }
-                    vec![Event::Evicted { offer_id: write.offer_id, evicted }]
+                    vec![Event::Evicted { uid: write.uid, offer_id: Some(write.offer_id), evicted }]
                 });
             }
             Write::Preempt(write) => {
                 let events = self.options.events.clone();
                 self.jobs.start(async move {
-                    if writes::preempt(&pipeline, &write).await {
+                    let evicted = writes::preempt(&pipeline, &write).await;
+                    if evicted {
                         events.record(write.event);
                     }
-                    Vec::new()
+                    vec![Event::Evicted { uid: write.uid, offer_id: None, evicted }]
                 });
             }
             Write::Node(write) => {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use kernel::{agent::AgentOptions, agent_link};
-use kernel_model::resources::Attribute;
+use kernel_model::{oversubscription::Oversubscription, resources::Attribute};
 use shim_pki::{JoinToken, NodeRequest, authority, directory, tls::joining_config};
 use transport::{client::TlsSource, tls};
 
@@ -188,6 +188,12 @@ pub fn agent_options(
     options.advertise_ip = advertised(arguments);
     options.resources = arguments.resources.clone();
     options.stop_grace_max = arguments.shutdown_grace_period;
+    options.oversubscription = Oversubscription {
+        estimator: arguments.resource_estimator.clone(),
+        estimate_every: arguments.oversubscribed_resources_interval,
+        controller: arguments.qos_controller.clone(),
+        correct_every: arguments.qos_correction_interval_min,
+    };
     options.attributes = attributes(arguments, pod_cidr)?;
     if runs_containers(arguments) {
         options.images = Some(Arc::new(TaskImages::new(files.config(), options.binary.clone())));

@@ -88,8 +88,12 @@ class Tasks(Scheduler):
                 self.suppressed = True
 
     def _use(self, driver, offer):
-        amounts = {r["name"]: r["scalar"]["value"] for r in offer["resources"] if r["type"] == "SCALAR"}
-        cpus, mem = amounts.get("cpus", 0.0), amounts.get("mem", 0.0)
+        def amounts(name, revocable):
+            return sum(r["scalar"]["value"] for r in offer["resources"]
+                       if r["name"] == name and r["type"] == "SCALAR" and ("revocable" in r) == revocable)
+        if any("revocable" in r for r in offer["resources"]):
+            say("offered-revocable", cpus=amounts("cpus", True))
+        cpus, mem = amounts("cpus", self.options.revocable), amounts("mem", False)
         launches = []
         if self.options.group:
             # Each task may need an executor of its own.
@@ -137,8 +141,12 @@ class Tasks(Scheduler):
             "task_id": {"value": task_id},
             "agent_id": agent_id,
             "command": {"shell": True, "value": command},
-            "resources": [amount("cpus", self.options.cpus), amount("mem", self.options.mem)],
+            "resources": [self._cpus(), amount("mem", self.options.mem)],
         }
+
+    def _cpus(self):
+        cpus = amount("cpus", self.options.cpus)
+        return {**cpus, "revocable": {}} if self.options.revocable else cpus
 
     def statusUpdate(self, driver, status):
         with self.lock:
@@ -242,7 +250,9 @@ def framework(options, framework_id):
         info["role"] = options.role
     else:
         info["roles"] = [options.role]
-        info["capabilities"] = [{"type": kind} for kind in ("MULTI_ROLE", "PARTITION_AWARE", "TASK_KILLING_STATE")]
+        kinds = ["MULTI_ROLE", "PARTITION_AWARE", "TASK_KILLING_STATE"]
+        kinds += ["REVOCABLE_RESOURCES"] if options.revocable else []
+        info["capabilities"] = [{"type": kind} for kind in kinds]
     if framework_id:
         info["id"] = {"value": framework_id}
     return info
@@ -279,6 +289,7 @@ def arguments():
     parser.add_argument("--group", type=int, default=0, metavar="N", help="launch groups of N in default executors")
     parser.add_argument("--cpus", type=float, default=0.1)
     parser.add_argument("--mem", type=float, default=32)
+    parser.add_argument("--revocable", action="store_true", help="use revocable CPUs")
     parser.add_argument("--role", default="batch")
     parser.add_argument("--name", default="pymesos-tasks")
     parser.add_argument("--user", default="root")

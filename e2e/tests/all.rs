@@ -26,6 +26,8 @@ mod mixed_workloads;
 mod nodes;
 #[path = "all/operating.rs"]
 mod operating;
+#[path = "all/oversubscription.rs"]
+mod oversubscription;
 #[path = "all/persistent_volumes.rs"]
 mod persistent_volumes;
 #[path = "all/preemption.rs"]

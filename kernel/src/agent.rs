@@ -3,6 +3,7 @@
 
 mod detection;
 mod link;
+mod sampling;
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -15,7 +16,9 @@ use std::{
 };
 
 use kernel_core::agent::{Agent, Config, Event};
-use kernel_model::{agent::AgentInfo, ids::AgentId, resources::Attribute};
+use kernel_model::{
+    agent::AgentInfo, ids::AgentId, oversubscription::Oversubscription, resources::Attribute,
+};
 use tokio::{net::TcpListener, sync::mpsc};
 
 pub use crate::agent_driver::checkpoint_log::LogError;
@@ -80,6 +83,8 @@ pub struct AgentOptions {
     pub executor_reregistration_timeout: Duration,
     /// The longest grace period of a stop; without one, tasks and executors have their own.
     pub stop_grace_max: Option<Duration>,
+    /// What is offered beyond the machine's resources, as revocable.
+    pub oversubscription: Oversubscription,
     /// Who may use the HTTP API, besides executors with their tokens.
     pub access: Access,
     /// Runs containers of images; without one, tasks with an image are refused.
@@ -102,6 +107,7 @@ impl AgentOptions {
             executor_registration_timeout: Duration::from_secs(60),
             executor_reregistration_timeout: Duration::from_secs(10),
             stop_grace_max: None,
+            oversubscription: Oversubscription::default(),
             access: Access::default(),
             images: None,
         }
@@ -182,6 +188,7 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
         executor_registration_timeout: options.executor_registration_timeout,
         executor_reregistration_timeout: options.executor_reregistration_timeout,
         stop_grace_max: options.stop_grace_max,
+        oversubscription: options.oversubscription.clone(),
         ..Config::new(info, uuid::Uuid::new_v4().as_u64_pair().0)
     };
     let tokens = ExecutorTokens::open(&options.work_dir.join("meta"))
@@ -211,6 +218,9 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
     let mut others = tokio::task::JoinSet::new();
     let link = tokio::spawn(link::keep(queue.clone(), dialer));
     others.spawn(collect_garbage(runtime.clone()));
+    if let Some(every) = options.oversubscription.sample_every() {
+        others.spawn(sampling::run(queue.clone(), runtime.clone(), every));
+    }
     let handlers = agent_http::Handlers::new(queue.clone(), runtime.clone(), &options, tokens, clock);
     others.spawn(agent_http::serve(listener, handlers));
     let driver = tokio::spawn(driver.run(effects, gone.into_iter().collect(), ended));

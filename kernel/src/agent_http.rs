@@ -75,6 +75,10 @@ impl Handlers {
             ("resources", options.resources.clone().unwrap_or_default()),
             ("executor_registration_timeout", secs(options.executor_registration_timeout)),
             ("executor_reregistration_timeout", secs(options.executor_reregistration_timeout)),
+            ("resource_estimator", printed(options.oversubscription.estimator.as_ref())),
+            ("qos_controller", printed(options.oversubscription.controller.as_ref())),
+            ("oversubscribed_resources_interval", secs(options.oversubscription.estimate_every)),
+            ("qos_correction_interval_min", secs(options.oversubscription.correct_every)),
         ];
         let flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let ip = options.advertise_ip.to_string();
@@ -131,6 +135,10 @@ fn canonical(path: &str) -> &str {
 /// 503: the agent has stopped.
 fn agent_stopped() -> Answer {
     text(StatusCode::SERVICE_UNAVAILABLE, "The agent is not running")
+}
+
+fn printed(value: Option<&impl ToString>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
 }
 
 fn secs(length: Duration) -> String {

@@ -351,6 +351,13 @@ impl ProcessRuntime {
         &self.inner.paths
     }
 
+    /// The CPU time that each container has used, as far as it is known.
+    pub(crate) fn cpu_seconds(&self) -> BTreeMap<ContainerId, f64> {
+        let ids: Vec<ContainerId> = self.containers().keys().cloned().collect();
+        let used = ids.into_iter().filter_map(|id| Some((self.usage(&id)?.cpu_seconds, id)));
+        used.map(|(seconds, id)| (id, seconds)).collect()
+    }
+
     /// The limit that a container has exceeded.
     pub(crate) fn limitation(&self, container_id: &ContainerId) -> Option<Limitation> {
         let exceeded = self.memory_exceeded(container_id)?;

@@ -5,6 +5,15 @@ use std::borrow::Cow;
 
 use kernel_model::resources::Scalar;
 
+/// Revocable CPUs, in thousandths, among the amounts that the scheduler compares. No Pod can request it: it is no valid name.
+pub const REVOCABLE_CPU: &str = "cpu (revocable)";
+
+/// Revocable CPUs in the status of a Node.
+pub const REVOCABLE_CPU_OF_NODE: &str = "catamaran.dev/revocable-cpu";
+
+/// The annotation of PriorityClasses whose Pods run on revocable CPUs, and of these Pods.
+pub const REVOCABLE_ANNOTATION: &str = "catamaran.dev/revocable";
+
 const PREFIX: &str = "catamaran.dev/";
 const GPU: &str = "catamaran.dev/gpu";
 

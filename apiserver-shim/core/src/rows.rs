@@ -25,7 +25,7 @@ pub use job::{
     Job, JobPodDetails, SCHEDULED_TIMESTAMP,
 };
 pub use node::{Node, Taint, TaintEffect};
-pub use pod::{Phase, Pod, PodParts, PodPort};
+pub use pod::{Phase, Pod, PodParts, PodPort, is_revocable};
 pub use revision::ControllerRevision;
 pub use selector::LabelSelector;
 pub use service::Service;

@@ -60,8 +60,8 @@ pub use queue::{
 };
 pub use reasons::{Preemption, Reason, Report, held_by_intent};
 pub use reports::{AttemptResult, SchedulerStats};
+pub(crate) use shape::resized_requests;
 pub use shape::{DeviceClaim, HostPort, PodShape, Shapes, UnsupportedConstraint};
-pub(crate) use shape::{chargeable, resized_requests};
 pub use task_phase::TaskPhase;
 pub use task_status::{
     LaunchRefusal, Observation, ObservedTaskState, PodView, Step, TaskView, observe, resolve_task_status,

@@ -22,6 +22,8 @@ pub(super) struct SchedulerMetrics {
     attempts: Vec<[IntCounter; RESULTS.len()]>,
     pending: PendingPods,
     cycles: Histogram,
+    /// Pods that were evicted for Pods of higher priority, and for guarantees.
+    preempted: [IntCounter; 2],
 }
 
 struct PendingPods {
@@ -53,6 +55,14 @@ impl SchedulerMetrics {
             "Duration of one scheduling cycle, which decides about all active pods.",
         );
         let cycles = constant(Histogram::with_opts(cycles.buckets(SECONDS.to_vec())));
+        let preempted = constant(IntCounterVec::new(
+            Opts::new(
+                "catamaran_scheduler_preempted_pods_total",
+                "Number of pods that were evicted for others, by the cause: a pod of higher 'priority', or the 'guarantee' of a role.",
+            ),
+            &["cause"],
+        ));
+        register(registry, preempted.clone());
         register(registry, attempts.clone());
         register(registry, pending.clone());
         register(registry, cycles.clone());
@@ -69,12 +79,18 @@ impl SchedulerMetrics {
                 gated: gauge("gated"),
             },
             cycles,
+            preempted: ["priority", "guarantee"].map(|cause| preempted.with_label_values(&[cause])),
         }
     }
 
     /// Publishes a finished cycle.
     pub fn cycle(&self, machine: &SchedulerMachine, duration: Duration) {
         self.cycles.observe(duration.as_secs_f64());
+        let preempted = machine.preempted_pods();
+        for (counter, count) in self.preempted.iter().zip([preempted.for_priority, preempted.for_guarantees])
+        {
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
         let stats = machine.scheduler_stats();
         for (profile, counters) in self.attempts.iter().enumerate() {
             for (result, counter) in RESULTS.into_iter().zip(counters) {

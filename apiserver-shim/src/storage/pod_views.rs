@@ -9,8 +9,8 @@ use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use shim_core::rows::{Pod, PodParts};
-use shim_core::scheduler::{PodShape, Shapes};
+use shim_core::rows::{Pod, PodParts, is_revocable};
+use shim_core::scheduler::Shapes;
 use shim_model::pod_status::PodStatus;
 
 use crate::storage::object::Object;
@@ -62,12 +62,13 @@ impl PodViews {
         };
         let status = PodStatus::parse(stored.status())?;
         // The claims of ephemeral volumes have the Pod's name, which is not part of the spec.
+        let revocable = is_revocable(&metadata.annotations);
         let own = memmem::find(&trimmed, b"\"ephemeral\"").is_some();
         let last = self
             .lock()
             .last
             .as_ref()
-            .filter(|(spec, _)| !own && *spec == trimmed)
+            .filter(|(spec, row)| !own && *spec == trimmed && row.shape.revocable == revocable)
             .map(|(_, row)| row.clone());
         if let Some(alike) = last {
             let alike = Pod::clone(&alike);
@@ -75,8 +76,8 @@ impl PodViews {
             return Ok(self.keep(row));
         }
         let spec = if trimmed.is_empty() { Value::Null } else { serde_json::from_slice(&trimmed)? };
-        let shape = self.lock().shapes.share(PodShape::decode(&spec, &stored.header.name));
         let parts = PodParts { annotations: &metadata.annotations, spec: &spec, status: &status };
+        let shape = self.lock().shapes.share(parts.shape(&stored.header.name));
         let row = self.keep(Pod::decode(stored.clone(), object.revision, parts, shape));
         self.lock().last = Some((trimmed, row.clone()));
         Ok(row)
@@ -116,7 +117,7 @@ fn trimmed_spec(bytes: &[u8]) -> Vec<u8> {
     trimmed.unwrap_or_else(|| bytes.to_vec())
 }
 
-/// The members of a spec that [`Pod::decode`] and [`PodShape::decode`] read.
+/// The members of a spec that [`Pod::decode`] and [`PodParts::shape`] read.
 #[derive(Deserialize, Serialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Spec<'a> {

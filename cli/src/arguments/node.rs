@@ -4,8 +4,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use apiserver_shim::storage::pod_cidrs::Cidr;
 use clap::Args;
+use kernel_model::oversubscription::{Estimator, QosController};
 
-use super::{pod_cidr, seconds_or_zero, socket_address};
+use super::{pod_cidr, seconds, seconds_or_zero, socket_address};
 
 /// Flags of an agent.
 #[derive(Debug, Clone, Args)]
@@ -38,6 +39,21 @@ pub struct AgentArguments {
     /// Seconds that a stop grants Pods and tasks at most; 0 kills them at once [default: their own grace periods]
     #[arg(long, visible_alias = "stop-timeout", value_name = "SECONDS", value_parser = seconds_or_zero)]
     pub shutdown_grace_period: Option<Duration>,
+    /// Offer revocable resources beyond those of the machine: fixed:cpus:4, always these; or usage[:SHARE], a share of the
+    /// CPUs that are allocated and have not been used for a minute [default: none]
+    #[arg(long, value_name = "ESTIMATOR")]
+    pub resource_estimator: Option<Estimator>,
+    /// Seconds between two estimates of revocable resources
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub oversubscribed_resources_interval: Duration,
+    /// When tasks and Pods on revocable resources end: load:5min=8,15min=6, all of them above a load average; or
+    /// pressure:cpu=60,memory=10, one after the other while tasks wait for more than that percentage of the time
+    /// [default: never]
+    #[arg(long, value_name = "CONTROLLER")]
+    pub qos_controller: Option<QosController>,
+    /// Seconds between two looks at the machine for --qos-controller
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub qos_correction_interval_min: Duration,
     /// Build and import the images of manifests/examples
     #[arg(long)]
     pub example_images: bool,

@@ -188,11 +188,12 @@ impl ApiServer {
             }
             Write::Evict(write) => {
                 self.delete_pod(&write.uid, now);
-                vec![Event::Evicted { offer_id: write.offer_id.clone(), evicted: true }]
+                let (uid, offer_id) = (write.uid.clone(), Some(write.offer_id.clone()));
+                vec![Event::Evicted { uid, offer_id, evicted: true }]
             }
             Write::Preempt(write) => {
                 self.delete_pod(&write.uid, now);
-                Vec::new()
+                vec![Event::Evicted { uid: write.uid.clone(), offer_id: None, evicted: true }]
             }
             Write::Node(write) => {
                 self.node(write, now);

@@ -165,6 +165,7 @@ impl World {
                 tasks.into_iter().for_each(|task| self.launch(node, container, task));
             }
             Event::Kill { task_id, grace } => self.kill(node, container, task_id, grace),
+            Event::Evict { task_id, .. } => self.kill(node, container, task_id, None),
             Event::Acknowledged { task_id, uuid } => self.acknowledged(node, container, &task_id, uuid),
             Event::Shutdown => self.shut_down(node, container),
             Event::Subscribed { .. }

@@ -238,6 +238,7 @@ fn brief_to_master(message: &ToMaster) -> String {
         ToMaster::OperationStatus { operation } => {
             format!("operation {} {:?}", operation.id, operation.state)
         }
+        ToMaster::Oversubscribed { resources } => format!("oversubscribes {resources}"),
         ToMaster::Pong => "pong".to_owned(),
         ToMaster::Stopping => "stopping".to_owned(),
         ToMaster::Unregister => "unregister".to_owned(),

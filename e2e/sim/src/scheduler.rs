@@ -392,9 +392,13 @@ fn failed(write: &Write) -> Vec<Event> {
         Write::Status(write) => {
             vec![Event::StatusWritten { uid: write.uid.clone(), result: Err(WriteFailure::Unavailable) }]
         }
-        Write::Condition { .. } | Write::Preempt(_) => Vec::new(),
+        Write::Condition { .. } => Vec::new(),
+        Write::Preempt(write) => {
+            vec![Event::Evicted { uid: write.uid.clone(), offer_id: None, evicted: false }]
+        }
         Write::Evict(write) => {
-            vec![Event::Evicted { offer_id: write.offer_id.clone(), evicted: false }]
+            let (uid, offer_id) = (write.uid.clone(), Some(write.offer_id.clone()));
+            vec![Event::Evicted { uid, offer_id, evicted: false }]
         }
         Write::Node(write) => {
             vec![Event::NodeWritten { name: write.name().into(), outcome: NodeOutcome::Failed }]

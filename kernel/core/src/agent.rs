@@ -14,6 +14,7 @@ mod kill;
 mod launch;
 mod link;
 mod operations;
+mod oversubscription;
 mod resize;
 mod status_updates;
 mod stop;
@@ -36,6 +37,7 @@ use kernel_model::{
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId},
     operation::OperationUuid,
+    oversubscription::Oversubscription,
     resources::{Resources, Scalar, Value},
     task::{Task, TaskState},
     time::Time,
@@ -70,6 +72,8 @@ pub struct Config {
     pub executor_shutdown_grace: Duration,
     /// The longest grace period when the agent is stopped; without one, tasks and executors have their own.
     pub stop_grace_max: Option<Duration>,
+    /// What is offered beyond the machine's resources.
+    pub oversubscription: Oversubscription,
 }
 
 impl Config {
@@ -83,6 +87,7 @@ impl Config {
             executor_reregistration_timeout: Duration::from_secs(2),
             executor_shutdown_grace: Duration::from_secs(5),
             stop_grace_max: None,
+            oversubscription: Oversubscription::default(),
         }
     }
 }
@@ -111,6 +116,7 @@ pub struct Agent {
     id_generator: IdGenerator,
     next_launch: u64,
     stopping: Option<stop::Stopping>,
+    oversubscribed: oversubscription::Oversubscribed,
 }
 
 /// A framework with executors, tasks or updates on this agent.
@@ -139,6 +145,8 @@ struct AgentTask {
     kill: Option<Option<Duration>>,
     /// The resources that the master was asked for.
     resize: Option<Resources>,
+    /// When its executor was last told to evict it.
+    evicted_at: Option<Time>,
 }
 
 /// An executor, over all its runs.
@@ -184,6 +192,7 @@ impl Agent {
             id_generator: IdGenerator::new(config.seed),
             detected: config.info.resources.clone(),
             unmet: Resources::new(),
+            oversubscribed: oversubscription::Oversubscribed::new(&config.oversubscription),
             config,
             link: LinkState::Down,
             frameworks: BTreeMap::new(),
@@ -252,6 +261,7 @@ impl Agent {
             Event::Exited { container_id, status, limitation } => {
                 self.container_exited(now, &container_id, status, limitation, &mut out);
             }
+            Event::Sampled(sample) => self.sampled(now, &sample, &mut out),
             Event::Stop => self.stop(now, &mut out),
             Event::Tick => {}
         }
@@ -385,6 +395,7 @@ impl Limits {
         for resource in resources.iter() {
             let Value::Scalar(amount) = &resource.value else { continue };
             match &*resource.name {
+                "cpus" if resource.revocable => self.revocable_cpus += *amount,
                 "cpus" => self.cpus += *amount,
                 "mem" => self.mem_mib += *amount,
                 _ => {}

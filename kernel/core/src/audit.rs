@@ -71,8 +71,8 @@ fn sum<'a>(parts: impl IntoIterator<Item = &'a Resources>) -> Resources {
 /// INV-01: resources in use and on offer of an agent never exceed its total.
 fn capacity(agent: &Agent, violations: &mut Violations) {
     let held = sum(agent.allocated.values().chain([&agent.offered])).unallocated();
-    if !agent.info.resources.contains(&held) {
-        violations.add("INV-01", &agent.id, format!("{held} of {}", agent.info.resources));
+    if !agent.total().contains(&held) {
+        violations.add("INV-01", &agent.id, format!("{held} of {}", agent.total()));
     }
 }
 
@@ -175,7 +175,7 @@ fn allocator_ledger(master: &Master, agent: &Agent, violations: &mut Violations)
     if used != Some(&held) {
         violations.add("INV-08", &agent.id, format!("held is {held}, the allocator has {used:?}"));
     }
-    let free = agent.info.resources.saturating_sub(&held);
+    let free = agent.total().saturating_sub(&held);
     let available = master.allocator().available(agent.slot);
     if available != Some(&free) {
         violations.add("INV-08", &agent.id, format!("free is {free}, the allocator has {available:?}"));

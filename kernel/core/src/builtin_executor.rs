@@ -223,7 +223,11 @@ impl BuiltinExecutor {
                 self.shut_down(now, out);
             }
             AgentEvent::Shutdown => self.shut_down(now, out),
-            AgentEvent::Message { .. } | AgentEvent::TaskResized { .. } | AgentEvent::Heartbeat => {}
+            // Only executors that respawn are told to evict.
+            AgentEvent::Message { .. }
+            | AgentEvent::TaskResized { .. }
+            | AgentEvent::Evict { .. }
+            | AgentEvent::Heartbeat => {}
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`effect`] (the contract between a machine and its shell), [`master`] (`step` is the table of
 //! contents), [`allocator`] (which client is offered which agent), [`audit`] (the invariants), [`agent`],
-//! [`builtin_executor`] (command tasks and task groups).
+//! [`builtin_executor`] (command tasks and task groups), [`preemption`] and [`oversubscription`] (functions that the machines call).
 
 pub mod effect;
 
@@ -13,5 +13,6 @@ pub mod audit;
 pub mod builtin_executor;
 mod id_generator;
 pub mod master;
+pub mod oversubscription;
 pub mod preemption;
 pub mod snapshot_map;

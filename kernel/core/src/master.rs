@@ -19,6 +19,7 @@ mod liveness;
 mod offers;
 mod operations;
 mod operator;
+mod oversubscription;
 mod quota;
 mod reconcile;
 mod registration;
@@ -52,7 +53,7 @@ use kernel_model::{
     time::Time,
 };
 
-pub use counts::{Counts, FrameworkCounts, Judged};
+pub use counts::{Counts, FrameworkCounts, Judged, PreemptionCounts};
 pub use effect::{Answer, Effect, Effects, Op, Record, RecordKey, Refusal};
 pub use event::{Event, OperatorCall};
 pub use explain::{ClientWait, RoleWait, TaskCause, TaskWait, WaitCause};
@@ -264,6 +265,10 @@ impl Master {
             }
             ToMaster::ResizeTask { framework_id, task_id, amounts } => {
                 self.resize_task(&id, &framework_id, &task_id, &amounts);
+            }
+            ToMaster::Oversubscribed { resources } => {
+                self.counts.estimates += 1;
+                self.oversubscribed(&id, &resources);
             }
             ToMaster::OperationStatus { operation } => self.operation_status(&id, *operation),
             ToMaster::Stopping => self.agent_stops(&id),

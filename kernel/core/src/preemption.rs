@@ -7,7 +7,7 @@
 //! 2. *No more than needed*: without any of the victims of an agent, less of what is wanted would be free there. And no more is freed
 //!    than is missing beyond what is free already. `no_victim_is_superfluous`
 //! 3. *It ends*, and plans nothing if nothing is missing. `nothing_is_planned_if_nothing_is_missing`
-//! 4. *The order*: roles furthest above their fair share first, then the lowest priority, then the newest.
+//! 4. *The order*: revocable work first, then roles furthest above their fair share, then the lowest priority, then the newest.
 //!    `the_order_of_victims`
 
 use std::{
@@ -24,6 +24,8 @@ pub struct Candidate {
     pub role: Role,
     /// What counts for quota.
     pub amounts: Quantities,
+    /// Whether it also holds revocable resources: it was launched to end for others.
+    pub revocable: bool,
     /// What its role holds, as a multiple of its fair share.
     pub share: f64,
     /// Tasks of lower priority end first.
@@ -134,6 +136,8 @@ struct Choice {
 /// Choices of lower rank are better: those that cover more, then those with less important victims.
 struct Rank {
     covered: Reverse<i64>,
+    /// Whether there is a victim that is not revocable.
+    ends_others: bool,
     priority: Option<i64>,
     share: f64,
     victims: usize,
@@ -142,8 +146,8 @@ struct Rank {
 
 impl Rank {
     fn compare(&self, other: &Rank) -> Ordering {
-        (self.covered, self.priority)
-            .cmp(&(other.covered, other.priority))
+        (self.covered, self.ends_others, self.priority)
+            .cmp(&(other.covered, other.ends_others, other.priority))
             .then_with(|| other.share.total_cmp(&self.share))
             .then_with(|| (self.victims, self.agent).cmp(&(other.victims, other.agent)))
     }
@@ -195,6 +199,7 @@ impl State<'_> {
         let all = || victims.iter().map(|at| &tasks[*at]);
         let rank = Rank {
             covered: Reverse(parts(missing, &amounts)?),
+            ends_others: all().any(|task| !task.revocable),
             priority: all().map(|task| task.priority).max(),
             share: all().map(|task| task.share).fold(f64::INFINITY, f64::min),
             victims: victims.len(),
@@ -241,7 +246,8 @@ impl State<'_> {
 
 /// The order in which tasks end.
 fn compare(a: &Candidate, b: &Candidate) -> Ordering {
-    (b.share.total_cmp(&a.share))
+    (b.revocable.cmp(&a.revocable))
+        .then_with(|| b.share.total_cmp(&a.share))
         .then_with(|| a.priority.cmp(&b.priority))
         .then_with(|| b.launched_at.cmp(&a.launched_at))
 }

@@ -116,6 +116,10 @@ pub enum ToMaster {
         task_id: crate::ids::TaskId,
         amounts: Resources,
     },
+    /// All revocable resources of the agent from now on, allocated or not.
+    Oversubscribed {
+        resources: Resources,
+    },
     Pong,
     /// The agent is being stopped: it launches nothing any more, and is unreachable as soon as its link closes. Its checkpoint
     /// stays, so it may come back.

@@ -149,6 +149,12 @@ pub enum Event {
     },
     Shutdown,
     Heartbeat,
+    /// A task is to end because of the state of the machine, with this message. Not of Mesos: it is sent to executors that respawn,
+    /// because Mesos' agent kills the whole executor.
+    Evict {
+        task_id: TaskId,
+        message: String,
+    },
     /// What a task holds now, after [`Call::ResizeTask`]: less than asked for if the agent has no room.
     TaskResized {
         task_id: TaskId,

@@ -14,6 +14,7 @@ pub mod offer;
 pub mod offer_preferences;
 pub mod operation;
 pub mod operator;
+pub mod oversubscription;
 pub mod quota;
 pub mod random;
 pub mod resources;

@@ -244,6 +244,24 @@ pub enum OperationState {
     Unknown = 9,
 }
 
+impl OperationState {
+    /// Whether the operation stays in this state.
+    pub fn is_terminal(self) -> bool {
+        match self {
+            OperationState::Finished
+            | OperationState::Failed
+            | OperationState::Error
+            | OperationState::Dropped
+            | OperationState::GoneByOperator => true,
+            OperationState::Unsupported
+            | OperationState::Pending
+            | OperationState::Unreachable
+            | OperationState::Recovering
+            | OperationState::Unknown => false,
+        }
+    }
+}
+
 /// Why a subscription was refused or ended. On the wire Mesos has the message only: what came over HTTP is `Other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorReason {

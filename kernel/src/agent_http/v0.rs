@@ -241,7 +241,9 @@ fn executor_json(executor: &ExecutorView, directory: String) -> Json {
 /// Metrics under Mesos' names.
 pub(super) async fn metrics(handlers: &Handlers) -> Result<Vec<(String, f64)>, AgentStopped> {
     let read = |agent: &Agent| {
-        (agent.view(), agent.info().resources.clone(), agent.is_registered(), agent.counts().clone())
+        let mut total = agent.info().resources.clone();
+        total += agent.revocable_resources();
+        (agent.view(), total, agent.is_registered(), agent.counts().clone())
     };
     let (view, total, registered, counts) = handlers.queue.read(read).await?;
     let executors = || view.iter().flat_map(|framework| &framework.executors);
@@ -262,8 +264,9 @@ pub(super) async fn metrics(handlers: &Handlers) -> Result<Vec<(String, f64)>, A
         ("executors_running", in_phase(ExecutorViewPhase::Running)),
         ("executors_terminating", in_phase(ExecutorViewPhase::Terminating)),
         ("executors_terminated", counts.terminated_executors as f64),
-        // There is no oversubscription.
-        ("executors_preempted", 0.0),
+        ("executors_preempted", counts.preempted_executors as f64),
+        // Not of Mesos: tasks of executors that respawn.
+        ("tasks_preempted", counts.preempted_tasks as f64),
         ("executor_directory_max_allowed_age_secs", SANDBOX_AGE_MAX.as_secs_f64()),
         ("container_launch_errors", counts.launch_errors as f64),
         ("valid_status_updates", counts.status_updates as f64),
@@ -352,7 +355,7 @@ async fn containers(
                 continue;
             }
             let limits = allocated(executor);
-            let limits = (amount(&limits, "cpus", false), amount(&limits, "mem", false));
+            let limits = (limits.scalar("cpus").as_f64(), limits.scalar("mem").as_f64());
             let usage = handlers.runtime.usage(&executor.container_id).unwrap_or_default();
             let mut shape = object(json!({
                 "framework_id": framework.info.id.as_ref().map(|id| id.as_str()),

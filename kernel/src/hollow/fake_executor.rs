@@ -29,10 +29,11 @@ pub(super) fn react(
         ExecutorEvent::LaunchGroup { tasks } => {
             tasks.iter().for_each(|task| launch(agent, now, &who, task, events));
         }
-        ExecutorEvent::Kill { task_id, .. } => kill(agent, now, &who, &task_id, events),
+        ExecutorEvent::Kill { task_id, .. } => end(agent, now, (&who, &task_id), TaskState::Killed, events),
+        ExecutorEvent::Evict { task_id, .. } => end(agent, now, (&who, &task_id), TaskState::Failed, events),
         ExecutorEvent::Shutdown => {
             for task_id in agent.agent.unfinished_tasks(&who.0, &who.1) {
-                kill(agent, now, &who, &task_id, events);
+                end(agent, now, (&who, &task_id), TaskState::Killed, events);
             }
             events.extend(agent.end_executor(&container_id));
         }
@@ -55,16 +56,16 @@ fn launch(
     update(agent, now, who, task, &[TaskState::Starting, TaskState::Running], events);
 }
 
-fn kill(
+fn end(
     agent: &mut HollowAgent,
     now: Time,
-    who: &(FrameworkId, ExecutorId),
-    task_id: &TaskId,
+    (who, task_id): (&(FrameworkId, ExecutorId), &TaskId),
+    state: TaskState,
     events: &mut VecDeque<Event>,
 ) {
     let task = agent.agent.task(&who.0, task_id).filter(|task| !task.state.is_terminal());
     if let Some(info) = task.map(|task| task.info.clone()) {
-        update(agent, now, who, &info, &[TaskState::Killed], events);
+        update(agent, now, who, &info, &[state], events);
     }
 }
 

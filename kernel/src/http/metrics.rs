@@ -3,6 +3,7 @@
 
 mod allocator;
 mod frameworks;
+mod operations;
 mod registrar;
 mod timings;
 
@@ -52,18 +53,10 @@ const MESSAGES: [(&str, &str); 11] = [
     ("framework_to_executor", "MESSAGE"),
 ];
 
-/// Counters of Mesos for what this master does not have: frameworks of the driver API, results of offer operations, a
-/// response cache, shutdowns of agents that come back, agents whose loss is called off, queues of libprocess.
-const NEVER: [&str; 16] = [
+/// Counters of Mesos for what this master does not have: frameworks of the driver API, a response cache, shutdowns of agents that come back, agents whose loss is called off, queues of libprocess.
+const NEVER: [&str; 9] = [
     "messages_authenticate",
     "messages_deactivate_framework",
-    "messages_operation_status_update",
-    "messages_operation_status_update_acknowledgement",
-    "messages_update_slave",
-    "valid_operation_status_updates",
-    "invalid_operation_status_updates",
-    "valid_operation_status_update_acknowledgements",
-    "invalid_operation_status_update_acknowledgements",
     "http_cache_hits",
     "slave_shutdowns_scheduled",
     "slave_shutdowns_completed",
@@ -92,6 +85,7 @@ async fn collect(handlers: &Handlers, of_frameworks: bool) -> Result<Vec<(String
     let tables = move || {
         let mut all = gauges(&snapshot);
         all.extend(counts(snapshot.counts()));
+        all.extend(operations::metrics(&snapshot));
         all.extend(allocator::metrics(&snapshot, &filters));
         if of_frameworks {
             all.extend(snapshot.frameworks().flat_map(frameworks::metrics));
@@ -163,21 +157,28 @@ fn counts(counts: &Counts) -> Vec<(String, f64)> {
             put(&format!("{state}/{source}/{reason}").to_lowercase(), *count);
         }
     }
-    // Offer operations other than launches are refused, so there is none in any state.
-    for state in [
-        "total",
-        "pending",
-        "recovering",
-        "unreachable",
-        "finished",
-        "failed",
-        "error",
-        "dropped",
-        "gone_by_operator",
+    put(
+        "messages_operation_status_update",
+        counts.operation_statuses.valid + counts.operation_statuses.invalid,
+    );
+    let acknowledgements = counts.operation_acknowledgements;
+    put(
+        "messages_operation_status_update_acknowledgement",
+        acknowledgements.valid + acknowledgements.invalid,
+    );
+    for (name, judged) in [
+        ("operation_status_updates", counts.operation_statuses),
+        ("operation_status_update_acknowledgements", acknowledgements),
     ] {
-        put(&format!("operations/{state}"), 0);
-        frameworks::OPERATIONS.iter().for_each(|kind| put(&format!("operations/{kind}/{state}"), 0));
+        put(&format!("valid_{name}"), judged.valid);
+        put(&format!("invalid_{name}"), judged.invalid);
     }
+    put("messages_update_slave", counts.estimates);
+    // Not of Mesos.
+    put("preemptions/tasks_killed", counts.preemption.killed_tasks);
+    put("preemptions/inverse_offers_sent", counts.preemption.inverse_offers);
+    put("preemptions/inverse_offers_accepted", counts.preemption.accepted_inverse_offers);
+    put("preemptions/inverse_offers_declined", counts.preemption.declined_inverse_offers);
     all
 }
 
@@ -217,8 +218,8 @@ fn gauges(master: &Master) -> Vec<(String, f64)> {
     }
     for name in RESOURCES {
         for (suffix, revocable) in [("", false), ("_revocable", true)] {
-            let amount = |resources| amount(resources, name, revocable);
-            let total = agents.iter().fold(0.0, |sum, a| sum + amount(&a.info.resources));
+            let amount = |resources: &Resources| amount(resources, name, revocable);
+            let total = agents.iter().fold(0.0, |sum, a| sum + amount(&a.total()));
             let used = agents.iter().flat_map(|a| a.allocated.values()).fold(0.0, |sum, r| sum + amount(r));
             all.insert(format!("master/{name}{suffix}_total"), total);
             all.insert(format!("master/{name}{suffix}_used"), used);

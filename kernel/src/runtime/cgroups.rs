@@ -20,6 +20,9 @@ const PARENT: &str = "catamaran";
 /// CPU shares per CPU (Mesos' `CPU_SHARES_PER_CPU`).
 const SHARES_PER_CPU: i64 = 1024;
 
+/// CPU shares per revocable CPU (Mesos' `CPU_SHARES_PER_CPU_REVOCABLE`): they get what others leave.
+const SHARES_PER_REVOCABLE_CPU: i64 = 10;
+
 /// Linux' minimum of CPU shares.
 const SHARES_MIN: i64 = 2;
 
@@ -85,7 +88,8 @@ impl MemoryExceeded {
 
 /// The CPU shares of a container.
 pub(crate) fn cpu_shares(limits: Limits) -> i64 {
-    (limits.cpus.0 * SHARES_PER_CPU / 1000).max(SHARES_MIN)
+    let revocable = limits.revocable_cpus.0 * SHARES_PER_REVOCABLE_CPU;
+    ((limits.cpus.0 * SHARES_PER_CPU + revocable) / 1000).max(SHARES_MIN)
 }
 
 /// The memory limit of a container.
@@ -202,7 +206,7 @@ impl Cgroups {
     /// Why a container with these limits is not started, in Mesos' words: one without an amount would have no limit.
     pub(crate) fn refusal(limits: Limits) -> Option<String> {
         let missing = [
-            (limits.cpus, "Failed to update subsystem 'cpu': No cpus resource given"),
+            (limits.cpus + limits.revocable_cpus, "Failed to update subsystem 'cpu': No cpus resource given"),
             (limits.mem_mib, "Failed to update subsystem 'memory': No memory resource given"),
         ];
         let missing: Vec<&str> =
@@ -367,7 +371,11 @@ mod tests {
     use super::{Cgroups, MemoryExceeded, bytes_text};
 
     fn limits(cpus: i64, mem: i64) -> Limits {
-        Limits { cpus: Scalar::from_units(cpus), mem_mib: Scalar::from_units(mem) }
+        Limits {
+            cpus: Scalar::from_units(cpus),
+            mem_mib: Scalar::from_units(mem),
+            revocable_cpus: Scalar::ZERO,
+        }
     }
 
     #[test]
@@ -380,6 +388,20 @@ mod tests {
         let both = "Failed to update subsystems: Failed to update subsystem 'cpu': No cpus resource given; \
                     Failed to update subsystem 'memory': No memory resource given";
         assert_eq!(why(0, 0), both);
+    }
+
+    #[test]
+    fn revocable_cpus_have_a_low_weight() {
+        let root = tempfile::tempdir().unwrap();
+        let container = root.path().join("c");
+        std::fs::create_dir(&container).unwrap();
+        let cgroups =
+            Cgroups::V1 { cpu: root.path().to_owned(), memory: root.path().to_owned(), cpuacct: None };
+        for (cpus, revocable, shares) in [(2, 0, "2048"), (0, 2, "20"), (1, 2, "1044"), (0, 0, "2")] {
+            let revocable_cpus = Scalar::from_units(revocable);
+            cgroups.limit(&"c".into(), Limits { revocable_cpus, ..limits(cpus, 64) });
+            assert_eq!(std::fs::read_to_string(container.join("cpu.shares")).unwrap(), shares);
+        }
     }
 
     #[test]

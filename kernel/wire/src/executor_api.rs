@@ -199,6 +199,11 @@ pub fn event_to_wire(from: &Event, format: Format) -> WireEvent {
         }
         Event::Shutdown => event::Type::Shutdown,
         Event::Heartbeat => event::Type::Heartbeat,
+        Event::Evict { task_id, message } => {
+            let (task_id, message) = (task::task_id_to_wire(task_id), Some(message.clone()));
+            to.evict = Some(event::Evict { task_id, message });
+            event::Type::Evict
+        }
         Event::TaskResized { task_id, resources } => {
             to.task_resized = Some(event::TaskResized {
                 task_id: task::task_id_to_wire(task_id),
@@ -250,6 +255,10 @@ pub fn event_from_wire(from: WireEvent) -> Result<Option<Event>, Invalid> {
         event::Type::Error => Event::Error { message: present(from.error, "error")?.message },
         event::Type::Shutdown => Event::Shutdown,
         event::Type::Heartbeat => Event::Heartbeat,
+        event::Type::Evict => {
+            let evict = present(from.evict, "evict")?;
+            Event::Evict { task_id: evict.task_id.value.into(), message: evict.message.unwrap_or_default() }
+        }
         event::Type::TaskResized => {
             let resized = present(from.task_resized, "task_resized")?;
             Event::TaskResized {

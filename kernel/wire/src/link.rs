@@ -82,6 +82,10 @@ pub fn encode_to_master(from: &ToMaster) -> Bytes {
             amounts: resources::to_wire(amounts, Format::FULL),
         }),
         ToMaster::OperationStatus { operation } => Kind::OperationStatus(operation_to_wire(operation)),
+        ToMaster::Oversubscribed { resources } => {
+            let resources = resources::to_wire(resources, Format::FULL);
+            Kind::Oversubscribed(proto::Resources { resources })
+        }
         ToMaster::Pong => Kind::Pong(to_master::Empty {}),
         ToMaster::Stopping => Kind::Stopping(to_master::Empty {}),
         ToMaster::Unregister => Kind::Unregister(to_master::Empty {}),
@@ -135,6 +139,9 @@ pub fn decode_to_master(bytes: Bytes) -> Result<Option<ToMaster>, Invalid> {
         },
         Kind::OperationStatus(status) => {
             ToMaster::OperationStatus { operation: operation::from_wire(status)?.into() }
+        }
+        Kind::Oversubscribed(all) => {
+            ToMaster::Oversubscribed { resources: resources::from_wire(all.resources)? }
         }
         Kind::Pong(_) => ToMaster::Pong,
         Kind::Stopping(_) => ToMaster::Stopping,

@@ -22,7 +22,11 @@ pub enum Event {
     /// Terminate the Pod within `grace`. A repeated event can only shorten the grace period.
     Kill { grace: Duration },
     /// Evict the Pod: it fails with this message, whatever its containers return.
-    Evict { message: String },
+    Evict {
+        message: String,
+        /// Whether the node's state is the cause and not the Pod: its status says so with a condition, as upstream's.
+        disruption: bool,
+    },
     /// [`Action::StartSandbox`] succeeded.
     SandboxStarted(ObservedSandbox),
     /// [`Action::StartSandbox`] failed; nothing of the attempt is left that could run.

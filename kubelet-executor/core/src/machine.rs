@@ -201,7 +201,7 @@ impl PodMachine {
             Event::Observed(seen) => self.take_listing(now, seen, actions),
             Event::Update(pod) => self.take_update(pod, actions),
             Event::Kill { grace } => self.end(ending::EndCause::Killed, after(now, grace)),
-            Event::Evict { message } => self.evict(now, message, actions),
+            Event::Evict { message, disruption } => self.evict(now, message, disruption, actions),
             Event::SandboxStarted(sandbox) => {
                 self.sandbox_settled_at = now;
                 self.sandbox_backoff.reset();

@@ -10,7 +10,8 @@ use crate::{action::ResizeRefusal, spec};
 /// The CFS period, in microseconds.
 pub const CPU_PERIOD_US: i64 = 100_000;
 const CPU_QUOTA_US_MIN: i64 = 1_000;
-const CPU_SHARES_MIN: i64 = 2;
+/// The least CPU shares that Linux knows.
+pub const CPU_SHARES_MIN: i64 = 2;
 const CPU_SHARES_MAX: i64 = 262_144;
 
 /// A container's limits as cgroup values; zero means unlimited.
@@ -351,6 +352,15 @@ pub fn pod_limits(pod: &Pod) -> (i64, i64) {
     let memory = of_pod(pod, true, "memory").and_then(units);
     let more = i64::try_from(more.memory_bytes).unwrap_or(i64::MAX);
     (cpu, memory.map_or(0, |own| own.saturating_add(more)))
+}
+
+/// The annotation of Pods whose CPUs are revocable.
+const REVOCABLE_ANNOTATION: &str = "catamaran.dev/revocable";
+
+/// Whether the Pod's CPUs are revocable: it has what others do not use.
+pub fn is_revocable(pod: &Pod) -> bool {
+    let annotations = pod.metadata.annotations.as_ref();
+    annotations.and_then(|all| all.get(REVOCABLE_ANNOTATION)).is_some_and(|value| value == "true")
 }
 
 /// The Pod's CPU shares: its own request, or the sum over its containers' requests, and its overhead.

@@ -380,6 +380,21 @@ fn conditions(machine: &PodMachine) -> Vec<PodCondition> {
     conditions
 }
 
+/// Says that the node has ended the Pod because of its own state, as upstream's kubelet.
+pub(crate) fn add_disruption(status: &mut PodStatus, message: &str, now: Timestamp) {
+    const TYPE: &str = "DisruptionTarget";
+    let list = status.conditions.get_or_insert_default();
+    list.retain(|condition| condition.type_ != TYPE);
+    list.push(PodCondition {
+        type_: TYPE.to_owned(),
+        status: "True".to_owned(),
+        reason: Some("TerminationByKubelet".to_owned()),
+        message: Some(message.to_owned()),
+        last_transition_time: Some(time(now)),
+        ..PodCondition::default()
+    });
+}
+
 /// Sets the conditions of a Pod that has ended: nothing is ready.
 pub(crate) fn end_conditions(status: &mut PodStatus, now: Timestamp) {
     let succeeded = status.phase.as_deref() == Some("Succeeded");

@@ -1,8 +1,10 @@
 //! Cgroups: one per node, one per QoS class, one per Pod.
 //!
 //! ```text
-//! /catamaran-<tag>/[burstable|besteffort]/pod<uid>/<container>
+//! /catamaran-<tag>/[burstable|besteffort|revocable]/pod<uid>/<container>
 //! ```
+//!
+//! The Pods in `revocable` share among them the least weight that there is, whatever each of them requests.
 
 use std::{
     collections::BTreeSet,
@@ -14,6 +16,9 @@ use executor_core::resources::{self, CPU_PERIOD_US, CgroupLimits, CpuWeight, Qos
 use k8s_openapi::api::core::v1::Pod;
 
 const ROOT: &str = "/sys/fs/cgroup";
+
+/// The group of Pods whose CPUs are revocable.
+const REVOCABLE: &str = "/revocable";
 
 /// The cgroup version of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +56,7 @@ pub(crate) fn node_group(tag: &str) -> String {
 pub(crate) fn pod_group(tag: &str, pod: &Pod) -> String {
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let class = match resources::qos_class(pod) {
+        _ if resources::is_revocable(pod) => REVOCABLE,
         QosClass::Guaranteed => "",
         QosClass::Burstable => "/burstable",
         QosClass::BestEffort => "/besteffort",
@@ -62,27 +68,10 @@ pub(crate) fn pod_group(tag: &str, pod: &Pod) -> String {
 pub(crate) fn prepare(tag: &str, pod: &Pod) {
     let group = pod_group(tag, pod);
     let weigh = || -> io::Result<()> {
-        let shares = resources::pod_cpu_shares(pod);
-        match Version::of_machine() {
-            Version::V1 => {
-                for controller in ["cpu", "cpu,cpuacct"] {
-                    let top = Path::new(ROOT).join(controller);
-                    if top.join("cpu.shares").exists() {
-                        let dir = join(&top, &group);
-                        fs::create_dir_all(&dir)?;
-                        fs::write(dir.join("cpu.shares"), shares.to_string())?;
-                    }
-                }
-                Ok(())
-            }
-            Version::V2 => {
-                let top = Path::new(ROOT);
-                let dir = join(top, &group);
-                fs::create_dir_all(&dir)?;
-                delegate(top, &group)?;
-                fs::write(dir.join("cpu.weight"), resources::cgroup_weight(shares).to_string())
-            }
+        if resources::is_revocable(pod) {
+            set_shares(&format!("{}{REVOCABLE}", node_group(tag)), resources::CPU_SHARES_MIN)?;
         }
+        set_shares(&group, resources::pod_cpu_shares(pod))
     };
     if let Err(error) = weigh() {
         tracing::debug!(%group, %error, "cannot set a pod's CPU weight");
@@ -90,6 +79,30 @@ pub(crate) fn prepare(tag: &str, pod: &Pod) {
     let (cpu_quota_us, memory_bytes) = resources::pod_limits(pod);
     if let Err(error) = limit(&group, cpu_quota_us, memory_bytes) {
         tracing::warn!(%group, %error, "cannot limit a pod as a whole");
+    }
+}
+
+/// Creates a cgroup and sets its CPU weight.
+fn set_shares(group: &str, shares: i64) -> io::Result<()> {
+    match Version::of_machine() {
+        Version::V1 => {
+            for controller in ["cpu", "cpu,cpuacct"] {
+                let top = Path::new(ROOT).join(controller);
+                if top.join("cpu.shares").exists() {
+                    let dir = join(&top, group);
+                    fs::create_dir_all(&dir)?;
+                    fs::write(dir.join("cpu.shares"), shares.to_string())?;
+                }
+            }
+            Ok(())
+        }
+        Version::V2 => {
+            let top = Path::new(ROOT);
+            let dir = join(top, group);
+            fs::create_dir_all(&dir)?;
+            delegate(top, group)?;
+            fs::write(dir.join("cpu.weight"), resources::cgroup_weight(shares).to_string())
+        }
     }
 }
 
@@ -115,7 +128,7 @@ fn limit(group: &str, cpu_quota_us: i64, memory_bytes: i64) -> io::Result<()> {
 
 /// The directories of a container's cgroup, one per hierarchy.
 fn of_container(tag: &str, pod_uid: &str, id: &str) -> Vec<PathBuf> {
-    let classes = ["", "/burstable", "/besteffort"].into_iter();
+    let classes = ["", "/burstable", "/besteffort", REVOCABLE].into_iter();
     let groups = classes.map(|class| format!("{}{class}/pod{pod_uid}/{id}", node_group(tag)));
     groups.map(|group| existing(&group)).find(|dirs| !dirs.is_empty()).unwrap_or_default()
 }

@@ -63,7 +63,7 @@ pub(crate) async fn watch(context: Arc<NodeContext>, pods: Arc<Pods>) {
             if let Some(events) = pods.sender(&uid) {
                 tracing::info!(pod_uid = uid, message, "evicting a pod");
                 // A full queue is tried again with the next measurement.
-                let _ = events.try_send(PodEvent::Evict { message });
+                let _ = events.try_send(PodEvent::Evict { message, disruption: false });
             }
         }
     }

@@ -228,6 +228,12 @@ impl Node {
             Event::TaskResized { task_id, resources } => {
                 self.context.task_resources.resized(&task_id, resources);
             }
+            Event::Evict { task_id, message } => {
+                if let Some(events) = self.pods.sender(task_id.as_str()) {
+                    tracing::info!(pod_uid = task_id.as_str(), message, "evicting a pod");
+                    forward(events, PodEvent::Evict { message, disruption: true });
+                }
+            }
             Event::Message { data } => self.message(&data),
             Event::Shutdown => {
                 tracing::info!("the agent shuts this executor down");

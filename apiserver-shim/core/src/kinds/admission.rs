@@ -1,6 +1,7 @@
 //! The changes of objects by admission: service account and token volume, default tolerations, priority, finalizers of
 //! volumes. The shell looks up the objects that these depend on.
 
+use crate::kernel_resources::REVOCABLE_ANNOTATION;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default};
@@ -46,6 +47,9 @@ pub struct PriorityClass {
     pub global_default: bool,
     /// Preemption policy.
     pub preemption_policy: String,
+    /// Whether its Pods run on revocable CPUs.
+    #[serde(skip)]
+    pub revocable: bool,
 }
 
 /// Adds a finalizer to a new PersistentVolume, PersistentVolumeClaim or VolumeAttributesClass.
@@ -183,6 +187,20 @@ pub fn priority(pod: &mut Value, class: Option<&PriorityClass>) -> Result<(), St
         return refuse(format!(
             "the string value of PreemptionPolicy ({sent}) {FROM} {policy} from the given PriorityClass name"
         ));
+    }
+    let revocable = if class.is_some_and(|class| class.revocable) { "true" } else { "false" };
+    let annotation = ["metadata", "annotations", REVOCABLE_ANNOTATION];
+    if let Some(sent) =
+        access::get(pod, &annotation).and_then(Value::as_str).filter(|sent| *sent != revocable)
+    {
+        return refuse(format!(
+            "the annotation {REVOCABLE_ANNOTATION} ({sent}) must not be provided; priority admission controller computed \
+             {revocable} from the given PriorityClass name"
+        ));
+    }
+    if revocable == "true" {
+        access::object_mut(pod, &["metadata", "annotations"])
+            .insert(REVOCABLE_ANNOTATION.into(), revocable.into());
     }
     let by_default = class.filter(|_| asked.is_none());
     let spec = access::object_mut(pod, &["spec"]);

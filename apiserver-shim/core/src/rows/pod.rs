@@ -11,8 +11,9 @@ use shim_model::{
 };
 
 use super::{JobPodDetails, ObjectView, Seconds, decode_part, seconds};
+use crate::kernel_resources::REVOCABLE_ANNOTATION;
 use crate::quota::PodUsage;
-use crate::scheduler::{Amounts, NAME, PodShape, chargeable, resized_requests};
+use crate::scheduler::{Amounts, NAME, PodShape, resized_requests};
 
 /// The annotation by which ReplicaSets rank Pods for deletion.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -107,6 +108,19 @@ pub struct PodParts<'a> {
     pub status: &'a PodStatus,
 }
 
+impl PodParts<'_> {
+    /// What the scheduler matches of the Pod called `name`.
+    pub fn shape(&self, name: &str) -> PodShape {
+        let shape = PodShape::decode(self.spec, name);
+        if is_revocable(self.annotations) { shape.into_revocable() } else { shape }
+    }
+}
+
+/// Whether a Pod with these annotations runs on revocable CPUs. Admission sets the annotation, and nobody changes it.
+pub fn is_revocable(annotations: &Value) -> bool {
+    access::text(annotations, &[REVOCABLE_ANNOTATION]) == "true"
+}
+
 impl Pod {
     /// Decodes a Pod. `shape` is decoded from the same `spec`, and may be shared.
     pub fn decode(
@@ -188,7 +202,8 @@ impl Pod {
             return None;
         }
         let spec = decode_part(self.object.spec()).ok()?;
-        resized_requests(&spec, &self.status_value()).map(Arc::new)
+        let requests = resized_requests(&spec, &self.status_value())?;
+        Some(Arc::new(if self.shape.revocable { requests.into_revocable() } else { requests }))
     }
 
     /// What the Pod's node provides for it.
@@ -198,7 +213,7 @@ impl Pod {
 
     /// What the Pod occupies on its node.
     pub fn charge(&self) -> Amounts {
-        chargeable(self.requests())
+        self.shape.chargeable(self.requests())
     }
 
     /// The header of the object.
@@ -275,12 +290,8 @@ impl ObjectView for Pod {
         let status = PodStatus::parse(object.status())?;
         let annotations = access::get(&metadata, &["annotations"]).unwrap_or(&Value::Null);
         let parts = PodParts { annotations, spec: &spec, status: &status };
-        Ok(Pod::decode(
-            object.clone(),
-            revision,
-            parts,
-            Arc::new(PodShape::decode(&spec, &object.header.name)),
-        ))
+        let shape = Arc::new(parts.shape(&object.header.name));
+        Ok(Pod::decode(object.clone(), revision, parts, shape))
     }
 
     fn object(&self) -> &Arc<StoredObject> {

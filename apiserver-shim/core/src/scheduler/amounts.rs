@@ -4,6 +4,8 @@
 use serde_json::Value;
 use shim_model::quantity::Quantity;
 
+use crate::kernel_resources::REVOCABLE_CPU;
+
 /// Resource amounts: CPU in millicores, memory and storage in bytes, all others in units.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[allow(missing_docs)]
@@ -33,6 +35,15 @@ impl Amounts {
             }
         }
         amounts
+    }
+
+    /// The same amounts with all CPUs revocable.
+    pub fn into_revocable(mut self) -> Amounts {
+        let cpus = std::mem::take(&mut self.cpu_milli);
+        if cpus > 0 {
+            *self.other_mut(REVOCABLE_CPU) += cpus;
+        }
+        self
     }
 
     /// The amount of an extended resource, for changing; inserted as zero if absent.

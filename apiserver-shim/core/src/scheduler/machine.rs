@@ -101,7 +101,17 @@ pub struct SchedulerMachine {
     reconcile_all: Option<DueReconciliation>,
     ticked: Time,
     ticked_slowly: Time,
+    preempted: PreemptedPods,
     out: Effects,
+}
+
+/// The Pods that were evicted for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PreemptedPods {
+    /// For Pods of higher priority.
+    pub for_priority: u64,
+    /// For what is guaranteed to a role.
+    pub for_guarantees: u64,
 }
 
 impl Default for SchedulerMachine {
@@ -139,6 +149,7 @@ impl SchedulerMachine {
             reconcile_all: None,
             ticked: Time::default(),
             ticked_slowly: Time::default(),
+            preempted: PreemptedPods::default(),
             out: Effects::default(),
         }
     }
@@ -173,7 +184,7 @@ impl SchedulerMachine {
             Event::Offers(offers) => offers.iter().for_each(|offer| self.offer_came(offer)),
             Event::Rescind(id) => self.offers.remove(&id),
             Event::InverseOffers(offers) => self.inverse_offers_came(&offers),
-            Event::Evicted { offer_id, evicted } => self.evicted(offer_id, evicted),
+            Event::Evicted { uid, offer_id, evicted } => self.evicted(&uid, offer_id, evicted),
             Event::Update(status) => self.take_update(status),
             Event::Cluster(event) => self.take_cluster_event(event),
             Event::IntentWritten { number, written } => self.intent_written(number, written),
@@ -227,6 +238,11 @@ impl SchedulerMachine {
     /// The names of the profiles, in the order of their indices.
     pub fn profile_names(&self) -> impl Iterator<Item = &str> {
         self.scheduler.profiles().names()
+    }
+
+    /// The Pods that were evicted for others so far.
+    pub fn preempted_pods(&self) -> PreemptedPods {
+        self.preempted
     }
 
     /// What the scheduling cycles have done so far.

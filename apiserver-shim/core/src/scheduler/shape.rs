@@ -95,6 +95,8 @@ impl DeviceClaim {
 #[allow(missing_docs)]
 pub struct PodShape {
     pub requests: Amounts,
+    /// Whether its CPUs are revocable.
+    pub revocable: bool,
     pub host_ports: Vec<HostPort>,
     pub node_selector: Vec<(Box<str>, Box<str>)>,
     pub affinity: Option<NodeAffinity>,
@@ -139,6 +141,7 @@ impl PodShape {
         let grace = access::int(spec, &["terminationGracePeriodSeconds"]);
         PodShape {
             requests: requests(spec),
+            revocable: false,
             grace_seconds: grace.and_then(|seconds| u64::try_from(seconds).ok()),
             host_ports: ports().filter_map(host_port).collect(),
             node_selector: access::entries(spec, &["nodeSelector"])
@@ -155,19 +158,28 @@ impl PodShape {
         }
     }
 
+    /// The same requirements of a Pod whose CPUs are revocable.
+    pub fn into_revocable(mut self) -> PodShape {
+        self.requests = self.requests.into_revocable();
+        self.revocable = true;
+        self
+    }
+
     /// The resources of the Pod's task: its requests, or the smallest possible amount, because a task needs some
     /// resource.
     pub fn charge(&self) -> Amounts {
-        chargeable(&self.requests)
+        self.chargeable(&self.requests)
     }
-}
 
-/// These requests, or the smallest possible amount if there are none.
-pub(crate) fn chargeable(requests: &Amounts) -> Amounts {
-    if requests.is_zero() {
-        return Amounts { cpu_milli: 1, ..Amounts::default() };
+    /// These requests of the Pod, or the smallest possible amount if there are none.
+    pub(crate) fn chargeable(&self, requests: &Amounts) -> Amounts {
+        let least = Amounts { cpu_milli: 1, ..Amounts::default() };
+        match (requests.is_zero(), self.revocable) {
+            (false, _) => requests.clone(),
+            (true, false) => least,
+            (true, true) => least.into_revocable(),
+        }
     }
-    requests.clone()
 }
 
 /// The Pod's requests as its spec has them.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 use shim_core::controllers::served;
+use shim_core::kernel_resources::REVOCABLE_ANNOTATION;
 use shim_core::kinds::admission as rules;
+use shim_core::rows::is_revocable;
+use shim_model::access;
 use shim_model::status::{self, Status};
 
 use super::{AdmissionPlugin, Attributes, Operation, Preconditions, RequestContext};
@@ -75,5 +78,12 @@ impl AdmissionPlugin for Priority {
 
 fn class_of(object: &Object) -> Result<rules::PriorityClass, Status> {
     let class: rules::PriorityClass = object.decode().map_err(status::internal)?;
-    Ok(rules::PriorityClass { name: object.name().to_owned(), ..class })
+    // Search the bytes first: most classes have no annotation.
+    let marked = memchr::memmem::find(object.stored().metadata(), REVOCABLE_ANNOTATION.as_bytes()).is_some();
+    let metadata: Value = match marked {
+        true => serde_json::from_slice(object.stored().metadata()).map_err(status::internal)?,
+        false => Value::Null,
+    };
+    let revocable = is_revocable(access::get(&metadata, &["annotations"]).unwrap_or(&Value::Null));
+    Ok(rules::PriorityClass { name: object.name().to_owned(), revocable, ..class })
 }

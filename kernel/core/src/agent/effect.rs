@@ -125,6 +125,8 @@ pub struct LinkedVolume {
 #[allow(missing_docs)]
 pub struct Limits {
     pub cpus: Scalar,
+    /// CPUs beyond those, as far as nobody else needs them.
+    pub revocable_cpus: Scalar,
     /// MiB.
     pub mem_mib: Scalar,
 }

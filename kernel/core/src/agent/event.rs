@@ -4,6 +4,7 @@ use kernel_model::{
     agent::ToAgent,
     executor::Call,
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId},
+    oversubscription::Sample,
     task::{Reason, TaskStatus},
 };
 
@@ -59,6 +60,8 @@ pub enum Event {
         /// The exceeded limit that terminated it.
         limitation: Option<Limitation>,
     },
+    /// The machine was measured, for oversubscription.
+    Sampled(Box<Sample>),
     /// Stop everything and then the agent: tasks of ordinary executors are killed, those of respawned executors wait
     /// for the next start. [`super::Effect::Stopped`] follows when all is done. A second `Stop` kills what still runs.
     Stop,

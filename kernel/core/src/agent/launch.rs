@@ -328,7 +328,16 @@ impl AgentTask {
             statuses: Vec::new(),
             launched_at: now,
         };
-        Box::new(Self { task, executor_id, launch, grouped, delivered: false, kill: None, resize: None })
+        Box::new(Self {
+            task,
+            executor_id,
+            launch,
+            grouped,
+            delivered: false,
+            kill: None,
+            resize: None,
+            evicted_at: None,
+        })
     }
 }
 

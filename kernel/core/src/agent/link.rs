@@ -99,6 +99,7 @@ impl Agent {
         }
         self.flush_updates(now, None, out);
         self.flush_operations(now, None, out);
+        self.repeat_oversubscribed(out);
         for key in unknown_here {
             self.report_unknown_task(now, key, out);
         }

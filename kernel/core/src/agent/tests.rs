@@ -1,6 +1,7 @@
 //! Scenario tests of the agent: scripts of events, and the log of their effects.
 
 mod operations;
+mod oversubscription;
 mod random;
 mod recovery;
 mod resizes;

@@ -67,6 +67,10 @@ pub struct Counts {
     pub terminated_executors: u64,
     /// Containers that could not be started.
     pub launch_errors: u64,
+    /// Executors that were killed, and tasks whose executor was told to evict them, because of the state of the machine.
+    pub preempted_executors: u64,
+    #[allow(missing_docs)]
+    pub preempted_tasks: u64,
     /// Status updates of executors that were refused.
     pub refused_updates: u64,
     /// Messages of frameworks that were passed on to their executors.

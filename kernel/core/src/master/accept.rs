@@ -157,15 +157,18 @@ impl Master {
                         self.refuse_malformed(framework_id, task, state, Reason::InvalidOffers);
                     }
                 }
-                Operation::Convert { id: Some(operation_id), .. }
-                | Operation::Invalid { id: Some(operation_id), .. }
-                | Operation::Unsupported { id: Some(operation_id), .. } => {
+                Operation::Convert { id, kind, .. } => {
                     let message = format!("Operation attempted with invalid offers: {why}");
-                    self.send_to_framework(framework_id, operation_error(operation_id, message));
+                    self.operation_refused(framework_id, id, kind.name(), message);
                 }
-                Operation::Convert { id: None, .. }
-                | Operation::Invalid { id: None, .. }
-                | Operation::Unsupported { id: None, .. } => {}
+                Operation::Invalid { id, .. } => {
+                    let message = format!("Operation attempted with invalid offers: {why}");
+                    self.operation_refused(framework_id, id, "", message);
+                }
+                Operation::Unsupported { id, kind } => {
+                    let message = format!("Operation attempted with invalid offers: {why}");
+                    self.operation_refused(framework_id, id, kind, message);
+                }
             }
         }
     }
@@ -221,20 +224,26 @@ impl Master {
             }
             Operation::Convert { id, kind, resources } => {
                 if let Err(why) = self.convert_by_framework(accepted, id.clone(), kind, resources) {
-                    self.operation_refused(&accepted.framework_id, id, why);
+                    self.operation_refused(&accepted.framework_id, id, kind.name(), why);
                 }
             }
-            Operation::Invalid { id, why } => self.operation_refused(&accepted.framework_id, id, why),
-            Operation::Unsupported { id: Some(operation_id), kind } => {
+            Operation::Invalid { id, why } => self.operation_refused(&accepted.framework_id, id, "", why),
+            Operation::Unsupported { id, kind } => {
                 let message = format!("{kind} operations are not supported");
-                self.send_to_framework(&accepted.framework_id, operation_error(operation_id, message));
+                self.operation_refused(&accepted.framework_id, id, kind, message);
             }
-            Operation::Unsupported { id: None, .. } => {}
         }
     }
 
     /// An operation with an id is answered; one without is only logged, as in Mesos.
-    fn operation_refused(&mut self, framework_id: &FrameworkId, id: Option<OperationId>, message: String) {
+    fn operation_refused(
+        &mut self,
+        framework_id: &FrameworkId,
+        id: Option<OperationId>,
+        kind: &'static str,
+        message: String,
+    ) {
+        self.counts.operation(kind, OperationState::Error);
         match id {
             Some(id) => self.send_to_framework(framework_id, operation_error(id, message)),
             None => self.effect(Effect::Dropped { framework_id: framework_id.clone(), message }),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use kernel_model::{
     ids::FrameworkId,
     resources::ConversionKind,
-    scheduler::{Call, Event, Operation},
+    scheduler::{Call, Event, Operation, OperationState},
     task::{Reason, Source, TaskState},
 };
 
@@ -56,12 +56,40 @@ pub struct Counts {
     pub acknowledgements: Judged,
     /// Rounds of the allocator.
     pub allocation_runs: u64,
+    /// Operations that have reached a state that is not left, by the name of their kind on the wire; those that could not be read have none.
+    pub operations: BTreeMap<(&'static str, OperationState), u64>,
+    /// Statuses of operations, from agents.
+    pub operation_statuses: Judged,
+    /// Acknowledgements of statuses of operations, from frameworks.
+    pub operation_acknowledgements: Judged,
+    /// Estimates of revocable resources, from agents.
+    pub estimates: u64,
+    /// Preemption for what is guaranteed to roles.
+    pub preemption: PreemptionCounts,
+}
+
+/// What was done for guarantees that were not met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PreemptionCounts {
+    /// Tasks that were told to end.
+    pub killed_tasks: u64,
+    /// Tasks whose framework was asked to end them.
+    pub inverse_offers: u64,
+    /// Those that the framework ended, or that had ended.
+    pub accepted_inverse_offers: u64,
+    /// Those that the framework kept.
+    pub declined_inverse_offers: u64,
 }
 
 impl Counts {
     /// The tasks in a terminal state, whatever its source and reason.
     pub fn tasks_in(&self, state: TaskState) -> u64 {
         self.tasks.iter().filter(|((of, ..), _)| *of == state).map(|(_, count)| count).sum()
+    }
+
+    /// An operation of this kind has reached a state that it does not leave.
+    pub(super) fn operation(&mut self, kind: &'static str, state: OperationState) {
+        *self.operations.entry((kind, state)).or_default() += 1;
     }
 
     pub(super) fn task(&mut self, state: TaskState, source: Source, reason: Option<Reason>) {

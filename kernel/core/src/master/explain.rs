@@ -9,7 +9,7 @@ use kernel_model::{
     time::Time,
 };
 
-use super::{Framework, FrameworkState, Master, RoleView};
+use super::{Framework, FrameworkState, Master, RoleView, guarantees::Stuck};
 use crate::allocator::{ClientSlot, WaitReason};
 
 /// How many frameworks in roles one answer has. Each is compared with every agent, on the thread that serves all.
@@ -47,6 +47,8 @@ pub enum WaitCause {
     Preempting(u32),
     /// Something is missing to the role's guarantee, and no task of others may end for it.
     NothingToPreempt,
+    /// What is missing to the role's guarantee is free, in parts on several agents.
+    Fragmented,
     /// What the allocator says.
     Allocation(WaitReason),
 }
@@ -61,6 +63,7 @@ impl WaitCause {
             WaitCause::Unsubscribed => "UNSUBSCRIBED",
             WaitCause::Preempting(_) => "PREEMPTING",
             WaitCause::NothingToPreempt => "NOTHING_TO_PREEMPT",
+            WaitCause::Fragmented => "FRAGMENTED",
             WaitCause::Allocation(reason) => reason.code(),
         }
     }
@@ -87,6 +90,10 @@ impl std::fmt::Display for WaitCause {
             WaitCause::NothingToPreempt => f.write_str(
                 "less is free than is guaranteed to the role, and no task of others may end for it: they have no more than is \
                  guaranteed to them, or their disruption was declined",
+            ),
+            WaitCause::Fragmented => f.write_str(
+                "what is missing to the role's guarantee is free, in parts on several agents, and none of them has what a task \
+                 needs at once",
             ),
             WaitCause::Allocation(reason) => reason.fmt(f),
         }
@@ -247,7 +254,10 @@ impl Master {
                 let reasons = self.allocator().explain(self.now, client);
                 let (victims, stuck) = self.preemption_for(role);
                 let preempting = (victims > 0).then_some(WaitCause::Preempting(victims));
-                let stuck = stuck.then_some(WaitCause::NothingToPreempt);
+                let stuck = stuck.map(|why| match why {
+                    Stuck::NothingToPreempt => WaitCause::NothingToPreempt,
+                    Stuck::Fragmented => WaitCause::Fragmented,
+                });
                 let of_allocator = reasons.into_iter().map(WaitCause::Allocation);
                 preempting.into_iter().chain(stuck).chain(of_allocator).collect()
             }
@@ -288,7 +298,7 @@ impl Master {
     /// The largest part of a resource of the cluster that is held.
     fn share_of(&self, held: &Resources) -> f64 {
         let mut total = Resources::new();
-        self.agents().for_each(|agent| total += &agent.info.resources);
+        self.agents().for_each(|agent| total += &agent.total());
         let part = |name: &str| {
             let all = total.scalar(name).0;
             if all == 0 { 0.0 } else { held.scalar(name).0 as f64 / all as f64 }

@@ -52,6 +52,15 @@ struct Victim {
     asked: Option<OfferId>,
 }
 
+/// Why nothing is preempted for a role that misses something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stuck {
+    /// No task of others may end for it.
+    NothingToPreempt,
+    /// All of it is free, on several agents, and none has what its work needs at once.
+    Fragmented,
+}
+
 /// Guarantees that are not met, and what is done about it.
 #[derive(Debug, Default)]
 pub(super) struct Guarantees {
@@ -60,8 +69,8 @@ pub(super) struct Guarantees {
     unmet: BTreeMap<Role, Time>,
     /// What is held.
     held: BTreeMap<(AgentId, Role), Quantities>,
-    /// The roles for which nothing could be preempted.
-    stuck: BTreeSet<Role>,
+    /// The roles for which nothing was preempted.
+    stuck: BTreeMap<Role, Stuck>,
     /// What frameworks say that they need in roles, whether they want offers or not.
     demand: BTreeMap<(FrameworkId, Role), Quantities>,
     is_scheduled: bool,
@@ -70,6 +79,15 @@ pub(super) struct Guarantees {
 
 fn counted(resources: &Resources) -> Quantities {
     Quantities::of(resources, |r| r.reservations.is_empty() && !r.revocable)
+}
+
+fn why_stuck(problem: &Problem, claim: &Claim) -> Stuck {
+    let mut free = Quantities::default();
+    problem.agents.iter().for_each(|agent| free.add_all(&agent.free));
+    match least(&claim.missing, &free) == claim.missing {
+        true => Stuck::Fragmented,
+        false => Stuck::NothingToPreempt,
+    }
 }
 
 fn hold_id(role: &Role) -> String {
@@ -118,7 +136,7 @@ impl Master {
         let served: BTreeSet<usize> = plan.iter().map(|preemption| preemption.claim).collect();
         self.guarantees.stuck = (problem.claims.iter().enumerate())
             .filter(|(at, claim)| !served.contains(at) && !claim.missing.is_empty())
-            .map(|(_, claim)| claim.role.clone())
+            .map(|(_, claim)| (claim.role.clone(), why_stuck(&problem, claim)))
             .collect();
         for preemption in &plan {
             let role = &problem.claims[preemption.claim].role;
@@ -237,7 +255,9 @@ impl Master {
         let priority = task.info.labels.get(PRIORITY_LABEL).and_then(|text| text.parse().ok()).unwrap_or(0);
         let share = self.allocator.fair_share_held(*client);
         let launched_at = task.launched_at;
-        (!amounts.is_empty()).then(|| Candidate { role: role.clone(), amounts, share, priority, launched_at })
+        let revocable = task.info.resources.iter().any(|r| r.revocable);
+        let role = role.clone();
+        (!amounts.is_empty()).then_some(Candidate { role, amounts, revocable, share, priority, launched_at })
     }
 
     fn preempt(
@@ -283,12 +303,14 @@ impl Master {
     ) -> Option<OfferId> {
         let framework = self.frameworks.get(framework_id)?;
         if framework.caller != Some(Caller::InProcess) || framework.stream().is_none() {
+            self.counts.preemption.killed_tasks += 1;
             let (framework_id, task_id) = (framework_id.clone(), task_id.clone());
             self.send_to_agent(agent_id, ToAgent::KillTask { framework_id, task_id, grace: None });
             return None;
         }
         let number = self.guarantees.next_inverse_offer;
         self.guarantees.next_inverse_offer += 1;
+        self.counts.preemption.inverse_offers += 1;
         let id = OfferId::from(format!("{}-I{number}", self.config.info.id));
         let offer = InverseOffer {
             id: id.clone(),
@@ -312,6 +334,11 @@ impl Master {
         let mut victims = self.guarantees.victims.iter_mut();
         let found = victims.find(|((of, _), victim)| of == id && victim.asked.as_ref() == Some(offer_id));
         let Some((_, victim)) = found else { return false };
+        let counts = &mut self.counts.preemption;
+        match accepted {
+            true => counts.accepted_inverse_offers += 1,
+            false => counts.declined_inverse_offers += 1,
+        }
         if !accepted {
             victim.spared = true;
             victim.until = self.now + SPARED;
@@ -385,11 +412,11 @@ impl Master {
         .into()
     }
 
-    /// How many tasks of others end for what is guaranteed to the role, or to one above it; and whether none can.
-    pub(super) fn preemption_for(&self, role: &Role) -> (u32, bool) {
+    /// How many tasks of others end for what is guaranteed to the role, or to one above it; and why none do.
+    pub(super) fn preemption_for(&self, role: &Role) -> (u32, Option<Stuck>) {
         let concerns = |of: &Role| role.is_within(of);
         let victims = self.guarantees.victims.values().filter(|v| !v.spared && concerns(&v.role)).count();
-        let stuck = self.guarantees.stuck.iter().any(concerns);
+        let stuck = self.guarantees.stuck.iter().filter(|(of, _)| concerns(of)).map(|(_, why)| *why).min();
         (u32::try_from(victims).unwrap_or(u32::MAX), stuck)
     }
 }

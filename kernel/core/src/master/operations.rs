@@ -25,6 +25,12 @@ const UNACKNOWLEDGED_MAX: usize = 1024;
 /// so both limits keep that far below the longest frame.
 const TRACKED_BYTES_MAX: usize = 16 * 1024;
 
+/// Whether a framework with `own` operations of the `all` of an agent may have one more: at most half of what others leave, so that
+/// something is left for the next one.
+fn may_track(own: usize, all: usize) -> bool {
+    own < UNACKNOWLEDGED_MAX.saturating_sub(all.saturating_sub(own)).div_ceil(2) && all < UNACKNOWLEDGED_MAX
+}
+
 impl Master {
     /// What an agent has to know of a registration if it has missed operations: their resources, which are more recent than what
     /// it reports. Returns whether that is so.
@@ -71,19 +77,29 @@ impl Master {
         self.send_to_agent(id, ToAgent::CheckpointResources { resources, applied, operations });
     }
 
-    /// Whether an operation with an id on these resources of an agent may be under way beside the others.
-    pub(super) fn check_tracked(&self, id: &AgentId, resources: &Resources) -> Checked {
+    /// Whether an operation of the framework with an id on these resources of an agent may be under way beside the others.
+    pub(super) fn check_tracked(
+        &self,
+        id: &AgentId,
+        framework_id: &FrameworkId,
+        resources: &Resources,
+    ) -> Checked {
         let bytes = resources.to_string().len();
         if bytes > TRACKED_BYTES_MAX {
             return Err(format!(
                 "The resources of an operation with an id have {bytes} bytes, more than the limit of {TRACKED_BYTES_MAX}"
             ));
         }
-        match self.agents.get(id).is_some_and(|agent| agent.operations.len() < UNACKNOWLEDGED_MAX) {
+        let Some(agent) = self.agents.get(id) else { return Err("Agent removed".to_owned()) };
+        let own =
+            agent.operations.values().filter(|operation| operation.framework_id == *framework_id).count();
+        match may_track(own, agent.operations.len()) {
             true => Ok(()),
-            false => {
-                Err(format!("{UNACKNOWLEDGED_MAX} operations on agent {id} await their acknowledgement"))
-            }
+            false => Err(format!(
+                "{} operations on agent {id} await their acknowledgement, {own} of them of this framework: it may have half of \
+                 what others leave of {UNACKNOWLEDGED_MAX}",
+                agent.operations.len()
+            )),
         }
     }
 
@@ -94,7 +110,11 @@ impl Master {
         if operation.state == OperationState::Pending || !self.operations.contains_key(&key) {
             self.operations.insert(key, (agent_id.clone(), operation.uuid));
         }
-        agent.operations.insert(operation.uuid, operation);
+        let (kind, state) = (operation.kind.name(), operation.state);
+        let before = agent.operations.insert(operation.uuid, operation);
+        if state.is_terminal() && before.is_none_or(|before| !before.state.is_terminal()) {
+            self.counts.operation(kind, state);
+        }
     }
 
     fn forget_operation(&mut self, agent_id: &AgentId, uuid: OperationUuid) -> Option<OfferOperation> {
@@ -111,6 +131,7 @@ impl Master {
         let Some(status) = operation.status else { return };
         let framework_id = operation.framework_id.clone();
         let uuid = operation.uuid;
+        self.counts.operation_statuses.count(self.frameworks.contains_key(&framework_id));
         if self.frameworks.contains_key(&framework_id) {
             let event = status_of(agent_id, &operation, Some(status));
             self.track_operation(agent_id, operation);
@@ -131,29 +152,45 @@ impl Master {
         operation_id: &OperationId,
         status: UpdateId,
     ) {
-        let dropped = |why: &str| Effect::Dropped {
-            framework_id: framework_id.clone(),
-            message: format!(
-                "Ignoring operation status acknowledgement for operation '{operation_id}' because {why}"
-            ),
-        };
+        let acknowledged = self.find_acknowledged(framework_id, agent_id, operation_id, status);
+        self.counts.operation_acknowledgements.count(acknowledged.is_ok());
+        match acknowledged {
+            Ok(uuid) => {
+                self.forget_operation(agent_id, uuid);
+                self.send_to_agent(agent_id, ToAgent::AcknowledgeOperation { operation: uuid, status });
+            }
+            Err(why) => self.effect(Effect::Dropped {
+                framework_id: framework_id.clone(),
+                message: format!(
+                    "Ignoring operation status acknowledgement for operation '{operation_id}' because {why}"
+                ),
+            }),
+        }
+    }
+
+    /// The operation that is acknowledged, or why none is.
+    fn find_acknowledged(
+        &self,
+        framework_id: &FrameworkId,
+        agent_id: &AgentId,
+        operation_id: &OperationId,
+        status: UpdateId,
+    ) -> Result<OperationUuid, String> {
         let Some(agent) = self.agents.get(agent_id) else {
-            return self.effect(dropped(&format!("agent {agent_id} is not registered")));
+            return Err(format!("agent {agent_id} is not registered"));
         };
         if agent.link.is_none() {
-            return self.effect(dropped(&format!("agent {agent_id} is disconnected")));
+            return Err(format!("agent {agent_id} is disconnected"));
         }
         let own = |operation: &&OfferOperation| {
             operation.framework_id == *framework_id && operation.id == *operation_id
         };
         let known = agent.operations.values().find(|all| own(all) && all.status == Some(status));
-        let Some(uuid) = known.map(|operation| operation.uuid) else {
+        known.map(|operation| operation.uuid).ok_or_else(|| {
             let key = (framework_id.clone(), operation_id.clone());
             let what = if self.operations.contains_key(&key) { "the operation status" } else { "it" };
-            return self.effect(dropped(&format!("{what} is unknown")));
-        };
-        self.forget_operation(agent_id, uuid);
-        self.send_to_agent(agent_id, ToAgent::AcknowledgeOperation { operation: uuid, status });
+            format!("{what} is unknown")
+        })
     }
 
     /// A framework has ended: its operations are acknowledged for it.
@@ -180,6 +217,7 @@ impl Master {
         for uuid in agent.operations.keys().copied().collect::<Vec<_>>() {
             let Some(operation) = self.forget_operation(agent_id, uuid) else { continue };
             if let Some((state, message)) = told {
+                self.counts.operation(operation.kind.name(), state);
                 let event = scheduler::Event::UpdateOperationStatus {
                     uuid: None,
                     operation_id: operation.id,
@@ -263,5 +301,23 @@ fn status_of(agent_id: &AgentId, operation: &OfferOperation, uuid: Option<Update
         state: operation.state,
         message: String::new(),
         agent_id: Some(agent_id.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{UNACKNOWLEDGED_MAX, may_track};
+
+    #[test]
+    fn no_framework_takes_what_the_next_one_needs() {
+        let mut all = 0;
+        for framework in 0..8 {
+            let mut own = 0;
+            while may_track(own, all) {
+                (own, all) = (own + 1, all + 1);
+            }
+            assert!(own >= UNACKNOWLEDGED_MAX >> (framework + 2), "framework {framework} has {own}");
+        }
+        assert!(all <= UNACKNOWLEDGED_MAX);
     }
 }

@@ -103,6 +103,7 @@ impl Master {
             executors: BTreeMap::new(),
             allocated: BTreeMap::new(),
             offered: Default::default(),
+            revocable: Default::default(),
             slot,
             offers: BTreeSet::new(),
             operations: BTreeMap::new(),
@@ -146,6 +147,8 @@ impl Master {
             self.readmit_agent(&id, link, report);
         }
         self.adopt_operations(&id, operations, stale);
+        // The agent says what there is more, if there is.
+        self.oversubscribed(&id, &Default::default());
         self.send_pending(&id, outdated);
         self.start_pings(&id);
     }
@@ -181,7 +184,8 @@ impl Master {
         let (slot, deactivated) = (agent.slot, agent.deactivated);
         if agent.info != report.info {
             agent.info = report.info.clone();
-            self.allocator.set_total(slot, &report.info.resources);
+            let total = agent.total();
+            self.allocator.set_total(slot, &total);
             self.allocator.set_agent_properties(slot, &report.info);
             self.persist(Op::Put(Record::Agent {
                 info: report.info.clone(),

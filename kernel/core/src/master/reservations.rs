@@ -164,7 +164,7 @@ impl Master {
         check(kind, &resources, &by, agent)
             .map_err(|why| format!("{why}; on agent {}", described(&agent.id, &agent.info)))?;
         if id.is_some() {
-            self.check_tracked(&accepted.agent_id, &resources)?;
+            self.check_tracked(&accepted.agent_id, &accepted.framework_id, &resources)?;
         }
         self.convert_offered(accepted, &kind.of(&resources))?;
         let operation = id.map(|id| OfferOperation {
@@ -176,8 +176,9 @@ impl Master {
             state: OperationState::Pending,
             status: None,
         });
-        if let Some(operation) = &operation {
-            self.track_operation(&accepted.agent_id, operation.clone());
+        match &operation {
+            Some(operation) => self.track_operation(&accepted.agent_id, operation.clone()),
+            None => self.counts.operation(kind.name(), OperationState::Finished),
         }
         self.send_checkpoint(&accepted.agent_id, operation.into_iter().collect());
         Ok(())
@@ -216,7 +217,9 @@ impl Master {
         let agent = self.agent_to_convert(agent_id)?;
         check(kind, resources, &Caller::Operator { principal }, agent)
             .map_err(|why| invalid(kind.name(), agent, &why))?;
-        self.convert_free(agent_id, &kind.of(resources))
+        self.convert_free(agent_id, &kind.of(resources))?;
+        self.counts.operation(kind.name(), OperationState::Finished);
+        Ok(())
     }
 
     /// RESERVE_RESOURCES with a source.
@@ -232,7 +235,9 @@ impl Master {
             .and_then(|()| check_reserve(resources, &Caller::Operator { principal }))
             .map_err(|why| invalid("RESERVE", agent, &why))?;
         let conversion = Conversion { consumed: source.clone(), converted: resources.clone() };
-        self.convert_free(agent_id, &conversion)
+        self.convert_free(agent_id, &conversion)?;
+        self.counts.operation(ConversionKind::Reserve.name(), OperationState::Finished);
+        Ok(())
     }
 
     fn agent_to_convert(&self, agent_id: &AgentId) -> Result<&Agent, Refusal> {
@@ -262,8 +267,8 @@ impl Master {
         let operations = agent.info.operations.after(conversion);
         let info = Arc::new(AgentInfo { resources, operations, ..AgentInfo::clone(&agent.info) });
         agent.info = info.clone();
-        let (slot, deactivated) = (agent.slot, agent.deactivated);
-        self.allocator.set_total(slot, &info.resources);
+        let (slot, deactivated, total) = (agent.slot, agent.deactivated, agent.total());
+        self.allocator.set_total(slot, &total);
         self.changed_agents.insert(agent_id.clone());
         self.persist(Op::Put(Record::Agent { info, deactivated, unreachable_since: None }));
     }

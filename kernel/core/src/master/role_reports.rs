@@ -23,10 +23,11 @@ impl Master {
         let used: BTreeSet<Role> = frameworks.cloned().collect();
         let mut total = Quantities::default();
         for agent in self.agents.values() {
+            // Shares are of what machines have: an estimate changes them in no way.
             total.add_all(&Quantities::of(&agent.info.resources, |_| true));
             for (framework, held) in &agent.allocated {
                 for role in held.allocation_roles() {
-                    let part = Quantities::of(&held.allocated_in(role), |_| true);
+                    let part = Quantities::of(&held.allocated_in(role), |r| !r.revocable);
                     for ancestor in role.lineage().filter_map(|name| Role::parse(name).ok()) {
                         if let Some(report) = reports.get_mut(&ancestor) {
                             report.allocated.entry(framework.clone()).or_default().add_all(&part);

@@ -98,6 +98,8 @@ pub struct Agent {
     pub allocated: BTreeMap<FrameworkId, Resources>,
     /// Resources of outstanding offers.
     pub offered: Resources,
+    /// What is oversubscribed, allocated or not.
+    pub revocable: Resources,
     /// Its index in the allocator.
     pub(crate) slot: AgentSlot,
     pub(crate) offers: BTreeSet<u64>,
@@ -127,7 +129,7 @@ impl Agent {
             },
             registered_at: self.registered_at,
             reregistered_at: self.reregistered_at,
-            total: self.info.resources.clone(),
+            total: self.total(),
             allocated: self.allocated.iter().map(|(f, r)| (f.clone(), r.clone())).collect(),
             offered: self.offered.clone(),
         }

@@ -9,6 +9,7 @@ mod hoarding;
 mod images;
 mod offer_preferences;
 mod operations;
+mod oversubscription;
 mod quota;
 mod reservations;
 mod resizes;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use kernel_model::{
+    caller::Caller,
     container::{ContainerNetwork, ImageContainer},
     executor::{ExecutorInfo, ExecutorKind},
     ids,
@@ -42,7 +43,7 @@ pub(super) fn task(context: &Context<'_>, task: &TaskInfo) -> Result<Resources, 
         if executor.command.is_none() {
             return Err("'ExecutorInfo.command' must be set".to_owned());
         }
-        check_together(task, executor)?;
+        check_together(context, task, executor)?;
         if is_new(context, executor) {
             needed += &executor.resources;
         }
@@ -56,7 +57,7 @@ pub(super) fn task(context: &Context<'_>, task: &TaskInfo) -> Result<Resources, 
     Ok(needed)
 }
 
-fn check_together(task: &TaskInfo, executor: &ExecutorInfo) -> Result<(), String> {
+fn check_together(context: &Context<'_>, task: &TaskInfo, executor: &ExecutorInfo) -> Result<(), String> {
     let mut total = task.resources.clone();
     total += &executor.resources;
     let wrong = |why: String| Err(format!("Task and its executor {why}"));
@@ -68,6 +69,10 @@ fn check_together(task: &TaskInfo, executor: &ExecutorInfo) -> Result<(), String
             "There are overlapping resources in the task resources {} and executor resources {}",
             task.resources, executor.resources
         ));
+    }
+    // The executor of Pods gives each of them a control group of its own.
+    if context.framework.caller == Some(Caller::InProcess) {
+        return Ok(());
     }
     unmixed(&total).or_else(|why| wrong(format!("mix revocable and non-revocable resources: {why}")))
 }

@@ -15,7 +15,7 @@ fn role(name: &str) -> Role {
 
 fn task(of: &str, cpus: i64, share: f64, priority: i64, launched_at: u64) -> Candidate {
     let (role, amounts) = (role(of), quantities(cpus, 10 * cpus));
-    Candidate { role, amounts, share, priority, launched_at: Time(launched_at) }
+    Candidate { role, amounts, revocable: false, share, priority, launched_at: Time(launched_at) }
 }
 
 /// A claim of these CPUs by the role `a`, which consumes nothing, and one agent.
@@ -39,6 +39,12 @@ fn the_order_of_victims() {
     assert_eq!(two(task("b", 1000, 1.5, 0, 1), task("c", 1000, 2.0, 9, 2)), [(0, vec![1])]);
     assert_eq!(two(task("b", 1000, 2.0, 5, 9), task("c", 1000, 2.0, 1, 1)), [(0, vec![1])]);
     assert_eq!(two(task("b", 1000, 2.0, 5, 1), task("b", 1000, 2.0, 5, 2)), [(0, vec![1])]);
+    // Revocable work first, whatever its priority, also on another agent.
+    let revocable = || Candidate { revocable: true, ..task("b", 1000, 1.5, 9, 1) };
+    assert_eq!(two(task("c", 1000, 3.0, 0, 9), revocable()), [(0, vec![1])]);
+    let mut elsewhere = problem(1000, 0, vec![task("c", 1000, 3.0, 0, 9)]);
+    elsewhere.agents.push(AgentWork { tasks: vec![revocable()], ..AgentWork::default() });
+    assert_eq!(victims(&elsewhere), [(1, vec![0])]);
     // A large one makes the small ones before it superfluous.
     let small = || task("b", 300, 2.0, 0, 9);
     let all = vec![small(), small(), task("b", 1000, 2.0, 1, 1)];

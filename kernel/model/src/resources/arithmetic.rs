@@ -200,8 +200,8 @@ impl Resources {
         self.scalars().filter(|(n, _)| &***n == name).fold(Scalar::ZERO, |sum, (_, amount)| sum + amount)
     }
 
-    /// The same resources with other amounts of the named scalars. More is unreserved and allocated to `role`; less is taken from
-    /// unreserved resources first.
+    /// The same resources with other amounts of the named scalars. More is unreserved and allocated to `role`, and revocable if what
+    /// there is of it is; less is taken from unreserved resources first.
     pub fn with_amounts(&self, amounts: &Resources, role: Option<&Role>) -> Resources {
         let mut changed = self.clone();
         let mut names: Vec<&Arc<str>> = amounts.scalars().map(|(name, _)| name).collect();
@@ -209,8 +209,9 @@ impl Resources {
         for name in names {
             let (held, wanted) = (self.scalar(name), amounts.scalar(name));
             if wanted > held {
+                let revocable = self.iter().any(|r| r.name == *name && r.revocable);
                 let more = Resource::scalar(name, wanted - held);
-                changed.add(Resource { allocation_role: role.cloned(), ..more });
+                changed.add(Resource { allocation_role: role.cloned(), revocable, ..more });
                 continue;
             }
             let mut less = held - wanted;

@@ -26,6 +26,11 @@ impl Resources {
         self.filter(|r| r.reservations.is_empty())
     }
 
+    /// The revocable resources.
+    pub fn revocable(&self) -> Resources {
+        self.filter(|r| r.revocable)
+    }
+
     /// The resources that satisfy a predicate.
     pub fn filter(&self, keep: impl Fn(&Resource) -> bool) -> Resources {
         // A subset of a normal collection is normal.

@@ -26,7 +26,9 @@ pub(super) fn metrics(master: &Master, filters: &BTreeMap<Role, u64>) -> Vec<(St
     put("mesos/event_queue_dispatches".to_owned(), 0.0);
     put("mesos/allocation_runs".to_owned(), master.counts().allocation_runs as f64);
     let mut total = Amounts::new();
-    master.agents().flat_map(|agent| &agent.info.resources).for_each(|resource| add(&mut total, resource));
+    for agent in master.agents() {
+        agent.total().iter().for_each(|resource| add(&mut total, resource));
+    }
     let (mut held, by_role) = held(master);
     for name in ["cpus", "mem", "disk"] {
         put(format!("mesos/resources/{name}/total"), total.get(name).copied().unwrap_or(0.0));

@@ -118,7 +118,7 @@ pub(super) fn slaves(master: &Master, only: Option<&str>) -> Value {
     let wanted = master.agents().filter(|agent| only.is_none_or(|id| agent.id.as_str() == id));
     let shapes = wanted.map(|agent| {
         let mut shape = slave(agent);
-        let total = &agent.info.resources;
+        let total = &agent.total();
         let full = |all: &[&Resource]| all.iter().copied().map(full_resource).collect();
         shape.insert("reserved_resources_full".into(), by_role(total, full));
         shape.insert("unreserved_resources_full".into(), unreserved(total).map(full_resource).collect());
@@ -149,7 +149,7 @@ fn recovered(master: &Master, only: Option<&str>) -> Vec<Value> {
 }
 
 fn slave(agent: &Agent) -> Map<String, Value> {
-    let info = &agent.info;
+    let (info, total) = (&agent.info, agent.total());
     let mut shape = object(json!({
         "id": agent.id.as_str(),
         "hostname": info.hostname,
@@ -157,11 +157,11 @@ fn slave(agent: &Agent) -> Map<String, Value> {
         "pid": format!("slave(1)@{}:{}", info.ip, info.port),
         "attributes": attributes(&info.attributes),
         "registered_time": agent.registered_at.as_secs_f64(),
-        "resources": sums(info.resources.iter()),
+        "resources": sums(total.iter()),
         "used_resources": sums(agent.allocated.values().flat_map(|r| r.iter())),
         "offered_resources": sums(agent.offered.iter()),
-        "reserved_resources": by_role(&info.resources, |all| sums(all.iter().copied())),
-        "unreserved_resources": sums(unreserved(&info.resources)),
+        "reserved_resources": by_role(&total, |all| sums(all.iter().copied())),
+        "unreserved_resources": sums(unreserved(&total)),
         "active": agent.is_active(),
         "deactivated": agent.deactivated,
         "version": env!("CARGO_PKG_VERSION"),

@@ -11,6 +11,7 @@ use kernel_model::{
     framework::FrameworkCapability,
     ids::UpdateId,
     labels::Labels,
+    oversubscription::Estimator,
     resources::{
         Attribute, AttributeValue, Ranges, Reservation, ReservationKind, Resource, Resources, Scalar,
     },
@@ -98,6 +99,11 @@ fn framework_info(capabilities: &str) -> Result<kernel_model::framework::Framewo
     framework::from_wire(message).map_err(|e| e.to_string())
 }
 
+fn revocable() -> Resources {
+    let Ok(Estimator::Fixed(resources)) = "fixed:cpus:4;mem:64".parse() else { panic!("not read") };
+    resources
+}
+
 #[test]
 fn link_messages_round_trip() {
     let agent = AgentInfo {
@@ -136,6 +142,7 @@ fn link_messages_round_trip() {
             latest_state: TaskState::Finished,
         },
         ToMaster::ExitedExecutor { framework_id: "f".into(), executor_id: "e".into(), status: 32512 },
+        ToMaster::Oversubscribed { resources: revocable() },
         ToMaster::Pong,
     ] {
         let mut buffer = BytesMut::from(link::frame(&link::encode_to_master(&message)).as_ref());

@@ -34,7 +34,10 @@ pub(crate) enum EndCause {
     Completed,
     DeadlineExceeded,
     /// With the message of the status.
-    Evicted(String),
+    Evicted {
+        message: String,
+        disruption: bool,
+    },
     Killed,
 }
 
@@ -43,15 +46,21 @@ impl EndCause {
     fn explanation(&self) -> Option<(&'static str, &str)> {
         match self {
             Self::DeadlineExceeded => Some((DEADLINE_REASON, DEADLINE_MESSAGE)),
-            Self::Evicted(message) => Some((EVICTED_REASON, message)),
+            Self::Evicted { message, .. } => Some((EVICTED_REASON, message)),
             Self::Completed | Self::Killed => None,
         }
     }
 }
 
 impl PodMachine {
-    /// Fails the Pod because of what it uses.
-    pub(super) fn evict(&mut self, now: Timestamp, message: String, actions: &mut Vec<Action>) {
+    /// Fails the Pod because of what it uses, or because of the state of the node.
+    pub(super) fn evict(
+        &mut self,
+        now: Timestamp,
+        message: String,
+        disruption: bool,
+        actions: &mut Vec<Action>,
+    ) {
         if self.ending.is_some() {
             return;
         }
@@ -61,7 +70,7 @@ impl PodMachine {
             reason: EVICTED_REASON,
             message: message.clone(),
         }));
-        self.end(EndCause::Evicted(message), after(now, EVICTION_GRACE));
+        self.end(EndCause::Evicted { message, disruption }, after(now, EVICTION_GRACE));
     }
 
     /// Begins the termination or shortens it.
@@ -147,10 +156,13 @@ impl PodMachine {
             status.message = Some(message.to_owned());
         }
         status::end_conditions(&mut status, now);
+        if let EndCause::Evicted { message, disruption: true } = &cause {
+            status::add_disruption(&mut status, message, now);
+        }
         let outcome = match cause {
             EndCause::Killed => PodOutcome::Killed,
             EndCause::Completed if succeeded => PodOutcome::Finished,
-            EndCause::Completed | EndCause::DeadlineExceeded | EndCause::Evicted(_) => PodOutcome::Failed,
+            EndCause::Completed | EndCause::DeadlineExceeded | EndCause::Evicted { .. } => PodOutcome::Failed,
         };
         FinalStatus { outcome, status }
     }

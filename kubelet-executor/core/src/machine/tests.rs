@@ -441,6 +441,7 @@ fn an_evicted_pod_fails_with_the_message() {
     harness.settle();
     harness.send(Event::Evict {
         message: "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ".to_owned(),
+        disruption: false,
     });
     assert!(matches!(&harness.pending[..], [Action::StopContainer { grace, .. }] if grace.as_secs() == 1));
     harness.settle();
@@ -448,6 +449,24 @@ fn an_evicted_pod_fails_with_the_message() {
     let status = harness.machine.status();
     assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Evicted")));
     assert_eq!(harness.events, ["Evicted Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". "]);
+}
+
+#[test]
+fn a_pod_that_is_evicted_for_the_node_is_the_target_of_a_disruption() {
+    let of = |disruption| {
+        let mut harness = one();
+        harness.settle();
+        harness.send(Event::Evict { message: "pressure".to_owned(), disruption });
+        harness.settle();
+        let conditions = harness.machine.status().conditions.unwrap_or_default();
+        conditions.into_iter().find(|condition| condition.type_ == "DisruptionTarget")
+    };
+    assert_eq!(of(false), None);
+    let target = of(true).unwrap();
+    assert_eq!(
+        (target.status.as_str(), target.reason.as_deref(), target.message.as_deref()),
+        ("True", Some("TerminationByKubelet"), Some("pressure"))
+    );
 }
 
 #[test]

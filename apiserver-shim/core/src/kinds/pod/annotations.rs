@@ -5,6 +5,8 @@ use serde_json::Value;
 use shim_model::access;
 use shim_model::field::FieldError;
 
+use crate::kernel_resources::REVOCABLE_ANNOTATION;
+
 const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 const SECCOMP_OF_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/";
@@ -125,6 +127,7 @@ pub(super) fn validate_update(new: &Value, old: &Value, errors: &mut Vec<FieldEr
     }
     let fixed = |key: &str| match key {
         MIRROR => Some("mirror pod annotation"),
+        REVOCABLE_ANNOTATION => Some("the annotation of revocable resources"),
         _ if key.starts_with(APPARMOR) => Some("AppArmor annotations"),
         _ => None,
     };

@@ -54,7 +54,7 @@ pub enum Write {
     },
     /// Evicts a Pod for an inverse offer, if its PodDisruptionBudget allows it. Answered by `Evicted`.
     Evict(Box<EvictWrite>),
-    /// Evicts a victim of preemption. Not answered: what was not evicted is chosen again.
+    /// Evicts a victim of preemption. Answered by `Evicted`; what was not evicted is chosen again.
     Preempt(Box<PreemptWrite>),
     /// Writes or removes a Node. Answered by `NodeWritten`.
     Node(NodeWrite),

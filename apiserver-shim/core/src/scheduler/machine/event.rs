@@ -61,8 +61,8 @@ pub enum Event {
     Rescind(OfferId),
     /// The kernel asks for tasks to end.
     InverseOffers(Vec<InverseOffer>),
-    /// The outcome of an eviction that an inverse offer led to: whether the Pod's deletion has begun.
-    Evicted { offer_id: OfferId, evicted: bool },
+    /// The outcome of an eviction, for an inverse offer or for a Pod of higher priority: whether the Pod's deletion has begun.
+    Evicted { uid: Box<str>, offer_id: Option<OfferId>, evicted: bool },
     /// A status update of a task.
     Update(Arc<TaskStatus>),
     /// A change of agents or frameworks.

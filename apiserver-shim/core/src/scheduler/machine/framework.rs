@@ -32,7 +32,14 @@ pub fn framework_info(id: Option<FrameworkId>, roles: &[Role]) -> FrameworkInfo 
         hostname: String::new(),
         principal: Some(IN_PROCESS_PRINCIPAL.to_owned()),
         webui_url: String::new(),
-        capabilities: [MultiRole, PartitionAware, TaskKillingState, ReservationRefinement].into(),
+        capabilities: [
+            MultiRole,
+            PartitionAware,
+            TaskKillingState,
+            ReservationRefinement,
+            RevocableResources,
+        ]
+        .into(),
         labels: Labels::default(),
         extra: Bytes::new(),
     }

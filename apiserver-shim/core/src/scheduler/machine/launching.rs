@@ -23,7 +23,7 @@ use super::offer_cache::{Group, OfferCache};
 use super::pods::PodCache;
 use super::subscription::REMOVED_MAX;
 use super::{CallOutcome, IntentWrite, SchedulerMachine, Send, Write};
-use crate::kernel_resources::{kernel_name, mebibytes};
+use crate::kernel_resources::{REVOCABLE_CPU, kernel_name, mebibytes};
 use crate::rows::{DisruptionBudget, Pod};
 use crate::scheduler::{
     AgentPorts, Amounts, EventSet, NodeInfo, Outcome, PendingPod, PluginSet, SharedLister, TaskPhase,
@@ -437,6 +437,10 @@ pub(super) fn kernel_resources(charge: &Amounts) -> Resources {
         Resource::scalar("disk", mebibytes(charge.ephemeral)),
     ];
     for (name, amount) in &charge.others {
+        if &**name == REVOCABLE_CPU {
+            all.push(Resource { revocable: true, ..Resource::scalar("cpus", Scalar(*amount)) });
+            continue;
+        }
         all.push(Resource::scalar(kernel_name(name), Scalar::from_units(*amount)));
     }
     all.into_iter().filter(|r| !r.value.is_zero()).collect()

@@ -15,7 +15,7 @@ use shim_model::access;
 use shim_model::quantity::Quantity;
 
 use crate::controllers::condition;
-use crate::kernel_resources;
+use crate::kernel_resources::{self, REVOCABLE_CPU, REVOCABLE_CPU_OF_NODE};
 use crate::rows::{Seconds, rfc3339};
 use crate::scheduler::{AgentPorts, Amounts};
 
@@ -51,11 +51,14 @@ pub fn attribute<'a>(agent: &'a AgentSnapshot, name: &str) -> Option<&'a str> {
 }
 
 /// Converts kernel resources to Pod units: `cpus`, `mem` and `disk` (MiB), other scalars in whole units. A persistent volume is for the
-/// tasks of its role, and no storage of Pods.
+/// tasks of its role, and no storage of Pods. Pods use no revocable resource but CPUs.
 pub fn amounts(resources: &Resources) -> Amounts {
     let mut amounts = Amounts::default();
-    for (name, amount) in resources.without_persistent_volumes().scalars() {
-        match &**name {
+    for resource in &resources.without_persistent_volumes() {
+        let ResourceValue::Scalar(amount) = resource.value else { continue };
+        match &*resource.name {
+            "cpus" if resource.revocable => *amounts.other_mut(REVOCABLE_CPU) += amount.0,
+            _ if resource.revocable => {}
             "cpus" => amounts.cpu_milli += amount.0,
             "mem" => amounts.memory += kernel_resources::bytes(amount),
             "disk" => amounts.ephemeral += kernel_resources::bytes(amount),
@@ -204,7 +207,11 @@ fn resource_list(amounts: &Amounts) -> Value {
         "pods": PODS_MAX.to_string(),
     });
     for (name, amount) in &amounts.others {
-        list[&**name] = json!(amount.max(&0).to_string());
+        let amount = *amount.max(&0);
+        match &**name {
+            REVOCABLE_CPU => list[REVOCABLE_CPU_OF_NODE] = json!(Quantity::from_milli(amount).to_string()),
+            name => list[name] = json!(amount.to_string()),
+        }
     }
     list
 }

@@ -39,6 +39,8 @@ pub(super) struct PodState {
     /// When a kill was sent, and its grace period.
     pub killed: Option<(Time, i64)>,
     pub asked_at: Option<Time>,
+    /// Whether its eviction was requested; `row` may not show it yet.
+    pub evicting: bool,
 }
 
 impl PodState {
@@ -58,6 +60,7 @@ impl PodState {
             refused: None,
             killed: None,
             asked_at: None,
+            evicting: false,
         }
     }
 

@@ -92,11 +92,12 @@ impl SchedulerMachine {
         }
         let Some(node) = self.node_infos.nominated_node(uid).map(Box::<str>::from) else { return };
         for victim in victims {
-            let Some(state) = self.pods.by_uid.get(&victim) else { continue };
-            if state.row.deletion.is_some() {
-                // Its graceful deletion has begun already.
+            let Some(state) = self.pods.by_uid.get_mut(&victim) else { continue };
+            if state.row.deletion.is_some() || state.evicting {
+                // Its graceful deletion has begun already, or is being written.
                 continue;
             }
+            state.evicting = true;
             let header = state.row.header();
             let message =
                 format!("{}: preempting to accommodate a higher priority pod", row.scheduler_name());

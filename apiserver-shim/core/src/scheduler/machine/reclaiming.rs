@@ -50,12 +50,13 @@ impl SchedulerMachine {
     pub(super) fn inverse_offers_came(&mut self, offers: &[InverseOffer]) {
         for offer in offers {
             let uid = offer.task_id.as_str();
-            let state = self.pods.by_uid.get(uid).filter(|state| state.row.deletion.is_none());
-            let Some(state) = state else {
+            let state = self.pods.by_uid.get_mut(uid);
+            let Some(state) = state.filter(|state| state.row.deletion.is_none() && !state.evicting) else {
                 // It ends already, or is not known.
-                self.evicted(offer.id.clone(), true);
+                self.call(Call::AcceptInverseOffers { offer_ids: vec![offer.id.clone()] });
                 continue;
             };
+            state.evicting = true;
             let header = state.row.header();
             self.out.persist.push(Write::Evict(Box::new(EvictWrite {
                 key: Key::of(header),
@@ -72,8 +73,17 @@ impl SchedulerMachine {
         }
     }
 
-    /// Answers the kernel's inverse offer.
-    pub(super) fn evicted(&mut self, offer_id: OfferId, evicted: bool) {
+    /// An eviction has begun, or failed. Answers the kernel's inverse offer, if it was for one.
+    pub(super) fn evicted(&mut self, uid: &str, offer_id: Option<OfferId>, evicted: bool) {
+        let counted = match offer_id {
+            Some(_) => &mut self.preempted.for_guarantees,
+            None => &mut self.preempted.for_priority,
+        };
+        *counted += u64::from(evicted);
+        if let Some(state) = self.pods.by_uid.get_mut(uid).filter(|_| !evicted) {
+            state.evicting = false;
+        }
+        let Some(offer_id) = offer_id else { return };
         let offer_ids = vec![offer_id];
         self.call(match evicted {
             true => Call::AcceptInverseOffers { offer_ids },

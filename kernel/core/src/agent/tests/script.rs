@@ -9,7 +9,8 @@ use kernel_model::{
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId},
     labels::Labels,
-    resources::Resources,
+    oversubscription::Sample,
+    resources::{Resource, Resources, Scalar},
     task::{Source, Task, TaskInfo, TaskState, TaskStatus},
     time::Time,
 };
@@ -111,7 +112,11 @@ impl Script {
     }
 
     pub fn registered_agent() -> Self {
-        let mut script = Self::new();
+        Self::registered_with_config(config(0))
+    }
+
+    pub fn registered_with_config(config: Config) -> Self {
+        let mut script = Self { agent: Agent::new(config), ..Self::new() };
         script.link_up();
         script.registered();
         script.log.clear();
@@ -252,6 +257,7 @@ impl Script {
             ToMaster::Message { executor_id, .. } => format!("Message from {executor_id}"),
             ToMaster::ResizeTask { task_id, amounts, .. } => format!("ResizeTask {task_id} {amounts}"),
             ToMaster::OperationStatus { operation } => format!("OperationStatus {}", operation.id),
+            ToMaster::Oversubscribed { resources } => format!("Oversubscribed {resources}"),
             ToMaster::Pong => "Pong".into(),
             ToMaster::Stopping => "Stopping".into(),
             ToMaster::Unregister => "Unregister".into(),
@@ -287,6 +293,7 @@ impl Script {
             ExecutorEvent::Error { message } => format!("Error {message}"),
             ExecutorEvent::Shutdown => "Shutdown".into(),
             ExecutorEvent::Heartbeat => "Heartbeat".into(),
+            ExecutorEvent::Evict { task_id, message } => format!("Evict {task_id} {message}"),
             ExecutorEvent::TaskResized { task_id, resources } => format!("TaskResized {task_id} {resources}"),
         }
     }
@@ -344,6 +351,24 @@ impl Script {
         let message =
             ToAgent::RunTask { framework: framework(true).into(), executor, launch, launch_executor };
         self.registered_with(&format!("run {id} on {on}"), message);
+    }
+
+    /// A task on revocable CPUs.
+    pub fn run_revocable(&mut self, on: &str, id: &str) {
+        let executor = Some(executor(on, self.respawning).into());
+        let cpus = Resource { revocable: true, ..Resource::scalar("cpus", Scalar::from_units(1)) };
+        let mem = Resource::scalar("mem", Scalar::from_units(64));
+        let task = TaskInfo { resources: [cpus, mem].into_iter().collect(), ..task(id) };
+        let (framework, launch) = (framework(true).into(), Launch::Task(task.into()));
+        let message = ToAgent::RunTask { framework, executor, launch, launch_executor: true };
+        self.registered_with(&format!("run {id} on {on}, revocable"), message);
+    }
+
+    /// A measurement of the load averages, after some seconds.
+    pub fn sample(&mut self, seconds: u64, load: f64) {
+        self.now = self.now + Duration::from_secs(seconds);
+        let sample = Sample { load: Some([load, load]), ..Sample::default() };
+        self.step(&format!("load {load}"), Event::Sampled(sample.into()));
     }
 
     pub fn run_group(&mut self, on: &str, ids: &[&str]) {

@@ -98,6 +98,23 @@ fn a_role_at_its_guarantee_keeps_what_it_has() {
 }
 
 #[test]
+fn parts_on_several_agents_are_named_as_the_reason() {
+    let mut c = cluster();
+    c.agent(1, "cpus:2;mem:1024");
+    c.agent(2, "cpus:2;mem:1024");
+    guarantee(&mut c, "eng", "cpus:4;mem:512");
+    c.subscribe("s2", framework("g", &["eng"]));
+    // It has declined what it was offered, and has no use for less than three CPUs at once.
+    let offers: Vec<_> = c.master.offers(None).map(|offer| offer.id.clone()).collect();
+    let filters = kernel_model::offer::Filters { refuse: Duration::from_secs(100) };
+    c.call("m-0000", "s2", Call::Decline { offer_ids: offers, filters });
+    c.call("m-0000", "s2", Call::Demand { roles: vec![(role("eng"), "cpus:3;mem:64".parse().unwrap())] });
+    c.advance(Duration::from_secs(10));
+    let why = c.master.explain_role_of(&"m-0000".into(), &role("eng"));
+    assert!(why.iter().any(|cause| cause.code() == "FRAGMENTED"), "{why:?}");
+}
+
+#[test]
 fn an_inverse_offer_names_the_task_and_what_it_holds() {
     let mut c = cluster();
     full(&mut c);

@@ -54,15 +54,20 @@ fn a_pod_is_evicted_for_an_inverse_offer_or_the_kernel_is_told() {
     fixture.answer(CallOutcome::Accepted);
     fixture.finish_write();
     fixture.show_pod();
-    for evicted in [true, false] {
+    for evicted in [false, true] {
         ask_for(&mut fixture, UID);
         let Some(Write::Evict(write)) = fixture.writes.pop() else { panic!("{:?}", fixture.writes) };
         assert_eq!((&*write.uid, write.offer_id.as_str(), write.event.reason), (UID, "I", "Preempted"));
-        fixture.step(Event::Evicted { offer_id: write.offer_id, evicted });
+        fixture.step(Event::Evicted { uid: write.uid, offer_id: Some(write.offer_id), evicted });
         let answer = fixture.calls.pop().unwrap();
         assert_eq!(matches!(answer, Call::AcceptInverseOffers { .. }), evicted, "{answer:?}");
         assert_eq!(matches!(answer, Call::DeclineInverseOffers { .. }), !evicted);
     }
-    ask_for(&mut fixture, "unknown");
-    assert!(matches!(fixture.calls.pop(), Some(Call::AcceptInverseOffers { .. })));
+    assert_eq!(fixture.machine.preempted_pods().for_guarantees, 1);
+    // Its deletion has begun, whether it shows yet or not: it gets no second Event.
+    for uid in [UID, "unknown"] {
+        ask_for(&mut fixture, uid);
+        assert!(matches!(fixture.calls.pop(), Some(Call::AcceptInverseOffers { .. })));
+        assert!(fixture.writes.is_empty(), "{:?}", fixture.writes);
+    }
 }
