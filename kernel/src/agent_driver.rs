@@ -86,6 +86,8 @@ pub(crate) struct AgentDriver {
     /// Streams whose reader is gone or too slow.
     broken: Vec<ConnectionId>,
     end: Option<AgentExit>,
+    /// The outcomes of effects, for the next step.
+    answers: Vec<Event>,
 }
 
 impl AgentDriver {
@@ -108,6 +110,7 @@ impl AgentDriver {
             next_number: 1,
             broken: Vec::new(),
             end: None,
+            answers: Vec::new(),
         }
     }
 
@@ -130,6 +133,12 @@ impl AgentDriver {
             }
             for connection in std::mem::take(&mut self.broken) {
                 self.take(Input::StreamClosed { connection }, &mut batch);
+            }
+            if !self.answers.is_empty() {
+                for event in std::mem::take(&mut self.answers) {
+                    self.step(event, &mut batch);
+                }
+                continue;
             }
             let wait = self.until_deadline();
             tokio::select! {
@@ -291,7 +300,10 @@ impl AgentDriver {
                 );
                 self.runtime.start(start);
             }
-            Effect::SyncVolumes { agent_id, volumes } => self.runtime.sync_volumes(&agent_id, &volumes),
+            Effect::SyncVolumes { agent_id, volumes } => {
+                let failed = self.runtime.sync_volumes(&agent_id, &volumes);
+                self.answers.push(Event::VolumesSynced { failed });
+            }
             Effect::LinkVolumes { container_id, volumes } => {
                 self.runtime.link_volumes(&container_id, volumes);
             }

@@ -304,10 +304,17 @@ impl ProcessRuntime {
     }
 
     /// Makes the directories of the agent's persistent volumes, and removes those of its former ones.
-    pub(crate) fn sync_volumes(&self, agent_id: &AgentId, volumes: &BTreeMap<VolumeId, u64>) {
-        if let Err(error) = volumes::sync(&self.inner.paths, agent_id, volumes) {
+    /// Returns the volumes that are not there, each with why.
+    pub(crate) fn sync_volumes(
+        &self,
+        agent_id: &AgentId,
+        volumes: &BTreeMap<VolumeId, u64>,
+    ) -> BTreeMap<VolumeId, String> {
+        let (missing, left) = volumes::sync(&self.inner.paths, agent_id, volumes);
+        for error in missing.values().chain(&left) {
             tracing::error!(%error, "persistent volumes are not as they should be; tasks that need them will fail");
         }
+        missing.into_iter().map(|(id, error)| (id, error.to_string())).collect()
     }
 
     /// Links volumes in the sandbox of a container, which is destroyed if that fails: its new task would do without.

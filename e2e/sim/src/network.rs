@@ -238,6 +238,7 @@ fn brief_to_master(message: &ToMaster) -> String {
         ToMaster::OperationStatus { operation } => {
             format!("operation {} {:?}", operation.id, operation.state)
         }
+        ToMaster::VolumesFailed { volumes } => format!("{} volumes cannot be made", volumes.len()),
         ToMaster::Oversubscribed { resources } => format!("oversubscribes {resources}"),
         ToMaster::Pong => "pong".to_owned(),
         ToMaster::Stopping => "stopping".to_owned(),

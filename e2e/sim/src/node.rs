@@ -1,6 +1,9 @@
 //! A machine: the agent's process, its disk, and the containers that outlive it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use kernel_core::{
     agent::{Agent, Config, ConnectionId, Effect, Event, Record, Start},
@@ -190,7 +193,11 @@ impl World {
                 let delay = self.random.millis(5, 60);
                 self.after(delay, Action::Start { node: index, life, start });
             }
-            Effect::SetLimits { .. } | Effect::SyncVolumes { .. } | Effect::LinkVolumes { .. } => {}
+            Effect::SetLimits { .. } | Effect::LinkVolumes { .. } => {}
+            Effect::SyncVolumes { .. } => {
+                let life = self.nodes[index].life;
+                self.after(Duration::from_millis(1), Action::VolumesSynced { node: index, life });
+            }
             Effect::Terminate { container_id } | Effect::Destroy { container_id } => {
                 if !self.nodes[index].containers.contains_key(&container_id) {
                     self.nodes[index].doomed.insert(container_id.clone());

@@ -80,6 +80,10 @@ pub(crate) enum Action {
         framework: usize,
         life: u64,
     },
+    VolumesSynced {
+        node: usize,
+        life: u64,
+    },
     Start {
         node: usize,
         life: u64,
@@ -341,6 +345,11 @@ impl World {
             }
             Action::StoreWrite { framework, life, write } => self.store_write(framework, life, &write),
             Action::Wake { framework, life } => self.wake(framework, life),
+            Action::VolumesSynced { node, life } => {
+                if self.nodes[node].life == life {
+                    self.agent_step(node, agent::Event::VolumesSynced { failed: Default::default() });
+                }
+            }
             Action::Start { node, life, start } => self.start_container(node, life, *start),
             Action::Die(node, container, status) => self.container_dies(node, &container, status),
             Action::Exited(node, container, status) => self.agent_hears_of_end(node, container, status),

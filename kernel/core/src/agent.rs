@@ -110,6 +110,8 @@ pub struct Agent {
     streams: BTreeMap<TaskKey, UpdateStream>,
     /// Operations whose status is not acknowledged.
     operations: BTreeMap<OperationUuid, operations::ReportedOperation>,
+    /// Volumes whose directories are being made, and the operations that made them.
+    making: operations::Making,
     completed_frameworks: VecDeque<FrameworkView>,
     counts: Counts,
     timers: Timers,
@@ -199,6 +201,7 @@ impl Agent {
             containers: BTreeMap::new(),
             streams: BTreeMap::new(),
             operations: BTreeMap::new(),
+            making: operations::Making::default(),
             completed_frameworks: VecDeque::new(),
             counts: Counts::default(),
             timers: Timers::default(),
@@ -261,6 +264,7 @@ impl Agent {
             Event::Exited { container_id, status, limitation } => {
                 self.container_exited(now, &container_id, status, limitation, &mut out);
             }
+            Event::VolumesSynced { failed } => self.volumes_synced(now, &failed, &mut out),
             Event::Sampled(sample) => self.sampled(now, &sample, &mut out),
             Event::Stop => self.stop(now, &mut out),
             Event::Tick => {}

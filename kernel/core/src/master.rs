@@ -270,6 +270,7 @@ impl Master {
                 self.counts.estimates += 1;
                 self.oversubscribed(&id, &resources);
             }
+            ToMaster::VolumesFailed { volumes } => self.volumes_failed(&id, &volumes),
             ToMaster::OperationStatus { operation } => self.operation_status(&id, *operation),
             ToMaster::Stopping => self.agent_stops(&id),
             ToMaster::Unregister => {
@@ -294,6 +295,7 @@ impl Master {
     }
 
     fn report_changed_agents(&mut self) {
+        self.follow_failed_volumes();
         for id in std::mem::take(&mut self.changed_agents) {
             if let Some(agent) = self.agents.get(&id) {
                 let agent = agent.snapshot();

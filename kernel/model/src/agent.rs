@@ -7,7 +7,7 @@ use crate::{
     framework::FrameworkInfo,
     ids::{AgentId, FrameworkId, UpdateId},
     operation::{AppliedOperations, OfferOperation, OperationUuid},
-    resources::{Attribute, Resources},
+    resources::{Attribute, Resources, VolumeId},
     task::{Task, TaskInfo},
     time::Time,
 };
@@ -115,6 +115,10 @@ pub enum ToMaster {
         framework_id: FrameworkId,
         task_id: crate::ids::TaskId,
         amounts: Resources,
+    },
+    /// The directories of these new persistent volumes could not be made: there are no such volumes.
+    VolumesFailed {
+        volumes: Vec<VolumeId>,
     },
     /// All revocable resources of the agent from now on, allocated or not.
     Oversubscribed {

@@ -30,6 +30,8 @@ pub struct OfferOperation {
     pub resources: Resources,
     /// `Pending` until the agent has carried it out.
     pub state: OperationState,
+    /// Why it failed, for people.
+    pub message: String,
     /// The UUID of the status that is to be acknowledged.
     pub status: Option<UpdateId>,
 }

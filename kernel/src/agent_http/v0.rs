@@ -145,7 +145,7 @@ async fn state(handlers: &Handlers) -> Result<Json, AgentStopped> {
         "id": info.id.as_ref().map(|id| id.as_str()),
         "pid": format!("slave(1)@{}:{}", info.ip, info.port),
         "hostname": info.hostname,
-        "capabilities": ["MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT"],
+        "capabilities": ["MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT", "AGENT_OPERATION_FEEDBACK"],
         "start_time": handlers.clock.started_at().as_secs_f64(),
         "resources": sums(total),
         "reserved_resources": by_role(total, scalars),

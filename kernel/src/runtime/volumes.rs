@@ -41,18 +41,18 @@ const DESTROYED: &str = "destroyed\n";
 const VOLUME_MODE: u32 = 0o750;
 
 /// Makes the directories of an agent's volumes, and removes those of its former ones. Blocks for a few system calls for each volume;
-/// files are removed in the background.
+/// files are removed in the background. Returns the volumes that are not there, and what could not be removed.
 pub(crate) fn sync(
     paths: &Paths,
     agent_id: &AgentId,
     volumes: &BTreeMap<VolumeId, u64>,
-) -> Result<(), VolumeError> {
+) -> (BTreeMap<VolumeId, VolumeError>, Vec<VolumeError>) {
     let records = paths.work_dir().join("meta").join("volumes");
-    let (mut wanted, mut failures) = (BTreeMap::new(), Vec::new());
+    let (mut wanted, mut missing, mut left) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for (id, created) in volumes {
         match relative(id) {
-            Ok(relative) => drop(wanted.insert(relative, format!("{agent_id} {created}\n"))),
-            Err(error) => failures.push(error),
+            Ok(relative) => drop(wanted.insert(relative, (id, format!("{agent_id} {created}\n")))),
+            Err(error) => drop(missing.insert(id.clone(), error)),
         }
     }
     let own = format!("{agent_id} ");
@@ -60,16 +60,17 @@ pub(crate) fn sync(
         let record = fs::read_to_string(records.join(&relative)).unwrap_or_default();
         if record.starts_with(&own) && !wanted.contains_key(&relative) {
             let removed = discard(paths, &relative).and_then(|()| fs::remove_file(records.join(&relative)));
-            failures.extend(removed.err().map(|error| VolumeError::Remove(relative.clone(), error)));
+            left.extend(removed.err().map(|error| VolumeError::Remove(relative.clone(), error)));
         }
     }
-    for (relative, record) in &wanted {
-        let made = make(paths, &records, relative, record);
-        failures.extend(made.err().map(|error| VolumeError::Make(relative.clone(), error)));
+    // One volume that fails holds no other up.
+    for (relative, (id, record)) in wanted {
+        if let Err(error) = make(paths, &records, &relative, &record) {
+            missing.insert(id.clone(), VolumeError::Make(relative, error));
+        }
     }
     remove_discarded(paths);
-    // One volume that fails holds no other up.
-    failures.into_iter().next().map_or(Ok(()), Err)
+    (missing, left)
 }
 
 /// A volume whose directory could not be made, removed or linked.
@@ -253,7 +254,8 @@ mod tests {
     }
 
     fn synced(paths: &Paths, volumes: &[(VolumeId, u64)]) {
-        sync(paths, &"s".into(), &volumes.iter().cloned().collect()).unwrap();
+        let (missing, left) = sync(paths, &"s".into(), &volumes.iter().cloned().collect());
+        assert!(missing.is_empty() && left.is_empty(), "{missing:?} {left:?}");
     }
 
     #[test]
@@ -276,7 +278,7 @@ mod tests {
         assert!(at("eng/a").is_dir() && !at("eng/a/file").exists() && !at("eng dev/a").exists());
         fs::write(at("eng/a/file"), "z").unwrap();
         // Those of another agent are not touched.
-        sync(&paths, &"other".into(), &BTreeMap::new()).unwrap();
+        assert!(sync(&paths, &"other".into(), &BTreeMap::new()).1.is_empty());
         assert!(at("eng/a/file").exists());
         synced(&paths, &[]);
         assert!(!at("eng/a").exists());
@@ -315,7 +317,8 @@ mod tests {
         fs::write(at("eng/a/file"), "secret").unwrap();
         let too_long = id(&format!("{}/z", "y".repeat(300)), "c");
         let all = BTreeMap::from([(a.clone(), 4), (hidden, 2), (too_long, 3)]);
-        assert!(matches!(sync(&paths, &"s".into(), &all), Err(VolumeError::Name(_))));
+        let (missing, _) = sync(&paths, &"s".into(), &all);
+        assert!(matches!(missing.values().collect::<Vec<_>>()[..], [VolumeError::Name(_)]), "{missing:?}");
         assert!(at("eng/a").is_dir() && !at("eng/a/file").exists() && at(".new/a").is_dir());
         // What is left of a destroyed volume is not linked.
         fs::write(directory.path().join("meta/volumes/eng/a"), DESTROYED).unwrap();

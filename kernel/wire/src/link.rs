@@ -7,6 +7,8 @@ use kernel_model::{
     agent::{Launch, ToAgent, ToMaster},
     ids::{AgentId, ExecutorId, FrameworkId, TaskId},
     operation::{OfferOperation, OperationUuid},
+    resources::VolumeId,
+    roles::Role,
 };
 use prost::Message;
 
@@ -86,6 +88,15 @@ pub fn encode_to_master(from: &ToMaster) -> Bytes {
             let resources = resources::to_wire(resources, Format::FULL);
             Kind::Oversubscribed(proto::Resources { resources })
         }
+        ToMaster::VolumesFailed { volumes } => Kind::VolumesFailed(to_master::VolumesFailed {
+            volumes: volumes
+                .iter()
+                .map(|id| to_master::volumes_failed::Volume {
+                    role: id.role.as_str().to_owned(),
+                    id: id.id.to_string(),
+                })
+                .collect(),
+        }),
         ToMaster::Pong => Kind::Pong(to_master::Empty {}),
         ToMaster::Stopping => Kind::Stopping(to_master::Empty {}),
         ToMaster::Unregister => Kind::Unregister(to_master::Empty {}),
@@ -143,6 +154,16 @@ pub fn decode_to_master(bytes: Bytes) -> Result<Option<ToMaster>, Invalid> {
         Kind::Oversubscribed(all) => {
             ToMaster::Oversubscribed { resources: resources::from_wire(all.resources)? }
         }
+        Kind::VolumesFailed(failed) => ToMaster::VolumesFailed {
+            volumes: failed
+                .volumes
+                .into_iter()
+                .map(|volume| {
+                    let role = Role::parse(&volume.role).map_err(|error| Invalid::new(error.to_string()))?;
+                    Ok(VolumeId { role, id: volume.id })
+                })
+                .collect::<Result<_, Invalid>>()?,
+        },
         Kind::Pong(_) => ToMaster::Pong,
         Kind::Stopping(_) => ToMaster::Stopping,
         Kind::Unregister(_) => ToMaster::Unregister,

@@ -68,6 +68,7 @@ pub fn to_wire(from: &OfferOperation, agent_id: Option<&AgentId>, format: Format
         state: from.state as i32,
         uuid: from.status.map(|uuid| v1::Uuid { value: task::uuid_to_wire(uuid) }),
         agent_id: agent_id.map(agent_id_to_wire),
+        message: (!from.message.is_empty()).then(|| from.message.clone()),
         ..Default::default()
     };
     let info = info_to_wire(from.kind, &from.resources, format);
@@ -95,6 +96,7 @@ pub(crate) fn from_wire(from: v1::Operation) -> Result<OfferOperation, Invalid> 
         kind,
         resources: resources::from_wire(resources)?,
         state: state_from_wire(from.latest_status.state)?,
+        message: from.latest_status.message.unwrap_or_default(),
         status,
     })
 }

@@ -53,7 +53,8 @@ pub fn weights_from_wire(infos: Vec<v1::WeightInfo>) -> Result<Vec<(Role, f64)>,
 pub fn agent_to_wire(from: &AgentSnapshot, deactivated: bool, version: &str) -> Agent {
     use v1::agent_info::capability::Type;
     let show = |r: &Resources| resources::to_wire(r, Format::ENDPOINT);
-    let kinds = [Type::MultiRole, Type::HierarchicalRole, Type::ReservationRefinement];
+    let kinds =
+        [Type::MultiRole, Type::HierarchicalRole, Type::ReservationRefinement, Type::AgentOperationFeedback];
     Agent {
         agent_info: offer::agent_to_wire(&from.info, Format::ENDPOINT),
         active: from.state == AgentState::Connected && !deactivated,

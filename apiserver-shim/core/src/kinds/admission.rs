@@ -188,21 +188,15 @@ pub fn priority(pod: &mut Value, class: Option<&PriorityClass>) -> Result<(), St
             "the string value of PreemptionPolicy ({sent}) {FROM} {policy} from the given PriorityClass name"
         ));
     }
-    let revocable = if class.is_some_and(|class| class.revocable) { "true" } else { "false" };
-    let annotation = ["metadata", "annotations", REVOCABLE_ANNOTATION];
-    if let Some(sent) =
-        access::get(pod, &annotation).and_then(Value::as_str).filter(|sent| *sent != revocable)
-    {
-        return refuse(format!(
-            "the annotation {REVOCABLE_ANNOTATION} ({sent}) must not be provided; priority admission controller computed \
-             {revocable} from the given PriorityClass name"
-        ));
-    }
-    if revocable == "true" {
-        access::object_mut(pod, &["metadata", "annotations"])
-            .insert(REVOCABLE_ANNOTATION.into(), revocable.into());
+    let revocable = class.is_some_and(|class| class.revocable);
+    if let Some(why) = revocable_mismatch(pod, revocable) {
+        return refuse(why);
     }
     let by_default = class.filter(|_| asked.is_none());
+    if revocable {
+        let annotations = access::object_mut(pod, &["metadata", "annotations"]);
+        annotations.insert(REVOCABLE_ANNOTATION.into(), "true".into());
+    }
     let spec = access::object_mut(pod, &["spec"]);
     if let Some(class) = by_default {
         spec.insert("priorityClassName".into(), class.name.as_str().into());
@@ -210,6 +204,18 @@ pub fn priority(pod: &mut Value, class: Option<&PriorityClass>) -> Result<(), St
     set_default(spec, "priority", value);
     set_default(spec, "preemptionPolicy", policy);
     Ok(())
+}
+
+/// Why the Pod's annotation contradicts its class.
+fn revocable_mismatch(pod: &Value, revocable: bool) -> Option<String> {
+    let computed = if revocable { "true" } else { "false" };
+    let sent = access::get(pod, &["metadata", "annotations", REVOCABLE_ANNOTATION])?.as_str()?;
+    (sent != computed).then(|| {
+        format!(
+            "the annotation {REVOCABLE_ANNOTATION} ({sent}) must not be provided; priority admission controller computed \
+             {computed} from the given PriorityClass name"
+        )
+    })
 }
 
 /// An update without `priority` keeps the priority from the create.

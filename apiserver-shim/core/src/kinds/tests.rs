@@ -345,6 +345,29 @@ fn grace_and_admission() {
 }
 
 #[test]
+fn the_class_decides_whether_a_pod_is_revocable() {
+    let class = |revocable| admission::PriorityClass { name: "c".into(), revocable, ..Default::default() };
+    let admitted = |annotation: Option<&str>, revocable| {
+        let mut pod = pod(json!({"priorityClassName": "c"}));
+        if let Some(value) = annotation {
+            pod["metadata"]["annotations"] = json!({"catamaran.dev/revocable": value});
+        }
+        admission::priority(&mut pod, Some(&class(revocable)))
+            .map(|()| pod["metadata"]["annotations"].clone())
+    };
+    let marked = json!({"catamaran.dev/revocable": "true"});
+    assert_eq!(admitted(None, true).unwrap(), marked);
+    assert_eq!(admitted(Some("true"), true).unwrap(), marked);
+    assert_eq!(admitted(None, false).unwrap(), Value::Null);
+    let refused = admitted(Some("true"), false).unwrap_err().message;
+    assert!(
+        refused.contains("the annotation catamaran.dev/revocable (true) must not be provided"),
+        "{refused}"
+    );
+    assert!(admitted(Some("false"), true).is_err());
+}
+
+#[test]
 fn generations_count_intents_only() {
     let body = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "a"}]}}}});
     let old = create("deployments", body).unwrap();

@@ -1,10 +1,13 @@
 //! The events of the agent.
 
+use std::collections::BTreeMap;
+
 use kernel_model::{
     agent::ToAgent,
     executor::Call,
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId},
     oversubscription::Sample,
+    resources::VolumeId,
     task::{Reason, TaskStatus},
 };
 
@@ -59,6 +62,10 @@ pub enum Event {
         status: i32,
         /// The exceeded limit that terminated it.
         limitation: Option<Limitation>,
+    },
+    /// [`super::Effect::SyncVolumes`] is done. These volumes are not there, each with why.
+    VolumesSynced {
+        failed: BTreeMap<VolumeId, String>,
     },
     /// The machine was measured, for oversubscription.
     Sampled(Box<Sample>),

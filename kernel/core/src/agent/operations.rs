@@ -1,14 +1,17 @@
 //! What operations make of the machine's resources: checkpointed before anything that relies on it, and reported with a status
 //! until that is acknowledged. The directories of persistent volumes follow the checkpoint.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use kernel_model::{
     agent::ToMaster,
     executor::ExecutorInfo,
     ids::{ExecutorId, FrameworkId, UpdateId},
     operation::{AppliedOperations, OfferOperation, OperationUuid},
-    resources::{Resource, Resources, VolumeId},
+    resources::{ConversionKind, Resource, Resources, VolumeId},
     scheduler::OperationState,
     task::TaskInfo,
     time::Time,
@@ -23,6 +26,15 @@ use super::{
 pub(super) struct ReportedOperation {
     operation: OfferOperation,
     retry: Duration,
+}
+
+/// What waits for directories.
+#[derive(Default)]
+pub(super) struct Making {
+    /// New volumes.
+    volumes: BTreeSet<VolumeId>,
+    /// Operations with an id that created volumes.
+    operations: Vec<OfferOperation>,
 }
 
 impl Agent {
@@ -42,21 +54,68 @@ impl Agent {
             let mut all = resources.clone();
             all += &unmet;
             out.persist(Record::Resources { resources: all, applied: applied.clone() });
+            let before = &self.config.info.operations.volumes;
+            let new = applied.volumes.iter().filter(|(id, created)| before.get(id) != Some(created));
+            self.making.volumes.extend(new.map(|(id, _)| id.clone()));
             self.set_checkpointed(&resources, applied);
             let (machine, missing) = self.config.info.resources.with_checkpointed(&unmet);
             self.config.info.resources = machine;
             self.unmet += &missing;
+        }
+        let is_made = |operation: &OfferOperation| operation.kind != ConversionKind::Create;
+        let mut waits = false;
+        for operation in operations {
+            let uuid = operation.uuid;
+            if self.operations.contains_key(&uuid) || is_made(&operation) {
+                self.report_operation(now, operation, Ok(()), out);
+            } else if self.making.operations.iter().all(|known| known.uuid != uuid) {
+                waits = true;
+                self.making.operations.push(operation);
+            }
+        }
+        if is_new || waits {
             self.sync_volumes(out);
         }
-        for mut operation in operations {
-            let uuid = operation.uuid;
-            if !self.operations.contains_key(&uuid) {
-                operation.state = OperationState::Finished;
-                operation.status = Some(self.id_generator.update_id());
-                out.persist(Record::Operation { operation: operation.clone().into() });
-                self.add_operation(operation);
-            }
-            self.send_operation(now, uuid, false, out);
+    }
+
+    /// Sends the status of an operation, which is recorded first if it is new.
+    fn report_operation(
+        &mut self,
+        now: Time,
+        mut operation: OfferOperation,
+        outcome: Result<(), String>,
+        out: &mut Effects,
+    ) {
+        let uuid = operation.uuid;
+        if !self.operations.contains_key(&uuid) {
+            (operation.state, operation.message) = match outcome {
+                Ok(()) => (OperationState::Finished, String::new()),
+                Err(why) => (OperationState::Failed, why),
+            };
+            operation.status = Some(self.id_generator.update_id());
+            out.persist(Record::Operation { operation: operation.clone().into() });
+            self.add_operation(operation);
+        }
+        self.send_operation(now, uuid, false, out);
+    }
+
+    /// The directories of volumes are made, except these. A new volume without one does not exist; an older one may have data, so it
+    /// stays, and tasks that need it fail.
+    pub(super) fn volumes_synced(
+        &mut self,
+        now: Time,
+        failed: &BTreeMap<VolumeId, String>,
+        out: &mut Effects,
+    ) {
+        let Making { volumes, operations } = std::mem::take(&mut self.making);
+        for operation in operations {
+            let why =
+                operation.resources.iter().filter_map(Resource::volume_id).find_map(|id| failed.get(&id));
+            self.report_operation(now, operation, why.map_or(Ok(()), |why| Err(why.clone())), out);
+        }
+        let volumes: Vec<VolumeId> = volumes.into_iter().filter(|id| failed.contains_key(id)).collect();
+        if !volumes.is_empty() && self.is_registered() {
+            out.send_to_master(ToMaster::VolumesFailed { volumes });
         }
     }
 

@@ -69,7 +69,9 @@ impl Agent {
         }
         self.correct(now, sample, out);
         let every = self.config.oversubscription.estimate_every;
-        if self.oversubscribed.estimated_at.is_none_or(|at| now >= at + every) {
+        let due = self.oversubscribed.estimated_at.is_none_or(|at| now >= at + every);
+        // What ends under pressure is not offered again at once.
+        if due || self.oversubscribed.is_overloaded {
             self.oversubscribed.estimated_at = Some(now);
             self.estimate(now, out);
         }

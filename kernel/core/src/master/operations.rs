@@ -299,7 +299,7 @@ fn status_of(agent_id: &AgentId, operation: &OfferOperation, uuid: Option<Update
         uuid,
         operation_id: operation.id.clone(),
         state: operation.state,
-        message: String::new(),
+        message: operation.message.clone(),
         agent_id: Some(agent_id.clone()),
     }
 }

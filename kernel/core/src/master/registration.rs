@@ -106,6 +106,7 @@ impl Master {
             revocable: Default::default(),
             slot,
             offers: BTreeSet::new(),
+            failed_volumes: Default::default(),
             operations: BTreeMap::new(),
             pending_kills: BTreeMap::new(),
             missed_pings: 0,

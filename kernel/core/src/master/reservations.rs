@@ -174,6 +174,7 @@ impl Master {
             kind,
             resources,
             state: OperationState::Pending,
+            message: String::new(),
             status: None,
         });
         match &operation {
@@ -262,7 +263,12 @@ impl Master {
     }
 
     /// Records an agent's resources after an operation.
-    fn set_agent_resources(&mut self, agent_id: &AgentId, resources: Resources, conversion: &Conversion) {
+    pub(super) fn set_agent_resources(
+        &mut self,
+        agent_id: &AgentId,
+        resources: Resources,
+        conversion: &Conversion,
+    ) {
         let Some(agent) = self.agents.get_mut(agent_id) else { return };
         let operations = agent.info.operations.after(conversion);
         let info = Arc::new(AgentInfo { resources, operations, ..AgentInfo::clone(&agent.info) });

@@ -103,6 +103,8 @@ pub struct Agent {
     /// Its index in the allocator.
     pub(crate) slot: AgentSlot,
     pub(crate) offers: BTreeSet<u64>,
+    /// New persistent volumes whose directories could not be made, and that still hold disk.
+    pub(crate) failed_volumes: Resources,
     /// Operations with an id whose end is not acknowledged.
     pub operations: BTreeMap<OperationUuid, OfferOperation>,
     /// Kills to send when it is connected again.

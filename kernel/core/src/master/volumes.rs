@@ -1,14 +1,16 @@
-//! What is a valid CREATE or DESTROY of persistent volumes, with Mesos' messages (upstream: `master/validation.cpp`).
+//! What is a valid CREATE or DESTROY of persistent volumes, with Mesos' messages (upstream: `master/validation.cpp`), and the end of
+//! volumes that an agent could not make.
 
 use std::collections::BTreeSet;
 
 use kernel_model::{
     framework::FrameworkCapability,
-    ids::is_legal,
-    resources::{Resource, Resources, VolumeId},
+    ids::{AgentId, is_legal},
+    resources::{ConversionKind, Resource, Resources, VolumeId},
 };
 
 use super::{
+    Master,
     reservations::{Caller, Checked},
     state::Agent,
 };
@@ -101,5 +103,46 @@ pub(super) fn check_destroy(volumes: &Resources, agent: &Agent) -> Checked {
     match agent.allocated.values().any(in_use) {
         true => Err("Persistent volumes in use".to_owned()),
         false => Ok(()),
+    }
+}
+
+impl Master {
+    /// An agent could not make the directories of new volumes: their disk is reserved as before as soon as no task holds it.
+    pub(super) fn volumes_failed(&mut self, id: &AgentId, volumes: &[VolumeId]) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        let is_failed = |r: &Resource| r.volume_id().is_some_and(|id| volumes.contains(&id));
+        for volume in agent.info.resources.filter(is_failed).iter() {
+            if !agent.failed_volumes.iter().any(|known| known == volume) {
+                agent.failed_volumes.add(volume.clone());
+            }
+        }
+        self.remove_failed_volumes(id);
+    }
+
+    /// Looks again at the failed volumes of agents on which something has changed.
+    pub(super) fn follow_failed_volumes(&mut self) {
+        let has_failed = |id: &&AgentId| self.agents.get(*id).is_some_and(|a| !a.failed_volumes.is_empty());
+        let concerned: Vec<AgentId> = self.changed_agents.iter().filter(has_failed).cloned().collect();
+        concerned.iter().for_each(|id| self.remove_failed_volumes(id));
+    }
+
+    fn remove_failed_volumes(&mut self, id: &AgentId) {
+        let failed = self.agents.get(id).map(|agent| agent.failed_volumes.clone()).unwrap_or_default();
+        for volume in failed.iter().map(|volume| Resources::from_iter([volume.clone()])) {
+            let Some(agent) = self.agents.get(id) else { return };
+            let conversion = ConversionKind::Destroy.of(&volume);
+            // Without it, somebody has destroyed it meanwhile.
+            let after = conversion.apply(&agent.info.resources);
+            if after.is_some() && !self.make_room(id, &volume) {
+                continue;
+            }
+            if let Some(agent) = self.agents.get_mut(id) {
+                agent.failed_volumes.remove_all(&volume);
+            }
+            if let Some(after) = after {
+                self.set_agent_resources(id, after, &conversion);
+                self.send_checkpoint(id, Vec::new());
+            }
+        }
     }
 }

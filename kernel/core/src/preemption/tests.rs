@@ -109,9 +109,10 @@ const ROLES: [&str; 6] = ["a", "a/x", "b", "b/x", "b/y", "c"];
 
 fn candidate() -> impl Strategy<Value = Candidate> {
     let role = prop::sample::select(&ROLES[..]).prop_map(role);
-    (role, 0..5i64, 0..5i64, 0..4u8, 0..3i64, 0..5u64).prop_map(|(role, cpus, mem, share, priority, at)| {
-        let amounts = quantities(cpus, mem);
-        Candidate { role, amounts, share: f64::from(share), priority, launched_at: Time(at) }
+    let of_task = (any::<bool>(), 0..4u8, 0..3i64, 0..5u64);
+    (role, 0..5i64, 0..5i64, of_task).prop_map(|(role, cpus, mem, (revocable, share, priority, at))| {
+        let (amounts, share) = (quantities(cpus, mem), f64::from(share));
+        Candidate { role, amounts, revocable, share, priority, launched_at: Time(at) }
     })
 }
 

@@ -165,7 +165,7 @@ fn slave(agent: &Agent) -> Map<String, Value> {
         "active": agent.is_active(),
         "deactivated": agent.deactivated,
         "version": env!("CARGO_PKG_VERSION"),
-        "capabilities": ["MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT"],
+        "capabilities": ["MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT", "AGENT_OPERATION_FEEDBACK"],
     }));
     if let Some(time) = agent.reregistered_at {
         shape.insert("reregistered_time".into(), json!(time.as_secs_f64()));

@@ -14,6 +14,7 @@ use kernel_model::{
     oversubscription::Estimator,
     resources::{
         Attribute, AttributeValue, Ranges, Reservation, ReservationKind, Resource, Resources, Scalar,
+        VolumeId,
     },
     roles::Role,
     task::{Reason, Source, Task, TaskInfo, TaskState, TaskStatus},
@@ -142,6 +143,9 @@ fn link_messages_round_trip() {
             latest_state: TaskState::Finished,
         },
         ToMaster::ExitedExecutor { framework_id: "f".into(), executor_id: "e".into(), status: 32512 },
+        ToMaster::VolumesFailed {
+            volumes: vec![VolumeId { role: Role::parse("eng/dev").expect("a role"), id: "v".into() }],
+        },
         ToMaster::Oversubscribed { resources: revocable() },
         ToMaster::Pong,
     ] {

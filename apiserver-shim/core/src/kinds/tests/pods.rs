@@ -321,13 +321,17 @@ fn annotations_that_a_node_reads_do_not_change() {
             json!({"controller.kubernetes.io/pod-deletion-cost": "-1"}),
         ),
         check(json!({}), json!({"controller.kubernetes.io/pod-deletion-cost": "01"})),
+        check(json!({}), json!({"catamaran.dev/revocable": "true"})),
+        check(json!({"catamaran.dev/revocable": "true"}), json!({})),
     ];
     expect![[r#"
 
         metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: Forbidden: may not remove or update AppArmor annotations
         metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: Forbidden: may not add AppArmor annotations
 
-        metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: "01": must be a 32bit integer"#]].assert_eq(&table.join("\n"));
+        metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: "01": must be a 32bit integer
+        metadata.annotations[catamaran.dev/revocable]: Forbidden: may not add the annotation of revocable resources
+        metadata.annotations[catamaran.dev/revocable]: Forbidden: may not remove or update the annotation of revocable resources"#]].assert_eq(&table.join("\n"));
 }
 
 /// The rules about changes apply besides those of the new object.

@@ -16,7 +16,6 @@ use shim_model::{object::StoredObject, pod_status::PodStatus};
 
 use super::*;
 use crate::rows::{Node, Pod, PodParts};
-use crate::scheduler::PodShape;
 
 #[path = "tests/executors.rs"]
 mod executors;
@@ -24,6 +23,8 @@ mod executors;
 mod host_ports;
 #[path = "tests/ordering.rs"]
 mod ordering;
+#[path = "tests/oversubscription.rs"]
+mod oversubscription;
 #[path = "tests/preempting.rs"]
 mod preempting;
 #[path = "tests/reclaiming.rs"]
@@ -83,8 +84,9 @@ fn agent(id: &str, hostname: &str) -> AgentSnapshot {
 fn row(value: &Value, revision: u64) -> Arc<Pod> {
     let object = Arc::new(StoredObject::parse(serde_json::to_vec(value).unwrap().into()).unwrap());
     let status = PodStatus::of(&value["status"]);
-    let parts = PodParts { annotations: &Value::Null, spec: &value["spec"], status: &status };
-    Arc::new(Pod::decode(object, revision, parts, PodShape::decode(&value["spec"], "p").into()))
+    let annotations = &value["metadata"]["annotations"];
+    let parts = PodParts { annotations, spec: &value["spec"], status: &status };
+    Arc::new(Pod::decode(object, revision, parts, parts.shape("p").into()))
 }
 
 impl Fixture {

@@ -63,6 +63,7 @@ fn operation(resources: &Resources) -> OfferOperation {
         kind: ConversionKind::Reserve,
         resources: resources.clone(),
         state: OperationState::Pending,
+        message: String::new(),
         status: None,
     }
 }
@@ -136,6 +137,32 @@ fn what_operations_make_is_checkpointed_and_follows_the_machine() {
     let larger = recover("cpus:8;disk:20", smaller.records()).0;
     let again = "cpus:4; cpus(reservations: [(DYNAMIC,eng)]):4; disk:10; disk(reservations: [(DYNAMIC,eng)])[v:data]:10";
     assert_eq!(larger.info().resources.to_string(), again);
+}
+
+#[test]
+fn a_volume_that_cannot_be_made_has_failed_and_the_master_is_told() {
+    let mut agent = registered("cpus:4;disk:30");
+    let made = volume("v", "data");
+    let set = ToAgent::CheckpointResources {
+        resources: made.clone(),
+        applied: applied(1, &made),
+        operations: vec![OfferOperation { kind: ConversionKind::Create, ..operation(&made) }],
+    };
+    let effects = from_master(&mut agent, set.clone());
+    assert!(statuses(&effects).is_empty(), "nothing is known about the directory: {effects:?}");
+    // The master asks again, and once is enough.
+    assert!(from_master(&mut agent, set).is_empty());
+    let id = made.iter().next().unwrap().volume_id().unwrap();
+    let failed = [(id.clone(), "no room".to_owned())].into();
+    let effects = agent.step(Time::default(), Event::VolumesSynced { failed });
+    let sent = statuses(&effects);
+    assert_eq!((sent[0].state, sent[0].message.as_str()), (OperationState::Failed, "no room"));
+    assert!(matches!(&effects.persist[..], [Record::Operation { .. }]), "{effects:?}");
+    let told = Effect::ToMaster(ToMaster::VolumesFailed { volumes: vec![id.clone()] });
+    assert!(effects.after_persist.contains(&told), "{effects:?}");
+    // One that was there before may have data: its tasks fail, and it stays.
+    let failed = [(id, "the disk does not answer".to_owned())].into();
+    assert!(agent.step(Time::default(), Event::VolumesSynced { failed }).is_empty());
 }
 
 #[test]

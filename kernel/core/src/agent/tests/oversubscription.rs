@@ -61,8 +61,9 @@ fn nothing_more_is_offered_under_pressure_and_what_runs_counts() {
         &mut s,
         expect![[r#"
             > load 3
-            master: Oversubscribed 
+            master: Oversubscribed {}
             > load 2
+            master: Update t Gone #a0 ContainerPreempted latest Gone
             > load 2
             master: Oversubscribed cpus{REV}:4
         "#]],

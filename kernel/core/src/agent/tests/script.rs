@@ -257,6 +257,7 @@ impl Script {
             ToMaster::Message { executor_id, .. } => format!("Message from {executor_id}"),
             ToMaster::ResizeTask { task_id, amounts, .. } => format!("ResizeTask {task_id} {amounts}"),
             ToMaster::OperationStatus { operation } => format!("OperationStatus {}", operation.id),
+            ToMaster::VolumesFailed { volumes } => format!("VolumesFailed {}", volumes.len()),
             ToMaster::Oversubscribed { resources } => format!("Oversubscribed {resources}"),
             ToMaster::Pong => "Pong".into(),
             ToMaster::Stopping => "Stopping".into(),

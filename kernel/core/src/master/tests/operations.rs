@@ -132,6 +132,37 @@ fn a_framework_reserves_creates_and_launches_in_one_call() {
 }
 
 #[test]
+fn a_volume_that_could_not_be_made_is_disk_again_when_its_task_has_ended() {
+    let mut c = offered();
+    let disk = reserved("disk:40", &["eng"], None);
+    let operations = vec![
+        operation("", Reserve, disk),
+        operation("c", Create, volume("v", 40)),
+        launch("t", &volume("v", 40)),
+    ];
+    c.accept("m-0000", "s1", 0, operations);
+    c.log();
+    let volumes = vec![volume("v", 40).iter().next().unwrap().volume_id().unwrap()];
+    c.send_message(1, ToMaster::VolumesFailed { volumes });
+    let mut failed = c.master.agents().next().unwrap().operations.values().next().unwrap().clone();
+    (failed.state, failed.message) = (OperationState::Failed, "no room".to_owned());
+    failed.status = Some(UpdateId([1; 16]));
+    c.send_message(1, ToMaster::OperationStatus { operation: failed.into() });
+    check(
+        &mut c,
+        expect![[r#"
+            s1 <- UpdateOperationStatus c Failed 'no room' (to acknowledge)
+        "#]],
+    );
+    assert_eq!(c.master.counts().operations.get(&("CREATE", OperationState::Failed)), Some(&1));
+    c.update(1, "m-0000", "t", kernel_model::task::TaskState::Failed);
+    let log = c.log();
+    assert!(log.contains("CheckpointResources disk(reservations: [(DYNAMIC,eng)]):40"), "{log}");
+    let agent = c.master.agents().next().unwrap();
+    assert!(agent.info.operations.volumes.is_empty(), "{:?}", agent.info.operations);
+}
+
+#[test]
 fn invalid_volumes_are_refused_with_mesos_texts() {
     let mut c = offered();
     let create = |volume| operation("op", Create, volume);
@@ -368,7 +399,10 @@ fn what_no_message_or_directory_can_hold_is_refused() {
         all += &one;
         all
     });
-    let why = c.master.check_tracked(&"m-S0".into(), &long).unwrap_err();
+    let why = c.master.check_tracked(&"m-S0".into(), &"m-0000".into(), &long).unwrap_err();
     assert!(why.ends_with("more than the limit of 16384"), "{why}");
-    assert_eq!(c.master.check_tracked(&"m-S0".into(), &reserved("cpus:1", &["eng"], None)), Ok(()));
+    assert_eq!(
+        c.master.check_tracked(&"m-S0".into(), &"m-0000".into(), &reserved("cpus:1", &["eng"], None)),
+        Ok(())
+    );
 }

@@ -54,7 +54,7 @@ fn revocable_resources_are_offered_to_capable_frameworks_only() {
     check(&mut c, expect![[""]]);
     c.subscribe("s2", capable("capable"));
     let log = c.log();
-    assert!(log.contains("s2 <- Offers [m-O1 of m-S0 for *: cpus{REV}:4]"), "{log}");
+    assert!(log.contains("s2 <- Offers [m-O1 of m-S0 for *: cpus{REV}:3]"), "half of all CPUs: {log}");
 }
 
 #[test]
@@ -65,19 +65,39 @@ fn an_estimate_rescinds_offers_that_exceed_it() {
     c.subscribe("s1", capable("f"));
     c.log();
     oversubscribe(&mut c, "cpus:8");
-    check(&mut c, expect![[""]]);
+    check(
+        &mut c,
+        expect![[r#"
+        s1 <- Offers [m-O1 of m-S0 for *: cpus{REV}:4]
+    "#]],
+    );
     oversubscribe(&mut c, "cpus:1");
-    check(&mut c, expect![[""]]);
+    check(
+        &mut c,
+        expect![[r#"
+        s1 <- Rescind { offer_id: OfferId(m-O0) }
+        s1 <- Rescind { offer_id: OfferId(m-O1) }
+        s1 <- Offers [m-O2 of m-S0 for *: cpus:2; cpus{REV}:1; mem:1024]
+    "#]],
+    );
     // The agent registers again, and does not oversubscribe any more.
     oversubscribe(&mut c, "");
-    check(&mut c, expect![[""]]);
+    check(
+        &mut c,
+        expect![[r#"
+        s1 <- Rescind { offer_id: OfferId(m-O2) }
+        s1 <- Offers [m-O3 of m-S0 for *: cpus:2; mem:1024]
+    "#]],
+    );
 }
 
 /// Takes all outstanding offers for a launch.
-fn launch(c: &mut Cluster, tasks: Vec<TaskInfo>) {
+fn launch(c: &mut Cluster, caller: Caller, tasks: Vec<TaskInfo>) {
     let offer_ids = c.master.offers(None).map(|offer| offer.id.clone()).collect();
     let operations = vec![Operation::Launch { tasks }];
-    c.call("m-0000", "s1", Call::Accept { offer_ids, operations, filters: Filters::default() });
+    let call = Call::Accept { offer_ids, operations, filters: Filters::default() };
+    let (request, framework_id, stream) = (c.request(), "m-0000".into(), Some("s1".into()));
+    c.step(Event::SchedulerCall { request, framework_id, stream, caller, call });
 }
 
 #[test]
@@ -86,7 +106,7 @@ fn what_is_allocated_stays_whatever_the_agent_says() {
     c.agent(1, "cpus:2;mem:1024");
     oversubscribe(&mut c, "cpus:4");
     c.subscribe("s1", capable("f"));
-    launch(&mut c, vec![revocable_task("t")]);
+    launch(&mut c, Caller::InProcess, vec![revocable_task("t")]);
     c.update(1, "m-0000", "t", TaskState::Running);
     let revocable = |c: &Cluster| c.master.agents().next().unwrap().revocable.to_string();
     assert_eq!(revocable(&c), "cpus{REV}:4");
@@ -116,20 +136,23 @@ fn revocable_resources_count_for_no_quota() {
 #[test]
 fn a_task_and_its_executor_are_both_revocable_or_neither() {
     let tasks = || vec![on_executor(revocable_task("t"), executor("e", "cpus:0.1;mem:32"))];
-    let refused = |caller: Caller| {
+    let launched = |caller: Caller| {
         let mut c = Cluster::new();
         c.agent(1, "cpus:2;mem:1024");
         oversubscribe(&mut c, "cpus:4");
         let (request, stream) = (c.request(), "s1".into());
         let subscribe = Subscribe {
-            framework: capable("f"),
+            framework: FrameworkInfo { principal: Some("p".into()), ..capable("f") },
             suppressed_roles: Default::default(),
             preferences: Default::default(),
         };
-        c.step(Event::Subscribe { request, stream, caller, subscribe: subscribe.into() });
-        launch(&mut c, tasks());
-        c.log().contains("mix revocable and non-revocable resources")
+        let subscribe = subscribe.into();
+        c.step(Event::Subscribe { request, stream, caller: caller.clone(), subscribe });
+        launch(&mut c, caller, tasks());
+        c.log()
     };
-    assert!(refused(Caller::Anonymous));
-    assert!(!refused(Caller::InProcess), "each Pod has a control group of its own");
+    let log = launched(Caller::Principal("p".into()));
+    assert!(log.contains("mix revocable and non-revocable resources"), "{log}");
+    let log = launched(Caller::InProcess);
+    assert!(log.contains("RunTask"), "each Pod has a control group of its own: {log}");
 }
