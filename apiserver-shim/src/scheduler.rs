@@ -315,8 +315,8 @@ impl Driver {
             Write::RemoveIntents(numbers) => {
                 self.jobs.start(async move { journal::remove(pipeline.registry(), numbers).await });
             }
-            Write::Condition { key, message, nominated } => self.jobs.start(async move {
-                writes::set_unschedulable(&pipeline, &key, message.as_deref(), &nominated).await;
+            Write::Condition { key, message, offers, nominated } => self.jobs.start(async move {
+                writes::set_unschedulable(&pipeline, &key, message.as_deref(), &offers, &nominated).await;
                 Vec::new()
             }),
             Write::Evict(write) => {

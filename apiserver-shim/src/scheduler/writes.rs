@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 
-use kernel_model::{agent::AgentSnapshot, ids::FrameworkId};
+use kernel_model::{agent::AgentSnapshot, ids::FrameworkId, wait::WaitNote};
 use shim_core::controllers::served;
 use shim_core::kinds::Subresource;
 use shim_core::rows::Key;
@@ -189,6 +189,7 @@ pub(super) async fn set_unschedulable(
     pipeline: &Pipeline,
     key: &Key,
     message: Option<&str>,
+    offers: &[WaitNote],
     nominated: &NominatedNode,
 ) {
     let now = super::now_seconds();
@@ -197,7 +198,7 @@ pub(super) async fn set_unschedulable(
     let context = Identity::scheduler().context("patch");
     let written = pipeline.update_parts(&context, target, &[Subresource::Status], |pod| {
         let mut pod = pod.clone();
-        mark_unschedulable(&mut pod, message, nominated, now);
+        mark_unschedulable(&mut pod, message, offers, nominated, now);
         Ok(pod)
     });
     if let Err(status) = written.await {

@@ -179,9 +179,9 @@ impl ApiServer {
                 let result = self.status(write, now);
                 vec![Event::StatusWritten { uid: write.uid.clone(), result }]
             }
-            Write::Condition { key, message, nominated } => {
+            Write::Condition { key, message, offers, nominated } => {
                 if let Some(mut pod) = self.pod(&key.name) {
-                    set_unschedulable(&mut pod, message.as_deref(), nominated, now);
+                    set_unschedulable(&mut pod, message.as_deref(), offers, nominated, now);
                     self.put_pod(encode(&pod));
                 }
                 Vec::new()

@@ -11,6 +11,7 @@ use shim_model::object::{Parts, StoredObject};
 
 use crate::controllers::pod_status;
 use crate::rows::{Seconds, rfc3339};
+use crate::scheduler::pod_edits::remove_offered;
 
 /// A request to bind a Pod to a node.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +77,7 @@ pub fn bind(pod: &mut Value, request: &BindRequest<'_>) -> Result<(), BindRefusa
 }
 
 fn set_scheduled(status: &mut Value, generation: Option<u64>, now: Seconds) {
+    remove_offered(status);
     let status = access::object_mut(status, &[]);
     status.remove("nominatedNodeName");
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));

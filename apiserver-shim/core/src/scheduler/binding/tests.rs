@@ -32,4 +32,8 @@ fn both_paths_bind_a_pod_alike() {
     check(pod(json!({"env": "\"nodeName\""}), pending), true);
     let waiting = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False"}]});
     check(pod(json!({"containers": []}), waiting), true);
+    let no_offer = json!({"phase": "Pending", "conditions": [
+        {"type": "catamaran.dev/Offered", "status": "False", "reason": "Filter"}, {"type": "PodScheduled", "status": "False"},
+    ]});
+    check(pod(json!({"containers": []}), no_offer), true);
 }

@@ -8,6 +8,7 @@ use kernel_model::{
     ids::{FrameworkId, OfferId},
     roles::Role,
     scheduler::Call,
+    wait::WaitNote,
 };
 use serde_json::Value;
 use shim_model::object::StoredObject;
@@ -49,6 +50,8 @@ pub enum Write {
         key: Key,
         /// The message of the condition; without one it stays.
         message: Option<String>,
+        /// Why the kernel makes no offers to the Pod's role: a condition of its own has the reason.
+        offers: Vec<WaitNote>,
         /// What becomes of `status.nominatedNodeName`.
         nominated: NominatedNode,
     },

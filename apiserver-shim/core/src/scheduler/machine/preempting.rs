@@ -44,7 +44,7 @@ impl SchedulerMachine {
     pub(super) fn preempt(&mut self, pod: &PendingPod, victims: &Victims, report: &Arc<Report>) {
         let node: Box<str> = self.node_infos.all()[victims.node].name().into();
         self.queue.unschedulable(pod.uid(), self.now, report.refused_by);
-        self.report_waiting(pod.uid(), report.to_string(), "", NominatedNode::Set(node.clone()));
+        self.report_waiting(pod.uid(), report.to_string(), None, NominatedNode::Set(node.clone()));
         let grace = |pod: &Arc<Pod>| pod.shape.grace_seconds.map_or(GRACE_DEFAULT, Duration::from_secs);
         let longest = victims.pods.iter().map(grace).max().unwrap_or_default();
         let uids: Vec<Box<str>> = victims.pods.iter().map(|pod| pod.uid().into()).collect();
@@ -88,7 +88,7 @@ impl SchedulerMachine {
             let report = Report { preemption: Some(Preemption::NotEligible(why)), ..Report::clone(&report) };
             self.node_infos.end_nomination(uid);
             self.nominated.remove(uid);
-            return self.report_waiting(uid, report.to_string(), "", NominatedNode::Clear);
+            return self.report_waiting(uid, report.to_string(), None, NominatedNode::Clear);
         }
         let Some(node) = self.node_infos.nominated_node(uid).map(Box::<str>::from) else { return };
         for victim in victims {
@@ -134,7 +134,7 @@ impl SchedulerMachine {
                 state.reported_reason = None;
                 let key = Key::of(state.row.header());
                 let (message, nominated) = (None, NominatedNode::Clear);
-                self.out.persist.push(Write::Condition { key, message, nominated });
+                self.out.persist.push(Write::Condition { key, message, offers: Vec::new(), nominated });
             }
         }
     }

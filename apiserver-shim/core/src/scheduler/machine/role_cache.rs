@@ -104,9 +104,14 @@ impl RoleCache {
         }
     }
 
+    /// What the kernel said of a role.
+    pub fn notes(&self, name: &str) -> &[WaitNote] {
+        self.roles.get(name).map_or(&[], |entry| &entry.notes)
+    }
+
     /// What the kernel said of a role: a sentence with each reason and its name, or nothing.
     pub fn told(&self, name: &str) -> String {
-        let notes = self.roles.get(name).map_or(&[][..], |entry| &entry.notes);
+        let notes = self.notes(name);
         let told: Vec<String> = notes.iter().map(|n| format!("{} ({})", n.message, n.reason)).collect();
         if told.is_empty() { String::new() } else { format!(" offers in role {name}: {}.", told.join(", ")) }
     }

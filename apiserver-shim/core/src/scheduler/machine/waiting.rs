@@ -43,23 +43,24 @@ impl SchedulerMachine {
         }
         let message = report.to_string();
         if state.reported_reason.as_deref() != Some(message.as_str()) {
-            let told = role.map(|role| self.roles.told(&role)).unwrap_or_default();
-            self.report_waiting(pod.uid(), message, &told, NominatedNode::Keep);
+            self.report_waiting(pod.uid(), message, role.as_deref(), NominatedNode::Keep);
         }
     }
 
-    /// Reports why a Pod is pending: as an Event, and in its conditions if it is not bound. What the kernel says is added; it changes
+    /// Reports why a Pod is pending: as an Event, and in its conditions if it is not bound. What the kernel says of a role is added; it changes
     /// often, so that alone is no reason for another report.
     pub(super) fn report_waiting(
         &mut self,
         uid: &str,
         message: String,
-        of_kernel: &str,
+        role: Option<&str>,
         nominated: NominatedNode,
     ) {
+        let told = role.map(|role| self.roles.told(role)).unwrap_or_default();
+        let offers = role.map(|role| self.roles.notes(role).to_vec()).unwrap_or_default();
         let Some(state) = self.pods.by_uid.get_mut(uid) else { return };
         state.reported_reason = Some(message.clone());
-        let message = format!("{message}{of_kernel}");
+        let message = format!("{message}{told}");
         let bound = state.node().is_some();
         let header = state.row.header();
         let key = Key::of(header);
@@ -71,7 +72,7 @@ impl SchedulerMachine {
             source: event_source(&self.scheduler, &state.row),
         }));
         if !bound {
-            self.out.persist.push(Write::Condition { key, message: Some(message), nominated });
+            self.out.persist.push(Write::Condition { key, message: Some(message), offers, nominated });
         }
     }
 
@@ -88,7 +89,7 @@ impl SchedulerMachine {
         for uid in uids {
             let Some(agent) = self.journal.agent_of(&uid).map(AgentId::from) else { continue };
             let message = held_by_intent(self.nodes.node_of(&agent).unwrap_or(agent.as_str()));
-            self.report_waiting(&uid, message, "", NominatedNode::Keep);
+            self.report_waiting(&uid, message, None, NominatedNode::Keep);
         }
     }
 }

@@ -74,4 +74,23 @@ fn what_the_kernel_says_is_reported_with_a_missing_offer() {
     let told = format!(" offers in role {}: 1 agent(s) were declined (FILTER).", asked[0]);
     let reports = |write: &&Write| matches!(write, Write::Condition { message: Some(message), .. } if message.ends_with(&told));
     assert_eq!(fixture.writes.iter().filter(reports).count(), 1, "{:?}", fixture.writes);
+    // Programs read it from a condition of its own.
+    let Some(Write::Condition { message, offers, nominated, .. }) = fixture.writes.iter().find(reports)
+    else {
+        panic!("counted above")
+    };
+    let mut pod = fixture.pod.clone();
+    crate::scheduler::set_unschedulable(&mut pod, message.as_deref(), offers, nominated, 5);
+    let offered = |pod: &Value| {
+        let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.into_iter().find(|condition| condition["type"] == "catamaran.dev/Offered");
+        found.map(|c| (c["status"].clone(), c["reason"].clone(), c["message"].clone()))
+    };
+    let expected = (json!("False"), json!("Filter"), json!("1 agent(s) were declined"));
+    assert_eq!(offered(&pod), Some(expected));
+    let mut elsewhere = pod.clone();
+    crate::scheduler::set_unschedulable(&mut elsewhere, Some("0/1 nodes"), &[], nominated, 6);
+    assert_eq!(offered(&elsewhere), None);
+    PodEdit::Bind { node: "n0".into() }.apply(&mut pod, UID, 7).unwrap();
+    assert_eq!(offered(&pod), None);
 }
