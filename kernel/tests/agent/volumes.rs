@@ -72,3 +72,16 @@ async fn a_volume_keeps_its_files_for_the_next_task_until_it_is_destroyed() {
     assert_eq!(cluster.states_until_end("last").await, [Starting, Running, Finished]);
     assert!(!directory.exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_cannot_be_made_is_reserved_disk_again() {
+    let mut cluster = Cluster::start().await;
+    let volumes = std::path::Path::new(&cluster.directory()).join("volumes");
+    fs::create_dir_all(&volumes).unwrap();
+    fs::write(volumes.join("roles"), "in the way").unwrap();
+    cluster.launch_with("writer", on_volume("true", "data"));
+    let operations = vec![operation(Reserve, reserved()), operation(Create, volume("data"))];
+    cluster.flush_after(&"disk:40".parse().unwrap(), operations).await;
+    assert_eq!(cluster.states_until_end("writer").await.last(), Some(&Failed));
+    cluster.wait_for_offer(&reserved()).await;
+}

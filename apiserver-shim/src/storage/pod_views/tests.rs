@@ -1,6 +1,7 @@
 //! A view decoded from the trimmed spec equals one decoded from the whole spec.
 
 use serde_json::json;
+use shim_core::scheduler::PodShape;
 use shim_model::object::StoredObject;
 
 use super::*;
@@ -73,6 +74,27 @@ fn pods_of_one_template_have_views_of_their_own() {
     }
     let shape = |object: &Object| rows.of(object).unwrap().shape.clone();
     assert!(Arc::ptr_eq(&shape(&all[0]), &shape(&all[3])));
+}
+
+/// Whether CPUs are revocable is an annotation, and no part of the spec.
+#[test]
+fn a_pod_on_revocable_cpus_shares_no_shape_with_others() {
+    let pod = |n: u64, annotations: Value| {
+        let spec = json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]});
+        let metadata =
+            json!({"name": "p", "uid": format!("u{n}"), "generation": 1, "annotations": annotations});
+        let pod = json!({"metadata": metadata, "spec": spec, "status": {}});
+        let stored = StoredObject::parse(pod.to_string().into()).unwrap();
+        Object::new(Arc::new(stored), &definition("", "pods"), n).unwrap()
+    };
+    let rows = PodViews::default();
+    let marked = json!({"catamaran.dev/revocable": "true"});
+    let revocable = [json!({}), marked.clone(), marked, json!({})].into_iter().zip(1..);
+    let shapes: Vec<_> =
+        revocable.map(|(annotations, n)| rows.of(&pod(n, annotations)).unwrap().shape.clone()).collect();
+    assert_eq!(shapes.iter().map(|shape| shape.revocable).collect::<Vec<_>>(), [false, true, true, false]);
+    assert_eq!((shapes[1].requests.cpu_milli, shapes[3].requests.cpu_milli), (0, 1000));
+    assert!(Arc::ptr_eq(&shapes[1], &shapes[2]));
 }
 
 /// Another writer of the store may have put them there.
