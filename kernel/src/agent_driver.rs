@@ -302,7 +302,8 @@ impl AgentDriver {
             }
             Effect::SyncVolumes { agent_id, volumes } => {
                 let failed = self.runtime.sync_volumes(&agent_id, &volumes);
-                self.answers.push(Event::VolumesSynced { failed });
+                // The last of a batch is about all volumes that the steps before it made.
+                self.answers = vec![Event::VolumesSynced { failed }];
             }
             Effect::LinkVolumes { container_id, volumes } => {
                 self.runtime.link_volumes(&container_id, volumes);

@@ -72,7 +72,7 @@ pub enum Effect {
     Start(Box<Start>),
     /// Make the directories of these persistent volumes as far as they do not exist, and remove those of this agent's other
     /// volumes. A volume with another number is another one, whose data must not be seen. Answered by
-    /// [`super::Event::VolumesSynced`].
+    /// [`super::Event::VolumesSynced`], before any other event; one answer is enough for several.
     SyncVolumes { agent_id: AgentId, volumes: BTreeMap<VolumeId, u64> },
     /// Link persistent volumes in the sandbox of a running container too.
     LinkVolumes { container_id: ContainerId, volumes: Vec<LinkedVolume> },
