@@ -42,7 +42,7 @@ impl Bind {
         let started: Arc<Vec<OnceLock<Instant>>> =
             Arc::new((0..self.pods).map(|_| OnceLock::new()).collect());
         let (starting, first) = (Arc::clone(&started), self.first);
-        let batch = PodBatch { first, count: self.pods, scheduler: "default-scheduler" };
+        let batch = PodBatch { first, scheduler: "default-scheduler", ..PodBatch::unscheduled(self.pods) };
         let meter = Meter::start(target.pids())?;
         let begun = Instant::now();
         let creates = target.create_pods(&batch, self.connections, move |number, at| {
@@ -90,7 +90,7 @@ async fn watch_bindings(mut lines: Lines, first: usize, count: usize) -> anyhow:
 
 /// The number of the Pod that an event shows as bound. Searches for the two fields without parsing the rest, because the
 /// client shares its cores with the server.
-fn bound_pod(line: &[u8]) -> Option<usize> {
+pub fn bound_pod(line: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(line).ok()?;
     let node = after(text, "\"nodeName\":")?;
     if node.starts_with("\"\"") {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::connection::Connection;
 use crate::measure::Meter;
-use crate::target::{NOBODY, PodBatch, Target};
+use crate::target::{PodBatch, Target};
 
 /// Arguments of the load.
 #[derive(Args, Clone)]
@@ -31,7 +31,7 @@ const POLICY: &str = "catamaran-bench";
 impl Creates {
     /// Runs the load.
     pub async fn run(&self, target: &Target) -> anyhow::Result<Value> {
-        let batch = PodBatch { first: 0, count: self.pods, scheduler: NOBODY };
+        let batch = PodBatch::unscheduled(self.pods);
         let mut connection = target.connect().await?;
         if self.policy {
             make_policy(&mut connection, target).await?;

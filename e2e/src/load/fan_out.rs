@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::connection::{Connection, Lines};
 use crate::measure::{Meter, rounded};
-use crate::target::{NOBODY, PodBatch, Target};
+use crate::target::{PodBatch, Target};
 
 /// How long the last watch may take to receive the last event.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -37,7 +37,7 @@ pub struct FanOut {
 impl FanOut {
     /// Runs the load.
     pub async fn run(&self, target: &Target) -> anyhow::Result<Value> {
-        let alone = PodBatch { first: 0, count: self.pods, scheduler: NOBODY };
+        let alone = PodBatch::unscheduled(self.pods);
         let meter = Meter::start(target.pids())?;
         target.create_pods(&alone, self.connections, |_, _| {}).await?;
         let unwatched = meter.stop()?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::connection::PROTOBUF;
 use crate::measure::{Meter, rounded};
-use crate::target::{NOBODY, PodBatch, Target};
+use crate::target::{PodBatch, Target};
 
 /// Arguments of the load.
 #[derive(Args, Clone)]
@@ -35,7 +35,7 @@ const FORMS: [(&str, &str, bool); 4] = [
 impl Large {
     /// Runs the load. Figures are milliseconds of server CPU for one list; without the server's processes, of wall time.
     pub async fn run(&self, target: &Target) -> anyhow::Result<Value> {
-        let batch = PodBatch { first: 0, count: self.pods, scheduler: NOBODY };
+        let batch = PodBatch::unscheduled(self.pods);
         target.create_pods(&batch, self.connections, |_, _| {}).await?;
         let mut line = json!({ "bench": "large", "operation": "LIST", "pods": self.pods });
         for (figure, query, is_protobuf) in FORMS {

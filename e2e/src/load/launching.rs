@@ -8,7 +8,13 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::measure::{Meter, rounded};
-use crate::scheduler_client::{Framework, messages};
+use crate::scheduler_client::{
+    Framework,
+    messages::{self, TaskSize},
+};
+
+/// What each task uses.
+const TASK: TaskSize = TaskSize { cpus: 0.01, mem: 1.0 };
 
 /// Deadline for all tasks to run.
 const RUN_TIMEOUT: Duration = Duration::from_secs(300);
@@ -85,12 +91,12 @@ async fn launch_all(
             bail!("ERROR: {why}");
         }
         for offer in &event.offers {
-            let count = offer.capacity().min(tasks_per_offer).min(wanted - launched);
+            let count = offer.capacity(TASK).min(tasks_per_offer).min(wanted - launched);
             let names: Vec<String> =
                 (launched..launched + count).map(|number| format!("t{number}")).collect();
             let call = match count {
                 0 => messages::decline(&framework.id, std::iter::once(offer.id)),
-                _ => messages::launch(&framework.id, offer, names.iter().map(String::as_str)),
+                _ => messages::launch(&framework.id, offer, TASK, names.iter().map(String::as_str)),
             };
             framework.call(call).await?;
             launched += count;

@@ -16,6 +16,7 @@ mod offering;
 mod patching;
 mod reading;
 mod scheduler_client;
+mod sharing;
 mod table;
 mod target;
 
@@ -55,6 +56,8 @@ enum Verb {
     Offers(offering::Offers),
     /// Patch Pods repeatedly
     Patches(Load<patching::Patches>),
+    /// Pods and tasks that share the agents at full rate
+    Shares(Load<sharing::Shares>),
     /// Start servers, run all loads and print the results beside the targets
     Table(table::Table),
 }
@@ -118,6 +121,7 @@ fn main() -> anyhow::Result<()> {
             Verb::Patches(load) => load.server.run(async |target| load.specific.run(target).await).await?,
             Verb::Launches(launches) => launches.run().await?,
             Verb::Offers(offers) => offers.run().await?,
+            Verb::Shares(load) => load.server.run(async |target| load.specific.run(target).await).await?,
             Verb::Table(table) => return table.run().await,
         };
         println!("{line}");

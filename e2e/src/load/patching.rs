@@ -10,7 +10,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::measure::{Latencies, Meter};
-use crate::target::{NOBODY, POD_PREFIX, PodBatch, Target};
+use crate::target::{POD_PREFIX, PodBatch, Target};
 
 /// Arguments of the load.
 #[derive(Args, Clone)]
@@ -30,7 +30,7 @@ impl Patches {
     /// Runs the load.
     pub async fn run(&self, target: &Target) -> anyhow::Result<Value> {
         let pods = self.pods.max(1);
-        let batch = PodBatch { first: 0, count: pods, scheduler: NOBODY };
+        let batch = PodBatch::unscheduled(pods);
         target.create_pods(&batch, self.connections, |_, _| {}).await?;
         let mut connections = Vec::new();
         for _ in 0..self.connections {

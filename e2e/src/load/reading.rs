@@ -9,7 +9,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::measure::{Latencies, Meter, rounded};
-use crate::target::{NOBODY, POD_PREFIX, PodBatch, Target};
+use crate::target::{POD_PREFIX, PodBatch, Target};
 
 /// Arguments of the load.
 #[derive(Args, Clone)]
@@ -49,7 +49,7 @@ impl Reads {
         operation: &str,
         path: impl Fn(usize) -> String + Send + Sync + 'static,
     ) -> anyhow::Result<Value> {
-        let batch = PodBatch { first: 0, count: self.pods, scheduler: NOBODY };
+        let batch = PodBatch::unscheduled(self.pods);
         target.create_pods(&batch, self.connections, |_, _| {}).await?;
         let path = Arc::new(path);
         let mut connections = Vec::new();

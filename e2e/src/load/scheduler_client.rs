@@ -47,6 +47,17 @@ fn request(authority: &str, stream_id: Option<&str>, body: Vec<u8>) -> anyhow::R
     Ok(request.body(Full::new(body.into()))?)
 }
 
+/// GET of a JSON document.
+pub async fn get(authority: &str, path: &str) -> anyhow::Result<serde_json::Value> {
+    let mut connection = connect(authority).await?;
+    let request = Request::get(path).header(HOST, authority).body(Full::default())?;
+    let answer = connection.send_request(request).await?;
+    let status = answer.status();
+    let body = answer.into_body().collect().await?.to_bytes();
+    ensure!(status.is_success(), "GET {path}: {status}: {}", String::from_utf8_lossy(&body));
+    Ok(serde_json::from_slice(&body)?)
+}
+
 impl Framework {
     /// Subscribes under this name and in a role of this name, suppressed.
     pub async fn subscribe(authority: &str, name: &str) -> anyhow::Result<Framework> {

@@ -15,7 +15,7 @@ use crate::measure::Latencies;
 use e2e::kubeconfig::{self, Access};
 
 /// A scheduler name without a scheduler: its Pods stay pending.
-pub const NOBODY: &str = "nobody";
+const NOBODY: &str = "nobody";
 
 /// The name prefix of a load's Pods; nothing else in such a Pod has this prefix.
 pub const POD_PREFIX: &str = "bench-pod-";
@@ -45,6 +45,11 @@ impl Target {
     /// Opens a new connection.
     pub async fn connect(&self) -> anyhow::Result<Connection> {
         Connection::open(&self.access).await
+    }
+
+    /// The name of the load's namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// The path of the namespace's Pods.
@@ -142,11 +147,18 @@ pub struct PodBatch {
     pub count: usize,
     /// Their `spec.schedulerName`.
     pub scheduler: &'static str,
+    /// Their request of `cpu`.
+    pub cpu: &'static str,
 }
 
 impl PodBatch {
-    /// A Pod like one of a Deployment, about 700 bytes.
-    fn pod(&self, number: usize) -> Bytes {
+    /// Small Pods that no scheduler binds.
+    pub fn unscheduled(count: usize) -> Self {
+        PodBatch { first: 0, count, scheduler: NOBODY, cpu: "10m" }
+    }
+
+    /// One of them, by number: a Pod like one of a Deployment, about 700 bytes.
+    pub fn pod(&self, number: usize) -> Bytes {
         let pod = json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -166,7 +178,7 @@ impl PodBatch {
                     "command": ["/app", "--listen", ":8080"],
                     "env": [{"name": "MODE", "value": "load"}, {"name": "PORT", "value": "8080"}],
                     "ports": [{"name": "http", "containerPort": 8080}],
-                    "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+                    "resources": {"requests": {"cpu": self.cpu, "memory": "16Mi"}},
                 }],
             },
         });

@@ -291,6 +291,7 @@ impl SchedulerMachine {
             self.look_for_unwanted();
             self.tell_demand();
             self.report_held_pods();
+            self.report_all_late();
             self.remove_spent_intents();
         }
     }

@@ -87,7 +87,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    fn after(self, attempts: u32) -> Duration {
+    /// The back-off after this many failures.
+    pub fn after(self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1).min(31);
         self.first.saturating_mul(1 << doublings).min(self.max)
     }

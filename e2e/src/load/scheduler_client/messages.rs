@@ -151,20 +151,28 @@ pub fn decline<'a>(framework_id: &str, offers: impl Iterator<Item = &'a str>) ->
     call
 }
 
-/// What a task of [`launch`] uses of `cpus` and `mem`.
-const TASK_CPUS: f64 = 0.01;
-/// See [`TASK_CPUS`].
-const TASK_MEM: f64 = 1.0;
+/// What a task uses.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
+pub struct TaskSize {
+    pub cpus: f64,
+    pub mem: f64,
+}
 
 impl Offer<'_> {
-    /// How many tasks of [`launch`] fit it.
-    pub fn capacity(&self) -> usize {
-        (self.cpus / TASK_CPUS).min(self.mem / TASK_MEM) as usize
+    /// How many tasks of this size fit it.
+    pub fn capacity(&self, size: TaskSize) -> usize {
+        (self.cpus / size.cpus).min(self.mem / size.mem) as usize
     }
 }
 
 /// ACCEPT of an offer: launches these tasks, as many as [`Offer::capacity`] at most, whose command is never run, and filters the rest for no time.
-pub fn launch<'a>(framework_id: &str, offer: &Offer, tasks: impl Iterator<Item = &'a str>) -> Vec<u8> {
+pub fn launch<'a>(
+    framework_id: &str,
+    offer: &Offer,
+    size: TaskSize,
+    tasks: impl Iterator<Item = &'a str>,
+) -> Vec<u8> {
     let mut launch = Vec::new();
     for name in tasks {
         let (mut task, mut id, mut agent, mut command) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -173,7 +181,7 @@ pub fn launch<'a>(framework_id: &str, offer: &Offer, tasks: impl Iterator<Item =
         put(&mut task, 2, &id);
         put(&mut agent, 1, offer.agent.as_bytes());
         put(&mut task, 3, &agent);
-        for (resource, amount) in [("cpus", TASK_CPUS), ("mem", TASK_MEM)] {
+        for (resource, amount) in [("cpus", size.cpus), ("mem", size.mem)] {
             put(&mut task, 4, &scalar(resource, amount));
         }
         put(&mut command, 3, b"true");
@@ -204,6 +212,16 @@ pub fn acknowledge(framework_id: &str, update: &Update) -> Vec<u8> {
     put(&mut acknowledge, 3, update.uuid);
     let mut call = header(framework_id, 8);
     put(&mut call, 8, &acknowledge);
+    call
+}
+
+/// KILL of a task.
+pub fn kill(framework_id: &str, task: &str) -> Vec<u8> {
+    let (mut kill, mut id) = (Vec::new(), Vec::new());
+    put(&mut id, 1, task.as_bytes());
+    put(&mut kill, 1, &id);
+    let mut call = header(framework_id, 6);
+    put(&mut call, 6, &kill);
     call
 }
 

@@ -31,6 +31,10 @@ pub(super) struct PodState {
     pub waiting_since: Time,
     /// The reason that was last reported.
     pub reported_reason: Option<String>,
+    /// How often a reason was reported after a failed attempt, and when the next one may be.
+    pub reports: u32,
+    /// See `reports`.
+    pub next_report: Time,
     /// Updates that arrived while the Pod was being written, and that wait for the write.
     pub deferred: Vec<Arc<TaskStatus>>,
     /// The message of the master's refusal of a launch as invalid. The kernel is asked whether it has the task; if it
@@ -56,6 +60,8 @@ impl PodState {
             occupies: None,
             waiting_since: now,
             reported_reason: None,
+            reports: 0,
+            next_report: now,
             deferred: Vec::new(),
             refused: None,
             killed: None,
@@ -122,6 +128,16 @@ pub(super) struct PodCache {
     same_owner: BTreeMap<Box<str>, BTreeMap<Box<str>, u32>>,
     /// Roles with a Pod that is to be tried.
     pub roles_waiting: BTreeSet<Arc<str>>,
+    /// What is to be reported of Pods, by UID, when they may report again.
+    pub late_reports: BTreeMap<Box<str>, LateReport>,
+}
+
+/// Why a Pod is pending, if that changed soon after the last report.
+#[derive(Debug)]
+pub(super) struct LateReport {
+    pub message: String,
+    /// The role of which the kernel is asked, for a Pod that waits for an offer.
+    pub role: Option<Arc<str>>,
 }
 
 impl PodCache {

@@ -7,9 +7,11 @@ use kernel_model::ids::AgentId;
 
 use super::binding_cycle::event_source;
 use super::launching::NO_OFFER_AFTER;
+use super::pods::LateReport;
 use super::{SchedulerMachine, Send, Write};
 use crate::controllers::{EventRecord, Target, served};
 use crate::rows::Key;
+use crate::scheduler::queue::Backoff;
 use crate::scheduler::{NominatedNode, PendingPod, Report, TaskPhase, held_by_intent};
 
 /// How long a Pod that only lacks an offer waits before this is reported.
@@ -25,8 +27,10 @@ impl SchedulerMachine {
         self.pods.roles_waiting = namespaces.into_iter().map(|namespace| self.roles.of(namespace)).collect();
     }
 
-    /// Handles a Pod for which no node was found: it waits for an event or an offer, and the reason is reported.
-    /// Offers arrive only while a role is revived, so a Pod that waits for one is retried after a delay.
+    /// Handles a Pod for which no node was found: it waits for an event or an offer, and the reason is reported. Pods are tried
+    /// whenever something may help them, and the reason has counts, which change each time; so each Pod reports as often as
+    /// upstream would try it, after a back-off. Offers arrive only while a role is revived, so a Pod that waits for one is retried
+    /// after a delay.
     pub(super) fn found_no_node(&mut self, pod: &PendingPod, report: &Report) {
         let now = self.now;
         let role = report.waits_for_offer().then(|| pod.role.clone());
@@ -41,14 +45,36 @@ impl SchedulerMachine {
         } else {
             self.queue.back_off(pod.uid(), now, report.refused_by);
         }
-        let message = report.to_string();
-        if state.reported_reason.as_deref() != Some(message.as_str()) {
-            self.report_waiting(pod.uid(), message, role.as_deref(), NominatedNode::Keep);
-        }
+        self.pods.late_reports.insert(pod.uid().into(), LateReport { message: report.to_string(), role });
+        self.report_late(pod.uid());
     }
 
-    /// Reports why a Pod is pending: as an Event, and in its conditions if it is not bound. What the kernel says of a role is added; it changes
-    /// often, so that alone is no reason for another report.
+    /// Reports why a Pod is pending if it may report again.
+    fn report_late(&mut self, uid: &str) {
+        let Some(state) = self.pods.by_uid.get_mut(uid).filter(|state| state.needs_launch()) else {
+            self.pods.late_reports.remove(uid);
+            return;
+        };
+        if state.reported_reason.is_some() && self.now < state.next_report {
+            return;
+        }
+        let Some(LateReport { message, role }) = self.pods.late_reports.remove(uid) else { return };
+        if state.reported_reason.as_deref() == Some(message.as_str()) {
+            return;
+        }
+        state.reports = state.reports.saturating_add(1);
+        state.next_report = self.now + Backoff::default().after(state.reports);
+        self.report_waiting(uid, message, role.as_deref(), NominatedNode::Keep);
+    }
+
+    /// Reports the reasons that changed soon after others.
+    pub(super) fn report_all_late(&mut self) {
+        let uids: Vec<Box<str>> = self.pods.late_reports.keys().cloned().collect();
+        uids.iter().for_each(|uid| self.report_late(uid));
+    }
+
+    /// Reports why a Pod is pending: as an Event, and in its conditions if it is not bound. What the kernel says of a role is
+    /// added; it changes often, so that alone is no reason for another report.
     pub(super) fn report_waiting(
         &mut self,
         uid: &str,

@@ -94,3 +94,43 @@ fn what_the_kernel_says_is_reported_with_a_missing_offer() {
     PodEdit::Bind { node: "n0".into() }.apply(&mut pod, UID, 7).unwrap();
     assert_eq!(offered(&pod), None);
 }
+
+#[test]
+fn a_reason_that_changes_all_the_time_is_reported_after_a_back_off() {
+    let mut fixture = Fixture::new();
+    fixture.pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("6");
+    fixture.pod["metadata"]["generation"] = json!(2);
+    fixture.revision += 1;
+    fixture.show_pod();
+    let turn = |fixture: &mut Fixture, event: Event| {
+        fixture.now = fixture.now + Duration::from_millis(100);
+        for event in [event, Event::Tick, Event::Cycle] {
+            fixture.step(event);
+        }
+    };
+    let resize = |fixture: &mut Fixture, id: &str, name: &str, cpus: u32| {
+        let mut agent = agent(id, name);
+        agent.total = format!("cpus:{cpus};mem:4096;disk:1024").parse().unwrap();
+        turn(fixture, Event::Cluster(kernel_model::operator::Event::AgentUpdated { agent }));
+    };
+    for _ in 0..30 {
+        // A node grows, so the Pod is tried: first it fits one node, then both.
+        for (id, name, cpus) in [("S1", "n1", 5), (AGENT, "n0", 5), (AGENT, "n0", 8), ("S1", "n1", 8)] {
+            resize(&mut fixture, id, name, cpus);
+        }
+    }
+    let tried = fixture.machine.scheduler_stats().attempts(0, AttemptResult::Unschedulable);
+    let reported = |fixture: &Fixture| {
+        let messages = fixture.writes.iter().filter_map(|write| match write {
+            Write::Condition { message, .. } => message.clone(),
+            _ => None,
+        });
+        messages.collect::<Vec<String>>()
+    };
+    let reports = reported(&fixture);
+    assert!(tried > 20 && (2..=5).contains(&reports.len()), "{tried} attempts, {reports:#?}");
+    // The last reason is told in the end.
+    (0..120).for_each(|_| turn(&mut fixture, Event::Tick));
+    let last = reported(&fixture).pop().unwrap();
+    assert!(last.starts_with("0/2 nodes are available: 2 node(s) made no offer"), "{last}");
+}
