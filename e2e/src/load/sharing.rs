@@ -61,6 +61,12 @@ struct Sample {
 }
 
 impl Shares {
+    /// The load with its defaults, on this master.
+    pub fn of(mesos: &str) -> Self {
+        let (due, seconds, warm_up_s, lifetime_s, connections) = (2.0 / 3.0, 20, 20, 10, 16);
+        Shares { mesos: mesos.to_owned(), due, seconds, warm_up_s, lifetime_s, connections }
+    }
+
     /// Runs the load.
     pub async fn run(&self, target: &Target) -> anyhow::Result<Value> {
         let namespace_role = format!("k8s/{}", target.namespace());

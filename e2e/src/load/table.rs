@@ -22,6 +22,7 @@ use crate::measure::{self, rounded};
 use crate::offering::Offers;
 use crate::patching::Patches;
 use crate::reading::Reads;
+use crate::sharing::Shares;
 use crate::target::Target;
 
 use progress::Progress;
@@ -96,6 +97,8 @@ impl Table {
         }
         let result = self.offers(&mut figures, &mut progress).await;
         progress.note("offers", result);
+        let result = self.shares(&mut figures, &mut progress).await;
+        progress.note("shares", result);
         progress.begin("offer cycle");
         progress.end(self.offer_cycle(&mut figures));
         print!("\n{}", rows::render(&self.what(), &figures));
@@ -235,6 +238,21 @@ impl Table {
         };
         progress.begin(&format!("launches of {LAUNCHES} tasks"));
         let line = launches.run().await.with_context(|| server.tail());
+        progress.end(line.map(|line| figures.line("ours", line)));
+        server.stop().await
+    }
+
+    /// Pods and tasks at full rate on the same agents, Pods with twice the weight.
+    async fn shares(&self, figures: &mut Figures, progress: &mut Progress) -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let flags = ["--hollow-nodes", "30", "--mesos-anonymous", "--weights", "k8s=2,load=1"];
+        let flags = [self.store_flag(), flags.map(str::to_owned).to_vec()].concat();
+        progress.begin("Pods and tasks that share 30 agents");
+        let server = ServerProcess::start(&self.binary, directory.path(), "server", &flags).await?;
+        let target = Target::new(server.kubeconfig(), "bench", &[server.pid()])?;
+        server::wait_for_nodes(&target, 30).await?;
+        target.prepare().await?;
+        let line = Shares::of(server.mesos()).run(&target).await.with_context(|| server.tail());
         progress.end(line.map(|line| figures.line("ours", line)));
         server.stop().await
     }

@@ -36,6 +36,8 @@ impl Figures {
             "protobuf_ms",
             "wall_ms",
             "per_minute",
+            "mean_gap_percent",
+            "idle_percent",
         ];
         for name in wanted {
             if let Some(value) = field(&line, name) {
@@ -263,6 +265,12 @@ const ROWS: &[Row] = &[
         ..row("tasks launched a minute, HTTP", "launches.per_minute", "")
     },
     Row { ..row("  server CPU per launch", "launches.server_cpu_us_each", "µs") },
+    Row {
+        target: "≤ 1",
+        between: "whole Pods and tasks; offers on their way",
+        ..row("Pods and tasks at full rate: distance from the weights", "shares.mean_gap_percent", "%")
+    },
+    Row { ..row("  idle while both want more", "shares.idle_percent", "%") },
 ];
 
 /// The table as text, below a line that describes the run.
