@@ -29,6 +29,9 @@ const CPUS: f64 = 1.0;
 /// Time between two samples of the shares.
 const SAMPLING: Duration = Duration::from_millis(200);
 
+/// Pods that are due and wait for a worker; those that come then wait, too.
+const DUE_BOUND: usize = 1024;
+
 /// Arguments of the load.
 #[derive(Args, Clone)]
 pub struct Shares {
@@ -199,7 +202,7 @@ impl Pods {
         let path = format!("{}?watch=true&resourceVersion={version}", target.pods());
         let mut connection = target.connect().await?;
         let answer = connection.start(Method::GET, &path, Bytes::new()).await?;
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, receiver) = mpsc::channel(DUE_BOUND);
         let bound = Arc::new(AtomicUsize::new(0));
         let watch = tokio::spawn(watch_bound(Lines::of(answer)?, self.lifetime, sender, Arc::clone(&bound)));
         let batch =
@@ -229,7 +232,7 @@ struct Replacing {
     /// The number of the next Pod.
     next: Arc<AtomicUsize>,
     /// The Pods that are due.
-    queue: Arc<Mutex<mpsc::UnboundedReceiver<usize>>>,
+    queue: Arc<Mutex<mpsc::Receiver<usize>>>,
 }
 
 impl Replacing {
@@ -265,7 +268,7 @@ impl RunningPods {
 async fn watch_bound(
     mut lines: Lines,
     lifetime: Duration,
-    due: mpsc::UnboundedSender<usize>,
+    due: mpsc::Sender<usize>,
     bound: Arc<AtomicUsize>,
 ) -> anyhow::Result<()> {
     let mut seen = HashSet::new();
@@ -276,7 +279,7 @@ async fn watch_bound(
         tokio::spawn(async move {
             tokio::time::sleep(lifetime_of(number, lifetime)).await;
             // The receivers end with the load.
-            let _ = due.send(number);
+            let _ = due.send(number).await;
         });
     };
     while lines.next(&mut begin_life).await? {}
