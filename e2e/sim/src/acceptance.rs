@@ -69,8 +69,17 @@ impl World {
 
     /// A framework hears of a task.
     pub(crate) fn note_told(&mut self, index: usize, status: &TaskStatus) {
+        let checkpoint = self.frameworks[index].checkpoint;
         if let Some(task) = self.accepted_tasks.get_mut(&status.task_id).filter(|t| t.framework == index) {
-            task.told = Some(status.state);
+            // Without checkpointing, a task that was reported lost with its agent may come back and be ended, and no more is said
+            // of it if the agent restarts meanwhile.
+            let over = task
+                .told
+                .is_some_and(|state| state.is_terminal() || is_loss(state) || state == TaskState::Lost);
+            // And a late answer about an unreachable agent says nothing of the end that was told before.
+            if !over || (checkpoint && status.state != TaskState::Unreachable) {
+                task.told = Some(status.state);
+            }
         }
     }
 

@@ -74,6 +74,11 @@ impl ApiServer {
         self.edit(uid, &[PodEdit::Bind { node: node.into() }], now).is_ok()
     }
 
+    /// The revision of the latest write.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
     pub(crate) fn pod(&self, uid: &str) -> Option<Value> {
         self.row(uid).map(|row| decode(&row.object))
     }

@@ -16,6 +16,8 @@ const TOTAL: Amounts =
 /// How long objects and tasks may disagree: a crash, the restart of a master, and an agent that stays away until it is
 /// unreachable.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(400);
+/// The same if others fill the cluster: a Pod that a client has bound waits for room on that machine.
+const SETTLE_TIMEOUT_FULL: Duration = Duration::from_secs(1200);
 
 impl World {
     /// Asks about the Pods of one framework.
@@ -36,6 +38,7 @@ impl World {
             totals: names.iter().map(|name| (name.as_str(), TOTAL)).collect::<BTreeMap<_, _>>(),
         };
         let notes = audit(&state);
+        let timeout = if self.variety.preemption { SETTLE_TIMEOUT_FULL } else { SETTLE_TIMEOUT };
         let standing = &mut self.frameworks[index].scheduler.standing;
         standing.retain(|note, _| notes.contains(note));
         for note in &notes {
@@ -43,7 +46,7 @@ impl World {
         }
         let broken: Vec<Note> = standing
             .iter()
-            .filter(|(note, since)| !may_pass(note) || now.since(**since) > SETTLE_TIMEOUT)
+            .filter(|(note, since)| !may_pass(note) || now.since(**since) > timeout)
             .map(|(note, _)| note.clone())
             .collect();
         broken.into_iter().for_each(|note| self.fail(note.to_string()));

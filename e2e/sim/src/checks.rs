@@ -19,7 +19,8 @@ impl World {
         let Some(master) = &self.control.master else { return false };
         self.frameworks.iter().all(|framework| {
             framework.is_done() && framework.stream.is_some() && framework.scheduler.api.journal.is_empty()
-        }) && master.frameworks().all(|framework| framework.tasks.is_empty())
+        }) && self.is_settled()
+            && master.frameworks().all(|framework| framework.tasks.is_empty())
             && self.nodes.iter().all(|node| {
                 let whole = |id| self.links.get(&id).is_some_and(|link| link.at_master && !link.cut);
                 node.link.is_some_and(whole)
@@ -32,6 +33,14 @@ impl World {
                     && node.containers.values().all(|process| process.tasks.values().all(|ended| *ended))
                     && self.executors(node.index).is_none_or(|(here, there)| here == there)
             })
+    }
+
+    /// What only some runs have: operators and frameworks have nothing open, and nothing is kept for anybody.
+    fn is_settled(&self) -> bool {
+        !self.variety.on
+            || (self.operators_are_done()
+                && self.frameworks.iter().all(|framework| framework.storage.is_settled())
+                && self.resources_are_free())
     }
 
     /// The executors of a node as its agent and as the master has them. They differ while the end of one is reported.
@@ -62,6 +71,9 @@ impl World {
             if framework.stream.is_none() {
                 text.push(format!("framework {index} has no stream"));
             }
+        }
+        if !self.is_settled() {
+            text.push(self.unsettled());
         }
         match &self.control.master {
             None => text.push("there is no master".to_owned()),
@@ -103,6 +115,7 @@ impl World {
         self.check_reported_ends(&mut failures);
         self.check_leftovers(&mut failures);
         self.check_told_ends(&mut failures);
+        self.check_resources(&mut failures);
         self.note(format_args!("at rest"));
         failures.into_iter().for_each(|failure| self.fail(failure));
     }

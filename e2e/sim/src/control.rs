@@ -3,20 +3,23 @@
 use kernel_core::{
     audit,
     effect::RequestId,
-    master::{Effect, Event, Master, MasterConfig, Registry},
+    master::{Effect, Event, Master, MasterConfig, Refusal, Registry},
 };
 use kernel_model::{
     agent::{ToAgent, ToMaster},
     caller::Caller,
     ids::{AgentId, StreamId},
     scheduler::{Call, MasterInfo, Operation, Subscribe},
+    time::Time,
 };
 use std::{collections::BTreeMap, time::Duration};
 
 use shim_core::scheduler::machine::CallOutcome;
 
 use crate::{
+    framework::Kind,
     situations::launched_tasks,
+    variety::{Clock, PREEMPT_AFTER, WRONG_MAX},
     world::{Action, World},
 };
 
@@ -24,15 +27,30 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Control {
     pub(crate) master: Option<Master>,
+    pub(crate) clock: Clock,
     disk: Registry,
     /// Number of starts of the process.
     pub(crate) starts: u64,
     pub(crate) next_link: u64,
     next_request: u64,
     /// The latest request that succeeded.
-    accepted: Option<RequestId>,
+    pub(crate) accepted: Option<RequestId>,
+    /// The latest request that was refused, and why.
+    pub(crate) refused: Option<(RequestId, Refusal)>,
     /// The framework of each request, for refusals.
     requests: BTreeMap<RequestId, (usize, StreamId)>,
+}
+
+impl Control {
+    /// When the master's next timer is due, by the world's clock.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        Some(self.clock.when(self.master.as_ref()?.next_deadline()?))
+    }
+
+    pub(crate) fn next_request(&mut self) -> RequestId {
+        self.next_request += 1;
+        RequestId(self.next_request)
+    }
 }
 
 impl World {
@@ -52,6 +70,11 @@ impl World {
         config.ping_timeouts = 3;
         config.agent_reregister_timeout = Duration::from_secs(25);
         config.offer_timeout = Some(Duration::from_secs(20));
+        config.preempt_after = self.variety.preemption.then_some(PREEMPT_AFTER);
+        config.run_as.anonymous_root = true;
+        if self.variety.clocks {
+            self.control.clock = Clock::wrong(&mut self.variety.random, WRONG_MAX);
+        }
         let registry = Registry::from_records(self.control.disk.iter().cloned());
         let starts = self.control.starts;
         self.note(format_args!("master {starts} starts"));
@@ -83,7 +106,8 @@ impl World {
 
     /// One step of the master. It may crash before the write, or between the write and the effects that depend on it.
     pub(crate) fn master_step(&mut self, event: Event) {
-        let now = self.now;
+        let now = self.control.clock.read(self.now);
+        let offers_before = self.offers_now();
         let Some(master) = &mut self.control.master else { return };
         // Pings and pongs change no table.
         let idle = matches!(event, Event::Tick | Event::AgentMessage { message: ToMaster::Pong, .. });
@@ -98,9 +122,14 @@ impl World {
             for op in &effects.persist {
                 self.control.disk.apply(op);
             }
+            self.master_has_written(&effects.persist);
         }
         for note in notes {
             self.fail(note.to_string());
+        }
+        if !quiet {
+            self.check_limits(&offers_before);
+            self.check_quotas();
         }
         if hit {
             self.faults += 1;
@@ -116,10 +145,12 @@ impl World {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Reply { request, result } => {
-                let Some((framework, stream)) = self.control.requests.remove(&request) else { return };
-                if result.is_ok() {
-                    self.control.accepted = Some(request);
+                self.operator_answered(request, result.as_ref().map(|_| ()));
+                match &result {
+                    Ok(_) => self.control.accepted = Some(request),
+                    Err(refusal) => self.control.refused = Some((request, refusal.clone())),
                 }
+                let Some((framework, stream)) = self.control.requests.remove(&request) else { return };
                 if let Err(refusal) = result {
                     self.note(format_args!("framework {framework} is refused: {refusal}"));
                     let delay = self.random.millis(0, 10);
@@ -131,7 +162,12 @@ impl World {
                 self.send_to_framework(&stream, event);
             }
             Effect::CloseStream { stream } => self.master_closes_stream(&stream),
-            Effect::ToAgent { link, message } => self.send_to_agent(link, message),
+            Effect::ToAgent { link, message } => {
+                if let ToAgent::RunTask { launch, .. } = &message {
+                    self.note_volumes(launch.tasks());
+                }
+                self.send_to_agent(link, message);
+            }
             Effect::CloseLink { link } => self.master_closes(link),
             Effect::Operator(event) => self.tell_schedulers(&event),
             Effect::Dropped { .. } => {}
@@ -139,8 +175,7 @@ impl World {
     }
 
     fn request(&mut self, framework: usize, stream: &StreamId) -> RequestId {
-        self.control.next_request += 1;
-        let request = RequestId(self.control.next_request);
+        let request = self.control.next_request();
         self.control.requests.insert(request, (framework, stream.clone()));
         request
     }
@@ -148,12 +183,8 @@ impl World {
     pub(crate) fn subscription_arrives(&mut self, framework: usize, stream: StreamId, subscribe: Subscribe) {
         self.open_stream(framework, &stream);
         let request = self.request(framework, &stream);
-        self.master_step(Event::Subscribe {
-            request,
-            stream,
-            caller: Caller::InProcess,
-            subscribe: subscribe.into(),
-        });
+        let caller = self.caller_of(framework);
+        self.master_step(Event::Subscribe { request, stream, caller, subscribe: subscribe.into() });
     }
 
     pub(crate) fn call_arrives(
@@ -173,15 +204,9 @@ impl World {
         };
         let request = self.request(framework, &stream);
         let tasks = launched_tasks(&call);
-        self.note(format_args!("master gets from framework {framework}: {}", brief(&call)));
-        let stream = Some(stream);
-        self.master_step(Event::SchedulerCall {
-            request,
-            framework_id,
-            stream,
-            caller: Caller::InProcess,
-            call,
-        });
+        self.note_call(framework, &call);
+        let (stream, caller) = (Some(stream), self.caller_of(framework));
+        self.master_step(Event::SchedulerCall { request, framework_id, stream, caller, call });
         let accepted = self.control.accepted == Some(request);
         if accepted {
             self.note_accepted(framework, &tasks);
@@ -200,6 +225,21 @@ impl World {
         if let Some(agent) = self.launches_pods(framework, agent).filter(|_| accepted) {
             self.plan_blackout(framework, &agent);
             self.plan_stop(&agent);
+        }
+    }
+}
+
+impl World {
+    /// The master gets a call.
+    pub(crate) fn note_call(&mut self, framework: usize, call: &Call) {
+        self.note(format_args!("master gets from framework {framework}: {}", brief(call)));
+    }
+
+    /// With other kinds of work in the cluster only the Kubernetes scheduler is of the master's process.
+    pub(crate) fn caller_of(&self, framework: usize) -> Caller {
+        match self.variety.on && self.frameworks[framework].kind != Kind::Kubernetes {
+            true => Caller::Anonymous,
+            false => Caller::InProcess,
         }
     }
 }
@@ -226,6 +266,10 @@ fn brief(call: &Call) -> String {
         Call::Decline { offer_ids, .. } => format!("decline {offer_ids:?}"),
         Call::Kill { task_id, .. } => format!("kill {task_id}"),
         Call::Acknowledge { task_id, uuid, .. } => format!("acknowledge {task_id} {uuid:?}"),
+        Call::Demand { roles } => {
+            let all: Vec<String> = roles.iter().map(|(role, what)| format!("{role} {what}")).collect();
+            format!("demand [{}]", all.join(", "))
+        }
         Call::Reconcile { tasks } => format!("reconcile {} tasks", tasks.len()),
         other => format!("{other:?}").split([' ', '{']).next().unwrap_or_default().to_owned(),
     }

@@ -188,10 +188,14 @@ impl World {
             return self.launch_pod(node, container, &task);
         }
         self.count_start(&id, node);
+        self.check_volume(node, &task);
         if self.random.permille(300) {
             self.report(node, container, &id, TaskState::Starting);
         }
         self.report(node, container, &id, TaskState::Running);
+        if id.as_str().starts_with("hog") {
+            return;
+        }
         let length = self.random.millis(100, 12_000);
         let container = container.clone();
         self.after(length, Action::TaskEnds { node, container, task: id, killed: false });
@@ -265,6 +269,10 @@ impl World {
             ..TaskStatus::new(id.clone(), state, Source::Executor, now)
         };
         process.unacknowledged.push(status.clone());
+        self.note_made(node, &status);
+        if self.variety.loose_calls && self.variety.random.permille(20) {
+            self.say(node, container, Said::Update(status.clone()));
+        }
         self.say(node, container, Said::Update(status));
     }
 
@@ -322,6 +330,7 @@ impl World {
         let process = here.containers.get_mut(container).expect("invariant: looked up by the caller");
         let Some(at) = process.unacknowledged.iter().position(|s| s.uuid == Some(uuid)) else { return };
         let status = process.unacknowledged.remove(at);
+        self.order.confirm(uuid);
         if !status.state.is_terminal() {
             return;
         }

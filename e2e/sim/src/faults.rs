@@ -5,7 +5,10 @@ use std::time::Duration;
 use kernel_core::agent;
 use kernel_model::ids::AgentId;
 
-use crate::world::{Action, World};
+use crate::{
+    variety::{Clock, WRONG_MAX},
+    world::{Action, World},
+};
 
 /// A fault.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +33,20 @@ pub(crate) enum Fault {
     },
     /// The agent is stopped in order, and started again some seconds later.
     StopAgent(usize),
+    /// What a machine sends to the master does not arrive for this many milliseconds, or what the master sends to it.
+    IsolateOneWay {
+        node: usize,
+        to_master: bool,
+        length: u64,
+    },
+    /// The same for a framework: its calls, or its events.
+    IsolateFramework {
+        framework: usize,
+        calls: bool,
+        length: u64,
+    },
+    /// A clock jumps forward by so many milliseconds: the master's, or a machine's.
+    JumpClock(Option<usize>, u64),
 }
 
 /// Maximum number of planned faults of a run.
@@ -65,6 +82,45 @@ impl World {
             };
             let at = self.random.millis(1000, span.max(1001));
             self.after(at, Action::Fault(fault));
+        }
+        self.plan_one_way_faults(span);
+    }
+
+    /// Partitions in one direction, and jumps of clocks.
+    fn plan_one_way_faults(&mut self, span: u64) {
+        if !self.variety.on {
+            return;
+        }
+        let clocks = self.variety.clocks;
+        let (nodes, frameworks) = (self.nodes.len(), self.frameworks.len());
+        for _ in 0..self.variety.random.below(FAULTS_MAX / 2) {
+            let random = &mut self.variety.random;
+            let longest = if random.permille(500) { 40_000 } else { 5_000 };
+            let length = 500 + random.below(longest);
+            let fault = match random.below(6) {
+                0..=2 => Fault::IsolateOneWay {
+                    node: random.index(nodes),
+                    to_master: random.permille(500),
+                    length,
+                },
+                3 if clocks => Fault::JumpClock(Some(random.index(nodes)), length),
+                4 if clocks => Fault::JumpClock(None, length),
+                _ => {
+                    let framework = random.index(frameworks);
+                    Fault::IsolateFramework { framework, calls: random.permille(500), length }
+                }
+            };
+            let at = random.millis(1000, span.max(1001));
+            self.after(at, Action::Fault(fault));
+        }
+    }
+
+    /// The clocks of machines differ from the start.
+    pub(crate) fn set_clocks(&mut self) {
+        if self.variety.clocks {
+            for node in &mut self.nodes {
+                node.clock = Clock::wrong(&mut self.variety.random, WRONG_MAX);
+            }
         }
     }
 
@@ -141,6 +197,16 @@ impl World {
             }
             Fault::CrashFramework(framework) => self.crash_framework(framework),
             Fault::Blackout { framework, node, length } => self.black_out(framework, node, length),
+            Fault::IsolateOneWay { node, to_master, length } => {
+                self.half_isolate(node, to_master, Duration::from_millis(length));
+            }
+            Fault::IsolateFramework { framework, calls, length } => {
+                self.half_isolate_framework(framework, calls, Duration::from_millis(length));
+            }
+            Fault::JumpClock(Some(node), length) => {
+                self.nodes[node].clock.jump(Duration::from_millis(length))
+            }
+            Fault::JumpClock(None, length) => self.control.clock.jump(Duration::from_millis(length)),
             Fault::Rejoin(_) => {}
         }
     }

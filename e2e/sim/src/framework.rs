@@ -14,13 +14,17 @@ use kernel_model::{
     resources::Resources,
     roles::Role,
     scheduler::{Call, ErrorReason, Event, Operation},
-    task::{TaskInfo, TaskState, TaskStatus},
+    task::{Reason, TaskInfo, TaskState, TaskStatus},
     time::Time,
 };
 
 use crate::{
+    java::Java,
     random::Random,
     scheduler::{Scheduler, to_machine},
+    situations::Situation,
+    storage::Storage,
+    variety::Variety,
     world::{Action, World},
 };
 
@@ -33,6 +37,12 @@ pub(crate) enum Kind {
     Kubernetes,
     Command,
     Custom,
+    /// Fills the cluster with tasks that do not end by themselves.
+    Hog,
+    /// Persistent volumes; see `storage`.
+    Volumes,
+    /// On the driver of the Java library; see `java`.
+    Java,
 }
 
 /// A framework: its process and its durable state.
@@ -54,6 +64,10 @@ pub(crate) struct Framework {
     /// Whether it is subscribed to the operator stream.
     pub(crate) watches_cluster: bool,
     pub(crate) scheduler: Scheduler,
+    pub(crate) storage: Storage,
+    pub(crate) java: Java,
+    /// Its calls do not arrive before.
+    pub(crate) calls_held: Time,
 }
 
 /// A task that a framework wants.
@@ -83,6 +97,10 @@ pub(crate) enum ItemState {
 }
 
 pub(crate) const WAKE: Duration = Duration::from_secs(3);
+/// How long a hog lives unless it is preempted: beyond the check of guarantees.
+const HOG_LIFE: Duration = Duration::from_secs(600);
+/// Tasks of the framework that fills the cluster: more than there is room for.
+const HOGS: usize = 18;
 
 impl Framework {
     /// The frameworks of one run.
@@ -116,26 +134,59 @@ impl Framework {
             revived: Time::default(),
             watches_cluster: false,
             scheduler: Scheduler::default(),
+            storage: Storage::default(),
+            java: Java::default(),
+            calls_held: Time::default(),
+        }
+    }
+
+    /// The frameworks that half of the runs have beside these.
+    pub(crate) fn also(variety: &mut Variety) -> Vec<Framework> {
+        let role = |name: &str| vec![Role::parse(name).expect("a valid role")];
+        let mut all = Vec::new();
+        if variety.on && variety.random.permille(600) {
+            all.push(Framework::new(Kind::Volumes, true, role("store")));
+        }
+        if variety.on && variety.random.permille(600) {
+            all.push(Framework::new(Kind::Java, variety.random.permille(800), role("java")));
+        }
+        if variety.preemption {
+            all.push(Framework::new(Kind::Hog, true, role("hog")));
+        }
+        all
+    }
+
+    /// The time of the next timer of its state machine.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        match self.kind {
+            Kind::Java => self.java.next_deadline(),
+            _ => self.scheduler.next_deadline(),
         }
     }
 
     /// Adds a task.
-    fn want(&mut self, random: &mut Random, now: Time) -> (TaskId, Role) {
+    fn want(&mut self, random: &mut Random, now: Time, role: Role) -> (TaskId, Role) {
         let service = self.has_pods() && random.permille(500);
         let prefix = match self.kind {
             Kind::Pods | Kind::Kubernetes if service => "service",
             Kind::Pods | Kind::Kubernetes => "job",
             Kind::Command => "command",
             Kind::Custom => "custom",
+            Kind::Hog => "hog",
+            Kind::Volumes => "stored",
+            Kind::Java => "java",
         };
         let id = TaskId::new(format!("{prefix}-{}", self.next_item));
         self.next_item += 1;
         let item = Item {
             state: ItemState::Pending,
-            role: self.roles[random.index(self.roles.len())].clone(),
+            role,
             agent: None,
             seen: false,
-            kill_after: (service || random.permille(100)).then(|| random.millis(1000, 30_000)),
+            kill_after: match self.kind {
+                Kind::Hog => Some(HOG_LIFE),
+                _ => (service || random.permille(100)).then(|| random.millis(1000, 30_000)),
+            },
             since: now,
             asked: Time::default(),
             latest: None,
@@ -170,7 +221,7 @@ impl Framework {
 
     pub(crate) fn executor(&self) -> Option<ExecutorInfo> {
         let (id, resources, labels) = match self.kind {
-            Kind::Command => return None,
+            Kind::Command | Kind::Hog | Kind::Volumes | Kind::Java => return None,
             Kind::Pods | Kind::Kubernetes => {
                 ("kubelet", "cpus:0.1;mem:64", Labels::default().with(RESPAWN_LABEL, "true"))
             }
@@ -201,7 +252,7 @@ impl Framework {
             resources: needs(),
             zero_resources: Vec::new(),
             executor: self.executor().map(Arc::new),
-            command: (self.kind == Kind::Command).then_some(command),
+            command: self.executor().is_none().then_some(command),
             kill_grace: Some(Duration::from_secs(1)),
             max_completion_time: None,
             image: None,
@@ -222,10 +273,24 @@ pub(crate) fn needs() -> Resources {
 }
 
 impl World {
+    /// Adds the work of a framework that fills the cluster.
+    pub(crate) fn fill_cluster(&mut self) {
+        if let Some(index) = self.frameworks.iter().position(|framework| framework.kind == Kind::Hog) {
+            (0..HOGS).for_each(|_| self.want(index));
+        }
+    }
+
     /// Adds a task to a framework; for Kubernetes, a Pod.
     pub(crate) fn want(&mut self, index: usize) {
+        let roles = &self.frameworks[index].roles;
+        let role = roles[self.random.index(roles.len())].clone();
+        self.want_in(index, &role);
+    }
+
+    /// The same in one of its roles.
+    pub(crate) fn want_in(&mut self, index: usize, role: &Role) {
         let (now, seconds) = (self.now, self.seconds());
-        let (id, role) = self.frameworks[index].want(&mut self.random, now);
+        let (id, role) = self.frameworks[index].want(&mut self.random, now, role.clone());
         if self.frameworks[index].kind == Kind::Kubernetes {
             let namespace = role.as_str().rsplit('/').next().unwrap_or_default().to_owned();
             self.frameworks[index].scheduler.api.create_pod(id.as_str(), &namespace, seconds);
@@ -237,15 +302,11 @@ impl World {
         if self.frameworks[index].stream.as_ref() != Some(stream) {
             return;
         }
+        if self.frameworks[index].kind == Kind::Java {
+            return self.driver_hears(index, &event);
+        }
         if let Event::Update { status } = &event {
-            self.note(format_args!(
-                "framework {index} hears of {}: {:?} by {:?} {:?}",
-                status.task_id, status.state, status.source, status.reason
-            ));
-            self.note_told(index, status);
-            if self.frameworks[index].has_pods() {
-                self.note_status(index, status);
-            }
+            self.note_heard(index, status);
         }
         if self.frameworks[index].watches_cluster
             && let Some(event) = to_machine(event.clone())
@@ -273,16 +334,36 @@ impl World {
                     self.fail(format!("framework {index} is refused: {message}"));
                 }
             }
+            Event::UpdateOperationStatus { uuid, operation_id, state, agent_id, .. } => {
+                self.operation_status_arrives(index, operation_id, state, agent_id, uuid);
+            }
             Event::Rescind { .. }
             | Event::InverseOffers { .. }
             | Event::Failure { .. }
             | Event::Message { .. }
-            | Event::UpdateOperationStatus { .. }
             | Event::Heartbeat => {}
         }
     }
 
-    fn ask_about_all(&mut self, index: usize) {
+    /// A framework hears of a task.
+    pub(crate) fn note_heard(&mut self, index: usize, status: &TaskStatus) {
+        self.note(format_args!(
+            "framework {index} hears of {}: {:?} by {:?} {:?}",
+            status.task_id, status.state, status.source, status.reason
+        ));
+        self.note_told(index, status);
+        self.check_order(index, status);
+        match status.reason {
+            Some(Reason::ContainerPreempted) => self.situations.count(Situation::TaskPreempted),
+            Some(Reason::MasterDisconnected) => self.situations.count(Situation::LostByDriver),
+            _ => {}
+        }
+        if self.frameworks[index].has_pods() {
+            self.note_status(index, status);
+        }
+    }
+
+    pub(crate) fn ask_about_all(&mut self, index: usize) {
         let now = self.now;
         let open = |item: &&mut Item| matches!(item.state, ItemState::Intended | ItemState::Running);
         let mut tasks = Vec::new();
@@ -297,7 +378,10 @@ impl World {
         }
     }
 
-    fn answer_offer(&mut self, index: usize, offer: &Offer) {
+    pub(crate) fn answer_offer(&mut self, index: usize, offer: &Offer) {
+        if self.frameworks[index].kind == Kind::Volumes {
+            return self.answer_offer_of_volumes(index, offer);
+        }
         let framework = &self.frameworks[index];
         let mut executor = framework.executor().filter(|e| !offer.executor_ids.contains(&e.executor_id));
         let mut left = offer.resources.unallocated();
@@ -348,7 +432,7 @@ impl World {
         }
     }
 
-    fn apply(&mut self, index: usize, status: &TaskStatus) {
+    pub(crate) fn apply(&mut self, index: usize, status: &TaskStatus) {
         use TaskState::*;
         let now = self.now;
         let framework = &mut self.frameworks[index];
@@ -363,6 +447,13 @@ impl World {
             return;
         }
         item.latest = status.uuid.or(item.latest);
+        if status.reason == Some(Reason::InvalidOffers) && self.variety.loose_calls {
+            // The call may have arrived twice, and the first may have launched it.
+            if item.state == ItemState::Intended {
+                (item.agent, item.asked) = (None, now);
+            }
+            return;
+        }
         match status.state {
             Staging | Starting | Running | Killing => {
                 // A Pod that is pending again may still be in flight from an earlier launch.
@@ -407,10 +498,14 @@ impl World {
         if !self.frameworks[index].subscribed {
             return;
         }
+        if self.frameworks[index].kind == Kind::Volumes {
+            self.wake_storage(index);
+        }
         let now = self.now;
         let mut pending = false;
         let mut ask = Vec::new();
         let mut kill = Vec::new();
+        let is_hog = self.frameworks[index].kind == Kind::Hog;
         for (id, item) in &mut self.frameworks[index].items {
             let intended_long = item.state == ItemState::Intended && now.since(item.asked).as_secs() >= 4;
             let running_long = item.state == ItemState::Running && now.since(item.asked).as_secs() >= 15;
@@ -420,6 +515,8 @@ impl World {
             }
             let due = item.kill_after.is_some_and(|age| now.since(item.since) >= age);
             match item.state {
+                // It is not wanted any more.
+                ItemState::Pending if due && is_hog => item.state = ItemState::Done(TaskState::Killed),
                 ItemState::Pending => pending = true,
                 ItemState::Intended | ItemState::Running if due => {
                     kill.push((id.clone(), item.agent.clone()))

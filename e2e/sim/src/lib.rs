@@ -1,6 +1,7 @@
 //! A whole cluster in one thread on a virtual clock: the state machines of master, agents and scheduler, and scripted
-//! executors and frameworks. The network delays and loses messages and cuts connections. Processes crash, also between a
-//! write and the effects that depend on it.
+//! executors and frameworks. The network delays and loses messages, also in one direction only, and cuts connections. Processes
+//! crash, also between a write and the effects that depend on it, and clocks jump. Half of the seeds also have quotas, weights and
+//! reservations by operators, preemption, and frameworks with persistent volumes and on the machine of `libmesos`.
 //!
 //! [`run`] plays one seed. The same seed gives the same events in the same order, and hence the same [`Report::hash`]. The
 //! kernel's audit checks the master after every step; the API server's audit compares objects and running tasks after every
@@ -8,7 +9,8 @@
 //!
 //! Read in this order: `world` (clock, queue, log), `network`, `control` (the master's process), `node` (the agents'
 //! processes and their containers), `executor`, `framework`, `api_server` and `scheduler`
-//! (the Kubernetes side: a store that survives crashes, and the scheduler machine of `shim_core`), `faults`, `acceptance`, `checks`.
+//! (the Kubernetes side: a store that survives crashes, and the scheduler machine of `shim_core`), `variety` with
+//! `operators`, `storage` and `java`, `faults`, `acceptance`, `order`, `ledger`, `checks`.
 
 mod acceptance;
 mod api_server;
@@ -18,12 +20,18 @@ mod control;
 mod executor;
 mod faults;
 mod framework;
+mod java;
+mod ledger;
 mod network;
 mod node;
+mod operators;
+mod order;
 mod process;
 mod random;
 mod scheduler;
 mod situations;
+mod storage;
+mod variety;
 mod world;
 
 use std::time::Duration;

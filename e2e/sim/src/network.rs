@@ -7,11 +7,14 @@ use kernel_core::{agent, effect::LinkId, master};
 use kernel_model::{
     agent::{ToAgent, ToMaster},
     ids::StreamId,
-    scheduler,
+    scheduler::{self, Call},
     time::Time,
 };
 
-use crate::world::{Action, World};
+use crate::{
+    framework::Kind,
+    world::{Action, World},
+};
 
 /// A connection between an agent and the master.
 pub(crate) struct Link {
@@ -21,6 +24,9 @@ pub(crate) struct Link {
     /// Whether the end has not noticed the cut yet.
     pub(crate) at_master: bool,
     pub(crate) at_agent: bool,
+    /// What is sent in one direction does not arrive before, because the network loses it and it is sent again.
+    pub(crate) held_to_master: Time,
+    pub(crate) held_to_agent: Time,
     last_to_master: Time,
     last_to_agent: Time,
 }
@@ -31,6 +37,8 @@ pub(crate) struct Stream {
     pub(crate) cut: bool,
     pub(crate) at_master: bool,
     pub(crate) at_framework: bool,
+    /// Nothing arrives at the framework before.
+    pub(crate) held: Time,
     last: Time,
 }
 
@@ -47,14 +55,23 @@ impl World {
         if here.life != life || here.agent.is_none() || here.link.is_some() {
             return;
         }
-        if here.isolated || self.control.master.is_none() {
+        if here.isolated || here.half_isolated_until > self.now || self.control.master.is_none() {
             let wait = self.random.millis(500, 1500);
             return self.after(wait, Action::Dial(node, life));
         }
         self.control.next_link += 1;
         let id = LinkId(self.control.next_link);
         let (last_to_master, last_to_agent) = (self.now, self.now);
-        let link = Link { node, cut: false, at_master: true, at_agent: true, last_to_master, last_to_agent };
+        let link = Link {
+            node,
+            cut: false,
+            at_master: true,
+            at_agent: true,
+            held_to_master: self.now,
+            held_to_agent: self.now,
+            last_to_master,
+            last_to_agent,
+        };
         self.links.insert(id, link);
         self.nodes[node].link = Some(id);
         self.note(format_args!("link {} of node {node}", id.0));
@@ -63,7 +80,8 @@ impl World {
     }
 
     pub(crate) fn send_to_agent(&mut self, id: LinkId, message: ToAgent) {
-        let Some(last) = self.links.get(&id).filter(|l| l.at_master).map(|l| l.last_to_agent) else { return };
+        let Some(link) = self.links.get(&id).filter(|l| l.at_master) else { return };
+        let last = link.last_to_agent.max(link.held_to_agent);
         let at = self.arrival(last);
         self.links.get_mut(&id).expect("looked up above").last_to_agent = at;
         self.at(at, Action::ToAgent(id, message));
@@ -71,7 +89,7 @@ impl World {
 
     pub(crate) fn send_to_master(&mut self, node: usize, message: ToMaster) {
         let Some(id) = self.nodes[node].link else { return };
-        let last = self.links[&id].last_to_master;
+        let last = self.links[&id].last_to_master.max(self.links[&id].held_to_master);
         let at = self.arrival(last);
         self.links.get_mut(&id).expect("held by its node").last_to_master = at;
         self.at(at, Action::ToMaster(id, message));
@@ -138,18 +156,19 @@ impl World {
     pub(crate) fn master_closes(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.at_master = false;
-        let after = link.last_to_agent.max(self.now);
+        let after = link.last_to_agent.max(link.held_to_agent).max(self.now);
         self.at(Time(after.0 + 1), Action::AgentNotices(id));
     }
 
     pub(crate) fn open_stream(&mut self, framework: usize, id: &StreamId) {
         let last = self.now;
-        let stream = Stream { framework, cut: false, at_master: true, at_framework: true, last };
+        let stream = Stream { framework, cut: false, at_master: true, at_framework: true, held: last, last };
         self.streams.insert(id.clone(), stream);
     }
 
     pub(crate) fn send_to_framework(&mut self, id: &StreamId, event: scheduler::Event) {
-        let Some(last) = self.streams.get(id).filter(|s| s.at_master).map(|s| s.last) else { return };
+        let Some(stream) = self.streams.get(id).filter(|s| s.at_master) else { return };
+        let last = stream.last.max(stream.held);
         let at = self.arrival(last);
         self.streams.get_mut(id).expect("looked up above").last = at;
         self.at(at, Action::ToFramework(id.clone(), Box::new(event)));
@@ -172,7 +191,7 @@ impl World {
     pub(crate) fn master_closes_stream(&mut self, id: &StreamId) {
         let Some(stream) = self.streams.get_mut(id) else { return };
         stream.at_master = false;
-        let after = stream.last.max(self.now);
+        let after = stream.last.max(stream.held).max(self.now);
         self.at(Time(after.0 + 1), Action::FrameworkNotices(id.clone()));
     }
 
@@ -193,22 +212,68 @@ impl World {
     }
 
     /// Sends a call, in order or not at all; returns whether it was sent.
-    pub(crate) fn send_call(
-        &mut self,
-        framework: usize,
-        call: scheduler::Call,
-        launch: Option<(u64, usize)>,
-    ) -> bool {
+    pub(crate) fn send_call(&mut self, framework: usize, call: Call, launch: Option<(u64, usize)>) -> bool {
+        if self.frameworks[framework].kind == Kind::Java {
+            self.request_of_driver(framework, call);
+            return true;
+        }
         let Some(stream) = self.frameworks[framework].stream.clone() else { return false };
         if self.faults_enabled && self.random.permille(15) {
             self.note(format_args!("framework {framework} loses a call"));
             return false;
         }
-        let last = self.frameworks[framework].last_call;
+        let last = self.frameworks[framework].last_call.max(self.frameworks[framework].calls_held);
         let at = self.arrival(last);
+        if self.variety.loose_calls && self.frameworks[framework].kind != Kind::Kubernetes {
+            return self.send_loosely(framework, stream, call, at);
+        }
         self.frameworks[framework].last_call = at;
         self.at(at, Action::Call { framework, stream, call, launch });
         true
+    }
+
+    /// Each call over HTTP has its own request: some are overtaken by later ones, and some are sent again by a client or a proxy
+    /// that has seen no answer.
+    fn send_loosely(&mut self, framework: usize, stream: StreamId, call: Call, at: Time) -> bool {
+        let random = &mut self.variety.random;
+        let later = at + random.millis(0, 500);
+        let (overtaken, again) = (random.permille(30), random.permille(20));
+        if again {
+            let (stream, call) = (stream.clone(), call.clone());
+            self.at(later, Action::Call { framework, stream, call, launch: None });
+        }
+        if !overtaken {
+            self.frameworks[framework].last_call = at;
+        }
+        let at = if overtaken { later } else { at };
+        self.at(at, Action::Call { framework, stream, call, launch: None });
+        true
+    }
+
+    /// Nothing arrives in one direction of a machine's link for this long. Both ends send on, until they miss the other.
+    pub(crate) fn half_isolate(&mut self, node: usize, to_master: bool, length: Duration) {
+        let until = self.now + length;
+        self.nodes[node].half_isolated_until = until;
+        if let Some(link) = self.nodes[node].link.and_then(|id| self.links.get_mut(&id)) {
+            match to_master {
+                true => link.held_to_master = until,
+                false => link.held_to_agent = until,
+            }
+        }
+    }
+
+    /// The same for a framework: its stream, or its calls.
+    pub(crate) fn half_isolate_framework(&mut self, framework: usize, calls: bool, length: Duration) {
+        let until = self.now + length;
+        let here = &mut self.frameworks[framework];
+        match calls {
+            true => here.calls_held = until,
+            false => {
+                if let Some(stream) = here.stream.as_ref().and_then(|id| self.streams.get_mut(id)) {
+                    stream.held = until;
+                }
+            }
+        }
     }
 
     pub(crate) fn subscribe_later(&mut self, framework: usize, from: u64, to: u64) {

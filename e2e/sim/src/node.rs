@@ -12,11 +12,15 @@ use kernel_core::{
 use kernel_model::{
     agent::AgentInfo,
     ids::{AgentId, ContainerId, TaskId},
+    resources::VolumeId,
     task::TaskState,
+    time::Time,
 };
 
 use crate::{
     executor::Process,
+    ledger::Directory,
+    variety::{Clock, WRONG_MAX},
     world::{Action, World},
 };
 
@@ -37,6 +41,11 @@ pub(crate) struct Node {
     pub(crate) link: Option<LinkId>,
     /// Cut off from the master.
     pub(crate) isolated: bool,
+    /// Messages in one direction are lost until then.
+    pub(crate) half_isolated_until: Time,
+    pub(crate) clock: Clock,
+    /// The directories of persistent volumes.
+    pub(crate) directories: BTreeMap<VolumeId, Directory>,
     pub(crate) containers: BTreeMap<ContainerId, Process>,
     /// Containers that were destroyed before they were started.
     doomed: BTreeSet<ContainerId>,
@@ -63,12 +72,20 @@ impl Node {
             disk: Vec::new(),
             link: None,
             isolated: false,
+            half_isolated_until: Time::default(),
+            clock: Clock::default(),
+            directories: BTreeMap::new(),
             containers: BTreeMap::new(),
             doomed: BTreeSet::new(),
             pods: BTreeMap::new(),
             next: 0,
             subscriptions: BTreeMap::new(),
         }
+    }
+
+    /// When the agent's next timer is due, by the world's clock.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        Some(self.clock.when(self.agent.as_ref()?.next_deadline()?))
     }
 
     pub(crate) fn number(&mut self) -> u64 {
@@ -85,11 +102,15 @@ impl Node {
 
 impl World {
     pub(crate) fn start_agent(&mut self, index: usize) {
-        let (now, seed) = (self.now, self.random.number());
-        let node = &mut self.nodes[index];
-        if node.agent.is_some() {
+        let seed = self.random.number();
+        if self.nodes[index].agent.is_some() {
             return;
         }
+        if self.variety.clocks {
+            self.nodes[index].clock = Clock::wrong(&mut self.variety.random, WRONG_MAX);
+        }
+        let node = &mut self.nodes[index];
+        let now = node.clock.read(self.now);
         node.life += 1;
         let info = AgentInfo {
             id: None,
@@ -147,7 +168,7 @@ impl World {
 
     /// One step of an agent; it may crash as the master may.
     pub(crate) fn agent_step(&mut self, index: usize, event: Event) {
-        let now = self.now;
+        let now = self.nodes[index].clock.read(self.now);
         let Some(agent) = &mut self.nodes[index].agent else { return };
         let effects = agent.step(now, event);
         let id = agent.id().cloned();
@@ -160,6 +181,10 @@ impl World {
         let hit = self.faults_enabled && self.random.permille(if writes { 8 } else { 1 });
         let before = hit && self.random.permille(500);
         if !before {
+            let id = self.nodes[index].agent.as_ref().and_then(|agent| agent.id().cloned());
+            if let Some(id) = id {
+                self.agent_has_written(&id, &effects.persist);
+            }
             self.nodes[index].disk.extend(effects.persist);
         }
         if hit {
@@ -194,7 +219,8 @@ impl World {
                 self.after(delay, Action::Start { node: index, life, start });
             }
             Effect::SetLimits { .. } | Effect::LinkVolumes { .. } => {}
-            Effect::SyncVolumes { .. } => {
+            Effect::SyncVolumes { volumes, .. } => {
+                self.sync_volumes(index, &volumes);
                 let life = self.nodes[index].life;
                 self.after(Duration::from_millis(1), Action::VolumesSynced { node: index, life });
             }

@@ -22,7 +22,10 @@ impl World {
         if self.frameworks[index].kind == Kind::Kubernetes {
             self.start_scheduler(index);
         }
-        self.subscribe_later(index, 0, 100);
+        match self.frameworks[index].kind {
+            Kind::Java => self.start_driver(index),
+            _ => self.subscribe_later(index, 0, 100),
+        }
         self.after(WAKE, Action::Wake { framework: index, life });
     }
 
@@ -34,7 +37,8 @@ impl World {
         }
         framework.subscribed = false;
         framework.watches_cluster = false;
-        framework.scheduler.crash();
+        framework.scheduler.crash(framework.life);
+        framework.java.crash();
         let stream = framework.stream.take();
         self.note(format_args!("framework {index} crashes"));
         if let Some(id) = stream {
@@ -78,6 +82,9 @@ impl World {
             framework.subscribed = false;
             framework.watches_cluster = false;
             self.note(format_args!("framework {index} notices the end of {stream}"));
+            if self.frameworks[index].kind == Kind::Java {
+                return self.driver_loses_stream(index);
+            }
             self.scheduler_step(index, machine::Event::Unsubscribed);
             self.subscribe_later(index, 50, 1500);
         }

@@ -45,6 +45,8 @@ pub(crate) struct Scheduler {
     pub(crate) machine: Option<SchedulerMachine>,
     /// The number of the current watch; events of earlier ones are dropped.
     watch: u64,
+    /// The store's revision when the process crashed, by its life.
+    crashed_at: BTreeMap<u64, u64>,
     last_change: Time,
     last_cluster_event: Time,
     cycle_at: Option<Time>,
@@ -65,9 +67,10 @@ impl Scheduler {
         [deadline, self.cycle_at].into_iter().flatten().min()
     }
 
-    /// The process crashes.
-    pub(crate) fn crash(&mut self) {
+    /// The process crashes in this life.
+    pub(crate) fn crash(&mut self, life: u64) {
         self.machine = None;
+        self.crashed_at.insert(life, self.api.revision());
         self.cycle_at = None;
         self.launches.clear();
         self.written_intents.clear();
@@ -249,7 +252,7 @@ impl World {
         let lost = self.faults_enabled && self.random.permille(LOST_WRITES);
         let of_the_dead =
             self.frameworks[index].life != life || self.frameworks[index].scheduler.machine.is_none();
-        if of_the_dead && self.random.permille(500) {
+        if of_the_dead && (self.random.permille(500) || self.is_outdated(index, life, write)) {
             return;
         }
         let events = match lost {
@@ -269,6 +272,22 @@ impl World {
             self.after(delay, action);
         }
         self.audit_api_server(index);
+    }
+
+    /// Whether the Pod of a write has changed since the writing process crashed. Each write requires the revision that its process
+    /// has read, and only a living one reads again.
+    fn is_outdated(&self, index: usize, life: u64, write: &Write) -> bool {
+        let scheduler = &self.frameworks[index].scheduler;
+        let uid = match write {
+            Write::Bind(write) => write.pod.uid(),
+            Write::Status(write) => &write.uid,
+            Write::Condition { key, .. } => &key.name,
+            Write::Evict(write) => &write.uid,
+            Write::Preempt(write) => &write.uid,
+            Write::Intent(_) | Write::RemoveIntents(_) | Write::Node(_) => return false,
+        };
+        let read = scheduler.crashed_at.get(&life).copied().unwrap_or_default();
+        scheduler.api.row(uid).is_some_and(|row| row.revision > read)
     }
 
     /// Delivers changes to the watch, and ended Pods to the framework's items.
@@ -424,7 +443,7 @@ fn brief(write: &Write) -> String {
         Write::Status(write) => format!("{} {:?} remove {}", write.uid, write.edits, write.remove),
         Write::Preempt(write) => format!("preempt {}", write.key),
         Write::Evict(write) => format!("evict {}", write.key),
-        Write::Condition { key, .. } => format!("condition of {key}"),
+        Write::Condition { key, message, .. } => format!("condition of {key}: {message:?}"),
         Write::Node(write) => format!("node {}", write.name()),
     }
 }

@@ -29,6 +29,14 @@ pub enum Situation {
     BoundElsewhereWhileAgentIsAway,
     /// A Pod is reported as running while the write of its start is under way.
     RunningBeforeStartIsStored,
+    /// A task was killed for a guarantee.
+    TaskPreempted,
+    /// A task finds the data of an earlier one in its volume.
+    VolumeUsedAgain,
+    /// An operator sets a quota that the master must not forget.
+    QuotaSet,
+    /// The driver of the Java library tells its framework that a task is lost which it could not launch.
+    LostByDriver,
 }
 
 /// How often each situation has occurred.

@@ -18,11 +18,16 @@ use crate::{
     control::Control,
     executor::Said,
     faults::Fault,
-    framework::Framework,
+    framework::{Framework, Kind},
+    java::JavaAction,
+    ledger::{GUARANTEED_AFTER, Ledger},
     network::{Link, Stream},
     node::Node,
+    operators::{Change, Operators},
+    order::UpdateOrder,
     random::Random,
     situations::{LastLaunch, Situations},
+    variety::Variety,
 };
 
 /// More events than a correct cluster needs; more are a failure, because something loops.
@@ -126,6 +131,20 @@ pub(crate) enum Action {
         killed: bool,
     },
     Fault(Fault),
+    /// An operator changes something.
+    Operate(Change),
+    /// Operators see whether what they want after the last fault is in force.
+    Tidy,
+    CheckGuarantee,
+    WantGuaranteed,
+    /// The driver of a framework on the Java library.
+    Java {
+        framework: usize,
+        life: u64,
+        what: Box<JavaAction>,
+    },
+    /// The HTTP server sends a heartbeat.
+    Heartbeat(StreamId),
     StartMaster,
     StartAgent(usize),
     StartFramework(usize),
@@ -143,6 +162,10 @@ pub(crate) struct World {
     pub(crate) stops: Random,
     /// A separate generator for resizes.
     pub(crate) resizes: Random,
+    pub(crate) variety: Variety,
+    pub(crate) operators: Operators,
+    pub(crate) ledger: Ledger,
+    pub(crate) order: UpdateOrder,
     queue: BTreeMap<(Time, u64), Action>,
     sequence: u64,
     pub(crate) control: Control,
@@ -183,6 +206,10 @@ impl World {
             blackouts: Random::new(!seed),
             stops: Random::new(seed.rotate_left(32) ^ 0x5709),
             resizes: Random::new(seed.rotate_left(32)),
+            variety: Variety::of(seed),
+            operators: Operators::default(),
+            ledger: Ledger::default(),
+            order: UpdateOrder::default(),
             queue: BTreeMap::new(),
             sequence: 0,
             control: Control::default(),
@@ -205,11 +232,14 @@ impl World {
             line: String::new(),
         };
         world.frameworks = Framework::cast(&mut world.random);
+        world.frameworks.extend(Framework::also(&mut world.variety));
         for index in 0..world.frameworks.len() {
             for _ in 0..1 + world.random.index(options.work) {
                 world.want(index);
             }
         }
+        world.fill_cluster();
+        world.set_clocks();
         world.after(Duration::ZERO, Action::StartMaster);
         for node in 0..options.nodes {
             let delay = world.random.millis(0, 500);
@@ -220,6 +250,7 @@ impl World {
             world.after(delay, Action::StartFramework(framework));
         }
         world.plan_faults();
+        world.plan_changes();
         world
     }
 
@@ -263,6 +294,8 @@ impl World {
             if time >= calm && self.faults_enabled {
                 self.now = calm;
                 self.calm_down();
+                self.operators_settle();
+                self.after(GUARANTEED_AFTER, Action::CheckGuarantee);
                 continue;
             }
             if time > end || self.events > EVENTS_MAX {
@@ -291,26 +324,28 @@ impl World {
 
     fn next_time(&self) -> Option<Time> {
         let queued = self.queue.first_key_value().map(|((time, _), _)| *time);
-        let master = self.control.master.as_ref().and_then(master::Master::next_deadline);
-        let agents = self.nodes.iter().filter_map(|node| node.agent.as_ref()?.next_deadline());
-        let schedulers = self.frameworks.iter().filter_map(|framework| framework.scheduler.next_deadline());
+        let master = self.control.next_deadline();
+        let agents = self.nodes.iter().filter_map(Node::next_deadline);
+        let schedulers = self.frameworks.iter().filter_map(Framework::next_deadline);
         agents.chain(schedulers).chain(queued).chain(master).min()
     }
 
     /// Carries out the earliest action: due deadlines of the state machines before queued actions of the same time.
     fn next(&mut self) {
         let now = self.now;
-        if self.control.master.as_ref().and_then(master::Master::next_deadline).is_some_and(|at| at <= now) {
+        if self.control.next_deadline().is_some_and(|at| at <= now) {
             return self.master_step(master::Event::Tick);
         }
-        let due =
-            |node: &Node| node.agent.as_ref().and_then(|a| a.next_deadline()).is_some_and(|at| at <= now);
+        let due = |node: &Node| node.next_deadline().is_some_and(|at| at <= now);
         if let Some(node) = self.nodes.iter().position(due) {
             return self.agent_step(node, agent::Event::Tick);
         }
-        let due = |framework: &Framework| framework.scheduler.next_deadline().is_some_and(|at| at <= now);
+        let due = |framework: &Framework| framework.next_deadline().is_some_and(|at| at <= now);
         if let Some(index) = self.frameworks.iter().position(due) {
-            return self.wake_scheduler(index);
+            return match self.frameworks[index].kind {
+                Kind::Java => self.driver_step(index, libmesos_core::scheduler::Event::Tick),
+                _ => self.wake_scheduler(index),
+            };
         }
         if let Some(entry) = self.queue.first_entry()
             && entry.key().0 <= now
@@ -368,6 +403,12 @@ impl World {
             }
             Action::PodEnds { node, boot, task, killed } => self.pod_ends(node, boot, &task, killed),
             Action::Fault(fault) => self.inject(fault),
+            Action::Operate(change) => self.operate(change),
+            Action::Tidy => self.tidy(),
+            Action::CheckGuarantee => self.check_guarantee(),
+            Action::WantGuaranteed => self.want_guaranteed(),
+            Action::Java { framework, life, what } => self.java_acts(framework, life, *what),
+            Action::Heartbeat(stream) => self.heartbeat(stream),
             Action::StartMaster => self.start_master(),
             Action::StartAgent(node) => self.start_agent(node),
             Action::StartFramework(framework) => self.start_framework(framework),

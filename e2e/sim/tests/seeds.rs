@@ -53,14 +53,14 @@ fn seed_144_blackout_before_the_binding() {
 }
 
 #[test]
-fn seed_6_intents_read_by_their_writer() {
-    shows(6, Situation::IntentReadByItsWriter);
+fn seed_7_intents_read_by_their_writer() {
+    shows(7, Situation::IntentReadByItsWriter);
 }
 
 /// An agent that is being stopped refuses a launch, does not hear that its update is acknowledged, and repeats it.
 #[test]
-fn seed_1274_the_loss_of_an_earlier_launch() {
-    shows(1274, Situation::LossOfEarlierLaunch);
+fn seed_3247_the_loss_of_an_earlier_launch() {
+    shows(3247, Situation::LossOfEarlierLaunch);
 }
 
 #[test]
@@ -69,13 +69,34 @@ fn seed_3247_a_status_from_elsewhere() {
 }
 
 #[test]
-fn seed_161_bound_elsewhere_while_its_agent_is_away() {
-    shows(161, Situation::BoundElsewhereWhileAgentIsAway);
+fn seed_589_bound_elsewhere_while_its_agent_is_away() {
+    shows(589, Situation::BoundElsewhereWhileAgentIsAway);
 }
 
 /// The defect of commit a84895e: 61 of 500 Pods stayed Pending, since the write of the start overtook that of the next
 /// status. Without the order of writes this seed fails.
 #[test]
-fn seed_415_an_older_status_after_a_newer_one() {
-    shows(415, Situation::RunningBeforeStartIsStored);
+fn seed_132_an_older_status_after_a_newer_one() {
+    shows(132, Situation::RunningBeforeStartIsStored);
+}
+
+#[test]
+fn seed_6_a_task_ends_for_a_guarantee_and_a_driver_loses_its_master() {
+    shows(6, Situation::TaskPreempted);
+    shows(6, Situation::LostByDriver);
+    shows(6, Situation::QuotaSet);
+}
+
+#[test]
+fn seed_141_a_volume_is_used_again() {
+    shows(141, Situation::VolumeUsedAgain);
+}
+
+/// Seeds that have found defects: an executor that exited while its agent registered (3709, 4625), a lost kill of a task without
+/// Pod (5704), a binding over that of a client (943), a guarantee beside free parts (665).
+#[test]
+fn seeds_that_have_found_defects() {
+    for seed in [3709, 4521, 4625, 5704, 943, 665] {
+        assert_eq!(run(seed, &Options::default()).failures, [""; 0], "seed {seed}");
+    }
 }

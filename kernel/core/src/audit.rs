@@ -47,6 +47,7 @@ pub fn audit(master: &Master) -> Vec<Violation> {
     tasks(master, &mut violations);
     offers(master, &mut violations);
     streams(master, &mut violations);
+    reservations(master, &mut violations);
     quotas(master, &mut violations);
     violations.0
 }
@@ -227,6 +228,18 @@ fn streams(master: &Master, violations: &mut Violations) {
     for (stream, framework) in master.streams() {
         if master.framework(framework).is_none() {
             violations.add("INV-10", stream, format!("it belongs to {framework}, which has ended"));
+        }
+    }
+}
+
+/// INV-13: what is reserved is allocated and offered to its role and those below it alone.
+fn reservations(master: &Master, violations: &mut Violations) {
+    for agent in master.agents() {
+        for resource in agent.allocated.values().chain([&agent.offered]).flat_map(Resources::iter) {
+            let Some(role) = &resource.allocation_role else { continue };
+            if !resource.is_allocatable_to(role) {
+                violations.add("INV-13", &agent.id, format!("{resource} is allocated to {role}"));
+            }
         }
     }
 }

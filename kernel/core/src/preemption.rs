@@ -50,6 +50,8 @@ pub struct Claim {
     pub role: Role,
     /// What it consumes less than is guaranteed, and what has not been freed for it yet.
     pub missing: Quantities,
+    /// What is free does not serve it: nobody has taken it for long, because no task fits into the parts that agents have.
+    pub scattered: bool,
 }
 
 /// A role with a guarantee.
@@ -104,7 +106,9 @@ pub fn plan(problem: &Problem) -> Vec<Preemption> {
         let below = granted.iter().filter(|(role, _)| role.is_within(&claim.role));
         below.for_each(|(_, amounts)| subtract(&mut missing, amounts));
         let mut grant = missing.clone();
-        state.use_free(&mut missing);
+        if !claim.scattered {
+            state.use_free(&mut missing);
+        }
         while !missing.is_empty() {
             let options = (0..problem.agents.len()).filter_map(|agent| state.option(claim, &missing, agent));
             let Some(best) = options.min_by(|a, b| a.rank.compare(&b.rank)) else { break };

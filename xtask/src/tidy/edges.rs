@@ -55,7 +55,10 @@ const EDGES: &[(&str, &[&str])] = &[
             "zookeeper",
         ],
     ),
-    ("sim", &["kernel-model", "kernel-core", "shim-model", "shim-core", "executor-core"]),
+    (
+        "sim",
+        &["kernel-model", "kernel-core", "kernel-wire", "libmesos-core", "shim-model", "shim-core", "executor-core"],
+    ),
     ("e2e", &["executor-core", "shim-pki"]),
     ("xtask", &[]),
     // The builder of OCI images.

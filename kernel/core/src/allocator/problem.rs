@@ -1,6 +1,7 @@
 //! The allocator's decision as a function of values.
 //!
-//! What is wanted of [`allocate`], and which test of `tests/fairness.rs` and `tests/quota.rs` shows it:
+//! What is wanted of [`allocate`], and which test of `tests/fairness.rs`, `tests/market.rs` and
+//! `tests/quota.rs` shows it:
 //!
 //! 1. *No resource twice*: what is allocated of an agent is part of what is free there. `no_resource_is_allocated_twice`
 //! 2. *Weighted fairness at each level*: each allocation goes to the role, and in it to the framework, with the lowest dominant share by
@@ -13,7 +14,17 @@
 //!    `no_offer_exceeds_a_limit_or_takes_a_guarantee`
 //! 5. *Nothing idle*: a second round allocates nothing; what is left is too small, refused, or kept by a quota.
 //!    `a_second_round_allocates_nothing`
-//! 6. *The same answer*: the result depends on nothing but the problem and the policy. `a_problem_has_one_answer`
+//! 6. *No gain from lies, and sharing pays, with machines and tasks of any shape*: a framework that asks for more than its tasks need
+//!    runs no more of them than otherwise, and nobody would run more with its weight's part of each machine for itself, by more than
+//!    fit on one machine. One machine is what one allocation is worth: a bound of one task would need allocations of one task.
+//!    `sharing_pays_and_lies_do_not`
+//! 7. *Envy*: in proportion to weights, and without the other's part of one machine, fewer than one pair of frameworks in a thousand
+//!    has a reason for it, where a resource is used up everywhere and what is left of the others is of use to few.
+//!    `hardly_anybody_envies_another_by_more_than_an_allocation`
+//! 8. *Re-convergence*: what a framework that left or a task that ended set free is allocated at once, and nothing is left while anybody
+//!    wants it. `one_event_is_settled_at_once`
+//! 9. *The same answer*: the result depends on nothing but the problem and the policy. `a_problem_has_one_answer`. The master's
+//!    [`Allocator`], which has got there by events in any order, decides the same. `the_way_to_a_situation_does_not_matter`
 
 use kernel_model::{ids::FrameworkId, quota::Quota, resources::Resources, roles::Role, time::Time};
 

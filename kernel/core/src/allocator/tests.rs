@@ -3,6 +3,7 @@
 mod browsing;
 mod fairness;
 mod holds;
+mod market;
 mod quota;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use kernel_model::{
     ids::FrameworkId,
-    resources::{Resources, Scalar},
+    resources::{Resource, Resources, Scalar},
     roles::Role,
     time::Time,
 };

@@ -199,3 +199,12 @@ fn inv_11_quotas() {
     });
     assert_eq!(found, ["INV-11"], "more is guaranteed than allowed");
 }
+
+#[test]
+fn inv_13_reservations() {
+    let found = broken(|t| t.agent().offered += &resources("cpus(eng):1").allocated_to(&Role::any()));
+    assert!(found.contains(&"INV-13"), "what is reserved for eng is offered to another role");
+    let below = Role::parse("eng/dev").unwrap();
+    let found = broken(|t| t.agent().offered += &resources("cpus(eng):1").allocated_to(&below));
+    assert!(!found.contains(&"INV-13"), "{found:?}");
+}

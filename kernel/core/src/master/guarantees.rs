@@ -33,6 +33,8 @@ use crate::{
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How long a task may take to end beyond its grace period, and what is freed is held.
 const HOLD: Duration = Duration::from_secs(60);
+/// How long what is free may be there and the guarantee unmet until it is taken for parts into which no task of the role fits.
+const SCATTERED_AFTER: Duration = Duration::from_secs(30);
 /// How long a task that was declined, or did not end, is left alone.
 const SPARED: Duration = Duration::from_secs(300);
 /// The grace period of tasks without a kill policy, as in Mesos.
@@ -122,8 +124,15 @@ impl Master {
         self.release_met(&claims);
         let due =
             |role: &Role| self.guarantees.unmet.get(role).is_some_and(|since| self.now >= *since + after);
-        let claims: Vec<Claim> =
-            claims.into_iter().filter(|(role, _)| due(role)).map(|(_, claim)| claim).collect();
+        let scattered = |role: &Role| {
+            let since = self.guarantees.unmet.get(role);
+            since.is_some_and(|since| self.now >= *since + after + SCATTERED_AFTER)
+        };
+        let claims: Vec<Claim> = claims
+            .into_iter()
+            .filter(|(role, _)| due(role))
+            .map(|(role, claim)| Claim { scattered: scattered(&role), ..claim })
+            .collect();
         if claims.is_empty() {
             self.guarantees.stuck.clear();
             return;
@@ -191,7 +200,7 @@ impl Master {
                 let free = slot.and_then(|slot| self.allocator.available(slot)).map(counted);
                 subtract(&mut missing, &least(held, &free.unwrap_or_default()));
             }
-            claims.push((role.clone(), Claim { role: role.clone(), missing }));
+            claims.push((role.clone(), Claim { role: role.clone(), missing, scattered: false }));
         }
         claims.sort_by_key(|(role, _)| std::cmp::Reverse(role.as_str().matches('/').count()));
         claims

@@ -17,7 +17,7 @@ use super::{
     state::{AbsentAgent, Agent, Framework, MasterConfig, RoleView},
 };
 use crate::{
-    allocator::{Allocator, WaitReason},
+    allocator::{Allocator, Hold, WaitReason},
     effect::LinkId,
 };
 
@@ -199,6 +199,12 @@ impl Master {
     /// The framework of each open stream.
     pub fn streams(&self) -> impl Iterator<Item = (&StreamId, &FrameworkId)> {
         self.streams.iter()
+    }
+
+    /// What is held on agents.
+    pub fn holds(&self) -> impl Iterator<Item = (&AgentId, &Hold)> {
+        let on = |agent: &Agent| self.allocator.holds(agent.slot);
+        self.agents.values().flat_map(move |agent| on(agent).iter().map(move |hold| (&agent.id, hold)))
     }
 
     /// For the auditor.

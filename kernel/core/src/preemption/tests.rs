@@ -23,7 +23,7 @@ fn problem(cpus: i64, free: i64, tasks: Vec<Candidate>) -> Problem {
     let standing = Standing { guarantee: quantities(cpus, 0), consumed: Quantities::default() };
     Problem {
         roles: [(role("a"), standing)].into(),
-        claims: vec![Claim { role: role("a"), missing: quantities(cpus, 0) }],
+        claims: vec![Claim { role: role("a"), missing: quantities(cpus, 0), scattered: false }],
         agents: vec![AgentWork { free: quantities(free, 0), tasks }],
     }
 }
@@ -97,12 +97,22 @@ fn nothing_is_taken_from_those_that_have_no_more_than_is_guaranteed() {
 fn what_goes_to_a_role_counts_for_those_above_it() {
     let mut nested = problem(500, 100, (0..6).map(|n| task("b", 250, 2.0, 0, n)).collect());
     nested.claims[0].role = role("a/x");
-    nested.claims.push(Claim { role: role("a"), missing: quantities(700, 0) });
+    nested.claims.push(Claim { role: role("a"), missing: quantities(700, 0), scattered: false });
     let roles: Vec<usize> = plan(&nested).iter().map(|preemption| preemption.claim).collect();
     assert_eq!(victims(&nested), [(0, vec![5, 4]), (0, vec![3])]);
     assert_eq!(roles, [0, 1]);
     nested.claims[1].missing = quantities(500, 0);
     assert_eq!(victims(&nested), [(0, vec![5, 4])]);
+}
+
+/// Half of what is missing is free on each of two agents, where no task fits into it.
+#[test]
+fn what_is_free_in_parts_that_nobody_takes_does_not_count() {
+    let mut parts = problem(1000, 500, vec![task("b", 700, 2.0, 0, 1), task("b", 700, 2.0, 0, 2)]);
+    parts.agents.push(AgentWork { free: quantities(500, 0), tasks: Vec::new() });
+    assert_eq!(victims(&parts), []);
+    parts.claims[0].scattered = true;
+    assert_eq!(victims(&parts), [(0, vec![1, 0])]);
 }
 
 const ROLES: [&str; 6] = ["a", "a/x", "b", "b/x", "b/y", "c"];
@@ -136,7 +146,7 @@ prop_compose! {
         let claim = |at: usize| {
             let mut missing = roles[&role(ROLES[at])].guarantee.clone();
             subtract(&mut missing, &roles[&role(ROLES[at])].consumed);
-            Claim { role: role(ROLES[at]), missing }
+            Claim { role: role(ROLES[at]), missing, scattered: false }
         };
         let claims = claims.into_iter().map(claim).collect();
         Problem { roles, claims, agents }
