@@ -126,7 +126,7 @@ async fn unsupported_features_are_refused() {
     };
     let linux = v1::LinuxInfo { ipc_mode: Some(linux_info::IpcMode::Private as i32), ..Default::default() };
     let refused = [
-        ("container images", v1::ContainerInfo { r#type: docker, ..container() }),
+        ("containers with the image of another type", v1::ContainerInfo { r#type: docker, ..container() }),
         ("networks", v1::ContainerInfo { network_infos: vec![network(Some("n"), vec![])], ..container() }),
         ("networks", v1::ContainerInfo { network_infos: vec![network(None, vec![mapping])], ..container() }),
         ("host names", v1::ContainerInfo { hostname: Some("h".into()), ..container() }),
