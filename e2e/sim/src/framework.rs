@@ -25,7 +25,7 @@ use crate::{
     situations::Situation,
     storage::Storage,
     variety::Variety,
-    world::{Action, World},
+    world::World,
 };
 
 /// How a framework runs its tasks.
@@ -483,56 +483,6 @@ impl World {
         }
         if another {
             self.want(index);
-        }
-    }
-
-    pub(crate) fn wake(&mut self, index: usize, life: u64) {
-        let framework = &self.frameworks[index];
-        if framework.life != life || !framework.alive {
-            return;
-        }
-        self.after(WAKE, Action::Wake { framework: index, life });
-        if self.frameworks[index].kind == Kind::Kubernetes {
-            return self.clients_act(index);
-        }
-        if !self.frameworks[index].subscribed {
-            return;
-        }
-        if self.frameworks[index].kind == Kind::Volumes {
-            self.wake_storage(index);
-        }
-        let now = self.now;
-        let mut pending = false;
-        let mut ask = Vec::new();
-        let mut kill = Vec::new();
-        let is_hog = self.frameworks[index].kind == Kind::Hog;
-        for (id, item) in &mut self.frameworks[index].items {
-            let intended_long = item.state == ItemState::Intended && now.since(item.asked).as_secs() >= 4;
-            let running_long = item.state == ItemState::Running && now.since(item.asked).as_secs() >= 15;
-            if intended_long || running_long {
-                item.asked = now;
-                ask.push((id.clone(), item.agent.clone()));
-            }
-            let due = item.kill_after.is_some_and(|age| now.since(item.since) >= age);
-            match item.state {
-                // It is not wanted any more.
-                ItemState::Pending if due && is_hog => item.state = ItemState::Done(TaskState::Killed),
-                ItemState::Pending => pending = true,
-                ItemState::Intended | ItemState::Running if due => {
-                    kill.push((id.clone(), item.agent.clone()))
-                }
-                _ => {}
-            }
-        }
-        if !ask.is_empty() {
-            self.send_call(index, Call::Reconcile { tasks: ask }, None);
-        }
-        for (task_id, agent_id) in kill {
-            self.send_call(index, Call::Kill { task_id, agent_id, grace: None }, None);
-        }
-        if pending && now.since(self.frameworks[index].revived).as_secs() >= 6 {
-            self.frameworks[index].revived = now;
-            self.send_call(index, Call::Revive { roles: vec![] }, None);
         }
     }
 }

@@ -2,11 +2,15 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use kernel_model::{ids::StreamId, scheduler::Subscribe};
+use kernel_model::{
+    ids::StreamId,
+    scheduler::{Call, Subscribe},
+    task::TaskState,
+};
 use shim_core::scheduler::machine;
 
 use crate::{
-    framework::{Kind, WAKE},
+    framework::{ItemState, Kind, WAKE},
     world::{Action, World},
 };
 
@@ -100,5 +104,56 @@ impl World {
             self.after(Duration::ZERO, Action::MasterNoticesStream(stream.clone()));
         }
         self.stream_ended(index, stream);
+    }
+
+    /// What a framework does every few seconds: it asks, kills and revives.
+    pub(crate) fn wake(&mut self, index: usize, life: u64) {
+        let framework = &self.frameworks[index];
+        if framework.life != life || !framework.alive {
+            return;
+        }
+        self.after(WAKE, Action::Wake { framework: index, life });
+        if self.frameworks[index].kind == Kind::Kubernetes {
+            return self.clients_act(index);
+        }
+        if !self.frameworks[index].subscribed {
+            return;
+        }
+        if self.frameworks[index].kind == Kind::Volumes {
+            self.wake_storage(index);
+        }
+        let now = self.now;
+        let mut pending = false;
+        let mut ask = Vec::new();
+        let mut kill = Vec::new();
+        let is_hog = self.frameworks[index].kind == Kind::Hog;
+        for (id, item) in &mut self.frameworks[index].items {
+            let intended_long = item.state == ItemState::Intended && now.since(item.asked).as_secs() >= 4;
+            let running_long = item.state == ItemState::Running && now.since(item.asked).as_secs() >= 15;
+            if intended_long || running_long {
+                item.asked = now;
+                ask.push((id.clone(), item.agent.clone()));
+            }
+            let due = item.kill_after.is_some_and(|age| now.since(item.since) >= age);
+            match item.state {
+                // It is not wanted any more.
+                ItemState::Pending if due && is_hog => item.state = ItemState::Done(TaskState::Killed),
+                ItemState::Pending => pending = true,
+                ItemState::Intended | ItemState::Running if due => {
+                    kill.push((id.clone(), item.agent.clone()))
+                }
+                _ => {}
+            }
+        }
+        if !ask.is_empty() {
+            self.send_call(index, Call::Reconcile { tasks: ask }, None);
+        }
+        for (task_id, agent_id) in kill {
+            self.send_call(index, Call::Kill { task_id, agent_id, grace: None }, None);
+        }
+        if pending && now.since(self.frameworks[index].revived).as_secs() >= 6 {
+            self.frameworks[index].revived = now;
+            self.send_call(index, Call::Revive { roles: vec![] }, None);
+        }
     }
 }
