@@ -127,6 +127,10 @@ fn a_guarantee_takes_capacity_from_tasks_for_a_pod() -> anyhow::Result<()> {
     guarantee(&cluster, &["k8s", "k8s/team"], 1.0)?;
     create(&cluster, "team", "web", "500m", &json!({}))?;
     wait_ready(&cluster, "team", "web").with_context(|| framework.tail())?;
+    wait_for("the kills to be told", Duration::from_secs(10), || {
+        Ok((framework.count("TASK_KILLED") >= 3).then_some(()))
+    })
+    .with_context(|| framework.tail())?;
     // The Pod needs 0.5 CPUs, its executor 0.1, and 0.1 were free.
     assert_eq!(framework.count("TASK_KILLED"), 3, "{}", framework.tail());
     let preempted = |event: &&Value| event["reason"] == "REASON_CONTAINER_PREEMPTED";

@@ -57,7 +57,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     (
         "sim",
-        &["kernel-model", "kernel-core", "kernel-wire", "libmesos-core", "shim-model", "shim-core", "executor-core"],
+        &[
+            "kernel-model",
+            "kernel-core",
+            "kernel-wire",
+            "libmesos-core",
+            "shim-model",
+            "shim-core",
+            "executor-core",
+        ],
     ),
     ("e2e", &["executor-core", "shim-pki"]),
     ("xtask", &[]),
