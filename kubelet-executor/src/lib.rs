@@ -40,6 +40,7 @@ mod machine;
 mod metrics;
 mod node;
 mod setup;
+mod stop_signals;
 mod tls;
 
 pub use config::{CONFIG_ENV, Config, ConfigError};

@@ -7,7 +7,6 @@ use std::{
 };
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
     sync::{Notify, watch},
     task::JoinHandle,
 };
@@ -40,7 +39,9 @@ use crate::{
         archives::Archives,
         containerd::{self, RuntimeState},
     },
-    server, task_container,
+    server,
+    stop_signals::stop_signals,
+    task_container,
 };
 
 /// How often an external runtime is checked.
@@ -94,17 +95,7 @@ pub async fn run(config: Config) -> Result<ExitReason, RunError> {
     let recovery_timeout = environment.recovery_timeout;
     let api = Arc::new(KubeApi::new(&Arc::new(config.clone()))?);
     let link = Arc::new(HttpLink::new(environment));
-    let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
-    let stopper = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stopper.cancel();
-    });
+    let stop = stop_signals().map_err(RunError::Signal)?;
     let runtime = RuntimeChoice::Configured;
     match start(Setup { config, link, api, runtime, recovery_timeout }, stop).await? {
         ExitReason::Abandoned(why) => Err(RunError::Abandoned(why)),

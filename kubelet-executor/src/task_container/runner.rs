@@ -12,11 +12,10 @@ use rustix::{
     fs::{Gid, Uid, chown},
     process::{Pid, Signal, kill_process},
 };
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Files, TaskContainer, cri_config, described, output::Output, socket};
-use crate::{config::Config, pod::sandbox_config::Resolver, runtime::Runtime};
+use crate::{config::Config, pod::sandbox_config::Resolver, runtime::Runtime, stop_signals::stop_signals};
 
 /// The exit code if the container was not started, or its exit code is not known; as of `docker run`.
 const NOT_RUN: u8 = 125;
@@ -72,21 +71,6 @@ async fn run_locked(config: &Config, files: &Files) -> Result<u8, RunnerError> {
     let runner = Runner { config, files, container, client };
     let started = runner.start(&stop).await?;
     Ok(runner.watch(started, &stop).await)
-}
-
-/// Is cancelled by SIGTERM and SIGINT.
-fn stop_signals() -> io::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stopper = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stopper.cancel();
-    });
-    Ok(stop)
 }
 
 struct Runner<'a> {

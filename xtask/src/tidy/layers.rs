@@ -22,6 +22,7 @@ const LAYERED: &[LayeredSources] = &[
         layers: &[
             &["config"],
             &["tls"],
+            &["stop_signals"],
             &["metrics"],
             &["machine"],
             &["api"],
