@@ -156,6 +156,10 @@ fn excess(market: &Market, rng: &mut SplitMix64) -> Excess {
 }
 
 /// How many random markets are looked at: `CATAMARAN_MARKETS`, or as many as take few seconds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "asks for a longer run of the same tests, as PROPTEST_CASES does"
+)]
 fn markets() -> u64 {
     std::env::var("CATAMARAN_MARKETS").ok().and_then(|number| number.parse().ok()).unwrap_or(150)
 }
