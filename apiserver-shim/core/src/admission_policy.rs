@@ -67,6 +67,14 @@ pub struct Policy {
     mutations: Vec<mutate::MutationExpression>,
 }
 
+impl Policy {
+    /// How many expressions it has.
+    pub fn expressions(&self) -> usize {
+        let own = self.validations.len() + self.annotations.len() + self.mutations.len();
+        self.conditions.len() + self.variables.len() + own
+    }
+}
+
 const AUTHORIZER: &str = "authorizer";
 /// The index of the namespace's object among the variables.
 const NAMESPACE: usize = 3;

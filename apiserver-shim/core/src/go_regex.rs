@@ -2,9 +2,12 @@
 //! differ, the expression is rewritten: classes are those of ASCII, brackets and braces may stand for themselves, and
 //! `\Q…\E` quotes.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use regex::{Regex, RegexBuilder};
+use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Bytes of a compiled expression. Go has no such bound; a repetition of repetitions may not take all memory.
 const SIZE_MAX: usize = 10 << 20;
@@ -36,6 +39,67 @@ pub fn compile(pattern: &str) -> Result<Regex, GoRegexError> {
         regex::Error::Syntax(_) => explain(pattern, &rewritten),
         _ => GoRegexError { what: "expression too large", part: String::new() },
     })
+}
+
+/// Small expressions that a thread keeps compiled, with their weights.
+type Cache = BTreeMap<Box<str>, (u64, Regex)>;
+
+/// How many expressions a thread keeps, and how heavy they are at most.
+const CACHED_MAX: usize = 256;
+/// See [`CACHED_MAX`].
+const CACHED_WEIGHT_MAX: u64 = 1_000;
+
+thread_local! {
+    static CACHE: RefCell<Cache> = const { RefCell::new(Cache::new()) };
+}
+
+/// Compiles an expression that may be used again and again.
+///
+/// # Errors
+/// It is not one.
+pub fn compile_cached(pattern: &str) -> Result<Regex, GoRegexError> {
+    CACHE.with_borrow_mut(|cache| {
+        if let Some((_, regex)) = cache.get(pattern) {
+            return Ok(regex.clone());
+        }
+        let regex = compile(pattern)?;
+        let weight = parsed_weight(pattern);
+        if weight <= CACHED_WEIGHT_MAX {
+            if cache.len() >= CACHED_MAX {
+                cache.clear();
+            }
+            cache.insert(pattern.into(), (weight, regex.clone()));
+        }
+        Ok(regex)
+    })
+}
+
+/// What compiling an expression takes: its characters and ranges of characters, with all repetitions. Zero if it is none.
+pub fn weight(pattern: &str) -> u64 {
+    let known = CACHE.with_borrow(|cache| cache.get(pattern).map(|(weight, _)| *weight));
+    known.unwrap_or_else(|| parsed_weight(pattern))
+}
+
+fn parsed_weight(pattern: &str) -> u64 {
+    regex_syntax::Parser::new().parse(&rewrite(pattern)).map_or(0, |hir| weight_of(&hir))
+}
+
+/// See [`weight`]. The parser bounds the depth.
+fn weight_of(hir: &Hir) -> u64 {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 1,
+        HirKind::Literal(literal) => literal.0.len() as u64,
+        HirKind::Class(Class::Unicode(class)) => class.ranges().len() as u64,
+        HirKind::Class(Class::Bytes(class)) => class.ranges().len() as u64,
+        HirKind::Repetition(repetition) => {
+            let times = u64::from(repetition.max.unwrap_or(repetition.min + 1)).max(1);
+            weight_of(&repetition.sub).saturating_mul(times)
+        }
+        HirKind::Capture(capture) => weight_of(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().map(weight_of).fold(0, u64::saturating_add)
+        }
+    }
 }
 
 fn explain(pattern: &str, rewritten: &str) -> GoRegexError {
@@ -152,6 +216,16 @@ fn is_repetition(rest: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn repetitions_weigh_what_they_repeat() {
+        let weights = ["abc", "[a-cx]{3}", "(a|b{2,4})*", "(", "(?:[a-c]{10}){20}"].map(weight);
+        assert_eq!(weights, [3, 6, 5, 0, 200]);
+        assert!(weight(r"(\pL{1,100}){1,8}") > 100_000);
+        // The same, once it is kept.
+        assert!(compile_cached("abc").unwrap().is_match("xabcx") && compile_cached("(").is_err());
+        assert_eq!(weight("abc"), 3);
+    }
 
     #[test]
     fn expressions_of_go_compile_as_go_reads_them() {

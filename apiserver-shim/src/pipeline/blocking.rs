@@ -1,14 +1,51 @@
-//! Work that may take as long as many requests: compiling the expressions of definitions and policies.
+//! Work that may take as long as many requests: compiling the expressions of definitions and policies, and judging large objects.
 
+use serde_json::Value;
 use shim_model::resource::Resource;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// The groups whose objects have expressions that are compiled when they are validated.
 const COMPILED: [&str; 3] = ["apiextensions.k8s.io", "admissionregistration.k8s.io", "resource.k8s.io"];
 
-/// Runs the preparation and validation of a write, as long work if it may compile expressions.
-pub(super) fn of_write<T>(resource: &Resource, work: impl FnOnce() -> T) -> T {
-    if COMPILED.contains(&resource.group.as_str()) { run(work) } else { work() }
+/// Values in an object, times the expressions that read it, from which on judging it counts as long: a Pod has about a hundred.
+const LONG_WORK: usize = 2_000;
+
+/// Runs the preparation and validation of a write, as long work if it may compile expressions or if the object is large.
+pub(super) fn of_write<T>(resource: &Resource, is_large: bool, work: impl FnOnce() -> T) -> T {
+    if is_large || COMPILED.contains(&resource.group.as_str()) { run(work) } else { work() }
+}
+
+/// Runs what this many expressions say of an object.
+pub(super) fn of_expressions<T>(object: &Value, expressions: usize, work: impl FnOnce() -> T) -> T {
+    if has_values(object, LONG_WORK / expressions.max(1)) { run(work) } else { work() }
+}
+
+/// Whether judging an object by itself is long work.
+pub(super) fn is_large(object: &Value) -> bool {
+    has_values(object, LONG_WORK)
+}
+
+/// Whether an object has more values than this.
+fn has_values(object: &Value, most: usize) -> bool {
+    let mut left = most;
+    let mut open = vec![object];
+    while let Some(value) = open.pop() {
+        let members = match value {
+            Value::Array(items) => items.len(),
+            Value::Object(members) => members.len(),
+            _ => continue,
+        };
+        if members > left {
+            return true;
+        }
+        left -= members;
+        match value {
+            Value::Array(items) => open.extend(items),
+            Value::Object(members) => open.extend(members.values()),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Runs the work on this thread, after the runtime has given the thread's other tasks to another one.
@@ -43,6 +80,15 @@ mod tests {
             })
         });
         assert!(waits.await.unwrap());
+    }
+
+    #[test]
+    fn large_objects_are_found_without_reading_them_whole() {
+        let object = serde_json::json!({"a": {"b": [1, 2, {"c": null}]}, "d": "text"});
+        assert!(has_values(&object, 6) && !has_values(&object, 7));
+        let large: Value =
+            (0..5_000).map(|n| (n.to_string(), Value::Null)).collect::<serde_json::Map<_, _>>().into();
+        assert!(is_large(&large) && !is_large(&object));
     }
 
     #[tokio::test]

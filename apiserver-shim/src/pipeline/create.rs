@@ -147,8 +147,9 @@ impl Pipeline {
         let warnings = resource.strategy().preparation_warnings(object);
         warnings.into_iter().for_each(|warning| context.warn(warning));
         let found = self.claim_errors(context, target, Subresource::Main, object, None).await;
+        let is_large = blocking::is_large(object);
         let begin = || kinds::begin_create_with(resource, object, &create, found);
-        context.judge(blocking::of_write(resource, begin))?;
+        context.judge(blocking::of_write(resource, is_large, begin))?;
         if let Some(version) = version {
             access::object_mut(object, &["metadata"]).insert("resourceVersion".into(), version);
         }

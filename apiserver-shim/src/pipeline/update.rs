@@ -271,8 +271,9 @@ impl Pipeline {
             preconditions.extend(addresses);
         }
         let found = self.claim_errors(context, target, part, &new, Some(old)).await;
+        let is_large = blocking::is_large(&new);
         let begin = || kinds::begin_update_with(resource, part, &mut new, old, found);
-        let effect = match blocking::of_write(resource, begin) {
+        let effect = match blocking::of_write(resource, is_large, begin) {
             Ok(effect) => effect,
             Err(refusal) => context.judge(Err(refusal)).map(|()| Effect::Change)?,
         };

@@ -72,6 +72,11 @@ impl MatchConditions {
         self.0.iter().any(|expression| expression.program.as_ref().is_ok_and(uses))
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

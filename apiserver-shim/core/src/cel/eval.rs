@@ -234,6 +234,7 @@ fn select<'v>(
             (false, false) => Err(EvalError::new(format!("no such key: {field}"))),
         };
     };
+    a.charge(map.search_cost())?;
     let found = map.field(field);
     match (found, test, is_optional) {
         (found, true, _) => Ok(Val::Bool(found.is_some())),
@@ -271,9 +272,10 @@ fn with_locals<'v>(values: Vec<Val<'v>>, node: &Node, a: &Activation<'v>) -> Res
 
 fn over<'v>(each: &Each, a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
     let of = eval(&each.of, a)?;
-    let elements: Vec<(Val<'v>, Val<'v>)> = match &of {
-        Val::List(list) => list.iter().enumerate().map(|(at, item)| (Val::Int(at as i64), item)).collect(),
-        Val::Map(map) => map.entries(),
+    // Elements are read one by one: most macros end early, and only what is visited is charged.
+    let elements: Box<dyn Iterator<Item = (Val<'v>, Val<'v>)> + '_> = match &of {
+        Val::List(list) => Box::new(list.iter().enumerate().map(|(at, item)| (Val::Int(at as i64), item))),
+        Val::Map(map) => map.iter(),
         other => {
             let ty = other.go_type_name();
             return Err(EvalError::new(format!("got '{ty}', expected iterable type")));
@@ -282,7 +284,9 @@ fn over<'v>(each: &Each, a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
     let is_map = matches!(of, Val::Map(_));
     let mut gathered = Gathered::default();
     for (key, value) in elements {
-        a.charge(1)?;
+        // Entries that are made are compared with those before.
+        let compared = if each.what == EachKind::TransformMapEntry { gathered.entries.len() / 10 } else { 0 };
+        a.charge(1 + compared as u64)?;
         let variables = match (each.two, is_map) {
             (true, _) => vec![key.clone(), value.clone()],
             (false, true) => vec![key.clone()],
@@ -347,7 +351,7 @@ impl<'v> Gathered<'v> {
             (EachKind::TransformMap, value) => self.entries.push((key, value)),
             (EachKind::SortBy, value) => self.entries.push((value, own)),
             (EachKind::TransformMapEntry, Val::Map(map)) => {
-                for (key, value) in map.entries() {
+                for (key, value) in map.iter() {
                     if self.entries.iter().any(|(other, _)| equal(other, &key)) {
                         return Err(EvalError::new(format!("insert failed: key {key} already exists")));
                     }

@@ -76,6 +76,7 @@ fn cost(function: &str, target: Option<&Val<'_>>, args: &[Val<'_>]) -> u64 {
         // Two checks are allowed for each expression.
         return if function == "check" { 350_000 } else { 1 };
     }
+    let is_member = target.is_some();
     let target = target.map_or(0, Val::size);
     1 + match function {
         "contains" | "replace" | "split" | "indexOf" | "lastIndexOf" | "startsWith" | "endsWith"
@@ -83,14 +84,29 @@ fn cost(function: &str, target: Option<&Val<'_>>, args: &[Val<'_>]) -> u64 {
         | "cidr" | "validate" => tenth(target.max(first)),
         // Upstream: text times expression, a quarter of whose characters count.
         "matches" | "find" | "findAll" => {
-            tenth(target) * args.iter().map(Val::size).max().unwrap_or(1).div_ceil(4).max(1)
+            let read = tenth(target) * args.iter().map(Val::size).max().unwrap_or(1).div_ceil(4).max(1);
+            let pattern = args.get(usize::from(!is_member)).and_then(Val::as_text);
+            read + pattern.map_or(0, strings::compiler_cost)
         }
-        "_+_" => args.iter().filter(|v| !matches!(v, Val::List(_))).map(|v| tenth(v.size())).sum(),
+        // Upstream charges nothing for lists, whose sum has no copy of them; ours has one.
+        "_+_" => {
+            let copied = |v: &Val<'_>| if matches!(v, Val::List(_)) { v.size() } else { tenth(v.size()) };
+            args.iter().map(copied).sum()
+        }
         "_==_" | "_!=_" => args.iter().map(|v| tenth(v.size())).min().unwrap_or(0),
-        "@in" => args.get(1).filter(|v| matches!(v, Val::List(_))).map_or(0, Val::size),
+        "@in" => match args.get(1) {
+            Some(Val::Map(map)) => map.search_cost(),
+            Some(list @ Val::List(_)) => list.size(),
+            _ => 0,
+        },
+        "_[_]" | "_[?_]" => match args.first() {
+            Some(Val::Map(map)) => map.search_cost(),
+            _ => 0,
+        },
         "sets.contains" | "sets.intersects" | "sets.equivalent" => first * args.get(1).map_or(0, Val::size),
         "isSorted" | "sum" | "min" | "max" | "reverse" | "flatten" | "join" | "slice" => target.max(first),
-        "distinct" | "sort" => target * target.max(1).ilog2() as u64 + target,
+        "sort" => target * target.max(1).ilog2() as u64 + target,
+        "distinct" => tenth(target.saturating_mul(target)) + target,
         _ => 0,
     }
 }

@@ -266,7 +266,7 @@ fn is_of(value: &Val<'_>, ty: &Type) -> bool {
         (Type::Dyn | Type::Param(_), _) => true,
         (Type::List(of), Val::List(list)) => list.get(0).is_none_or(|first| is_of(&first, of)),
         (Type::Map(of), Val::Map(map)) => {
-            map.entries().first().is_none_or(|(key, value)| is_of(key, &of.0) && is_of(value, &of.1))
+            map.iter().next().is_none_or(|(key, value)| is_of(&key, &of.0) && is_of(&value, &of.1))
         }
         (Type::Optional(of), Val::Optional(value)) => value.as_ref().is_none_or(|value| is_of(value, of)),
         (Type::List(_) | Type::Map(_) | Type::Optional(_), _) => false,

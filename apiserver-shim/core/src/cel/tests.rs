@@ -18,10 +18,16 @@ fn environment() -> Environment {
 }
 
 fn evaluate(source: &str) -> String {
-    let object = json!({
-        "metadata": {"name": "n", "labels": {"a/b": "c"}},
-        "spec": {"replicas": 3, "list": [1, 2, 3], "items": [{"k": "a", "v": 1}, {"k": "b", "v": 2}], "half": 0.5, "on": true},
-    });
+    evaluate_on(
+        source,
+        &json!({
+            "metadata": {"name": "n", "labels": {"a/b": "c"}},
+            "spec": {"replicas": 3, "list": [1, 2, 3], "items": [{"k": "a", "v": 1}, {"k": "b", "v": 2}], "half": 0.5, "on": true},
+        }),
+    )
+}
+
+fn evaluate_on(source: &str, object: &serde_json::Value) -> String {
     let typed = json!({"a-b": 1, "namespace": "x", "list": [1, 2.5]});
     let environment = environment();
     let program = match environment.compile(source) {
@@ -29,7 +35,7 @@ fn evaluate(source: &str) -> String {
         Err(error) => return format!("refused: {error}"),
     };
     let typed = Val::of_json(&typed, &environment.variables[1].1);
-    let activation = Activation::new(vec![Val::of_json(&object, &Type::Dyn), typed]);
+    let activation = Activation::new(vec![Val::of_json(object, &Type::Dyn), typed]);
     match program.evaluate(&activation) {
         Ok(value) => value.to_json().map_or_else(|| value.to_string(), |json| json.to_string()),
         Err(error) => format!("error: {error}"),
@@ -232,6 +238,43 @@ fn an_evaluation_ends_when_its_budget_is_spent() {
         evaluate("lists.range(100000000).size()"),
         "error: operation cancelled: actual cost limit exceeded"
     );
+}
+
+const SPENT: &str = "error: operation cancelled: actual cost limit exceeded";
+
+#[test]
+fn only_the_elements_that_a_macro_visits_are_read() {
+    let map: serde_json::Map<String, serde_json::Value> =
+        (0..20_000).map(|n| (n.to_string(), json!(1))).collect();
+    let list: Vec<i32> = (0..20_000).collect();
+    let object = json!({"map": map, "list": list});
+    // If each inner macro read all elements, these would be 400,000,000 steps.
+    assert_eq!(evaluate_on("object.map.all(x, object.map.exists(y, true))", &object), "true");
+    assert_eq!(evaluate_on("object.list.all(x, object.list.exists(y, true))", &object), "true");
+    assert_eq!(evaluate_on("object.list.all(x, object.list.all(y, y >= 0))", &object), SPENT);
+}
+
+#[test]
+fn what_an_expression_copies_is_charged() {
+    // A list of 2^20 elements, by doubling.
+    let double = |of: String| format!("[{of}].map(l, l + l)[0]");
+    let doubled = (0..10).fold("object.list".to_owned(), |of, _| double(of));
+    assert_eq!(evaluate_on(&format!("{doubled}.size()"), &json!({"list": [1, 2]})), "2048");
+    let list: Vec<i32> = (0..4_000).collect();
+    assert_eq!(evaluate_on(&format!("{doubled}.size()"), &json!({ "list": list })), SPENT);
+    // A map that an expression makes is searched.
+    let made = "[object.list.transformMap(i, v, v)].all(m, object.list.all(v, v in m))";
+    assert_eq!(evaluate_on(made, &json!({ "list": list })), SPENT);
+    assert_eq!(evaluate_on("object.list.distinct().size()", &json!({ "list": list })), SPENT);
+}
+
+#[test]
+fn large_patterns_cost_what_compiling_them_takes() {
+    let table = [
+        ("['a', 'b'].all(x, 'a-1'.matches('^[a-z]+-[0-9]{1,9}' + x + '?$'))", "true"),
+        (r"['a', 'b', 'c'].exists(x, 'q'.matches('(\\pL{1,100}' + x + '){1,8}'))", SPENT),
+    ];
+    check(&table);
 }
 
 #[test]

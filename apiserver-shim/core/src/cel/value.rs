@@ -305,6 +305,14 @@ impl<'v> Map<'v> {
         }
     }
 
+    /// Units that a look-up costs beside the call: one that an expression made is searched.
+    pub(super) fn search_cost(&self) -> u64 {
+        match self {
+            Map::Json(..) => 0,
+            Map::Built(entries) => (entries.len() / 10) as u64,
+        }
+    }
+
     /// The value of a key.
     pub fn get(&self, key: &Val<'_>) -> Option<Val<'v>> {
         match (self, key) {
@@ -317,15 +325,12 @@ impl<'v> Map<'v> {
     }
 
     /// The entries.
-    pub fn entries(&self) -> Vec<(Val<'v>, Val<'v>)> {
+    pub fn iter(&self) -> Box<dyn Iterator<Item = (Val<'v>, Val<'v>)> + '_> {
         match self {
-            Map::Json(members, ty) => members
-                .iter()
-                .map(|(key, value)| {
-                    (Val::Text(Text::Borrowed(key)), Val::of_json(value, member_type(ty, key)))
-                })
-                .collect(),
-            Map::Built(entries) => entries.to_vec(),
+            Map::Json(members, ty) => Box::new(members.iter().map(|(key, value)| {
+                (Val::Text(Text::Borrowed(key)), Val::of_json(value, member_type(ty, key)))
+            })),
+            Map::Built(entries) => Box::new(entries.iter().cloned()),
         }
     }
 }
@@ -367,16 +372,16 @@ pub fn equal(a: &Val<'_>, b: &Val<'_>) -> bool {
             a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| equal(&a, &b))
         }
         (Val::Map(a), Val::Map(b)) => {
-            let same = |(key, value): &(Val<'_>, Val<'_>)| {
-                let other = match (b, key) {
+            let same = |(key, value): (Val<'_>, Val<'_>)| {
+                let other = match (b, &key) {
                     (Map::Json(members, ty), Val::Text(name)) => {
                         members.get(name.as_str()).map(|v| Val::of_json(v, member_type(ty, name.as_str())))
                     }
-                    _ => b.get(key),
+                    _ => b.get(&key),
                 };
-                other.is_some_and(|other| equal(value, &other))
+                other.is_some_and(|other| equal(&value, &other))
             };
-            a.len() == b.len() && a.entries().iter().all(same)
+            a.len() == b.len() && a.iter().all(same)
         }
         (a, b) => compare(a, b) == Some(Ordering::Equal),
     }
@@ -427,7 +432,7 @@ impl fmt::Display for Val<'_> {
             }
             Val::Map(map) => {
                 let mut entries: Vec<String> =
-                    map.entries().iter().map(|(key, value)| format!("{key}: {value}")).collect();
+                    map.iter().map(|(key, value)| format!("{key}: {value}")).collect();
                 entries.sort();
                 format!("{{{}}}", entries.join(", ")).into()
             }

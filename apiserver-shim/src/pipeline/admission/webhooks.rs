@@ -21,6 +21,7 @@ use super::request::{Matched, Namespaces, configures_admission, is_dry_run, requ
 use super::{Attributes, RequestContext};
 use crate::auth::authorization::AccessControl;
 use crate::metrics::admission::{AdmissionMetrics, WebhookCall, WebhookOutcome};
+use crate::pipeline::blocking;
 use crate::service_client::ServiceClients;
 use crate::storage::registry::Registry;
 use configured::{ConfiguredWebhooks, Hook};
@@ -157,7 +158,8 @@ impl Webhooks {
             authorizer,
         };
         let start = Instant::now();
-        let condition = conditions.matches(&input);
+        let judge = || conditions.matches(&input);
+        let condition = blocking::of_expressions(&object, conditions.len(), judge);
         let failed = matches!(condition, Condition::Failed(_));
         let call = self.call_of(attributes, hook);
         self.caller.metrics.evaluated(call, start.elapsed(), failed);

@@ -84,13 +84,21 @@ fn quote(text: &str) -> String {
     out
 }
 
+/// Weight of a pattern whose compilation is no more than what a call costs: most have a hundredth of it.
+const FREE_WEIGHT: u64 = 1_000;
+
+/// Units that compiling a pattern costs: repetitions of classes can make a short one large.
+pub(super) fn compiler_cost(pattern: &str) -> u64 {
+    go_regex::weight(pattern).saturating_sub(FREE_WEIGHT)
+}
+
 fn regex(pattern: &str) -> Result<regex::Regex, EvalError> {
-    go_regex::compile(pattern).map_err(|error| EvalError::new(error.to_string()))
+    go_regex::compile_cached(pattern).map_err(|error| EvalError::new(error.to_string()))
 }
 
 /// The same with the library's words around the error.
 fn illegal_regex(pattern: &str) -> Result<regex::Regex, EvalError> {
-    go_regex::compile(pattern).map_err(|error| EvalError::new(format!("Illegal regex: {error}")))
+    go_regex::compile_cached(pattern).map_err(|error| EvalError::new(format!("Illegal regex: {error}")))
 }
 
 fn index_of(s: &str, x: &str, from: Option<i64>, last: bool) -> Result<i64, EvalError> {

@@ -121,8 +121,7 @@ fn map_text(map: &Map<'_>) -> Result<String, String> {
         Val::Text(_) | Val::Bool(_) | Val::Int(_) | Val::Uint(_) => Ok((member(&key)?, member(&value)?)),
         key => Err(format!("no formatting function for map key of type {}", key.type_name())),
     };
-    let mut entries: Vec<(String, String)> =
-        map.entries().into_iter().map(entry).collect::<Result<_, _>>()?;
+    let mut entries: Vec<(String, String)> = map.iter().map(entry).collect::<Result<_, _>>()?;
     entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     let entries: Vec<String> = entries.iter().map(|(key, value)| format!("{key}:{value}")).collect();
     Ok(format!("{{{}}}", entries.join(", ")))

@@ -20,6 +20,7 @@ use crate::pipeline::admission::authorizer::RequestAuthorizer;
 use crate::pipeline::admission::{
     AdmissionPlugin, Attributes, Preconditions, ReinvocationPolicy, RequestContext,
 };
+use crate::pipeline::blocking;
 use crate::storage::registry::Registry;
 
 pub(in crate::pipeline::admission) struct MutatingAdmissionPolicy {
@@ -118,7 +119,8 @@ impl MutatingAdmissionPolicy {
         let is_used = policy.uses_authorizer();
         let authorizer = &RequestAuthorizer::new(&self.policies.access, context, attributes, is_used).await?;
         let input = PolicyInput { object: &before, old_object, request, namespace, params, authorizer };
-        match policy.meets_conditions(&input) {
+        let judge = || policy.meets_conditions(&input);
+        match blocking::of_expressions(&before, policy.expressions(), judge) {
             Condition::Met => {}
             Condition::NotMet => return Ok((false, Vec::new())),
             Condition::Failed(why) => return Ok((false, vec![invocation.error(why)])),
@@ -131,7 +133,10 @@ impl MutatingAdmissionPolicy {
         let mut failures = Vec::new();
         for index in 0.. {
             let input = PolicyInput { object: &object, ..input };
-            let Some(mutation) = policy.mutate(index, &input) else { break };
+            let change = || policy.mutate(index, &input);
+            let Some(mutation) = blocking::of_expressions(&object, policy.expressions(), change) else {
+                break;
+            };
             match mutation.map_err(Failure::Refused).and_then(|m| changed(matched, attributes, &object, m)) {
                 Ok(new) => object = new,
                 Err(Failure::Refused(why)) => failures.push(invocation.error(why)),

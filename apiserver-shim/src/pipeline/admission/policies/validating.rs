@@ -10,6 +10,7 @@ use super::{Policies, request_of};
 use crate::auth::authorization::AccessControl;
 use crate::pipeline::admission::authorizer::RequestAuthorizer;
 use crate::pipeline::admission::{AdmissionPlugin, Attributes, Preconditions, RequestContext};
+use crate::pipeline::blocking;
 use crate::storage::registry::Registry;
 
 /// Bytes of a value of an audit annotation.
@@ -81,7 +82,8 @@ impl ValidatingAdmissionPolicy {
                     params,
                     authorizer,
                 };
-                let found = policy.validate(&input);
+                let judge = || policy.validate(&input);
+                let found = blocking::of_expressions(&object, policy.expressions(), judge);
                 let denied = enforce(context, policy, binding, found, &mut annotations);
                 denial = denial.or(denied);
             }
