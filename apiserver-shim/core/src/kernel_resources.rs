@@ -8,7 +8,7 @@ use kernel_model::resources::Scalar;
 /// Revocable CPUs, in thousandths, among the amounts that the scheduler compares. No Pod can request it: it is no valid name.
 pub const REVOCABLE_CPU: &str = "cpu (revocable)";
 
-/// Revocable CPUs in the status of a Node.
+/// Revocable CPUs in the status of a Node, in whole CPUs; and its annotation with the exact amount of those that are allocatable.
 pub const REVOCABLE_CPU_OF_NODE: &str = "catamaran.dev/revocable-cpu";
 
 /// The annotation of PriorityClasses whose Pods run on revocable CPUs, and of these Pods.

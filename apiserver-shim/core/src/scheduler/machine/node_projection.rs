@@ -11,8 +11,8 @@ use kernel_model::{
     resources::{AttributeValue, Ranges, Resources, Value as ResourceValue},
 };
 use serde_json::{Value, json};
-use shim_model::access;
 use shim_model::quantity::Quantity;
+use shim_model::{access, names};
 
 use crate::controllers::condition;
 use crate::kernel_resources::{self, REVOCABLE_CPU, REVOCABLE_CPU_OF_NODE};
@@ -104,7 +104,11 @@ fn ranges(resources: &Resources) -> Ranges {
 /// The labels derived from the agent.
 pub fn labels(agent: &AgentSnapshot) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
-    let mut put = |key: &str, value: &str| labels.insert(key.to_owned(), value.to_owned());
+    let mut put = |key: &str, value: &str| {
+        if names::qualified(key).is_empty() {
+            labels.insert(key.to_owned(), value.to_owned());
+        }
+    };
     let (os, arch) =
         (attribute(agent, "os").unwrap_or("linux"), attribute(agent, "arch").unwrap_or(HOST_ARCH));
     put("kubernetes.io/hostname", &node_name(agent));
@@ -122,10 +126,10 @@ pub fn labels(agent: &AgentSnapshot) -> BTreeMap<String, String> {
             "machine-id" | "boot-id" | "kernel-version" | "os-image" | "container-runtime" => {}
             "os" | "arch" | NODE_NAME_ATTRIBUTE | RUNTIME_ATTRIBUTE | POD_CIDR_ATTRIBUTE
             | TAINTS_ATTRIBUTE => {}
-            "zone" => drop(put("topology.kubernetes.io/zone", value)),
-            "region" => drop(put("topology.kubernetes.io/region", value)),
-            name if name.contains('/') => drop(put(name, value)),
-            name => drop(put(&format!("attribute.catamaran.dev/{name}"), value)),
+            "zone" => put("topology.kubernetes.io/zone", value),
+            "region" => put("topology.kubernetes.io/region", value),
+            name if name.contains('/') => put(name, value),
+            name => put(&format!("attribute.catamaran.dev/{name}"), value),
         }
     }
     labels
@@ -180,11 +184,19 @@ pub fn project(
         access::object_mut(node, &["metadata", "labels"]).insert(key, json!(value));
     }
     let id = agent.info.id.as_ref().map_or("", |id| id.as_str());
-    access::object_mut(node, &["metadata", "annotations"]).insert("catamaran.dev/agent-id".into(), json!(id));
+    let annotations = access::object_mut(node, &["metadata", "annotations"]);
+    annotations.insert("catamaran.dev/agent-id".into(), json!(id));
     let total = amounts(&agent.total);
     let mut allocatable = total.clone();
     allocatable.subtract(&executor_share());
     allocatable.subtract(&held_by_others(agent, ours).0);
+    // The status has whole CPUs; the node judges resizes in place by this.
+    let revocable = allocatable.other(REVOCABLE_CPU);
+    match revocable > 0 {
+        true => annotations
+            .insert(REVOCABLE_CPU_OF_NODE.into(), json!(Quantity::from_milli(revocable).to_string())),
+        false => annotations.remove(REVOCABLE_CPU_OF_NODE),
+    };
     let status = access::object_mut(node, &["status"]);
     status.insert("capacity".into(), resource_list(&total));
     status.insert("allocatable".into(), resource_list(&allocatable));
@@ -199,6 +211,7 @@ pub fn project(
     *node != before
 }
 
+/// Amounts of extended resources are whole: a Node with others is invalid. So of revocable CPUs only whole ones are shown.
 fn resource_list(amounts: &Amounts) -> Value {
     let mut list = json!({
         "cpu": Quantity::from_milli(amounts.cpu_milli.max(0)).to_string(),
@@ -209,7 +222,8 @@ fn resource_list(amounts: &Amounts) -> Value {
     for (name, amount) in &amounts.others {
         let amount = *amount.max(&0);
         match &**name {
-            REVOCABLE_CPU => list[REVOCABLE_CPU_OF_NODE] = json!(Quantity::from_milli(amount).to_string()),
+            REVOCABLE_CPU if amount < 1000 => {}
+            REVOCABLE_CPU => list[REVOCABLE_CPU_OF_NODE] = json!((amount / 1000).to_string()),
             name => list[name] = json!(amount.to_string()),
         }
     }
@@ -331,19 +345,27 @@ pub fn new_node(agent: &AgentSnapshot, pod_cidr: Option<&str>) -> Value {
     node
 }
 
-/// The taints of [`TAINTS_ATTRIBUTE`]; what is no taint is left out.
+/// The taints of [`TAINTS_ATTRIBUTE`], each key and effect once; what is no valid taint is left out.
 fn taints(text: &str) -> Vec<Value> {
     let taint = |part: &str| {
         let (taint, effect) = part.rsplit_once(':')?;
-        let known = ["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect);
         let (key, value) = taint.split_once('=').unwrap_or((taint, ""));
+        let known = ["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect);
+        let valid = known && names::qualified(key).is_empty() && names::label_value(value).is_empty();
         let mut taint = json!({"key": key, "effect": effect});
         if !value.is_empty() {
             taint["value"] = value.into();
         }
-        (known && !key.is_empty()).then_some(taint)
+        valid.then_some(taint)
     };
-    text.split(',').filter_map(taint).collect()
+    let mut taints: Vec<Value> = Vec::new();
+    for taint in text.split(',').filter_map(taint) {
+        let same = |other: &Value| other["key"] == taint["key"] && other["effect"] == taint["effect"];
+        if !taints.iter().any(same) {
+            taints.push(taint);
+        }
+    }
+    taints
 }
 
 /// Sets the Node's Pod CIDR.

@@ -1,7 +1,12 @@
 //! Nodes projected from agents.
 
 use expect_test::expect;
-use kernel_model::{agent::AgentInfo, ids::AgentId, resources::Attribute, time::Time};
+use kernel_model::{
+    agent::AgentInfo,
+    ids::AgentId,
+    resources::{Attribute, Resource, Scalar},
+    time::Time,
+};
 
 use super::*;
 
@@ -48,6 +53,76 @@ fn allocatable_is_capacity_without_what_others_hold() {
         r#"{"catamaran.dev/gpu":"1","cpu":"1400m","ephemeral-storage":"1Gi","memory":"4032Mi","pods":"110"}"#
     ]]
     .assert_eq(&node["status"]["allocatable"].to_string());
+}
+
+/// What validates Nodes.
+fn strategy() -> std::sync::Arc<dyn crate::kinds::Strategy> {
+    let all = crate::definition::builtin();
+    let nodes = all.iter().find(|resource| resource.plural == "nodes" && resource.group.is_empty());
+    crate::kinds::builtin(nodes.unwrap())
+}
+
+/// Capacity, allocatable and annotation of revocable CPUs, on an agent with them of which another framework holds some.
+fn revocable(all: &str, held: &str) -> [Option<String>; 3] {
+    let cpus = |text: &str| -> Resources {
+        let cpus: Resources = text.parse().unwrap();
+        cpus.iter().map(|r| Resource { revocable: true, ..r.clone() }).collect()
+    };
+    let mut agent = agent(&[]);
+    agent.total =
+        "cpus:1.5;mem:0.001;disk:9e15;gpus:0.5;foo:1.5;a b:2.7;example.com/x:1.999".parse().unwrap();
+    agent.total += &cpus(all);
+    agent.allocated = vec![(FrameworkId::from("spark"), cpus(held))];
+    let mut node = node(&agent);
+    assert!(!project(&mut node, &agent, Some(&FrameworkId::from("ours")), ReportedByNode::default(), 200));
+    let errors = strategy().validate_status_update(&node, &node);
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(node["status"]["capacity"]["catamaran.dev/foo"], "1");
+    assert_eq!(node["status"]["allocatable"]["example.com/x"], "1");
+    let of = |list: &Value| list.get(REVOCABLE_CPU_OF_NODE).and_then(Value::as_str).map(str::to_owned);
+    let (status, annotations) = (&node["status"], &node["metadata"]["annotations"]);
+    [of(&status["capacity"]), of(&status["allocatable"]), of(annotations)]
+}
+
+#[test]
+fn nodes_show_whole_extended_resources_whatever_amounts_agents_report() {
+    let table = [
+        ("cpus:4", "cpus:1", [Some("4"), Some("3"), Some("3")]),
+        ("cpus:1.5", "", [Some("1"), Some("1"), Some("1500m")]),
+        ("cpus:1.501", "cpus:0.6", [Some("1"), None, Some("901m")]),
+        ("cpus:0.999", "", [None, None, Some("999m")]),
+        ("cpus:1", "cpus:1", [Some("1"), None, None]),
+        ("cpus:1", "cpus:1.501", [Some("1"), None, None]),
+        ("", "", [None, None, None]),
+        ("cpus:9e15", "", [Some("9000000000000000"), Some("9000000000000000"), Some("9P")]),
+    ];
+    for (all, held, expected) in table {
+        assert_eq!(revocable(all, held), expected.map(|amount| amount.map(str::to_owned)), "{all} {held}");
+    }
+}
+
+#[test]
+fn the_annotation_of_revocable_cpus_goes_with_them() {
+    let mut agent = agent(&[]);
+    agent.total.add(Resource { revocable: true, ..Resource::scalar("cpus", Scalar(1500)) });
+    let mut node = node(&agent);
+    assert_eq!(node["metadata"]["annotations"][REVOCABLE_CPU_OF_NODE], "1500m");
+    agent.total = agent.info.resources.clone();
+    assert!(project(&mut node, &agent, None, ReportedByNode::default(), 200));
+    assert!(node["metadata"]["annotations"].get(REVOCABLE_CPU_OF_NODE).is_none());
+}
+
+#[test]
+fn attributes_that_cannot_be_labels_or_taints_are_left_out() {
+    let taints = "a b:NoSchedule,c=d e:NoExecute,/x:NoSchedule,ok=1:NoExecute,ok=2:NoExecute";
+    let node =
+        node(&agent(&[("a b", "1"), ("/x", "1"), ("a/b/c", "1"), ("ok", "1"), (TAINTS_ATTRIBUTE, taints)]));
+    let errors = strategy().validate_create(&node);
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(node["spec"]["taints"], json!([{"key": "ok", "value": "1", "effect": "NoExecute"}]));
+    let labels = node["metadata"]["labels"].as_object().unwrap();
+    let odd: Vec<&String> = labels.keys().filter(|key| !names::qualified(key).is_empty()).collect();
+    assert!(odd.is_empty() && labels["attribute.catamaran.dev/ok"] == "1", "{labels:?}");
 }
 
 #[test]
