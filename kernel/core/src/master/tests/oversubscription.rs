@@ -119,6 +119,25 @@ fn what_is_allocated_stays_whatever_the_agent_says() {
 }
 
 #[test]
+fn a_revocable_task_grows_into_revocable_resources() {
+    let mut c = Cluster::new();
+    c.agent(1, "cpus:2;mem:1024");
+    oversubscribe(&mut c, "cpus:4.5");
+    c.subscribe("s1", capable("f"));
+    launch(&mut c, Caller::InProcess, vec![revocable_task("t")]);
+    c.update(1, "m-0000", "t", TaskState::Running);
+    let mut resized = |amounts: &str| {
+        let (framework_id, task_id) = ("m-0000".into(), "t".into());
+        c.send_message(1, ToMaster::ResizeTask { framework_id, task_id, amounts: amounts.parse().unwrap() });
+        let framework = c.master.framework(&"m-0000".into()).unwrap();
+        framework.tasks.get("t").unwrap().info.resources.unallocated().to_string()
+    };
+    assert_eq!(resized("cpus:4.5"), "cpus{REV}:4.5; mem:64");
+    assert_eq!(resized("cpus:4.501"), "cpus{REV}:4.5; mem:64");
+    assert_eq!(resized("cpus:0.5"), "cpus{REV}:0.5; mem:64");
+}
+
+#[test]
 fn revocable_resources_count_for_no_quota() {
     let mut c = Cluster::new();
     c.agent(1, "cpus:2;mem:1024");
