@@ -27,8 +27,8 @@ pub(crate) use text::describe;
 pub use validation::validate;
 pub(crate) use validation::validate_for_launch;
 
-/// The largest scalar that fits in 64 bits with three decimals.
-const SCALAR_MAX: f64 = 9.0e15;
+/// [`Scalar::MAX`] on the wire.
+const SCALAR_MAX: f64 = Scalar::MAX.as_f64();
 
 /// How reservations and allocations are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

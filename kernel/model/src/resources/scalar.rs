@@ -14,13 +14,16 @@ impl Scalar {
     /// Zero.
     pub const ZERO: Scalar = Scalar(0);
 
+    /// The largest amount of a resource, which the wire refuses to exceed: it fits in 64 bits with three decimals.
+    pub const MAX: Scalar = Scalar(9_000_000_000_000_000_000);
+
     /// Rounds a double from the wire to thousandths, half away from zero.
     pub fn from_f64(amount: f64) -> Self {
         Self((amount * 1000.0).round() as i64)
     }
 
     /// The amount as a double for the wire.
-    pub fn as_f64(self) -> f64 {
+    pub const fn as_f64(self) -> f64 {
         self.0 as f64 / 1000.0
     }
 

@@ -207,6 +207,9 @@ fn text_forms() {
     );
     check(":1", expect!["bad resource ':1': the name is empty"]);
     check("cpus:-1", expect!["bad resource 'cpus:-1': the amount must be finite and not negative"]);
+    check("cpus:1e308", expect!["bad resource 'cpus:1e308': the amount is more than 9e+15"]);
+    check("cpus:9e15;mem:9000000000000000", expect!["cpus:9e+15; mem:9e+15"]);
+    check("cpus:8e15;cpus:2e15", expect!["bad resource 'cpus:2e15': the amount is more than 9e+15"]);
     check("cpus:lots", expect!["bad resource 'cpus:lots': 'lots' is not a number, range or set"]);
     check("ports:[3-1]", expect!["bad resource 'ports:[3-1]': the range 3-1 ends before it begins"]);
     check("ports:[1-3,2-4]", expect!["bad resource 'ports:[1-3,2-4]': the range 2-4 overlaps another"]);

@@ -23,7 +23,11 @@ impl FromStr for Resources {
         let mut resources = Resources::new();
         for item in text.split(';').map(str::trim).filter(|item| !item.is_empty()) {
             let resource = parse_item(item).map_err(|reason| ParseError { item: item.to_owned(), reason })?;
+            let name = resource.name.clone();
             resources.add(resource);
+            if resources.scalars().any(|(other, amount)| *other == name && amount > Scalar::MAX) {
+                return Err(ParseError { item: item.to_owned(), reason: too_much() });
+            }
         }
         Ok(resources)
     }
@@ -72,7 +76,14 @@ fn parse_value(text: &str) -> Result<Value, String> {
     if !amount.is_finite() || amount < 0.0 {
         return Err("the amount must be finite and not negative".to_owned());
     }
-    Ok(Value::Scalar(Scalar::from_f64(amount)))
+    match Scalar::from_f64(amount) {
+        amount if amount > Scalar::MAX => Err(too_much()),
+        amount => Ok(Value::Scalar(amount)),
+    }
+}
+
+fn too_much() -> String {
+    format!("the amount is more than {}", Scalar::MAX)
 }
 
 fn parse_ranges(text: &str) -> Result<Ranges, String> {
