@@ -1,7 +1,12 @@
 //! Oversubscription as an agent is configured for it, and what it measures for it: which estimator says how much is offered beyond
 //! what the machine has, and which QoS controller ends that work when the machine is under pressure.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+    time::Duration,
+};
 
 use crate::{
     ids::ContainerId,
@@ -99,6 +104,14 @@ pub enum InvalidOversubscription {
     Controller(String),
     #[error("invalid threshold '{0}': expected 'NAME=NUMBER'")]
     Threshold(String),
+    #[error("unknown threshold '{name}': expected '{}' or '{}'", known[0], known[1])]
+    UnknownThreshold { name: String, known: [&'static str; 2] },
+    #[error("invalid threshold '{0}': expected a load average of 0 or more")]
+    Load(String),
+    #[error("invalid threshold '{0}': expected a percentage between 0 and 100")]
+    Percentage(String),
+    #[error("'{0}' is given more than once")]
+    Repeated(String),
 }
 
 impl FromStr for Estimator {
@@ -107,7 +120,7 @@ impl FromStr for Estimator {
     /// Parses `fixed:cpus:4;mem:1024` and `usage` or `usage:0.8`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
-            Some(("fixed", resources)) => fixed(&resources.parse()?).map(Estimator::Fixed),
+            Some(("fixed", resources)) => fixed(resources).map(Estimator::Fixed),
             Some(("usage", share)) => {
                 let known = share.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
                 let share = known.ok_or_else(|| InvalidOversubscription::Share(share.to_owned()))?;
@@ -119,10 +132,19 @@ impl FromStr for Estimator {
     }
 }
 
-fn fixed(resources: &Resources) -> Result<Resources, InvalidOversubscription> {
+fn fixed(text: &str) -> Result<Resources, InvalidOversubscription> {
+    let resources: Resources = text.parse()?;
     let scalar = |r: &&Resource| matches!(r.value, Value::Scalar(_)) && r.reservations.is_empty();
     if let Some(other) = resources.iter().find(|r| !scalar(r)) {
         return Err(InvalidOversubscription::Resource(other.to_string()));
+    }
+    // Amounts of the same name would be added up.
+    let mut names = BTreeSet::new();
+    for (key, _) in text.split(';').filter_map(|item| item.split_once(':')) {
+        let name = key.split_once('(').map_or(key, |(name, _)| name).trim();
+        if !names.insert(name) {
+            return Err(InvalidOversubscription::Repeated(name.to_owned()));
+        }
     }
     let revocable: Resources = resources.iter().map(|r| Resource { revocable: true, ..r.clone() }).collect();
     match revocable.is_empty() {
@@ -159,16 +181,30 @@ impl FromStr for QosController {
         let mut found = [None, None];
         for parameter in parameters.split(',') {
             let invalid = || InvalidOversubscription::Threshold(parameter.to_owned());
-            let (name, value) = parameter.split_once('=').ok_or_else(invalid)?;
-            let at = names.iter().position(|known| *known == name.trim()).ok_or_else(invalid)?;
-            let value = value.trim().parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0);
-            found[at] = Some(value.ok_or_else(invalid)?);
+            let (key, value) = parameter.split_once('=').ok_or_else(invalid)?;
+            let key = key.trim();
+            let at = names.iter().position(|known| *known == key).ok_or_else(|| {
+                InvalidOversubscription::UnknownThreshold { name: key.to_owned(), known: names }
+            })?;
+            if found[at].replace(threshold(name, parameter, value)?).is_some() {
+                return Err(InvalidOversubscription::Repeated(key.to_owned()));
+            }
         }
         let [first, second] = found;
         Ok(match name {
             "load" => QosController::Load { five: first, fifteen: second },
             _ => QosController::Pressure { cpu: first, memory: second },
         })
+    }
+}
+
+fn threshold(controller: &str, parameter: &str, value: &str) -> Result<f64, InvalidOversubscription> {
+    let value = value.trim().parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0);
+    match controller {
+        "load" => value.ok_or_else(|| InvalidOversubscription::Load(parameter.to_owned())),
+        _ => value
+            .filter(|value| *value <= 100.0)
+            .ok_or_else(|| InvalidOversubscription::Percentage(parameter.to_owned())),
     }
 }
 
@@ -227,6 +263,38 @@ mod tests {
         for text in ["", "load", "load:", "load:5min", "load:cpu=1", "pressure:cpu=-1", "pressure:cpu=NaN"] {
             assert!(text.parse::<QosController>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn refusals_say_what_is_expected() {
+        let estimators = ["fixed:cpus:1e308", "fixed:cpus:1;mem:2; cpus (*) :3", "fixed:cpus:0"];
+        let controllers = [
+            "pressure:cpu=101",
+            "pressure:cpu=x",
+            "pressure:cpu=10,cpu=20",
+            "pressure:cpu=10,5min=20",
+            "load:1min=3",
+            "load:5min=-1",
+            "load:5min=1, 5min =1",
+            "load:5min",
+        ];
+        let estimators = estimators.map(|text| text.parse::<Estimator>().unwrap_err().to_string());
+        let controllers = controllers.map(|text| text.parse::<QosController>().unwrap_err().to_string());
+        expect_test::expect![[r#"
+            bad resource 'cpus:1e308': the amount is more than 9e+15
+            'cpus' is given more than once
+            no resources to oversubscribe
+            invalid threshold 'cpu=101': expected a percentage between 0 and 100
+            invalid threshold 'cpu=x': expected a percentage between 0 and 100
+            'cpu' is given more than once
+            unknown threshold '5min': expected 'cpu' or 'memory'
+            unknown threshold '1min': expected '5min' or '15min'
+            invalid threshold '5min=-1': expected a load average of 0 or more
+            '5min' is given more than once
+            invalid threshold '5min': expected 'NAME=NUMBER'
+        "#]]
+        .assert_eq(&format!("{}\n{}\n", estimators.join("\n"), controllers.join("\n")));
+        assert!("pressure:cpu=100,memory=0".parse::<QosController>().is_ok());
     }
 
     #[test]
