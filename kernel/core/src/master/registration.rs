@@ -160,16 +160,20 @@ impl Master {
         self.effect(Effect::CloseLink { link });
     }
 
-    /// Adds a framework that only agents know, until it subscribes again. Returns the current info of a subscribed
-    /// framework if the agent's copy is outdated.
+    /// Adds a framework that only agents know, until it subscribes again or its failover timeout has passed. It gets at least the
+    /// time that agents get to re-register: with a timeout of 0 it could not know yet that the master restarted. Returns the
+    /// current info of a subscribed framework if the agent's copy is outdated.
     fn recover_framework(&mut self, info: Arc<FrameworkInfo>) -> Option<Arc<FrameworkInfo>> {
         let id = info.id.clone()?;
         if let Some(known) = self.frameworks.get(&id) {
             return (known.stream().is_some() && known.info != info).then(|| known.info.clone());
         }
         if self.registry.get(&RecordKey::EndedFramework(id.clone())).is_none() {
+            let wait = info.failover_timeout.max(self.config.agent_reregister_timeout);
             self.insert_framework(info, FrameworkState::Recovered);
             self.refresh_clients(&id);
+            // A new framework's epoch.
+            self.timers.set(self.now + wait, Timer::FrameworkFailover { framework: id, epoch: 0 });
         }
         None
     }

@@ -171,7 +171,7 @@ impl AbsentAgent {
 /// The state of a framework.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FrameworkState {
-    /// Known from agents only; it has not subscribed with this master.
+    /// Known from agents only; it has not subscribed with this master, and may within its failover timeout.
     Recovered,
     /// Subscribed, on this stream.
     Connected(StreamId),

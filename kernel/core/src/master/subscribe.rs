@@ -294,10 +294,11 @@ impl Master {
     }
 
     pub(super) fn failover_timed_out(&mut self, id: &FrameworkId, epoch: u64) {
+        use FrameworkState::{Disconnected, Recovered};
         let due = self
             .frameworks
             .get(id)
-            .is_some_and(|f| f.epoch == epoch && f.state == FrameworkState::Disconnected);
+            .is_some_and(|f| f.epoch == epoch && matches!(f.state, Recovered | Disconnected));
         if due {
             self.end_framework(id);
         }

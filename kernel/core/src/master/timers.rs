@@ -20,7 +20,7 @@ pub(super) enum Timer {
     QuotaRecovery,
     /// Look at guarantees that are not met.
     Guarantees,
-    /// A disconnected framework did not fail over in time.
+    /// A disconnected or recovered framework did not subscribe again in time.
     FrameworkFailover { framework: FrameworkId, epoch: u64 },
     /// An offer timed out.
     OfferExpiry { number: u64 },

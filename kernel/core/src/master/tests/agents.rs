@@ -240,6 +240,70 @@ fn the_master_restarts() {
     );
 }
 
+/// A restarted master with the recovered framework m-0000 of this failover timeout; how many seconds it is kept, up to 10,000.
+fn kept_for(failover_timeout: u64) -> u64 {
+    let mut c = running_cluster();
+    c.restart("n");
+    let with_timeout = |tasks| match report(tasks) {
+        ToMaster::Reregister { info, mut frameworks, executors, tasks, operations } => {
+            std::sync::Arc::make_mut(&mut frameworks[0]).failover_timeout =
+                Duration::from_secs(failover_timeout);
+            ToMaster::Reregister { info, frameworks, executors, tasks, operations }
+        }
+        other => other,
+    };
+    c.connect(7, with_timeout(vec![t()]));
+    for second in 0..10_000 {
+        let Some(framework) = c.master.framework(&"m-0000".into()) else { return second };
+        assert_eq!((framework.state.clone(), framework.tasks.len()), (FrameworkState::Recovered, 1));
+        c.log();
+        if second % 300 == 299 {
+            // Another report does not begin the wait again.
+            c.disconnect(7);
+            c.connect(7, with_timeout(vec![t()]));
+        } else {
+            // The agent is silent, so that it would become unreachable without it.
+            c.send_message(7, ToMaster::Pong);
+        }
+        c.advance(Duration::from_secs(1));
+    }
+    10_000
+}
+
+#[test]
+fn recovered_frameworks_end_after_their_failover_timeout() {
+    assert_eq!(kept_for(700), 700);
+    // Agents get 600 seconds to come back, and so does a framework that could not notice the restart yet.
+    assert_eq!(kept_for(60), 600);
+    assert_eq!(kept_for(0), 600);
+    let mut c = running_cluster();
+    c.restart("n");
+    c.connect(7, report(vec![t()]));
+    c.log();
+    for _ in 0..600 {
+        c.send_message(7, ToMaster::Pong);
+        c.advance(Duration::from_secs(1));
+    }
+    let log = c.log();
+    assert!(log.contains("l7 <- ShutdownFramework { framework_id: FrameworkId(m-0000) }"), "{log}");
+    assert!(log.contains("put EndedFramework"), "{log}");
+}
+
+#[test]
+fn a_recovered_framework_that_subscribes_is_kept() {
+    let mut c = running_cluster();
+    c.restart("n");
+    c.connect(7, report(vec![t()]));
+    let mut info = framework("f", &["*"]);
+    info.id = Some("m-0000".into());
+    c.subscribe("s2", info);
+    for _ in 0..1000 {
+        c.send_message(7, ToMaster::Pong);
+        c.advance(Duration::from_secs(1));
+    }
+    assert_eq!(c.master.framework(&"m-0000".into()).unwrap().tasks.len(), 1);
+}
+
 #[test]
 fn unacknowledged_terminal_updates_survive_a_master_restart() {
     let mut c = running_cluster();
