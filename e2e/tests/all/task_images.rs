@@ -206,6 +206,7 @@ fn ends(framework: &mut Framework) -> anyhow::Result<()> {
     let absent = framework.wait_for("absent", "TASK_FAILED")?;
     let why = absent["message"].as_str().unwrap_or_default();
     assert!(why.contains("Failed to pull image '127.0.0.1:1/none:1'"), "{why}");
+    assert_eq!(absent["reason"], "REASON_CONTAINER_LAUNCH_FAILED", "{absent}");
     assert!(framework.updates("absent").iter().all(|update| update["state"] != "TASK_RUNNING"));
     let refused = framework.wait_for("privileged", "TASK_ERROR")?;
     assert_eq!(refused["message"], "privileged containers of framework tasks are not supported yet");

@@ -66,6 +66,8 @@ pub enum Event {
     NotStarted {
         /// The task.
         task_id: TaskId,
+        /// Whether its container was not started. Of a plain process, statuses have no reason, as in Mesos.
+        is_container: bool,
         /// Why.
         message: String,
     },
@@ -182,7 +184,9 @@ impl BuiltinExecutor {
             Event::Agent(event) => self.agent_event(now, event, out),
             Event::Abandoned => self.shut_down(now, out),
             Event::Started { task_id, health, extra } => self.started(now, &task_id, health, extra, out),
-            Event::NotStarted { task_id, message } => self.not_started(now, &task_id, message, out),
+            Event::NotStarted { task_id, is_container, message } => {
+                self.not_started(now, &task_id, is_container, message, out);
+            }
             Event::Exited { task_id, succeeded, message } => {
                 self.exited(now, &task_id, succeeded, message, out);
             }

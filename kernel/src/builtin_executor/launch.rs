@@ -76,11 +76,12 @@ impl Launch {
         let (mut child, started, probes) = match self.start() {
             Ok(started) => started,
             Err(error) => {
+                let is_container = matches!(error, LaunchError::NotStarted(_));
                 let message = match error {
                     LaunchError::Spawn(error) => format!("Command could not be started: {error}"),
                     error => error.to_string(),
                 };
-                send(Message::Event(Event::NotStarted { task_id, message }));
+                send(Message::Event(Event::NotStarted { task_id, is_container, message }));
                 return;
             }
         };

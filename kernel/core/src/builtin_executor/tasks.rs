@@ -103,12 +103,15 @@ impl BuiltinExecutor {
         &mut self,
         now: Time,
         task_id: &TaskId,
+        is_container: bool,
         message: String,
         out: &mut Vec<Action>,
     ) {
-        let killed = self.tasks.get(task_id).is_some_and(|task| task.killed);
-        let state = if killed { TaskState::Killed } else { TaskState::Failed };
-        self.end(now, task_id, state, None, message, out);
+        let (state, reason) = match self.tasks.get(task_id).is_some_and(|task| task.killed) {
+            true => (TaskState::Killed, None),
+            false => (TaskState::Failed, is_container.then_some(Reason::ContainerLaunchFailed)),
+        };
+        self.end(now, task_id, state, reason, message, out);
     }
 
     pub(super) fn exited(

@@ -233,6 +233,19 @@ fn a_failed_task_takes_its_group_with_it_and_no_other() {
 }
 
 #[test]
+fn a_container_that_cannot_be_started_is_the_reason() {
+    let said = |is_container| {
+        let mut played = Played::new(ExecutorKind::Command);
+        played.launch_group(vec![task("a")]);
+        played.said();
+        played.step(Event::NotStarted { task_id: "a".into(), is_container, message: "why".into() });
+        played.said()
+    };
+    assert_eq!(said(true), "0 a Failed ContainerLaunchFailed why\n");
+    assert_eq!(said(false), "0 a Failed why\n");
+}
+
+#[test]
 fn a_kill_is_for_the_group_and_its_grace_for_the_named_task() {
     let mut played = Played::new(ExecutorKind::Default);
     played.launch_group(vec![task("a"), task("b")]);
@@ -240,7 +253,11 @@ fn a_kill_is_for_the_group_and_its_grace_for_the_named_task() {
     played.said();
     let grace = Some(Duration::from_secs(1));
     played.agent(AgentEvent::Kill { task_id: "a".into(), grace });
-    played.step(Event::NotStarted { task_id: "b".into(), message: "the start was stopped".into() });
+    played.step(Event::NotStarted {
+        task_id: "b".into(),
+        is_container: true,
+        message: "the start was stopped".into(),
+    });
     played.after(1);
     played.exited("a", false);
     expect![[r"
@@ -417,7 +434,7 @@ proptest! {
                         match happening {
                             Happening::Refuse(_) => {
                                 let message = String::new();
-                                played.step(Event::NotStarted { task_id: id.as_str().into(), message });
+                                played.step(Event::NotStarted { task_id: id.as_str().into(), is_container: false, message });
                             }
                             _ => {
                                 let health = Some(HealthPolicy { failures_max: 1, grace: Duration::ZERO });
