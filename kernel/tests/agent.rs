@@ -117,7 +117,6 @@ async fn launch_failures_have_messages() {
 async fn unsupported_features_are_refused() {
     use kernel_wire::v1::{self, container_info, environment, linux_info, network_info};
     let container = || v1::ContainerInfo { r#type: container_info::Type::Mesos as i32, ..Default::default() };
-    let docker = container_info::Type::Docker as i32;
     let mapping = network_info::PortMapping { host_port: 1, container_port: 1, protocol: None };
     let network = |name: Option<&str>, port_mappings| v1::NetworkInfo {
         name: name.map(str::to_owned),
@@ -126,7 +125,6 @@ async fn unsupported_features_are_refused() {
     };
     let linux = v1::LinuxInfo { ipc_mode: Some(linux_info::IpcMode::Private as i32), ..Default::default() };
     let refused = [
-        ("containers with the image of another type", v1::ContainerInfo { r#type: docker, ..container() }),
         ("networks", v1::ContainerInfo { network_infos: vec![network(Some("n"), vec![])], ..container() }),
         ("networks", v1::ContainerInfo { network_infos: vec![network(None, vec![mapping])], ..container() }),
         ("host names", v1::ContainerInfo { hostname: Some("h".into()), ..container() }),
@@ -150,6 +148,12 @@ async fn unsupported_features_are_refused() {
         let message = cluster.last.message.clone().unwrap();
         assert_eq!(message, format!("{what} of framework tasks are not supported yet"));
     }
+    let docker = v1::ContainerInfo { r#type: container_info::Type::Docker as i32, ..container() };
+    cluster.launch_with("no-docker", |task| task.extra = extra(docker));
+    cluster.flush().await;
+    assert_eq!(cluster.states_until_end("no-docker").await, [Failed]);
+    let message = cluster.last.message.as_deref();
+    assert_eq!(message, Some("Invalid ContainerInfo: 'docker' must be set if the type is DOCKER"));
     let secret =
         environment::Variable { name: "S".into(), secret: Some(Default::default()), ..Default::default() };
     let environment = Some(v1::Environment { variables: vec![secret] });

@@ -10,7 +10,7 @@ use kernel_core::agent::Start;
 use kernel_model::executor::{CommandInfo, ExecutorKind};
 use kernel_wire::{
     Invalid, extra,
-    supported::{self, Unsupported},
+    supported::{self, Refused},
     v1,
 };
 use tokio::{
@@ -67,7 +67,7 @@ pub(crate) enum LaunchError {
     #[error("{0}")]
     NotStarted(String),
     #[error("{0}")]
-    Unsupported(#[from] Unsupported),
+    Refused(#[from] Refused),
     #[error("{0}")]
     Unlimited(String),
     #[error("the launch is invalid: {0}")]

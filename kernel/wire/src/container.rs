@@ -7,7 +7,7 @@ use kernel_model::container::{
 };
 
 use crate::{
-    supported::Unsupported,
+    supported::Refused,
     v1::{
         self,
         container_info::{DockerInfo, Type, docker_info},
@@ -15,10 +15,15 @@ use crate::{
     },
 };
 
-type Supported<T> = Result<T, Unsupported>;
+type Supported<T> = Result<T, Refused>;
 
 fn refuse<T>(what: &'static str) -> Supported<T> {
-    Err(Unsupported(what))
+    Err(Refused::Unsupported(what))
+}
+
+/// Refuses what no version could do.
+fn invalid<T>(why: &'static str) -> Supported<T> {
+    Err(Refused::InvalidContainer(why))
 }
 
 /// Refuses the first feature that is asked for.
@@ -57,16 +62,23 @@ pub fn image_from_wire(container: &v1::ContainerInfo) -> Supported<Option<ImageC
             network: ContainerNetwork::Host,
             parameters: DockerParameters::default(),
         },
-        _ => return refuse("containers with the image of another type"),
+        (true, None, _) => return invalid("'docker' must be set if the type is DOCKER"),
+        (true, Some(_), Some(_)) => return invalid("'mesos.image' must not be set if the type is DOCKER"),
+        (false, ..) => return invalid("'docker' must not be set if the type is MESOS"),
     };
-    let malformed = container.image.is_empty() || container.image.contains(char::is_whitespace);
-    refuse_any(&[(malformed, "images without a name")])?;
-    Ok(Some(container))
+    match container.image.as_str() {
+        "" => invalid("the image has no name"),
+        name if name.contains(char::is_whitespace) => invalid("the image's name contains whitespace"),
+        _ => Ok(Some(container)),
+    }
 }
 
 fn name_of(from: &v1::Image) -> Supported<String> {
-    let Some(docker) = from.docker.as_ref().filter(|_| from.r#type == v1::image::Type::Docker as i32) else {
+    if from.r#type != v1::image::Type::Docker as i32 {
         return refuse("images of type APPC");
+    }
+    let Some(docker) = &from.docker else {
+        return invalid("'docker' must be set in an image of type DOCKER");
     };
     refuse_any(&[
         (docker.credential.is_some(), "credentials of images"),
@@ -95,7 +107,7 @@ fn network_from_wire(docker: &DockerInfo) -> Supported<ContainerNetwork> {
 fn mapping_from_wire(from: &docker_info::PortMapping) -> Supported<PortMapping> {
     let port = |number: u32| u16::try_from(number).ok().filter(|port| *port > 0);
     let (Some(host_port), Some(container_port)) = (port(from.host_port), port(from.container_port)) else {
-        return refuse("mappings of numbers that are no ports");
+        return invalid("ports of port mappings must be between 1 and 65535");
     };
     match from.protocol.as_deref().unwrap_or("tcp") {
         "tcp" => Ok(PortMapping { host_port, container_port, udp: false }),
@@ -132,8 +144,11 @@ fn volume_from_wire(from: &v1::Volume) -> Supported<HostVolume> {
     };
     let host_path = from.host_path.clone().or_else(|| of_source().map(|path| path.path.clone()));
     let Some(host_path) = host_path else {
-        return refuse("volumes that are no path of the machine");
+        return refuse("volumes that are not paths of the machine");
     };
+    if host_path.is_empty() {
+        return invalid("the host path of a volume is empty");
+    }
     let is_absolute = |path: &str| path.starts_with('/');
     let leads_up = |path: &str| Path::new(path).components().any(|part| part == Component::ParentDir);
     let hides_all =
@@ -142,7 +157,6 @@ fn volume_from_wire(from: &v1::Volume) -> Supported<HostVolume> {
         (!is_absolute(&host_path) && !is_absolute(&from.container_path), "volumes with two relative paths"),
         (leads_up(&host_path) || leads_up(&from.container_path), "volumes with '..' in a path"),
         (hides_all(&from.container_path), "volumes that hide the whole container"),
-        (host_path.is_empty(), "volumes that are no path of the machine"),
     ])?;
     let read_only = from.mode() == Mode::Ro;
     Ok(HostVolume { host_path, container_path: from.container_path.clone(), read_only })
@@ -240,16 +254,42 @@ mod tests {
         let with = |what: &str| format!("{what} of framework tasks are not supported yet");
         assert_eq!(of_docker(|docker| docker.privileged = Some(true)), with("privileged containers"));
         assert_eq!(of_docker(|docker| docker.set_network(docker_info::Network::User)), with("networks"));
-        assert_eq!(of_docker(|docker| docker.image = String::new()), with("images without a name"));
         let others = of_docker(|docker| docker.parameters = vec![parameter("cap-add", "ALL")]);
         assert!(others.starts_with("docker parameters other than 'entrypoint', "), "{others}");
         assert!(of_docker(|docker| docker.parameters = vec![parameter("env", "HOME")]).starts_with("docker"));
         assert_eq!(why(&mesos(|image| image.set_type(v1::image::Type::Appc))), with("images of type APPC"));
-        for (host, inside) in [("a", "b"), ("/a/../b", "/c"), ("/a", "/c/.."), ("/a", "/"), ("", "/c")] {
+        for (host, inside) in [("a", "b"), ("/a/../b", "/c"), ("/a", "/c/.."), ("/a", "/")] {
             let refused = docker(|container, _| container.volumes = vec![volume(host, inside)]);
             assert!(why(&refused).starts_with("volumes "), "{host} {inside}");
         }
+    }
+
+    #[test]
+    fn what_is_invalid_is_called_so() {
+        let refused = |container: &v1::ContainerInfo| image_from_wire(container).unwrap_err();
+        let of_docker = |change: fn(&mut DockerInfo)| refused(&docker(|_, docker| change(docker)));
+        let invalid = Refused::InvalidContainer;
+        let why = of_docker(|docker| docker.image = String::new());
+        assert_eq!(why.to_string(), "Invalid ContainerInfo: the image has no name");
+        let spaced = of_docker(|docker| docker.image = "a b".into());
+        assert_eq!(spaced, invalid("the image's name contains whitespace"));
+        for (host_port, container_port) in [(0, 80), (80, 0), (65536, 80), (80, 65536)] {
+            let mapping = docker_info::PortMapping { host_port, container_port, protocol: None };
+            let mapped = refused(&docker(|_, docker| {
+                docker.set_network(docker_info::Network::Bridge);
+                docker.port_mappings = vec![mapping];
+            }));
+            assert_eq!(mapped, invalid("ports of port mappings must be between 1 and 65535"));
+        }
+        let empty = refused(&docker(|container, _| container.volumes = vec![volume("", "/c")]));
+        assert_eq!(empty, invalid("the host path of a volume is empty"));
+        let nothing = refused(&mesos(|image| image.docker = None));
+        assert_eq!(nothing, invalid("'docker' must be set in an image of type DOCKER"));
         let both = v1::ContainerInfo { docker: docker(|_, _| ()).docker, ..mesos(|_| ()) };
-        assert_eq!(why(&both), with("containers with the image of another type"));
+        assert_eq!(refused(&both), invalid("'docker' must not be set if the type is MESOS"));
+        let typed = v1::ContainerInfo { r#type: Type::Docker as i32, ..both };
+        assert_eq!(refused(&typed), invalid("'mesos.image' must not be set if the type is DOCKER"));
+        let none = v1::ContainerInfo { r#type: Type::Docker as i32, ..Default::default() };
+        assert_eq!(refused(&none), invalid("'docker' must be set if the type is DOCKER"));
     }
 }

@@ -5,16 +5,24 @@ use std::path::{Component, Path};
 
 use kernel_model::container::ContainerNetwork;
 
+use Refused::Unsupported;
+
 use crate::{Invalid, container, v1};
 
-/// A feature that is not supported. The text is the message of its task's status.
+/// Why a task is refused. The text is the message of its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} of framework tasks are not supported yet")]
-pub struct Unsupported(pub(crate) &'static str);
+pub enum Refused {
+    /// It asks for a feature that this version does not have.
+    #[error("{0} of framework tasks are not supported yet")]
+    Unsupported(&'static str),
+    /// Its container contradicts itself, or lacks something.
+    #[error("Invalid ContainerInfo: {0}")]
+    InvalidContainer(&'static str),
+}
 
-impl From<Unsupported> for Invalid {
-    fn from(unsupported: Unsupported) -> Self {
-        Self(unsupported.to_string())
+impl From<Refused> for Invalid {
+    fn from(refused: Refused) -> Self {
+        Self(refused.to_string())
     }
 }
 
@@ -28,7 +36,7 @@ pub struct SharedVolume {
 }
 
 /// Validates a task of a LAUNCH. What a custom executor does with its tasks' containers is its own affair.
-pub fn check_task(task: &v1::TaskInfo) -> Result<(), Unsupported> {
+pub fn check_task(task: &v1::TaskInfo) -> Result<(), Refused> {
     check_persistent_volumes(&task.resources)?;
     match &task.executor {
         Some(executor) => {
@@ -43,7 +51,7 @@ pub fn check_task(task: &v1::TaskInfo) -> Result<(), Unsupported> {
 }
 
 /// Validates the tasks of a LAUNCH_GROUP.
-pub fn check_group(executor: &v1::ExecutorInfo, tasks: &[v1::TaskInfo]) -> Result<(), Unsupported> {
+pub fn check_group(executor: &v1::ExecutorInfo, tasks: &[v1::TaskInfo]) -> Result<(), Refused> {
     check_executor(executor)?;
     tasks.iter().try_for_each(|task| {
         check_persistent_volumes(&task.resources)?;
@@ -58,7 +66,7 @@ pub fn check_group(executor: &v1::ExecutorInfo, tasks: &[v1::TaskInfo]) -> Resul
     })
 }
 
-fn check_executor(executor: &v1::ExecutorInfo) -> Result<(), Unsupported> {
+fn check_executor(executor: &v1::ExecutorInfo) -> Result<(), Refused> {
     check_persistent_volumes(&executor.resources)?;
     executor.command.as_ref().map_or(Ok(()), check_command)?;
     let Some(info) = &executor.container else { return Ok(()) };
@@ -71,10 +79,7 @@ fn check_executor(executor: &v1::ExecutorInfo) -> Result<(), Unsupported> {
 }
 
 /// A running container of an image gets no further mounts.
-fn check_no_later_volumes(
-    executor: &v1::ExecutorInfo,
-    resources: &[v1::Resource],
-) -> Result<(), Unsupported> {
+fn check_no_later_volumes(executor: &v1::ExecutorInfo, resources: &[v1::Resource]) -> Result<(), Refused> {
     let has_image = executor.container.as_ref().is_some_and(container::has_image);
     let of_executor = executor.resources.iter().chain(resources);
     let volumes =
@@ -86,7 +91,7 @@ fn check_no_later_volumes(
 }
 
 /// Validates the use of persistent volumes: they are links in the sandbox, which cannot be read-only or anywhere else.
-fn check_persistent_volumes(resources: &[v1::Resource]) -> Result<(), Unsupported> {
+fn check_persistent_volumes(resources: &[v1::Resource]) -> Result<(), Refused> {
     let mounts = resources.iter().filter_map(|resource| resource.disk.as_ref()?.volume.as_ref());
     mounts.into_iter().try_for_each(|mount| match mount.mode() {
         v1::volume::Mode::Ro => Err(Unsupported("read-only persistent volumes")),
@@ -103,7 +108,7 @@ fn is_in_sandbox(path: &str) -> bool {
 }
 
 /// Validates a command.
-pub fn check_command(command: &v1::CommandInfo) -> Result<(), Unsupported> {
+pub fn check_command(command: &v1::CommandInfo) -> Result<(), Refused> {
     let variables = command.environment.iter().flat_map(|environment| &environment.variables);
     match variables.into_iter().any(|variable| variable.secret.is_some()) {
         true => Err(Unsupported("secrets in the environment")),
@@ -113,7 +118,7 @@ pub fn check_command(command: &v1::CommandInfo) -> Result<(), Unsupported> {
 
 /// Validates a container. One without an image is a process on the host network; features that this already satisfies are
 /// accepted.
-pub fn check_container(container: &v1::ContainerInfo) -> Result<(), Unsupported> {
+pub fn check_container(container: &v1::ContainerInfo) -> Result<(), Refused> {
     match container::image_from_wire(container)? {
         Some(_) => check_features(container),
         None => check_volumes(container, 0),
@@ -121,7 +126,7 @@ pub fn check_container(container: &v1::ContainerInfo) -> Result<(), Unsupported>
 }
 
 /// Validates the container of a task of a default executor; returns its volumes in the executor's sandbox.
-pub fn shared_volumes(container: &v1::ContainerInfo) -> Result<Vec<SharedVolume>, Unsupported> {
+pub fn shared_volumes(container: &v1::ContainerInfo) -> Result<Vec<SharedVolume>, Refused> {
     let shared: Vec<SharedVolume> = container.volumes.iter().filter_map(shared_volume).collect();
     check_volumes(container, shared.len())?;
     Ok(shared)
@@ -144,7 +149,7 @@ fn is_below(path: &str) -> bool {
 }
 
 /// Refuses a container with more than this number of volumes.
-fn check_volumes(container: &v1::ContainerInfo, volumes_max: usize) -> Result<(), Unsupported> {
+fn check_volumes(container: &v1::ContainerInfo, volumes_max: usize) -> Result<(), Refused> {
     if container::has_image(container) {
         return Err(Unsupported("container images in groups"));
     }
@@ -155,7 +160,7 @@ fn check_volumes(container: &v1::ContainerInfo, volumes_max: usize) -> Result<()
 }
 
 /// Refuses what neither a process nor a container of an image has.
-fn check_features(container: &v1::ContainerInfo) -> Result<(), Unsupported> {
+fn check_features(container: &v1::ContainerInfo) -> Result<(), Refused> {
     use v1::linux_info::IpcMode;
     let linux = container.linux_info.clone().unwrap_or_default();
     let own_network = |network: &v1::NetworkInfo| network.name.is_some() || !network.port_mappings.is_empty();
