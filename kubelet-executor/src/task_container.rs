@@ -13,6 +13,7 @@ mod cri_config;
 mod described;
 mod exec;
 mod output;
+mod repeated;
 mod runner;
 mod tasks;
 

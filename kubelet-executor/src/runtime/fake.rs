@@ -35,6 +35,17 @@ struct State {
     in_flight: usize,
     /// Calls whose future was dropped.
     cancelled: usize,
+    /// The operation whose next call fails as with a runtime that is killed.
+    lost: Option<(&'static str, Lost)>,
+}
+
+/// What of a call a runtime that is killed loses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// It had no effect.
+    Call,
+    /// It had its effect, which the caller is not told.
+    Answer,
 }
 
 /// A slow call. As with a real runtime, a caller that is dropped leaves it unfinished.
@@ -109,6 +120,21 @@ impl FakeRuntime {
         (state.in_flight, state.cancelled)
     }
 
+    /// Loses the next call of this operation of a launch, or its answer.
+    pub fn lose(&self, operation: &'static str, lost: Lost) {
+        self.state().lost = Some((operation, lost));
+    }
+
+    fn lost(&self, operation: &'static str, lost: Lost) -> Result<(), Error> {
+        match self.state().lost.take_if(|next| *next == (operation, lost)) {
+            Some(_) => {
+                let message = "transport error".to_owned();
+                Err(Error { operation, kind: ErrorKind::Unavailable, message })
+            }
+            None => Ok(()),
+        }
+    }
+
     fn call(&self) -> InFlightCall<'_> {
         self.state().in_flight += 1;
         InFlightCall { runtime: self, ended: false }
@@ -172,6 +198,7 @@ impl Runtime for FakeRuntime {
 
     async fn run_sandbox(&self, config: v1::PodSandboxConfig, handler: &str) -> Result<String, Error> {
         self.call().run().await;
+        self.lost("RunPodSandbox", Lost::Call)?;
         if !handler.is_empty() && handler != OTHER_HANDLER {
             let message = format!("failed to get sandbox runtime: no runtime for {handler:?} is configured");
             return Err(other("RunPodSandbox", &message));
@@ -196,6 +223,8 @@ impl Runtime for FakeRuntime {
             runtime_handler: handler.to_owned(),
         };
         state.sandboxes.insert(id.clone(), status);
+        drop(state);
+        self.lost("RunPodSandbox", Lost::Answer)?;
         Ok(id)
     }
 
@@ -207,6 +236,8 @@ impl Runtime for FakeRuntime {
     }
 
     async fn image(&self, name: &str) -> Result<Option<v1::Image>, Error> {
+        self.lost("ImageStatus", Lost::Call)?;
+        self.lost("ImageStatus", Lost::Answer)?;
         let found = !name.contains("absent");
         Ok(found.then(|| v1::Image { id: format!("sha256:{name}"), ..Default::default() }))
     }
@@ -220,6 +251,8 @@ impl Runtime for FakeRuntime {
         if name.contains("absent") {
             return Err(other("PullImage", "no such image"));
         }
+        self.lost("PullImage", Lost::Call)?;
+        self.lost("PullImage", Lost::Answer)?;
         Ok(format!("sha256:{name}"))
     }
 
@@ -244,6 +277,7 @@ impl Runtime for FakeRuntime {
         _sandbox: v1::PodSandboxConfig,
     ) -> Result<String, Error> {
         self.call().run().await;
+        self.lost("CreateContainer", Lost::Call)?;
         let mut state = self.state();
         if !state.sandboxes.contains_key(sandbox_id) {
             return Err(not_found("CreateContainer", sandbox_id));
@@ -277,10 +311,13 @@ impl Runtime for FakeRuntime {
             ..Default::default()
         };
         state.containers.insert(id.clone(), (container, status, config.command));
+        drop(state);
+        self.lost("CreateContainer", Lost::Answer)?;
         Ok(id)
     }
 
     async fn start(&self, id: &str) -> Result<(), Error> {
+        self.lost("StartContainer", Lost::Call)?;
         let mut state = self.state();
         let Some((container, status, command)) = state.containers.get_mut(id) else {
             return Err(not_found("StartContainer", id));
@@ -300,7 +337,8 @@ impl Runtime for FakeRuntime {
         let started =
             format!("{}/{}", label("io.kubernetes.pod.name"), label("io.kubernetes.container.name"));
         state.starts.push(started);
-        Ok(())
+        drop(state);
+        self.lost("StartContainer", Lost::Answer)
     }
 
     async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -36,6 +36,9 @@ impl Output {
             };
         }
         let Some(file) = &mut self.file else { return Ok(()) };
+        // The process's own streams write each line by itself.
+        let mut out = BufWriter::with_capacity(READ_BYTES, out);
+        let mut errors = BufWriter::with_capacity(READ_BYTES, errors);
         let mut buffer = vec![0; READ_BYTES];
         loop {
             let read = file.read(&mut buffer)?;
@@ -46,7 +49,7 @@ impl Output {
             self.rest.extend_from_slice(&buffer[..read]);
             let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { continue };
             for record in self.rest[..=end].split_inclusive(|byte| *byte == b'\n') {
-                write(record, out, errors)?;
+                write(record, &mut out, &mut errors)?;
             }
             self.rest.drain(..=end);
         }
@@ -102,6 +105,33 @@ fn write(record: &[u8], out: &mut dyn Write, errors: &mut dyn Write) -> io::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Counts the writes and their bytes.
+    #[derive(Default)]
+    struct Counted(usize, usize);
+
+    impl Write for Counted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += 1;
+            self.1 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn short_lines_are_written_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        fs::write(&path, "2026-01-01T00:00:00Z stdout F 1\n".repeat(100_000)).unwrap();
+        let (mut out, mut errors) = (Counted::default(), Counted::default());
+        Output::new(path).copy(&mut out, &mut errors).unwrap();
+        assert_eq!((out.1, errors.0), (200_000, 0));
+        assert!(out.0 <= 200_000 / READ_BYTES + 1, "{} writes", out.0);
+    }
 
     #[test]
     fn records_arrive_whole_on_their_streams() {

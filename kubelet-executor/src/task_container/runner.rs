@@ -14,7 +14,7 @@ use rustix::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Files, TaskContainer, cri_config, described, output::Output, socket};
+use super::{Files, TaskContainer, cri_config, described, output::Output, repeated::Repeated, socket};
 use crate::{config::Config, pod::sandbox_config::Resolver, runtime::Runtime, stop_signals::stop_signals};
 
 /// The exit code if the container was not started, or its exit code is not known; as of `docker run`.
@@ -91,44 +91,52 @@ impl Runner<'_> {
         let resolver = Resolver::of_machine();
         let sandbox_config = cri_config::sandbox(self.config, &self.container, &resolver);
         let image = tokio::select! {
-            image = self.image(&sandbox_config) => image?,
+            image = self.image(&sandbox_config, stop) => image?,
             () = stop.cancelled() => return Err(RunnerError::Stopped),
         };
-        let own = described::image_config(&self.client, &image.id).await;
+        let repeated = Repeated::new(&self.client, stop);
+        let own = repeated.call(|| described::image_config(&self.client, &image.id)).await;
         let own = own.map_err(|error| RunnerError::Create(error.message))?;
         let container_config = cri_config::container(self.config, &self.container, &image.id, &own);
         // Calls that create something are waited for: the runtime would go on without the caller.
-        let sandbox = self.client.run_sandbox(sandbox_config.clone(), "").await;
-        let sandbox = sandbox.map_err(|error| RunnerError::Create(error.message))?;
-        let created = self.client.create(&sandbox, container_config, sandbox_config).await;
-        let id = created.map_err(|error| RunnerError::Create(error.message))?;
+        let created = repeated.create(&self.container.id, &sandbox_config, &container_config).await;
+        let (sandbox, id) = created.map_err(|error| RunnerError::Create(error.message))?;
         if self.container.user.is_none()
-            && let Ok(Some(uid)) = described::user(&self.client, &id).await
+            && let Ok(Some(uid)) = repeated.call(|| described::user(&self.client, &id)).await
         {
             self.give_sandbox(uid);
         }
         if stop.is_cancelled() {
             return Err(RunnerError::Stopped);
         }
-        self.client.start(&id).await.map_err(|error| RunnerError::Start(error.message))?;
-        let first = described::pid(&self.client, &id).await.ok().flatten().and_then(FirstProcess::find);
+        repeated.start(&id).await.map_err(|error| RunnerError::Start(error.message))?;
+        let first = repeated.call(|| described::pid(&self.client, &id)).await;
+        let first = first.ok().flatten().and_then(FirstProcess::find);
         self.tell(&sandbox, first).await;
         Ok(Started { id, first })
     }
 
     /// The image, which is pulled if it is not on the node.
-    async fn image(&self, sandbox: &v1::PodSandboxConfig) -> Result<v1::Image, RunnerError> {
+    async fn image(
+        &self,
+        sandbox: &v1::PodSandboxConfig,
+        stop: &CancellationToken,
+    ) -> Result<v1::Image, RunnerError> {
         let name = &self.container.image;
         image_name::parse(name).map_err(|why| RunnerError::ImageName(name.clone(), why))?;
         let failed = |error: cri::Error| RunnerError::Pull(name.clone(), error.message);
-        let present = self.client.image(name).await.map_err(failed)?;
+        let repeated = Repeated::new(&self.client, stop);
+        let present = repeated.call(|| self.client.image(name)).await.map_err(failed)?;
         // Images that were built on this machine have no registry.
         let is_pulled = self.container.force_pull && !name.starts_with("localhost/catamaran/");
         if let Some(present) = present.filter(|_| !is_pulled) {
             return Ok(present);
         }
-        self.client.pull(name, None, sandbox.clone()).await.map_err(failed)?;
-        let pulled = self.client.image(name).await.map_err(failed)?;
+        // A pull can take longer than the runtime may be away.
+        let repeated = Repeated::new(&self.client, stop);
+        repeated.call(|| self.client.pull(name, None, sandbox.clone())).await.map_err(failed)?;
+        let repeated = Repeated::new(&self.client, stop);
+        let pulled = repeated.call(|| self.client.image(name)).await.map_err(failed)?;
         pulled.ok_or_else(|| RunnerError::Pull(name.clone(), "the pulled image does not exist".to_owned()))
     }
 
