@@ -235,7 +235,7 @@ fn a_failed_task_takes_its_group_with_it_and_no_other() {
 #[test]
 fn a_container_that_cannot_be_started_is_the_reason() {
     let said = |is_container| {
-        let mut played = Played::new(ExecutorKind::Command);
+        let mut played = Played::new(ExecutorKind::Default);
         played.launch_group(vec![task("a")]);
         played.said();
         played.step(Event::NotStarted { task_id: "a".into(), is_container, message: "why".into() });
