@@ -1,6 +1,7 @@
 //! Work that may take as long as many requests: compiling the expressions of definitions and policies, and judging large objects.
 
 use serde_json::Value;
+use shim_core::admission_policy::PolicyInput;
 use shim_model::resource::Resource;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
@@ -15,20 +16,21 @@ pub(super) fn of_write<T>(resource: &Resource, is_large: bool, work: impl FnOnce
     if is_large || COMPILED.contains(&resource.group.as_str()) { run(work) } else { work() }
 }
 
-/// Runs what this many expressions say of an object.
-pub(super) fn of_expressions<T>(object: &Value, expressions: usize, work: impl FnOnce() -> T) -> T {
-    if has_values(object, LONG_WORK / expressions.max(1)) { run(work) } else { work() }
+/// Runs what this many expressions say of a request: of its object, of the old one and of the parameters.
+pub(super) fn of_expressions<T>(input: &PolicyInput<'_>, expressions: usize, work: impl FnOnce() -> T) -> T {
+    let read = [input.object, input.old_object, input.params];
+    if has_values(&read, LONG_WORK / expressions.max(1)) { run(work) } else { work() }
 }
 
 /// Whether judging an object by itself is long work.
 pub(super) fn is_large(object: &Value) -> bool {
-    has_values(object, LONG_WORK)
+    has_values(&[object], LONG_WORK)
 }
 
-/// Whether an object has more values than this.
-fn has_values(object: &Value, most: usize) -> bool {
+/// Whether objects have more values than this together.
+fn has_values(objects: &[&Value], most: usize) -> bool {
     let mut left = most;
-    let mut open = vec![object];
+    let mut open = objects.to_vec();
     while let Some(value) = open.pop() {
         let members = match value {
             Value::Array(items) => items.len(),
@@ -85,7 +87,8 @@ mod tests {
     #[test]
     fn large_objects_are_found_without_reading_them_whole() {
         let object = serde_json::json!({"a": {"b": [1, 2, {"c": null}]}, "d": "text"});
-        assert!(has_values(&object, 6) && !has_values(&object, 7));
+        assert!(has_values(&[&object], 6) && !has_values(&[&object], 7));
+        assert!(has_values(&[&object, &object], 13) && !has_values(&[&object, &object], 14));
         let large: Value =
             (0..5_000).map(|n| (n.to_string(), Value::Null)).collect::<serde_json::Map<_, _>>().into();
         assert!(is_large(&large) && !is_large(&object));

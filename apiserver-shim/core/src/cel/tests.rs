@@ -256,7 +256,7 @@ fn only_the_elements_that_a_macro_visits_are_read() {
 
 #[test]
 fn what_an_expression_copies_is_charged() {
-    // A list of 2^20 elements, by doubling.
+    // Ten doublings: 2,048 elements of two, four million of 4,000.
     let double = |of: String| format!("[{of}].map(l, l + l)[0]");
     let doubled = (0..10).fold("object.list".to_owned(), |of, _| double(of));
     assert_eq!(evaluate_on(&format!("{doubled}.size()"), &json!({"list": [1, 2]})), "2048");

@@ -159,7 +159,7 @@ impl Webhooks {
         };
         let start = Instant::now();
         let judge = || conditions.matches(&input);
-        let condition = blocking::of_expressions(&object, conditions.len(), judge);
+        let condition = blocking::of_expressions(&input, conditions.len(), judge);
         let failed = matches!(condition, Condition::Failed(_));
         let call = self.call_of(attributes, hook);
         self.caller.metrics.evaluated(call, start.elapsed(), failed);

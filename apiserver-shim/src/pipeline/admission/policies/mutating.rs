@@ -120,7 +120,7 @@ impl MutatingAdmissionPolicy {
         let authorizer = &RequestAuthorizer::new(&self.policies.access, context, attributes, is_used).await?;
         let input = PolicyInput { object: &before, old_object, request, namespace, params, authorizer };
         let judge = || policy.meets_conditions(&input);
-        match blocking::of_expressions(&before, policy.expressions(), judge) {
+        match blocking::of_expressions(&input, policy.expressions(), judge) {
             Condition::Met => {}
             Condition::NotMet => return Ok((false, Vec::new())),
             Condition::Failed(why) => return Ok((false, vec![invocation.error(why)])),
@@ -134,7 +134,7 @@ impl MutatingAdmissionPolicy {
         for index in 0.. {
             let input = PolicyInput { object: &object, ..input };
             let change = || policy.mutate(index, &input);
-            let Some(mutation) = blocking::of_expressions(&object, policy.expressions(), change) else {
+            let Some(mutation) = blocking::of_expressions(&input, policy.expressions(), change) else {
                 break;
             };
             match mutation.map_err(Failure::Refused).and_then(|m| changed(matched, attributes, &object, m)) {

@@ -83,7 +83,7 @@ impl ValidatingAdmissionPolicy {
                     authorizer,
                 };
                 let judge = || policy.validate(&input);
-                let found = blocking::of_expressions(&object, policy.expressions(), judge);
+                let found = blocking::of_expressions(&input, policy.expressions(), judge);
                 let denied = enforce(context, policy, binding, found, &mut annotations);
                 denial = denial.or(denied);
             }
