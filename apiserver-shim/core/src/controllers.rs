@@ -102,7 +102,7 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(node_lifecycle::NodeLifecycleController),
         Registration::new(node_ttl::TtlController),
         Registration::new(taint_eviction::TaintEvictionController),
-        Registration::new(pod_gc::PodGarbageCollector),
+        Registration::new(pod_gc::PodGarbageCollector::default()),
         Registration::new(garbage_collector::GarbageCollector),
         Registration::new(cluster_role_aggregation::ClusterRoleAggregationController),
         Registration::new(volume_protection::ClaimProtectionController),

@@ -4,6 +4,7 @@
 //! Its maps are persistent: a clone of the cache is a snapshot that shares everything with it, and a change copies only the
 //! path to what it changes. So a reconcile reads a snapshot, and changes do not wait for it.
 
+mod ended_pods;
 mod indices;
 mod input;
 mod labels;
@@ -27,6 +28,7 @@ use crate::{
     controllers::served,
     rows::{Key, Seconds},
 };
+use ended_pods::EndedPods;
 use indices::{Indexing, Indices};
 use input::Kind;
 use removed_failures::RemovedFailures;
@@ -136,6 +138,7 @@ pub struct ControllerCache {
     indexing: Arc<BTreeMap<GroupResource, Indexing>>,
     indices: Indices,
     removed_failures: RemovedFailures,
+    ended_pods: EndedPods,
     /// When the controllers of this process started.
     started_at: Seconds,
 }
@@ -245,6 +248,7 @@ impl ControllerCache {
         self.indices.update(resource, indexing, before, after);
         if resource.parts() == ("", "pods") {
             self.removed_failures.update(before, after, now);
+            self.ended_pods.update(before, after);
         }
         if resource.parts() == ("", "nodes") {
             let header = after.or(before).map(CachedObject::header);

@@ -11,7 +11,7 @@ use shim_model::{
 use super::{CachedObject, ControllerCache, Dependent, ObjectName};
 use crate::{
     controllers::served,
-    rows::{Key, LabelSelector, ObjectView, Seconds},
+    rows::{Key, LabelSelector, ObjectView, Pod, Seconds},
 };
 
 /// Why the last plan for a key was not carried out.
@@ -180,6 +180,16 @@ impl<'a> View<'a> {
     /// How many failed Pods of a revision of this DaemonSet have been removed from a node, and when the last one was.
     pub fn failed_pods(&self, owner_uid: &str, node: &str, hash: &str) -> Option<(u32, Seconds)> {
         self.cache.removed_failures.get(owner_uid, node, hash, self.now)
+    }
+
+    /// The Pods that have ended beyond the last `most` of them, those that are deleted first before.
+    pub fn ended_pods_beyond(&self, most: usize) -> impl Iterator<Item = &'a Key> + use<'a> {
+        self.cache.ended_pods.beyond(most)
+    }
+
+    /// Whether a Pod is one of [`View::ended_pods_beyond`].
+    pub fn is_ended_pod_beyond(&self, pod: &Pod, most: usize) -> bool {
+        self.cache.ended_pods.is_beyond(pod, most)
     }
 
     /// The typed views of a resource in all namespaces, by name. For resources of which there are few, or that a controller
