@@ -14,6 +14,8 @@ mod faults;
 mod guide;
 #[path = "all/image_volumes.rs"]
 mod image_volumes;
+#[path = "all/java_library.rs"]
+mod java_library;
 #[path = "all/jobs.rs"]
 mod jobs;
 #[path = "all/kills.rs"]

@@ -4,8 +4,8 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use libmesos_core::{
     leader,
+    machine::{Event, Machine},
     master::{Endpoint, Master, ZooKeeperPath},
-    scheduler::Event,
 };
 use zookeeper::{
     codec::ServerError,
@@ -18,7 +18,7 @@ use crate::driver::Shared;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Reports the leader, and each change.
-pub(crate) async fn detect(shared: Arc<Shared>, master: Master, first: usize) {
+pub(crate) async fn detect<M: Machine>(shared: Arc<Shared<M>>, master: Master, first: usize) {
     match master {
         Master::Direct(endpoint) => shared.step(Event::Leader(Some(endpoint))),
         Master::ZooKeeper(path) => {
@@ -35,7 +35,11 @@ pub(crate) async fn detect(shared: Arc<Shared>, master: Master, first: usize) {
 }
 
 /// Follows the leader as long as the session lasts. A lost session says nothing of the leader, so the last one is kept.
-async fn follow(shared: &Shared, path: &ZooKeeperPath, first: usize) -> Result<Infallible, SessionError> {
+async fn follow<M: Machine>(
+    shared: &Shared<M>,
+    path: &ZooKeeperPath,
+    first: usize,
+) -> Result<Infallible, SessionError> {
     let mut session = Session::connect(&path.servers, first, path.digest.as_deref()).await?;
     let mut known = None;
     loop {

@@ -12,41 +12,28 @@ use std::{
 
 use kernel_model::time::Time;
 use libmesos_core::{
+    machine::{Callback as _, Effect, Event, Machine, Status},
     master::{self, Master},
-    scheduler::{self, Callback, Config, Effect, Event, Status},
 };
 use tokio::sync::{Notify, mpsc as async_mpsc, watch};
 
 use crate::network::{self, Command, Target};
 
-/// `stop()` waits no longer than this for what is still to be sent. The state machine itself gives up after five seconds; the
+/// `stop()` waits no longer than this for what is still to be sent. The state machines themselves give up after five seconds; the
 /// rest is for a machine without free processors.
 const STOP_MAX: Duration = Duration::from_secs(8);
 
 /// The longest file that may name a master.
 const MASTER_FILE_BYTES_MAX: u64 = 4096;
 
-/// A principal with its secret.
-#[derive(Debug, Clone)]
-pub(crate) struct Credential {
-    pub(crate) principal: String,
-    pub(crate) secret: String,
-}
-
-/// What a driver is created with.
-#[derive(Debug)]
-pub(crate) struct Options {
-    /// The name of the master, as the framework gives it.
-    pub(crate) master: String,
-    pub(crate) credential: Option<Credential>,
-    pub(crate) config: Config,
-}
-
 /// The framework's side: runs callbacks, on one thread of its own.
-pub(crate) trait Handler: Send + 'static {
+pub(crate) trait Handler<C>: Send + 'static {
     /// Runs one callback; the error is the exception that it threw.
-    fn call(&mut self, callback: Callback) -> Result<(), String>;
+    fn call(&mut self, callback: C) -> Result<(), String>;
 }
+
+/// Finds out what to connect to, when the driver starts.
+type Resolve = Box<dyn FnOnce() -> Result<Target, String> + Send>;
 
 /// A thread of the driver cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -54,20 +41,22 @@ pub(crate) trait Handler: Send + 'static {
 pub(crate) struct StartError(#[from] std::io::Error);
 
 /// What the threads share.
-pub(crate) struct Shared {
-    machine: Mutex<Machine>,
+pub(crate) struct Shared<M: Machine> {
+    machine: Mutex<Running<M>>,
     /// Notified after each step.
     changed: Condvar,
     /// Notified when a callback has returned, and records may be read again.
     room: Notify,
     clock: Clock,
+    /// Kills the process group.
+    kill_group: fn(),
 }
 
-struct Machine {
-    core: scheduler::Driver,
+struct Running<M: Machine> {
+    core: M,
     network: Option<async_mpsc::Sender<Command>>,
     /// The sender is dropped when no callback will follow, which ends the thread.
-    callbacks: Option<mpsc::SyncSender<Callback>>,
+    callbacks: Option<mpsc::SyncSender<M::Callback>>,
     callback_thread: Option<ThreadId>,
     deadline: watch::Sender<Option<Time>>,
 }
@@ -89,17 +78,26 @@ impl Clock {
     }
 }
 
-/// A driver of a framework.
-pub(crate) struct Driver {
-    shared: Arc<Shared>,
-    options: Mutex<Option<(String, Option<Credential>)>>,
+/// A driver of a framework or an executor.
+pub(crate) struct Driver<M: Machine> {
+    shared: Arc<Shared<M>>,
+    resolve: Mutex<Option<Resolve>>,
 }
 
-impl Driver {
-    /// A driver that is not started.
-    pub(crate) fn new(options: Options) -> Self {
-        let machine = Machine {
-            core: scheduler::Driver::new(options.config),
+impl<M: Machine> Driver<M> {
+    /// A driver that is not started. Whom it connects to is found out when it is.
+    pub(crate) fn new(core: M, resolve: impl FnOnce() -> Result<Target, String> + Send + 'static) -> Self {
+        Self::with_kill(core, resolve, kill_group)
+    }
+
+    /// The same with another way to kill the process group.
+    fn with_kill(
+        core: M,
+        resolve: impl FnOnce() -> Result<Target, String> + Send + 'static,
+        kill_group: fn(),
+    ) -> Self {
+        let machine = Running {
+            core,
             network: None,
             callbacks: None,
             callback_thread: None,
@@ -110,17 +108,18 @@ impl Driver {
             changed: Condvar::new(),
             room: Notify::new(),
             clock: Clock::new(),
+            kill_group,
         };
-        Driver { shared: Arc::new(shared), options: Mutex::new(Some((options.master, options.credential))) }
+        Driver { shared: Arc::new(shared), resolve: Mutex::new(Some(Box::new(resolve))) }
     }
 
     /// `start()`: the threads run from here until the driver has stopped or aborted.
-    pub(crate) fn start(&self, handler: impl Handler) -> Result<Status, StartError> {
-        let options = self.options.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((master, credential)) = options else { return Ok(self.status()) };
+    pub(crate) fn start(&self, handler: impl Handler<M::Callback>) -> Result<Status, StartError> {
+        let resolve = self.resolve.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(resolve) = resolve else { return Ok(self.status()) };
         self.start_callbacks(handler)?;
-        let target = match resolve(&master) {
-            Ok(master) => Target { master, credential },
+        let target = match resolve() {
+            Ok(target) => target,
             Err(message) => {
                 self.shared.step(Event::StartFailed(message));
                 return Ok(self.status());
@@ -137,7 +136,7 @@ impl Driver {
         Ok(self.status())
     }
 
-    fn start_callbacks(&self, handler: impl Handler) -> Result<(), StartError> {
+    fn start_callbacks(&self, handler: impl Handler<M::Callback>) -> Result<(), StartError> {
         // One callback is in progress at a time.
         let (sender, receiver) = mpsc::sync_channel(1);
         let shared = self.shared.clone();
@@ -159,7 +158,7 @@ impl Driver {
         let was = self.status();
         self.shared.step(Event::Stop { failover });
         if was == Status::Running {
-            self.shared.wait(Some(STOP_MAX), scheduler::Driver::is_closed);
+            self.shared.wait(Some(STOP_MAX), M::is_closed);
         }
         // As the Java library's driver: an aborted one says so once more.
         if was == Status::Aborted { was } else { self.status() }
@@ -183,23 +182,26 @@ impl Driver {
     }
 
     /// Any other method.
-    pub(crate) fn request(&self, request: scheduler::Request) -> Status {
+    pub(crate) fn request(&self, request: M::Request) -> Status {
         self.shared.step(Event::Request(request));
         self.status()
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Machine> {
+impl<M: Machine> Shared<M> {
+    fn lock(&self) -> MutexGuard<'_, Running<M>> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Passes an event to the state machine and its effects to the threads.
-    pub(crate) fn step(&self, event: Event) {
+    pub(crate) fn step(&self, event: Event<M::Request>) {
         let mut machine = self.lock();
         let effects = machine.core.step(self.clock.now(), event);
         for effect in effects {
-            machine.dispatch(effect);
+            match effect {
+                Effect::KillGroup { after } => kill_later(self.kill_group, after),
+                effect => machine.dispatch(effect),
+            }
         }
         if machine.core.is_idle() {
             machine.callbacks = None;
@@ -223,9 +225,9 @@ impl Shared {
     }
 
     /// Waits until a condition holds, or for a time.
-    fn wait(&self, longest: Option<Duration>, condition: impl Fn(&scheduler::Driver) -> bool) {
+    fn wait(&self, longest: Option<Duration>, condition: impl Fn(&M) -> bool) {
         let machine = self.lock();
-        let unless = |machine: &mut Machine| !condition(&machine.core);
+        let unless = |machine: &mut Running<M>| !condition(&machine.core);
         match longest {
             Some(longest) => {
                 drop(self.changed.wait_timeout_while(machine, longest, unless));
@@ -235,8 +237,8 @@ impl Shared {
     }
 }
 
-impl Machine {
-    fn dispatch(&mut self, effect: Effect) {
+impl<M: Machine> Running<M> {
+    fn dispatch(&mut self, effect: Effect<M::Callback>) {
         let command = match effect {
             Effect::Callback(callback) => {
                 if let Some(callbacks) = &self.callbacks {
@@ -251,6 +253,8 @@ impl Machine {
             Effect::Call { call, to, stream_id, body } => Command::Call { call, to, stream_id, body },
             Effect::Detect => Command::Detect,
             Effect::Closed => Command::Close,
+            // The lock's holder has carried it out.
+            Effect::KillGroup { .. } => return,
         };
         if let Some(network) = &self.network {
             // Refused only if the thread has ended, which it does when it is closed.
@@ -259,7 +263,31 @@ impl Machine {
     }
 }
 
-fn run_callbacks(shared: &Shared, mut handler: impl Handler, callbacks: &mpsc::Receiver<Callback>) {
+/// Kills the process group after a time, on a thread of its own that nothing holds up.
+fn kill_later(kill_group: fn(), after: Duration) {
+    let thread = thread::Builder::new().name("mesos-shutdown".to_owned());
+    let spawned = thread.spawn(move || {
+        thread::sleep(after);
+        tracing::warn!("The executor has not ended within {after:?}: killing its process group");
+        kill_group();
+    });
+    if let Err(error) = spawned {
+        // The agent kills it later.
+        tracing::error!("Cannot start a thread for the end of the executor: {error}");
+    }
+}
+
+fn kill_group() {
+    if let Err(error) = rustix::process::kill_current_process_group(rustix::process::Signal::KILL) {
+        tracing::error!("Cannot kill the process group: {error}");
+    }
+}
+
+fn run_callbacks<M: Machine>(
+    shared: &Shared<M>,
+    mut handler: impl Handler<M::Callback>,
+    callbacks: &mpsc::Receiver<M::Callback>,
+) {
     while let Ok(callback) = callbacks.recv() {
         let method = callback.method();
         let outcome = catch_unwind(AssertUnwindSafe(|| handler.call(callback)));
@@ -269,7 +297,7 @@ fn run_callbacks(shared: &Shared, mut handler: impl Handler, callbacks: &mpsc::R
             Err(_) => Some("the native library panicked".to_owned()),
         };
         if let Some(thrown) = &thrown {
-            tracing::error!("Scheduler.{method} threw {thrown}");
+            tracing::error!("{method} threw {thrown}");
         }
         shared.step(Event::CallbackReturned { thrown });
         shared.room.notify_one();
@@ -277,7 +305,7 @@ fn run_callbacks(shared: &Shared, mut handler: impl Handler, callbacks: &mpsc::R
 }
 
 /// Parses the name of a master; that in a file is read now.
-fn resolve(name: &str) -> Result<Master, String> {
+pub(crate) fn find_master(name: &str) -> Result<Master, String> {
     let parsed = master::parse(name).map_err(|error| error.to_string())?;
     let Master::File(path) = parsed else { return Ok(parsed) };
     let content = read_small_file(&path)
@@ -298,6 +326,8 @@ fn read_small_file(path: &str) -> std::io::Result<String> {
 }
 
 #[cfg(test)]
-mod fake_master;
+mod executor_tests;
+#[cfg(test)]
+mod fake_server;
 #[cfg(test)]
 mod tests;

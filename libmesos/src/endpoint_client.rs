@@ -1,4 +1,5 @@
-//! HTTP requests to a master: one POST of a protobuf body, with credentials, and what its answer means for the driver.
+//! HTTP requests to a master or an agent: one POST of a protobuf body, with credentials, and what its answer means for the
+//! driver.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,16 +9,14 @@ use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use libmesos_core::{
+    machine::{CallOutcome, CloseReason},
     master::Endpoint,
-    scheduler::{CallOutcome, CloseReason},
 };
 use transport::{
     client::{Client, ClientError, ClientOptions},
     redirect,
     tls::{self, TlsError, Trust},
 };
-
-use crate::driver::Credential;
 
 /// The media type of protobuf, for requests and responses.
 const PROTOBUF: &str = "application/x-protobuf";
@@ -34,15 +33,46 @@ const ERROR_TEXT_MAX: Duration = Duration::from_secs(5);
 /// The certificate authority of masters with `https://`, as in Mesos; without it, those of this machine.
 const AUTHORITY_VARIABLE: &str = "LIBPROCESS_SSL_CA_FILE";
 
-/// Posts to masters. Clones share connections.
+/// A principal with its secret.
+#[derive(Debug, Clone)]
+pub(crate) struct Credential {
+    pub(crate) principal: String,
+    pub(crate) secret: String,
+}
+
+/// An API of a server and who uses it.
+#[derive(Debug, Clone)]
+pub(crate) struct Api {
+    /// What the server is called in messages.
+    server: &'static str,
+    path: Arc<str>,
+    authorization: Option<HeaderValue>,
+}
+
+impl Api {
+    /// The scheduler API of a master.
+    pub(crate) fn scheduler(credential: Option<&Credential>) -> Self {
+        let authorization = credential.and_then(basic);
+        Api { server: "Master", path: SCHEDULER_PATH.into(), authorization }
+    }
+
+    /// The executor API of an agent.
+    pub(crate) fn executor(path: &str, token: Option<&str>) -> Self {
+        let authorization = token.and_then(bearer);
+        Api { server: "Agent", path: path.into(), authorization }
+    }
+}
+
+/// Posts to a server. Clones share connections.
 #[derive(Clone)]
 pub(crate) struct EndpointClient {
     client: Client,
-    authorization: Option<HeaderValue>,
+    api: Api,
 }
 
 /// An answer that is neither 200 nor 202.
 pub(crate) struct Failure {
+    server: &'static str,
     status: StatusCode,
     /// Where a redirect leads.
     location: Option<Endpoint>,
@@ -50,13 +80,13 @@ pub(crate) struct Failure {
 }
 
 impl EndpointClient {
-    pub(crate) fn new(credential: Option<&Credential>) -> Self {
+    pub(crate) fn new(api: Api) -> Self {
         let options = ClientOptions {
             tls: Some(Arc::new(tls_config)),
             response_timeout: RESPONSE_MAX,
             ..ClientOptions::default()
         };
-        EndpointClient { client: Client::new(options), authorization: credential.and_then(basic) }
+        EndpointClient { client: Client::new(options), api }
     }
 
     /// Posts a call and waits for the head of the answer.
@@ -70,10 +100,10 @@ impl EndpointClient {
             authority: to.to_string(),
             reason: error.to_string(),
         };
-        let mut request = Request::post(format!("{to}{SCHEDULER_PATH}"))
+        let mut request = Request::post(format!("{to}{}", self.api.path))
             .header(header::CONTENT_TYPE, PROTOBUF)
             .header(header::ACCEPT, PROTOBUF);
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = &self.api.authorization {
             request = request.header(header::AUTHORIZATION, authorization.clone());
         }
         if let Some(stream_id) = stream_id.filter(|id| !id.is_empty()) {
@@ -94,7 +124,20 @@ impl EndpointClient {
             let _ = tokio::time::timeout(ERROR_TEXT_MAX, body).await;
             return CallOutcome::Accepted;
         }
-        Failure::read(to, response).await.outcome()
+        self.failure(to, response).await.outcome()
+    }
+
+    /// Reads an answer that is neither 200 nor 202, within bounds.
+    pub(crate) async fn failure(&self, from: &Endpoint, response: Response<Incoming>) -> Failure {
+        let status = response.status();
+        let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
+        let location = location.and_then(|location| redirected(from, location));
+        let body = Limited::new(response.into_body(), ERROR_BYTES_MAX).collect();
+        let text = match tokio::time::timeout(ERROR_TEXT_MAX, body).await {
+            Ok(Ok(body)) => String::from_utf8_lossy(&body.to_bytes()).trim().to_owned(),
+            _ => String::new(),
+        };
+        Failure { server: self.api.server, status, location, text }
     }
 }
 
@@ -105,19 +148,6 @@ pub(crate) fn stream_id(response: &Response<Incoming>) -> String {
 }
 
 impl Failure {
-    /// Reads the text of an error, within bounds.
-    pub(crate) async fn read(from: &Endpoint, response: Response<Incoming>) -> Self {
-        let status = response.status();
-        let location = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
-        let location = location.and_then(|location| redirected(from, location));
-        let body = Limited::new(response.into_body(), ERROR_BYTES_MAX).collect();
-        let text = match tokio::time::timeout(ERROR_TEXT_MAX, body).await {
-            Ok(Ok(body)) => String::from_utf8_lossy(&body.to_bytes()).trim().to_owned(),
-            _ => String::new(),
-        };
-        Failure { status, location, text }
-    }
-
     fn describe(&self) -> String {
         match self.text.as_str() {
             "" => self.status.to_string(),
@@ -134,7 +164,8 @@ impl Failure {
         }
         match self.status.as_u16() {
             400 | 401 | 403 | 405 | 406 | 415 => CloseReason::Refused(format!(
-                "Master at {from} refused the subscription: {}",
+                "{} at {from} refused the subscription: {}",
+                self.server,
                 self.describe()
             )),
             _ => CloseReason::Lost(format!("{from} answered {}", self.describe())),
@@ -158,6 +189,12 @@ fn redirected(from: &Endpoint, location: &str) -> Option<Endpoint> {
     let port = to.port_u16().unwrap_or(if tls { 443 } else { 80 });
     let host = to.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
     Some(Endpoint { tls, host, port })
+}
+
+fn bearer(token: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 fn basic(credential: &Credential) -> Option<HeaderValue> {
@@ -185,6 +222,7 @@ mod tests {
     fn failure(status: u16, location: Option<&str>) -> Failure {
         let from = libmesos_core::master::endpoint("m:5050").unwrap();
         Failure {
+            server: "Master",
             status: StatusCode::from_u16(status).unwrap(),
             location: location.and_then(|location| redirected(&from, location)),
             text: "why".to_owned(),

@@ -1,31 +1,38 @@
-//! What Java sees: the native methods of `org.apache.mesos.MesosSchedulerDriver`, for jars of Mesos 1.4 to 1.11.
+//! What Java sees: the native methods of `org.apache.mesos.MesosSchedulerDriver` and `MesosExecutorDriver`, for jars of Mesos 1.4
+//! to 1.11.
 //!
 //! Methods that some jar overloads are exported by their long names alone: the JVM looks for the short name first, and would bind
 //! every overload to it.
 //!
-//! A Java driver holds a number in its field `__driver`, by which the native driver is found. A number that is not known any
+//! A Java object holds a number in a field, as `__driver`, by which its native side is found. A number that is not known any
 //! more, as after `finalize`, leads to an exception and not to freed memory.
 
 // Exported symbols, and the attachment of threads as daemons, which the crate `jni` leaves to its users.
 #![allow(unsafe_code)]
 
 mod callbacks;
+mod executor_callbacks;
+mod executor_driver;
 mod java;
+mod registry;
+mod scheduler_callbacks;
 mod scheduler_driver;
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
 };
 
 use jni::{
     Env, EnvUnowned, JValue, errors::ThrowRuntimeExAndDefault, jni_sig, jni_str, objects::JObject,
     strings::JNIString,
 };
-use libmesos_core::scheduler::Status;
+use libmesos_core::machine::{Machine, Status};
 
 use crate::driver::{Driver, StartError};
-use java::Classes;
+use callbacks::JavaCallback;
+use java::StatusClass;
+use registry::Registry;
 
 /// Why a native method fails: it becomes a Java exception.
 #[derive(Debug, thiserror::Error)]
@@ -40,56 +47,54 @@ enum NativeError {
 }
 
 /// The native side of a Java driver.
-struct NativeDriver {
-    driver: Driver,
-    classes: Arc<Classes>,
-    implicit_acknowledgements: bool,
+struct NativeDriver<M: Machine<Callback: JavaCallback>> {
+    driver: Driver<M>,
+    status: StatusClass,
+    classes: Arc<<M::Callback as JavaCallback>::Classes>,
 }
 
-/// All native drivers by their number.
-static DRIVERS: Mutex<Drivers> = Mutex::new(Drivers { last: 0, by_number: BTreeMap::new() });
-
-struct Drivers {
-    last: i64,
-    by_number: BTreeMap<i64, Arc<NativeDriver>>,
-}
-
-impl Drivers {
-    fn add(driver: NativeDriver) -> i64 {
-        let mut drivers = DRIVERS.lock().unwrap_or_else(PoisonError::into_inner);
-        drivers.last += 1;
-        let number = drivers.last;
-        drivers.by_number.insert(number, Arc::new(driver));
-        number
-    }
-
-    fn get(number: i64) -> Option<Arc<NativeDriver>> {
-        DRIVERS.lock().unwrap_or_else(PoisonError::into_inner).by_number.get(&number).cloned()
-    }
-
-    fn remove(number: i64) -> Option<Arc<NativeDriver>> {
-        DRIVERS.lock().unwrap_or_else(PoisonError::into_inner).by_number.remove(&number)
-    }
-}
+type Drivers<M> = Registry<NativeDriver<M>>;
 
 /// The native driver of a Java driver.
-fn native_driver(env: &mut Env<'_>, this: &JObject<'_>) -> Result<Arc<NativeDriver>, NativeError> {
+fn native_driver<M: Machine<Callback: JavaCallback>>(
+    env: &mut Env<'_>,
+    this: &JObject<'_>,
+    drivers: &Drivers<M>,
+) -> Result<Arc<NativeDriver<M>>, NativeError> {
     let number = env.get_field(this, jni_str!("__driver"), jni_sig!("J"))?.j()?;
-    Drivers::get(number).ok_or(NativeError::NoDriver)
+    drivers.get(number).ok_or(NativeError::NoDriver)
 }
 
 /// Runs a method of a driver and returns its status to Java.
-fn status_of<'local>(
+fn status_of<'local, M: Machine<Callback: JavaCallback>>(
     mut env: EnvUnowned<'local>,
     this: &JObject<'local>,
-    method: impl FnOnce(&mut Env<'local>, &NativeDriver) -> Result<Status, NativeError>,
+    drivers: &Drivers<M>,
+    method: impl FnOnce(&mut Env<'local>, &NativeDriver<M>) -> Result<Status, NativeError>,
 ) -> JObject<'local> {
     env.with_env(|env| -> Result<JObject<'local>, NativeError> {
-        let native = native_driver(env, this)?;
+        let native = native_driver(env, this, drivers)?;
         let status = method(env, &native)?;
-        Ok(native.classes.status(env, status)?)
+        Ok(native.status.constant(env, status)?)
     })
     .resolve::<ThrowRuntimeExAndDefault>()
+}
+
+/// Ends a driver whose finalizer runs. A running driver is not collected, but finalizers can be called by hand.
+fn finalize_driver<'local, M: Machine<Callback: JavaCallback>>(
+    mut env: EnvUnowned<'local>,
+    this: &JObject<'local>,
+    drivers: &Drivers<M>,
+) {
+    env.with_env(|env| -> Result<(), NativeError> {
+        let number = env.get_field(this, jni_str!("__driver"), jni_sig!("J"))?.j()?;
+        set_long(env, this, 0)?;
+        if let Some(native) = drivers.remove(number) {
+            native.driver.abort();
+        }
+        Ok(())
+    })
+    .resolve::<ThrowRuntimeExAndDefault>();
 }
 
 /// Throws an exception of a class of the Java platform.
@@ -100,7 +105,12 @@ fn throw(env: &mut Env<'_>, class: &str, message: &str) -> NativeError {
     }
 }
 
-/// Sets a field that holds a number.
+/// Sets the field that holds a driver's number.
 fn set_long(env: &mut Env<'_>, this: &JObject<'_>, value: i64) -> Result<(), NativeError> {
     Ok(env.set_field(this, jni_str!("__driver"), jni_sig!("J"), JValue::Long(value))?)
+}
+
+/// A number that differs in each driver of each process.
+fn seed() -> u64 {
+    RandomState::new().hash_one(std::process::id())
 }

@@ -1,4 +1,4 @@
-//! The network thread: carries out what the state machine wants of the master, and tells it what comes back.
+//! The network thread: carries out what the state machine wants of the master or the agent, and tells it what comes back.
 
 use std::{io, process, sync::Arc, thread};
 
@@ -8,8 +8,8 @@ use hyper::body::Incoming;
 use kernel_model::time::Time;
 use kernel_wire::recordio::Decoder;
 use libmesos_core::{
+    machine::{CloseReason, Event, Machine},
     master::{Endpoint, Master},
-    scheduler::{CloseReason, Event},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -18,8 +18,8 @@ use tokio::{
 
 use crate::{
     detector,
-    driver::{Credential, Shared},
-    endpoint_client::{EndpointClient, Failure, stream_id},
+    driver::Shared,
+    endpoint_client::{Api, EndpointClient, stream_id},
 };
 
 /// The longest record: the offers of the largest clusters are some tens of megabytes.
@@ -28,13 +28,14 @@ const RECORD_BYTES_MAX: usize = 128 << 20;
 /// Commands that wait for the thread. The state machine has one stream and one call at a time, so a few are all there are.
 const COMMANDS_MAX: usize = 64;
 
-/// Where the master is, and who connects to it.
+/// Whom a driver connects to, and how.
 pub(crate) struct Target {
-    pub(crate) master: Master,
-    pub(crate) credential: Option<Credential>,
+    /// The master to detect; an executor's machine knows its agent.
+    pub(crate) master: Option<Master>,
+    pub(crate) api: Api,
 }
 
-/// An effect that concerns the network; see `libmesos_core::scheduler::Effect`.
+/// An effect that concerns the network; see `libmesos_core::machine::Effect`.
 #[derive(Debug)]
 pub(crate) enum Command {
     Connect { stream: u64, to: Endpoint, body: Bytes },
@@ -45,8 +46,8 @@ pub(crate) enum Command {
 }
 
 /// Starts the thread. It ends with [`Command::Close`].
-pub(crate) fn start(
-    shared: Arc<Shared>,
+pub(crate) fn start<M: Machine>(
+    shared: Arc<Shared<M>>,
     target: Target,
     deadline: watch::Receiver<Option<Time>>,
 ) -> io::Result<mpsc::Sender<Command>> {
@@ -54,7 +55,7 @@ pub(crate) fn start(
     let (sender, commands) = mpsc::channel(COMMANDS_MAX);
     thread::Builder::new().name("mesos-network".to_owned()).spawn(move || {
         runtime.block_on(async {
-            let client = EndpointClient::new(target.credential.as_ref());
+            let client = EndpointClient::new(target.api);
             let network = Network { shared, master: target.master, client, stream: None, detection: None };
             network.serve(commands, deadline).await;
         });
@@ -64,15 +65,15 @@ pub(crate) fn start(
     Ok(sender)
 }
 
-struct Network {
-    shared: Arc<Shared>,
-    master: Master,
+struct Network<M: Machine> {
+    shared: Arc<Shared<M>>,
+    master: Option<Master>,
     client: EndpointClient,
     stream: Option<(u64, AbortHandle)>,
     detection: Option<AbortHandle>,
 }
 
-impl Network {
+impl<M: Machine> Network<M> {
     async fn serve(
         mut self,
         mut commands: mpsc::Receiver<Command>,
@@ -127,9 +128,9 @@ impl Network {
                 });
             }
             Command::Detect => {
+                let Some(master) = self.master.clone() else { return };
                 // Frameworks that start together begin with different servers.
-                let task =
-                    tokio::spawn(detector::detect(shared, self.master.clone(), process::id() as usize));
+                let task = tokio::spawn(detector::detect(shared, master, process::id() as usize));
                 self.detection = Some(task.abort_handle());
             }
             Command::Close => {}
@@ -138,8 +139,8 @@ impl Network {
 }
 
 /// Subscribes and passes on records until the stream ends.
-async fn read_stream(
-    shared: &Shared,
+async fn read_stream<M: Machine>(
+    shared: &Shared<M>,
     client: &EndpointClient,
     stream: u64,
     to: &Endpoint,
@@ -150,7 +151,7 @@ async fn read_stream(
         Err(error) => return CloseReason::Lost(error.to_string()),
     };
     if response.status() != http::StatusCode::OK {
-        return Failure::read(to, response).await.close_reason(to);
+        return client.failure(to, response).await.close_reason(to);
     }
     shared.step(Event::StreamOpened { stream, id: stream_id(&response) });
     let reason = read_records(shared, stream, response.into_body()).await;
@@ -158,7 +159,7 @@ async fn read_stream(
 }
 
 /// Why the stream has ended.
-async fn read_records(shared: &Shared, stream: u64, mut body: Incoming) -> String {
+async fn read_records<M: Machine>(shared: &Shared<M>, stream: u64, mut body: Incoming) -> String {
     let mut decoder = Decoder::new(RECORD_BYTES_MAX);
     loop {
         loop {
@@ -178,7 +179,7 @@ async fn read_records(shared: &Shared, stream: u64, mut body: Incoming) -> Strin
                 }
             }
             Some(Err(error)) => return error.to_string(),
-            None => return "the master has closed the stream".to_owned(),
+            None => return "the other side has closed the stream".to_owned(),
         }
     }
 }

@@ -39,10 +39,10 @@ const TEST: &[Prerequisite] = &[
         files: &["/usr/lib/python3.11/ensurepip", "/usr/lib/python3/dist-packages/virtualenv"],
     },
     Prerequisite { package: "python3-pip", files: &["/usr/bin/pip3", "/usr/local/bin/pip3"] },
-    // For Spark.
+    // For Spark, and for programs that are run from their source.
     Prerequisite {
-        package: "openjdk-17-jre-headless",
-        files: &["/usr/bin/java", "/usr/lib/jvm/java-17-openjdk-amd64/bin/java"],
+        package: "openjdk-17-jdk-headless",
+        files: &["/usr/bin/javac", "/usr/lib/jvm/java-17-openjdk-amd64/bin/javac"],
     },
     Prerequisite { package: "openssl", files: &["/usr/bin/openssl"] },
     Prerequisite { package: "nodejs", files: &["/usr/bin/node", "/usr/local/bin/node"] },

@@ -17,6 +17,7 @@ use kernel_wire::{
     scheduler_event, task, v1,
 };
 use libmesos_core::{
+    machine::Machine,
     master::{Endpoint, endpoint},
     scheduler::{CallOutcome, Callback, CloseReason, Config, Driver, Effect, Event, Request},
 };
@@ -127,6 +128,7 @@ impl World {
                 self.java_later(index, delay, found);
             }
             Effect::Log(_) => {}
+            Effect::KillGroup { .. } => self.fail(format!("the driver of framework {index} kills itself")),
             Effect::Closed => self.fail(format!("the driver of framework {index} is closed")),
         }
     }

@@ -77,3 +77,30 @@ fn spark_executors_run_in_images() -> anyhow::Result<()> {
     }
     cluster.stop_and_assert_clean()
 }
+
+/// A job in Spark's fine-grained mode, whose executors are `MesosExecutorDriver`s of the Java library: each of Spark's tasks is a
+/// task of the kernel. It comes to its right results although its agent is killed and starts again.
+#[test]
+fn spark_in_fine_grained_mode_outlives_its_agent() -> anyhow::Result<()> {
+    let mut cluster = Cluster::split_with(&[], &["--resources", "cpus:4;mem:6000;disk:10000"])?;
+    let library = e2e::cluster::binary().with_file_name("libmesos.so");
+    let settings = [
+        "spark.mesos.coarse=false".to_owned(),
+        format!("spark.executorEnv.MESOS_NATIVE_JAVA_LIBRARY={}", library.display()),
+    ];
+    let mut job = SparkJob::submit_with(&cluster, "fine", &cluster.mesos, 12, &settings)?;
+    job.wait_for_line("round 2")?;
+    let tasks = cluster.operator(r#"{"type": "GET_TASKS"}"#)?;
+    let completed = tasks["get_tasks"]["completed_tasks"].as_array().map_or(0, Vec::len);
+    assert!(completed >= 12, "each task of Spark is one of the kernel: {tasks:#}");
+    let before = executors(&cluster)?;
+    assert_eq!(before.len(), 1, "{before:?}");
+    cluster.kill("agent")?;
+    cluster.start("agent")?;
+    job.wait()?;
+    let left = wait_for("the executors to end", Duration::from_secs(30), || {
+        Ok(executors(&cluster)?.is_empty().then_some(()))
+    });
+    left.with_context(|| cluster.tail())?;
+    cluster.stop_and_assert_clean()
+}

@@ -1,11 +1,13 @@
-//! Decisions of the native driver library: what a `MesosSchedulerDriver` of the Java library does with its framework's requests
-//! and the master's events.
+//! Decisions of the native driver library: what the drivers of the Java library do with the requests of a framework or an
+//! executor and with the events of the master or the agent.
 //!
-//! Pure: no sockets, threads, clock or Java. [`scheduler`] is the state machine, [`wire`] the parts of the Mesos messages that
-//! it reads and writes, [`master`] the forms in which a framework names its master, and [`leader`] what masters announce in
-//! ZooKeeper.
+//! Pure: no sockets, threads, clock or Java. [`scheduler`] and [`executor`] are state machines ([`machine`] is what they have in
+//! common), [`wire`] has the parts of the Mesos messages that they read and write, [`master`] the forms in which a framework
+//! names its master, and [`leader`] what masters announce in ZooKeeper.
 
+pub mod executor;
 pub mod leader;
+pub mod machine;
 pub mod master;
 pub mod scheduler;
 pub mod wire;

@@ -5,7 +5,7 @@
 //! in order, each once the one before it is answered. A launch that cannot be sent is answered with TASK_LOST. A launch whose
 //! delivery is unknown is reconciled after the next subscription. An update is acknowledged after its callback has returned.
 //!
-//! The shell reads no further record while [`Driver::accepts_records`] is false, so that a framework that is slower than its
+//! The shell reads no further record while [`Machine::accepts_records`] is false, so that a framework that is slower than its
 //! master costs the master a full socket and not this process its memory.
 
 mod calls;
@@ -21,20 +21,12 @@ use bytes::Bytes;
 use kernel_model::{random::SplitMix64, time::Time};
 use prost::Message;
 
+use crate::machine::Callback as _;
+pub use crate::machine::{CallOutcome, CloseReason, Machine, Status};
 use crate::master::Endpoint;
 use crate::wire::{self, LaunchedTask};
 use calls::Outgoing;
-pub use interface::{CallOutcome, Callback, CloseReason, Effect, Event, Request};
-
-/// `Protos.Status` of the Java library.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Status {
-    NotStarted,
-    Running,
-    Aborted,
-    Stopped,
-}
+pub use interface::{Callback, Effect, Event, Request};
 
 /// What a driver is created with.
 #[derive(Debug, Clone)]
@@ -180,73 +172,6 @@ impl Driver {
         }
     }
 
-    /// The only entrance.
-    pub fn step(&mut self, now: Time, event: Event) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        match event {
-            Event::Start => self.start(&mut effects),
-            Event::StartFailed(message) => {
-                if self.status == Status::NotStarted {
-                    self.fail(now, message, &mut effects);
-                }
-            }
-            Event::Stop { failover } => self.stop(now, failover, &mut effects),
-            Event::Abort => self.abort(now, &mut effects),
-            Event::Request(request) => {
-                if self.status == Status::Running {
-                    self.request(now, request, &mut effects);
-                }
-            }
-            Event::Leader(leader) => self.leader_changed(now, leader, &mut effects),
-            Event::StreamOpened { stream, id } => self.stream_opened(stream, id),
-            Event::Record { stream, record } => self.record(now, stream, record, &mut effects),
-            Event::StreamClosed { stream, reason } => self.stream_closed(now, stream, reason, &mut effects),
-            Event::CallAnswered { call, outcome } => self.call_answered(now, call, outcome, &mut effects),
-            Event::CallbackReturned { thrown } => self.callback_returned(now, thrown, &mut effects),
-            Event::Tick => self.tick(now, &mut effects),
-        }
-        self.send_next(&mut effects);
-        self.call_next(&mut effects);
-        effects
-    }
-
-    /// The status that the driver's methods return.
-    pub fn status(&self) -> Status {
-        self.status
-    }
-
-    /// Whether all calls are sent or given up: `stop()` may return.
-    pub fn is_closed(&self) -> bool {
-        self.phase == Phase::Closed
-    }
-
-    /// Whether nothing will happen any more but the end of a callback in progress: `join()` may return.
-    pub fn is_finished(&self) -> bool {
-        let failing = matches!(self.running, Some(Callback::Error { .. })) || !self.callbacks.is_empty();
-        self.is_closed() && !failing
-    }
-
-    /// Whether no callback is in progress or to come.
-    pub fn is_idle(&self) -> bool {
-        self.is_finished() && self.running.is_none()
-    }
-
-    /// Whether further records may be read.
-    pub fn accepts_records(&self) -> bool {
-        self.callbacks.len() < CALLBACKS_READ_MAX
-    }
-
-    /// When [`Event::Tick`] is due.
-    pub fn next_deadline(&self) -> Option<Time> {
-        match &self.phase {
-            Phase::BackingOff { until } => Some(*until),
-            Phase::Subscribing { deadline, .. } | Phase::Closing { deadline, .. } => Some(*deadline),
-            // A stream that is not read tells nothing about its master.
-            Phase::Subscribed(subscription) => self.accepts_records().then_some(subscription.deadline),
-            Phase::NotStarted | Phase::WaitingForLeader | Phase::Closed => None,
-        }
-    }
-
     fn start(&mut self, effects: &mut Vec<Effect>) {
         if self.status == Status::NotStarted {
             self.status = Status::Running;
@@ -292,7 +217,7 @@ impl Driver {
         if self.status == Status::Running {
             match thrown {
                 Some(thrown) => {
-                    let message = format!("Exception in Scheduler.{}: {thrown}", callback.method());
+                    let message = format!("Exception in {}: {thrown}", callback.method());
                     self.fail(now, message, effects);
                 }
                 None if self.implicit_acknowledgements => {
@@ -319,6 +244,71 @@ impl Driver {
         {
             self.running = Some(callback.clone());
             effects.push(Effect::Callback(callback));
+        }
+    }
+}
+
+impl Machine for Driver {
+    type Request = Request;
+    type Callback = Callback;
+
+    fn step(&mut self, now: Time, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Start => self.start(&mut effects),
+            Event::StartFailed(message) => {
+                if self.status == Status::NotStarted {
+                    self.fail(now, message, &mut effects);
+                }
+            }
+            Event::Stop { failover } => self.stop(now, failover, &mut effects),
+            Event::Abort => self.abort(now, &mut effects),
+            Event::Request(request) => {
+                if self.status == Status::Running {
+                    self.request(now, request, &mut effects);
+                }
+            }
+            Event::Leader(leader) => self.leader_changed(now, leader, &mut effects),
+            Event::StreamOpened { stream, id } => self.stream_opened(stream, id),
+            Event::Record { stream, record } => self.record(now, stream, record, &mut effects),
+            Event::StreamClosed { stream, reason } => self.stream_closed(now, stream, reason, &mut effects),
+            Event::CallAnswered { call, outcome } => self.call_answered(now, call, outcome, &mut effects),
+            Event::CallbackReturned { thrown } => self.callback_returned(now, thrown, &mut effects),
+            Event::Tick => self.tick(now, &mut effects),
+        }
+        self.send_next(&mut effects);
+        self.call_next(&mut effects);
+        effects
+    }
+
+    fn status(&self) -> Status {
+        self.status
+    }
+
+    fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    fn is_finished(&self) -> bool {
+        let failing = matches!(self.running, Some(Callback::Error { .. })) || !self.callbacks.is_empty();
+        self.is_closed() && !failing
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_finished() && self.running.is_none()
+    }
+
+    fn accepts_records(&self) -> bool {
+        self.callbacks.len() < CALLBACKS_READ_MAX
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        match &self.phase {
+            Phase::BackingOff { until } => Some(*until),
+            Phase::Subscribing { deadline, .. } | Phase::Closing { deadline, .. } => Some(*deadline),
+            // A stream that is not read tells nothing about its master.
+            Phase::Subscribed(subscription) => self.accepts_records().then_some(subscription.deadline),
+            Phase::NotStarted | Phase::WaitingForLeader | Phase::Closed => None,
         }
     }
 }

@@ -1,8 +1,10 @@
-//! The parts of the v1 scheduler API that the driver reads and writes.
+//! The parts of the v1 scheduler API that the driver reads and writes; those of the executor API are in [`executor`].
 //!
 //! Messages that only pass through (offers, tasks, filters, statuses) are `bytes` here: on the wire a nested message and a
 //! byte string are the same, so what a newer jar or master adds to them is kept. The Java library's v0 messages have the tags
 //! of v1. A test compares the tags with the complete messages of `kernel-wire`.
+
+pub mod executor;
 
 use bytes::Bytes;
 use prost::Message;

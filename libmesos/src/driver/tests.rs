@@ -4,12 +4,16 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::Bytes;
 use kernel_wire::v1;
-use libmesos_core::{scheduler::Request, wire};
+use libmesos_core::{
+    scheduler::{self, Callback, Config, Request},
+    wire,
+};
 use prost::Message;
 use v1::scheduler::call::Type;
 
-use super::fake_master::{Behaviour, FakeMaster};
+use super::fake_server::{Behaviour, FakeMaster};
 use super::*;
+use crate::endpoint_client::{Api, Credential};
 
 type Inside = Box<dyn FnMut(&Callback) -> Result<(), String> + Send>;
 
@@ -19,7 +23,7 @@ struct Recorder {
     inside: Option<Inside>,
 }
 
-impl Handler for Recorder {
+impl Handler<Callback> for Recorder {
     fn call(&mut self, callback: Callback) -> Result<(), String> {
         let outcome = self.inside.as_mut().map_or(Ok(()), |inside| inside(&callback));
         let _ = self.callbacks.send(callback);
@@ -27,21 +31,22 @@ impl Handler for Recorder {
     }
 }
 
-fn driver(master: &str) -> Driver {
+fn driver(master: &str) -> Driver<scheduler::Driver> {
     let info = v1::FrameworkInfo { user: "u".into(), name: "n".into(), ..Default::default() };
-    Driver::new(Options {
-        master: master.to_owned(),
-        credential: Some(Credential { principal: "p".into(), secret: "s".into() }),
-        config: Config {
-            framework: info.encode_to_vec().into(),
-            suppressed_roles: Vec::new(),
-            implicit_acknowledgements: true,
-            seed: 1,
-        },
+    let config = Config {
+        framework: info.encode_to_vec().into(),
+        suppressed_roles: Vec::new(),
+        implicit_acknowledgements: true,
+        seed: 1,
+    };
+    let credential = Credential { principal: "p".into(), secret: "s".into() };
+    let master = master.to_owned();
+    Driver::new(scheduler::Driver::new(config), move || {
+        Ok(Target { master: Some(find_master(&master)?), api: Api::scheduler(Some(&credential)) })
     })
 }
 
-fn start(driver: &Driver) -> Receiver<Callback> {
+fn start(driver: &Driver<scheduler::Driver>) -> Receiver<Callback> {
     let (callbacks, receiver) = channel();
     driver.start(Recorder { callbacks, inside: None }).unwrap();
     receiver
@@ -78,16 +83,16 @@ fn a_framework_subscribes_acknowledges_reconnects_and_tears_down() {
     // "p:s"
     assert!(head.contains("authorization: basic cdpz"), "{head}");
     assert!(head.contains("content-type: application/x-protobuf"), "{head}");
-    assert_eq!(next(&callbacks).method(), "registered");
+    assert_eq!(next(&callbacks).name(), "registered");
     master.send(&update(b"uuid"));
-    assert_eq!(next(&callbacks).method(), "statusUpdate");
+    assert_eq!(next(&callbacks).name(), "statusUpdate");
     let acknowledged = master.next(Type::Acknowledge);
     assert!(acknowledged.head.to_lowercase().contains("mesos-stream-id: stream-1"));
     assert_eq!(acknowledged.call.acknowledge.unwrap().uuid, "uuid");
     master.disconnect();
     assert_eq!(next(&callbacks), Callback::Disconnected);
     assert_eq!(master.next(Type::Subscribe).call.framework_id.unwrap().value, "f");
-    assert_eq!(next(&callbacks).method(), "reregistered");
+    assert_eq!(next(&callbacks).name(), "reregistered");
     assert_eq!(driver.stop(false), Status::Stopped);
     master.next(Type::Teardown);
     assert_eq!(driver.join(), Status::Stopped);
@@ -98,22 +103,7 @@ fn a_framework_subscribes_acknowledges_reconnects_and_tears_down() {
 /// Each of these is stopped, or aborted, and joined in bounded time.
 #[test]
 fn hostile_masters_keep_no_caller() {
-    let raw = |text: &str| Behaviour::Raw(text.as_bytes().to_vec());
-    let endless = "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n\r\n";
-    let behaviours = [
-        Behaviour::Silent,
-        Behaviour::EndlessHead,
-        Behaviour::Dribble,
-        Behaviour::Hangup,
-        raw("this is no HTTP\r\n\r\n"),
-        raw("HTTP/1.1 500 Oh\r\nContent-Length: 1000000000000\r\n\r\nx"),
-        raw("HTTP/1.1 307 Go\r\nLocation: //127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"),
-        raw(&format!("{endless}99999999999999999999999\n")),
-        raw(&format!("{endless}18446744073709551615\n")),
-        raw(&format!("{endless}3\n\u{7f}\u{7f}\u{7f}")),
-        raw(&format!("{endless}-1\n")),
-    ];
-    for behaviour in behaviours {
+    for behaviour in Behaviour::hostile() {
         let master = FakeMaster::start(behaviour.clone());
         let driver = driver(&master.address);
         let began = Instant::now();
@@ -147,7 +137,7 @@ fn a_master_that_answers_no_call_delays_stop_by_a_bound() {
     let master = FakeMaster::start(Behaviour::DeafToCalls);
     let driver = driver(&master.address);
     let callbacks = start(&driver);
-    assert_eq!(next(&callbacks).method(), "registered");
+    assert_eq!(next(&callbacks).name(), "registered");
     let began = Instant::now();
     assert_eq!(driver.stop(false), Status::Stopped);
     assert!(began.elapsed() < STOP_MAX, "{:?}", began.elapsed());
@@ -172,7 +162,7 @@ fn callbacks_may_call_the_driver_and_stop_it() {
     driver.start(Recorder { callbacks, inside: Some(Box::new(inside)) }).unwrap();
     master.next(Type::Kill);
     master.next(Type::Teardown);
-    assert_eq!(next(&receiver).method(), "registered");
+    assert_eq!(next(&receiver).name(), "registered");
     assert_eq!(driver.join(), Status::Stopped);
 }
 
@@ -187,7 +177,7 @@ fn what_a_callback_throws_reaches_error() {
     };
     driver.start(Recorder { callbacks, inside: Some(Box::new(inside)) }).unwrap();
     assert_eq!(driver.join(), Status::Aborted);
-    assert_eq!(next(&receiver).method(), "registered");
+    assert_eq!(next(&receiver).name(), "registered");
     assert_eq!(driver.start(Recorder { callbacks: channel().0, inside: None }).unwrap(), Status::Aborted);
 }
 
@@ -203,13 +193,13 @@ fn names_that_are_none_of_a_master_abort() {
         let driver = driver(name);
         let callbacks = start(&driver);
         assert_eq!(driver.join(), Status::Aborted, "{name}");
-        assert_eq!(next(&callbacks).method(), "error", "{name}");
+        assert_eq!(next(&callbacks).name(), "error", "{name}");
     }
     let master = FakeMaster::start(Behaviour::Proper);
     std::fs::write(&file, format!("{}\n", master.address)).unwrap();
     let by_file = driver(&nested);
     let callbacks = start(&by_file);
-    assert_eq!(next(&callbacks).method(), "registered");
+    assert_eq!(next(&callbacks).name(), "registered");
     by_file.stop(true);
     std::fs::remove_dir_all(directory).unwrap();
 }

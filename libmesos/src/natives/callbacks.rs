@@ -11,50 +11,73 @@ use jni::{
     refs::Global,
     sys,
 };
-use libmesos_core::scheduler::Callback;
+use libmesos_core::machine::Callback;
 
-use super::java::{Classes, MessageClass};
+use super::java::MessageClass;
 use crate::driver::Handler;
 
 /// Local references that one callback needs; offers are released one by one.
 const LOCAL_FRAME: usize = 16;
 
-/// The framework's `Scheduler`.
-pub(super) struct JavaScheduler {
+/// A callback that can be run in Java.
+pub(super) trait JavaCallback: Callback {
+    /// The classes of its arguments. They are found while a native method of the driver runs, that is, by the driver's own
+    /// loader; the callback thread would look in the system's.
+    type Classes: Send + Sync + 'static;
+
+    /// Calls the method of the framework's object.
+    fn call(self, env: &mut Env<'_>, objects: &Objects<Self>) -> Result<(), Error>;
+}
+
+/// The framework's `Scheduler` or `Executor`.
+pub(super) struct JavaHandler<C: JavaCallback> {
     vm: JavaVM,
     /// The Java objects; `None` once the last callback has returned.
-    objects: Option<Objects>,
+    objects: Option<Objects<C>>,
     /// Whether a callback has attached its thread.
     attached: bool,
 }
 
-struct Objects {
+/// The Java objects of a driver that is started.
+pub(super) struct Objects<C: JavaCallback> {
     /// Held as long as callbacks may come, so that a running driver is not collected.
     driver: Global<JObject<'static>>,
-    scheduler: Global<JObject<'static>>,
-    classes: Arc<Classes>,
+    framework: Global<JObject<'static>>,
+    pub(super) classes: Arc<C::Classes>,
 }
 
-impl JavaScheduler {
-    pub(super) fn new(
-        env: &mut Env<'_>,
-        driver: &JObject<'_>,
-        scheduler: &JObject<'_>,
-        classes: Arc<Classes>,
-    ) -> jni::errors::Result<Self> {
-        let driver = env.new_global_ref(driver)?;
-        let scheduler = env.new_global_ref(scheduler)?;
-        let objects = Some(Objects { driver, scheduler, classes });
-        Ok(JavaScheduler { vm: env.get_java_vm()?, objects, attached: false })
+impl<C: JavaCallback> Objects<C> {
+    /// The driver as an argument.
+    pub(super) fn this(&self) -> JValue<'_> {
+        JValue::Object(&self.driver)
+    }
+
+    /// The object with the callbacks.
+    pub(super) fn framework(&self) -> &JObject<'static> {
+        &self.framework
     }
 }
 
-impl Handler for JavaScheduler {
-    fn call(&mut self, callback: Callback) -> Result<(), String> {
+impl<C: JavaCallback> JavaHandler<C> {
+    pub(super) fn new(
+        env: &mut Env<'_>,
+        driver: &JObject<'_>,
+        framework: &JObject<'_>,
+        classes: Arc<C::Classes>,
+    ) -> jni::errors::Result<Self> {
+        let driver = env.new_global_ref(driver)?;
+        let framework = env.new_global_ref(framework)?;
+        let objects = Some(Objects { driver, framework, classes });
+        Ok(JavaHandler { vm: env.get_java_vm()?, objects, attached: false })
+    }
+}
+
+impl<C: JavaCallback> Handler<C> for JavaHandler<C> {
+    fn call(&mut self, callback: C) -> Result<(), String> {
         let Some(objects) = &self.objects else { return Ok(()) };
         self.attached = true;
         with_daemon(&self.vm, |env| {
-            env.with_local_frame(LOCAL_FRAME, |env| match objects.call(env, callback) {
+            env.with_local_frame(LOCAL_FRAME, |env| match callback.call(env, objects) {
                 Ok(()) => Ok(Ok(())),
                 Err(error) => Ok(Err(describe(env, error))),
             })
@@ -63,7 +86,7 @@ impl Handler for JavaScheduler {
     }
 }
 
-impl Drop for JavaScheduler {
+impl<C: JavaCallback> Drop for JavaHandler<C> {
     /// Runs on the callback thread when it ends, or on a thread of Java's own if the driver was started before.
     fn drop(&mut self) {
         if !self.attached {
@@ -128,105 +151,8 @@ fn describe(env: &mut Env<'_>, error: Error) -> String {
     text.unwrap_or_else(|| error.to_string())
 }
 
-impl Objects {
-    fn call(&self, env: &mut Env<'_>, callback: Callback) -> Result<(), Error> {
-        let classes = &*self.classes;
-        match callback {
-            Callback::Registered { framework_id, master } => {
-                let framework_id = classes.framework_id.parse(env, &framework_id)?;
-                let master = classes.master_info.parse(env, &master)?;
-                let signature = jni_sig!(
-                    "(Lorg/apache/mesos/SchedulerDriver;Lorg/apache/mesos/Protos$FrameworkID;Lorg/apache/mesos/Protos$MasterInfo;)V"
-                );
-                let arguments = [self.this(), JValue::Object(&framework_id), JValue::Object(&master)];
-                env.call_method(&self.scheduler, jni_str!("registered"), signature, &arguments)?;
-            }
-            Callback::Reregistered { master } => {
-                let master = classes.master_info.parse(env, &master)?;
-                let signature =
-                    jni_sig!("(Lorg/apache/mesos/SchedulerDriver;Lorg/apache/mesos/Protos$MasterInfo;)V");
-                let arguments = [self.this(), JValue::Object(&master)];
-                env.call_method(&self.scheduler, jni_str!("reregistered"), signature, &arguments)?;
-            }
-            Callback::Disconnected => {
-                let signature = jni_sig!("(Lorg/apache/mesos/SchedulerDriver;)V");
-                env.call_method(&self.scheduler, jni_str!("disconnected"), signature, &[self.this()])?;
-            }
-            Callback::ResourceOffers { offers } => {
-                let offers = list(env, &classes.offer, &offers)?;
-                let signature = jni_sig!("(Lorg/apache/mesos/SchedulerDriver;Ljava/util/List;)V");
-                let arguments = [self.this(), JValue::Object(&offers)];
-                env.call_method(&self.scheduler, jni_str!("resourceOffers"), signature, &arguments)?;
-            }
-            Callback::OfferRescinded { offer } => {
-                let offer = classes.offer_id.parse(env, &offer)?;
-                let signature =
-                    jni_sig!("(Lorg/apache/mesos/SchedulerDriver;Lorg/apache/mesos/Protos$OfferID;)V");
-                let arguments = [self.this(), JValue::Object(&offer)];
-                env.call_method(&self.scheduler, jni_str!("offerRescinded"), signature, &arguments)?;
-            }
-            Callback::StatusUpdate { status } => {
-                let status = classes.task_status.parse(env, &status)?;
-                let signature =
-                    jni_sig!("(Lorg/apache/mesos/SchedulerDriver;Lorg/apache/mesos/Protos$TaskStatus;)V");
-                let arguments = [self.this(), JValue::Object(&status)];
-                env.call_method(&self.scheduler, jni_str!("statusUpdate"), signature, &arguments)?;
-            }
-            other => self.call_of_loss(env, other)?,
-        }
-        Ok(())
-    }
-
-    /// Messages, losses and errors.
-    fn call_of_loss(&self, env: &mut Env<'_>, callback: Callback) -> Result<(), Error> {
-        let classes = &*self.classes;
-        match callback {
-            Callback::FrameworkMessage { executor, agent, data } => {
-                let executor = classes.executor_id.parse(env, &executor)?;
-                let agent = classes.agent_id.parse(env, &agent)?;
-                let data = env.byte_array_from_slice(&data)?;
-                let signature = jni_sig!(
-                    "(Lorg/apache/mesos/SchedulerDriver;Lorg/apache/mesos/Protos$ExecutorID;Lorg/apache/mesos/Protos$SlaveID;[B)V"
-                );
-                let arguments =
-                    [self.this(), JValue::Object(&executor), JValue::Object(&agent), JValue::Object(&data)];
-                env.call_method(&self.scheduler, jni_str!("frameworkMessage"), signature, &arguments)?;
-            }
-            Callback::AgentLost { agent } => {
-                let agent = classes.agent_id.parse(env, &agent)?;
-                let signature =
-                    jni_sig!("(Lorg/apache/mesos/SchedulerDriver;Lorg/apache/mesos/Protos$SlaveID;)V");
-                let arguments = [self.this(), JValue::Object(&agent)];
-                env.call_method(&self.scheduler, jni_str!("slaveLost"), signature, &arguments)?;
-            }
-            Callback::ExecutorLost { executor, agent, status } => {
-                let executor = classes.executor_id.parse(env, &executor)?;
-                let agent = classes.agent_id.parse(env, &agent)?;
-                let signature = jni_sig!(
-                    "(Lorg/apache/mesos/SchedulerDriver;Lorg/apache/mesos/Protos$ExecutorID;Lorg/apache/mesos/Protos$SlaveID;I)V"
-                );
-                let arguments =
-                    [self.this(), JValue::Object(&executor), JValue::Object(&agent), JValue::Int(status)];
-                env.call_method(&self.scheduler, jni_str!("executorLost"), signature, &arguments)?;
-            }
-            Callback::Error { message } => {
-                let message = env.new_string(message)?;
-                let signature = jni_sig!("(Lorg/apache/mesos/SchedulerDriver;Ljava/lang/String;)V");
-                let arguments = [self.this(), JValue::Object(&message)];
-                env.call_method(&self.scheduler, jni_str!("error"), signature, &arguments)?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn this(&self) -> JValue<'_> {
-        JValue::Object(&self.driver)
-    }
-}
-
 /// A `java.util.ArrayList` of messages.
-fn list<'local>(
+pub(super) fn list<'local>(
     env: &mut Env<'local>,
     class: &MessageClass,
     messages: &[Bytes],

@@ -1,7 +1,5 @@
 //! Java values: messages as bytes, collections, the status.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use jni::{
     Env, JValue, jni_sig, jni_str,
@@ -10,7 +8,7 @@ use jni::{
     signature::MethodSignature,
     strings::JNIStr,
 };
-use libmesos_core::scheduler::Status;
+use libmesos_core::machine::Status;
 
 type Result<T> = jni::errors::Result<T>;
 
@@ -21,6 +19,10 @@ pub(super) struct MessageClass {
 }
 
 impl MessageClass {
+    pub(super) fn new(class: Global<JClass<'static>>, parse_from: MethodSignature<'static, 'static>) -> Self {
+        MessageClass { class, parse_from }
+    }
+
     /// The message with these bytes.
     pub(super) fn parse<'local>(&self, env: &mut Env<'local>, bytes: &[u8]) -> Result<JObject<'local>> {
         let array = env.byte_array_from_slice(bytes)?.auto();
@@ -29,80 +31,34 @@ impl MessageClass {
     }
 }
 
-/// The classes of `org.apache.mesos` that the native side creates. They are found while a native method of the driver runs,
-/// that is, by the driver's own loader; the callback thread would look in the system's.
-pub(super) struct Classes {
-    status: Global<JClass<'static>>,
-    pub(super) framework_id: MessageClass,
-    pub(super) master_info: MessageClass,
-    pub(super) offer: MessageClass,
-    pub(super) offer_id: MessageClass,
-    pub(super) task_status: MessageClass,
-    pub(super) executor_id: MessageClass,
-    pub(super) agent_id: MessageClass,
-}
-
+/// Finds a message class; to be called within a native method, that is, with the loader of the Java library.
 macro_rules! message_class {
     ($env:expr, $name:literal, $signature:literal) => {{
-        let class = $env.find_class(jni_str!($name))?.auto();
-        MessageClass { class: $env.new_global_ref(&*class)?, parse_from: jni_sig!($signature) }
+        let class = jni::objects::IntoAuto::auto($env.find_class(jni::jni_str!($name))?);
+        $crate::natives::java::MessageClass::new($env.new_global_ref(&*class)?, jni::jni_sig!($signature))
     }};
 }
+pub(super) use message_class;
 
-impl Classes {
+/// `org.apache.mesos.Protos.Status`.
+pub(super) struct StatusClass(Global<JClass<'static>>);
+
+impl StatusClass {
     /// To be called within a native method of the driver.
-    pub(super) fn find(env: &mut Env<'_>) -> Result<Arc<Self>> {
-        let status = env.find_class(jni_str!("org/apache/mesos/Protos$Status"))?.auto();
-        let classes = Classes {
-            status: env.new_global_ref(&*status)?,
-            framework_id: message_class!(
-                env,
-                "org/apache/mesos/Protos$FrameworkID",
-                "([B)Lorg/apache/mesos/Protos$FrameworkID;"
-            ),
-            master_info: message_class!(
-                env,
-                "org/apache/mesos/Protos$MasterInfo",
-                "([B)Lorg/apache/mesos/Protos$MasterInfo;"
-            ),
-            offer: message_class!(
-                env,
-                "org/apache/mesos/Protos$Offer",
-                "([B)Lorg/apache/mesos/Protos$Offer;"
-            ),
-            offer_id: message_class!(
-                env,
-                "org/apache/mesos/Protos$OfferID",
-                "([B)Lorg/apache/mesos/Protos$OfferID;"
-            ),
-            task_status: message_class!(
-                env,
-                "org/apache/mesos/Protos$TaskStatus",
-                "([B)Lorg/apache/mesos/Protos$TaskStatus;"
-            ),
-            executor_id: message_class!(
-                env,
-                "org/apache/mesos/Protos$ExecutorID",
-                "([B)Lorg/apache/mesos/Protos$ExecutorID;"
-            ),
-            agent_id: message_class!(
-                env,
-                "org/apache/mesos/Protos$SlaveID",
-                "([B)Lorg/apache/mesos/Protos$SlaveID;"
-            ),
-        };
-        Ok(Arc::new(classes))
+    pub(super) fn find(env: &mut Env<'_>) -> Result<Self> {
+        let class = env.find_class(jni_str!("org/apache/mesos/Protos$Status"))?.auto();
+        Ok(StatusClass(env.new_global_ref(&*class)?))
     }
 
     /// The Java constant of a status.
-    pub(super) fn status<'local>(&self, env: &mut Env<'local>, status: Status) -> Result<JObject<'local>> {
+    pub(super) fn constant<'local>(&self, env: &mut Env<'local>, status: Status) -> Result<JObject<'local>> {
         let name: &JNIStr = match status {
             Status::NotStarted => jni_str!("DRIVER_NOT_STARTED"),
             Status::Running => jni_str!("DRIVER_RUNNING"),
             Status::Aborted => jni_str!("DRIVER_ABORTED"),
             Status::Stopped => jni_str!("DRIVER_STOPPED"),
         };
-        env.get_static_field(&self.status, name, jni_sig!("Lorg/apache/mesos/Protos$Status;"))?.l()
+        env.get_static_field(&self.0, name, jni_sig!("Lorg/apache/mesos/Protos$Status;"))?.l()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The native methods of `org.apache.mesos.MesosSchedulerDriver`, and the version of the library.
 
-use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jni::{
@@ -11,18 +11,27 @@ use jni::{
     sys::jboolean,
 };
 use libmesos_core::{
-    scheduler::{Config, Request},
+    scheduler::{self, Config, Request},
     wire,
 };
 use prost::Message;
 
 use super::{
     Drivers, NativeDriver, NativeError,
-    callbacks::JavaScheduler,
-    java::{self, Classes},
-    set_long, status_of, throw,
+    callbacks::JavaHandler,
+    finalize_driver,
+    java::{self, StatusClass},
+    scheduler_callbacks::SchedulerClasses,
+    seed, set_long, status_of, throw,
 };
-use crate::driver::{Credential, Driver, Options};
+use crate::{
+    driver::{Driver, find_master},
+    endpoint_client::{Api, Credential},
+    network::Target,
+};
+
+/// All native drivers of schedulers.
+static DRIVERS: Drivers<scheduler::Driver> = Drivers::new();
 
 /// The version of Mesos whose driver this library replaces.
 const MESOS_VERSION: [i64; 3] = [1, 11, 0];
@@ -44,36 +53,23 @@ pub extern "system" fn version<'local>(
 pub extern "system" fn initialize<'local>(mut env: EnvUnowned<'local>, this: JObject<'local>) {
     env.with_env(|env| -> Result<(), NativeError> {
         crate::log::init();
-        let classes = Classes::find(env)?;
-        let implicit_acknowledgements =
-            env.get_field(&this, jni_str!("implicitAcknowledgements"), jni_sig!("Z"))?.z()?;
-        let options = options(env, &this, implicit_acknowledgements)?;
-        let native = NativeDriver { driver: Driver::new(options), classes, implicit_acknowledgements };
-        set_long(env, &this, Drivers::add(native))
+        let native = NativeDriver {
+            driver: driver(env, &this)?,
+            status: StatusClass::find(env)?,
+            classes: Arc::new(SchedulerClasses::find(env)?),
+        };
+        set_long(env, &this, DRIVERS.add(native))
     })
     .resolve::<ThrowRuntimeExAndDefault>();
 }
 
 #[jni_mangle("org.apache.mesos.MesosSchedulerDriver", "finalize")]
-pub extern "system" fn finalize<'local>(mut env: EnvUnowned<'local>, this: JObject<'local>) {
-    env.with_env(|env| -> Result<(), NativeError> {
-        let number = env.get_field(&this, jni_str!("__driver"), jni_sig!("J"))?.j()?;
-        set_long(env, &this, 0)?;
-        // A running driver is not collected; one whose finalizer is called by hand ends here.
-        if let Some(native) = Drivers::remove(number) {
-            native.driver.abort();
-        }
-        Ok(())
-    })
-    .resolve::<ThrowRuntimeExAndDefault>();
+pub extern "system" fn finalize<'local>(env: EnvUnowned<'local>, this: JObject<'local>) {
+    finalize_driver(env, &this, &DRIVERS);
 }
 
-/// Reads the fields of a Java driver.
-fn options(
-    env: &mut Env<'_>,
-    this: &JObject<'_>,
-    implicit_acknowledgements: bool,
-) -> Result<Options, NativeError> {
+/// A driver with what the fields of a Java driver say.
+fn driver(env: &mut Env<'_>, this: &JObject<'_>) -> Result<Driver<scheduler::Driver>, NativeError> {
     let master = java::string_field(env, this, jni_str!("master"))?;
     let framework =
         env.get_field(this, jni_str!("framework"), jni_sig!("Lorg/apache/mesos/Protos$FrameworkInfo;"))?;
@@ -84,10 +80,15 @@ fn options(
     let credential = credential.l()?.auto();
     let credential = java::optional_message(env, &credential)?.and_then(credential_of);
     let suppressed_roles = suppressed_roles(env, this)?;
-    // Different in each driver; it only spreads connection attempts.
-    let seed = RandomState::new().hash_one(&master);
-    let config = Config { framework, suppressed_roles, implicit_acknowledgements, seed };
-    Ok(Options { master, credential, config })
+    let implicit_acknowledgements = implicit_acknowledgements(env, this)?;
+    let config = Config { framework, suppressed_roles, implicit_acknowledgements, seed: seed() };
+    Ok(Driver::new(scheduler::Driver::new(config), move || {
+        Ok(Target { master: Some(find_master(&master)?), api: Api::scheduler(credential.as_ref()) })
+    }))
+}
+
+fn implicit_acknowledgements(env: &mut Env<'_>, this: &JObject<'_>) -> Result<bool, NativeError> {
+    Ok(env.get_field(this, jni_str!("implicitAcknowledgements"), jni_sig!("Z"))?.z()?)
 }
 
 /// The field `suppressedRoles`, which jars have from 1.9 on.
@@ -113,7 +114,7 @@ struct CredentialMessage {
     secret: Option<String>,
 }
 
-fn credential_of(bytes: Bytes) -> Option<Credential> {
+pub(super) fn credential_of(bytes: Bytes) -> Option<Credential> {
     let message = CredentialMessage::decode(bytes).ok()?;
     Some(Credential { principal: message.principal, secret: message.secret.unwrap_or_default() })
 }
@@ -138,11 +139,11 @@ fn complete(framework: Bytes) -> Bytes {
 
 #[jni_mangle("org.apache.mesos.MesosSchedulerDriver", "start")]
 pub extern "system" fn start<'local>(env: EnvUnowned<'local>, this: JObject<'local>) -> JObject<'local> {
-    status_of(env, &this, |env, native| {
+    status_of(env, &this, &DRIVERS, |env, native| {
         let scheduler =
             env.get_field(&this, jni_str!("scheduler"), jni_sig!("Lorg/apache/mesos/Scheduler;"))?;
         let scheduler = scheduler.l()?.auto();
-        let handler = JavaScheduler::new(env, &this, &scheduler, native.classes.clone())?;
+        let handler = JavaHandler::new(env, &this, &scheduler, native.classes.clone())?;
         Ok(native.driver.start(handler)?)
     })
 }
@@ -153,17 +154,17 @@ pub extern "system" fn stop<'local>(
     this: JObject<'local>,
     failover: jboolean,
 ) -> JObject<'local> {
-    status_of(env, &this, |_, native| Ok(native.driver.stop(failover)))
+    status_of(env, &this, &DRIVERS, |_, native| Ok(native.driver.stop(failover)))
 }
 
 #[jni_mangle("org.apache.mesos.MesosSchedulerDriver", "abort")]
 pub extern "system" fn abort<'local>(env: EnvUnowned<'local>, this: JObject<'local>) -> JObject<'local> {
-    status_of(env, &this, |_, native| Ok(native.driver.abort()))
+    status_of(env, &this, &DRIVERS, |_, native| Ok(native.driver.abort()))
 }
 
 #[jni_mangle("org.apache.mesos.MesosSchedulerDriver", "join")]
 pub extern "system" fn join<'local>(env: EnvUnowned<'local>, this: JObject<'local>) -> JObject<'local> {
-    status_of(env, &this, |_, native| Ok(native.driver.join()))
+    status_of(env, &this, &DRIVERS, |_, native| Ok(native.driver.join()))
 }
 
 /// Runs a method that leads to a call.
@@ -172,7 +173,7 @@ fn request<'local>(
     this: &JObject<'local>,
     read: impl FnOnce(&mut Env<'local>) -> jni::errors::Result<Request>,
 ) -> JObject<'local> {
-    status_of(env, this, |env, native| {
+    status_of(env, this, &DRIVERS, |env, native| {
         let request = read(env)?;
         Ok(native.driver.request(request))
     })
@@ -324,8 +325,8 @@ pub extern "system" fn acknowledge_status_update<'local>(
     this: JObject<'local>,
     status: JObject<'local>,
 ) -> JObject<'local> {
-    status_of(env, &this, |env, native| {
-        if native.implicit_acknowledgements {
+    status_of(env, &this, &DRIVERS, |env, native| {
+        if implicit_acknowledgements(env, &this)? {
             let message = "Cannot call acknowledgeStatusUpdate: Implicit acknowledgements are enabled";
             return Err(throw(env, "java/lang/IllegalStateException", message));
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kernel_model::time::Time;
 use prost::Message;
 
-use super::{CLOSING, Callback, CloseReason, Driver, Effect, Phase, Status, Subscription};
+use super::{CLOSING, Callback, CloseReason, Driver, Effect, Machine, Phase, Status, Subscription};
 use crate::master::Endpoint;
 use crate::wire::{self, call};
 

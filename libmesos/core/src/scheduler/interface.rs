@@ -3,48 +3,12 @@
 use bytes::Bytes;
 use prost::Message;
 
-use crate::{master::Endpoint, wire};
+use crate::{machine, wire};
 
 /// A way in.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// `start()`.
-    Start,
-    /// There is no way to find a master; the driver aborts.
-    StartFailed(String),
-    /// `stop(failover)`.
-    #[allow(missing_docs)]
-    Stop { failover: bool },
-    /// `abort()`.
-    Abort,
-    /// Any other method of the driver.
-    Request(Request),
-    /// The master that leads now, if one is known.
-    Leader(Option<Endpoint>),
-    /// The subscription was answered with 200.
-    StreamOpened {
-        /// The number in [`Effect::Connect`].
-        stream: u64,
-        /// The header `Mesos-Stream-Id`.
-        id: String,
-    },
-    /// A record of the stream.
-    #[allow(missing_docs)]
-    Record { stream: u64, record: Bytes },
-    /// The stream has ended, or was never opened.
-    #[allow(missing_docs)]
-    StreamClosed { stream: u64, reason: CloseReason },
-    /// The answer to [`Effect::Call`].
-    #[allow(missing_docs)]
-    CallAnswered { call: u64, outcome: CallOutcome },
-    /// The callback of the last [`Effect::Callback`] has returned.
-    CallbackReturned {
-        /// The exception that it threw.
-        thrown: Option<String>,
-    },
-    /// [`super::Driver::next_deadline`] has passed.
-    Tick,
-}
+pub type Event = machine::Event<Request>;
+/// A way out.
+pub type Effect = machine::Effect<Callback>;
 
 /// A method of the driver that leads to a call. Messages are encoded.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,50 +62,6 @@ impl Request {
     }
 }
 
-/// Why a stream is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The connection failed, ended, or was answered with an error that may pass.
-    Lost(String),
-    /// 307: another master leads.
-    Redirected(Endpoint),
-    /// The master refuses this framework.
-    Refused(String),
-}
-
-/// How a call was answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CallOutcome {
-    /// 202 or 200.
-    Accepted,
-    /// The call is refused for what it says; the stream goes on.
-    Rejected(String),
-    /// The call may not have arrived, or this stream is not the master's any more.
-    Lost(String),
-}
-
-/// A way out. Effects are carried out in order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    /// Run a callback and report [`Event::CallbackReturned`].
-    Callback(Callback),
-    /// Send SUBSCRIBE and report its answer and records under the number of the stream.
-    #[allow(missing_docs)]
-    Connect { stream: u64, to: Endpoint, body: Bytes },
-    /// Close the stream; nothing of it is awaited any more.
-    #[allow(missing_docs)]
-    Disconnect { stream: u64 },
-    /// Send a call on the stream with this `Mesos-Stream-Id` and report [`Event::CallAnswered`].
-    #[allow(missing_docs)]
-    Call { call: u64, to: Endpoint, stream_id: String, body: Bytes },
-    /// Look for the leading master and report each change as [`Event::Leader`].
-    Detect,
-    /// Tell the operator.
-    Log(String),
-    /// Everything that was to be sent has been sent or given up: close what is open.
-    Closed,
-}
-
 /// A method of the framework's `Scheduler`. Messages are encoded.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
@@ -182,9 +102,15 @@ pub enum Callback {
     },
 }
 
+impl machine::Callback for Callback {
+    fn method(&self) -> String {
+        format!("Scheduler.{}", self.name())
+    }
+}
+
 impl Callback {
     /// The name of the Java method.
-    pub fn method(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Callback::Registered { .. } => "registered",
             Callback::Reregistered { .. } => "reregistered",

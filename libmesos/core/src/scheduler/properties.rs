@@ -95,6 +95,7 @@ impl Observer {
                     self.closed = true;
                 }
                 Effect::Detect | Effect::Log(_) => {}
+                Effect::KillGroup { .. } => panic!("a scheduler is not killed"),
             }
         }
     }

@@ -8,7 +8,7 @@ use super::*;
 use crate::wire::{event, status as numbers};
 
 fn methods(effects: &[Effect]) -> Vec<&'static str> {
-    callbacks(effects).iter().map(Callback::method).collect()
+    callbacks(effects).iter().map(Callback::name).collect()
 }
 
 fn states(effects: &[Effect]) -> Vec<(String, i32)> {

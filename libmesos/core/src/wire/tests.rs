@@ -169,3 +169,82 @@ fn launched_tasks_are_found_in_operations() {
     let tasks = part.launch_group.unwrap().task_group.unwrap().tasks;
     assert_eq!(tasks[1], LaunchedTask { task_id: Some(id("y")), agent_id: Some(id("a")) });
 }
+
+#[test]
+fn the_executor_api_has_the_tags_of_the_complete_messages() {
+    use super::executor as partial;
+    use v1::executor::{call::Type, event::Type as EventType};
+    let call = |kind| partial::Call {
+        executor_id: id("e"),
+        framework_id: id("f"),
+        r#type: Some(kind),
+        ..Default::default()
+    };
+    let task = partial::Task { name: "n".into(), task_id: id("t"), agent_id: id("a") };
+    let origin = partial::StatusOrigin {
+        agent_id: Some(id("a")),
+        timestamp: Some(1.0),
+        source: Some(partial::SOURCE_EXECUTOR),
+        uuid: Some(Bytes::from_static(b"u")),
+    };
+    let required = v1::TaskStatus { task_id: v1::TaskId { value: "t".into() }, ..Default::default() };
+    let status: Bytes = [required.encode_to_vec(), origin.encode_to_vec()].concat().into();
+    let update = partial::Update { status };
+    let subscribe =
+        partial::Subscribe { unacknowledged_tasks: vec![task], unacknowledged_updates: vec![update.clone()] };
+    let full: v1::executor::Call =
+        agrees(&partial::Call { subscribe: Some(subscribe), ..call(partial::call::SUBSCRIBE) });
+    assert_eq!((full.r#type(), full.executor_id.value.as_str()), (Type::Subscribe, "e"));
+    let subscribe = full.subscribe.unwrap();
+    assert_eq!(subscribe.unacknowledged_tasks[0].task_id.value, "t");
+    assert_eq!(subscribe.unacknowledged_updates[0].status.source(), v1::task_status::Source::Executor);
+    let full: v1::executor::Call =
+        agrees(&partial::Call { update: Some(update), ..call(partial::call::UPDATE) });
+    let status = full.update.unwrap().status;
+    assert_eq!((status.uuid.unwrap(), status.timestamp), (Bytes::from_static(b"u"), Some(1.0)));
+    let message = partial::CallMessage { data: Bytes::from_static(b"m") };
+    let full: v1::executor::Call =
+        agrees(&partial::Call { message: Some(message), ..call(partial::call::MESSAGE) });
+    assert_eq!((full.r#type(), full.message.unwrap().data), (Type::Message, Bytes::from_static(b"m")));
+
+    let numbers = [
+        (partial::event::SUBSCRIBED, EventType::Subscribed),
+        (partial::event::LAUNCH, EventType::Launch),
+        (partial::event::LAUNCH_GROUP, EventType::LaunchGroup),
+        (partial::event::KILL, EventType::Kill),
+        (partial::event::ACKNOWLEDGED, EventType::Acknowledged),
+        (partial::event::MESSAGE, EventType::Message),
+        (partial::event::ERROR, EventType::Error),
+        (partial::event::SHUTDOWN, EventType::Shutdown),
+    ];
+    for (number, kind) in numbers {
+        assert_eq!(number, kind as i32);
+    }
+    let task = v1::TaskInfo { name: "n".into(), ..Default::default() }.encode_to_vec();
+    let group = partial::TaskGroup { tasks: vec![task.clone().into()] };
+    let event = partial::Event {
+        r#type: Some(partial::event::SUBSCRIBED),
+        subscribed: Some(partial::Subscribed {
+            executor_info: v1::ExecutorInfo::default().encode_to_vec().into(),
+            framework_info: v1::FrameworkInfo::default().encode_to_vec().into(),
+            agent_info: v1::AgentInfo::default().encode_to_vec().into(),
+        }),
+        acknowledged: Some(partial::Acknowledged { task_id: id("t"), uuid: Bytes::from_static(b"u") }),
+        launch: Some(partial::Launch { task: task.into() }),
+        kill: Some(partial::Kill { task_id: encoded("t") }),
+        message: Some(partial::EventMessage { data: Bytes::from_static(b"m") }),
+        error: Some(Error { message: "no".into() }),
+        launch_group: Some(partial::LaunchGroup { task_group: group }),
+    };
+    let full: v1::executor::Event = agrees(&event);
+    assert_eq!(full.acknowledged.unwrap().uuid, "u");
+    assert_eq!(
+        (full.launch.unwrap().task.name.as_str(), full.kill.unwrap().task_id.value.as_str()),
+        ("n", "t")
+    );
+    assert_eq!(
+        (full.message.unwrap().data, full.error.unwrap().message.as_str()),
+        (Bytes::from_static(b"m"), "no")
+    );
+    assert_eq!(full.launch_group.unwrap().task_group.tasks.len(), 1);
+}

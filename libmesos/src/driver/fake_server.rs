@@ -1,4 +1,4 @@
-//! A master for tests: HTTP/1.1 by hand, so that it can do what no master does.
+//! A master or an agent for tests: HTTP/1.1 by hand, so that it can do what no server does.
 
 use std::{
     io::{Read, Write},
@@ -11,7 +11,7 @@ use std::{
 use kernel_wire::{recordio, v1};
 use prost::Message;
 
-/// What the master does with a connection that subscribes.
+/// What the server does with a connection that subscribes.
 #[derive(Debug, Clone)]
 pub(super) enum Behaviour {
     /// Answers, and sends heartbeats on request.
@@ -30,21 +30,110 @@ pub(super) enum Behaviour {
     Hangup,
 }
 
+impl Behaviour {
+    /// Those that answer nothing useful.
+    pub(super) fn hostile() -> Vec<Self> {
+        let raw = |text: &str| Self::Raw(text.as_bytes().to_vec());
+        let endless = "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\n\r\n";
+        vec![
+            Self::Silent,
+            Self::EndlessHead,
+            Self::Dribble,
+            Self::Hangup,
+            raw("this is no HTTP\r\n\r\n"),
+            raw("HTTP/1.1 500 Oh\r\nContent-Length: 1000000000000\r\n\r\nx"),
+            raw("HTTP/1.1 307 Go\r\nLocation: //127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"),
+            raw(&format!("{endless}99999999999999999999999\n")),
+            raw(&format!("{endless}18446744073709551615\n")),
+            raw(&format!("{endless}3\n\u{7f}\u{7f}\u{7f}")),
+            raw(&format!("{endless}-1\n")),
+        ]
+    }
+}
+
+/// The API that a server has.
+pub(super) trait Protocol: 'static {
+    type Call: Message + Default + Send;
+    type Kind: PartialEq + Send;
+    type Event: Message;
+
+    const SUBSCRIBE: Self::Kind;
+
+    fn kind(call: &Self::Call) -> Self::Kind;
+
+    /// The event SUBSCRIBED.
+    fn subscribed() -> Self::Event;
+}
+
+/// The scheduler API of a master.
+pub(super) struct SchedulerApi;
+
+impl Protocol for SchedulerApi {
+    type Call = v1::scheduler::Call;
+    type Kind = v1::scheduler::call::Type;
+    type Event = v1::scheduler::Event;
+
+    const SUBSCRIBE: Self::Kind = v1::scheduler::call::Type::Subscribe;
+
+    fn kind(call: &Self::Call) -> Self::Kind {
+        call.r#type()
+    }
+
+    fn subscribed() -> Self::Event {
+        let master_info = v1::MasterInfo { id: "m".into(), ip: 1, port: 5050, ..Default::default() };
+        v1::scheduler::Event {
+            r#type: Some(v1::scheduler::event::Type::Subscribed as i32),
+            subscribed: Some(v1::scheduler::event::Subscribed {
+                framework_id: v1::FrameworkId { value: "f".into() },
+                heartbeat_interval_seconds: Some(15.0),
+                master_info: Some(master_info),
+            }),
+            ..Default::default()
+        }
+    }
+}
+
+/// The executor API of an agent.
+pub(super) struct ExecutorApi;
+
+impl Protocol for ExecutorApi {
+    type Call = v1::executor::Call;
+    type Kind = v1::executor::call::Type;
+    type Event = v1::executor::Event;
+
+    const SUBSCRIBE: Self::Kind = v1::executor::call::Type::Subscribe;
+
+    fn kind(call: &Self::Call) -> Self::Kind {
+        call.r#type()
+    }
+
+    fn subscribed() -> Self::Event {
+        v1::executor::Event {
+            r#type: Some(v1::executor::event::Type::Subscribed as i32),
+            subscribed: Some(v1::executor::event::Subscribed::default()),
+            ..Default::default()
+        }
+    }
+}
+
 /// What it has received.
-#[derive(Debug, Clone)]
-pub(super) struct Received {
-    pub(super) call: v1::scheduler::Call,
+#[derive(Debug)]
+pub(super) struct Received<C> {
+    pub(super) call: C,
     pub(super) head: String,
 }
 
-pub(super) struct FakeMaster {
+pub(super) struct FakeServer<P: Protocol> {
     pub(super) address: String,
-    received: Mutex<mpsc::Receiver<Received>>,
+    received: Mutex<mpsc::Receiver<Received<P::Call>>>,
     /// The open stream.
     stream: Arc<Mutex<Option<TcpStream>>>,
 }
 
-impl FakeMaster {
+pub(super) type FakeMaster = FakeServer<SchedulerApi>;
+pub(super) type FakeAgent = FakeServer<ExecutorApi>;
+
+impl<P: Protocol> FakeServer<P> {
     pub(super) fn start(behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -54,25 +143,25 @@ impl FakeMaster {
         thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
                 let (behaviour, sender, current) = (behaviour.clone(), sender.clone(), current.clone());
-                thread::spawn(move || serve(connection, &behaviour, &sender, &current));
+                thread::spawn(move || serve::<P>(connection, &behaviour, &sender, &current));
             }
         });
-        FakeMaster { address, received: Mutex::new(received), stream }
+        FakeServer { address, received: Mutex::new(received), stream }
     }
 
     /// The next call of a type.
-    pub(super) fn next(&self, kind: v1::scheduler::call::Type) -> Received {
+    pub(super) fn next(&self, kind: P::Kind) -> Received<P::Call> {
         let received = self.received.lock().unwrap();
         loop {
             let next = received.recv_timeout(Duration::from_secs(10)).unwrap();
-            if next.call.r#type() == kind {
+            if P::kind(&next.call) == kind {
                 return next;
             }
         }
     }
 
     /// Sends an event on the open stream.
-    pub(super) fn send(&self, event: &v1::scheduler::Event) {
+    pub(super) fn send(&self, event: &P::Event) {
         let mut stream = self.stream.lock().unwrap();
         write_chunk(stream.as_mut().unwrap(), &recordio::frame(&event.encode_to_vec())).unwrap();
     }
@@ -84,17 +173,17 @@ impl FakeMaster {
     }
 }
 
-fn serve(
+fn serve<P: Protocol>(
     mut connection: TcpStream,
     behaviour: &Behaviour,
-    received: &mpsc::Sender<Received>,
+    received: &mpsc::Sender<Received<P::Call>>,
     current: &Mutex<Option<TcpStream>>,
 ) {
     while let Some(request) = read_request(&mut connection) {
-        let kind = request.call.r#type();
+        let kind = P::kind(&request.call);
         let _ = received.send(request);
-        let outcome = if kind == v1::scheduler::call::Type::Subscribe {
-            subscribe(&mut connection, behaviour, current)
+        let outcome = if kind == P::SUBSCRIBE {
+            subscribe::<P>(&mut connection, behaviour, current)
         } else if matches!(behaviour, Behaviour::DeafToCalls) {
             Ok(())
         } else {
@@ -106,7 +195,7 @@ fn serve(
     }
 }
 
-fn subscribe(
+fn subscribe<P: Protocol>(
     connection: &mut TcpStream,
     behaviour: &Behaviour,
     current: &Mutex<Option<TcpStream>>,
@@ -129,17 +218,7 @@ fn subscribe(
         }
         Behaviour::Proper | Behaviour::DeafToCalls => {
             connection.write_all(HEAD)?;
-            let master_info = v1::MasterInfo { id: "m".into(), ip: 1, port: 5050, ..Default::default() };
-            let event = v1::scheduler::Event {
-                r#type: Some(v1::scheduler::event::Type::Subscribed as i32),
-                subscribed: Some(v1::scheduler::event::Subscribed {
-                    framework_id: v1::FrameworkId { value: "f".into() },
-                    heartbeat_interval_seconds: Some(15.0),
-                    master_info: Some(master_info),
-                }),
-                ..Default::default()
-            };
-            write_chunk(connection, &recordio::frame(&event.encode_to_vec()))?;
+            write_chunk(connection, &recordio::frame(&P::subscribed().encode_to_vec()))?;
             *current.lock().unwrap() = Some(connection.try_clone()?);
         }
     }
@@ -152,7 +231,7 @@ fn write_chunk(connection: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> 
     connection.write_all(b"\r\n")
 }
 
-fn read_request(connection: &mut TcpStream) -> Option<Received> {
+fn read_request<C: Message + Default>(connection: &mut TcpStream) -> Option<Received<C>> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -163,5 +242,5 @@ fn read_request(connection: &mut TcpStream) -> Option<Received> {
     let length = head.to_lowercase().split("content-length: ").nth(1)?.split("\r\n").next()?.parse().ok()?;
     let mut body = vec![0; length];
     connection.read_exact(&mut body).ok()?;
-    Some(Received { call: v1::scheduler::Call::decode(body.as_slice()).ok()?, head })
+    Some(Received { call: C::decode(body.as_slice()).ok()?, head })
 }

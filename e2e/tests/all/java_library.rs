@@ -1,0 +1,97 @@
+//! Mesos' Java library, unmodified, on our `libmesos.so`: what no well-known framework at hand uses of it.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use e2e::{
+    cluster::Cluster,
+    java::{JavaProgram, library},
+    program::wait_for,
+};
+use serde_json::Value;
+
+/// The principal's secret.
+fn secret(cluster: &Cluster) -> anyhow::Result<String> {
+    let credentials: Value = serde_json::from_str(&fs::read_to_string(cluster.credentials())?)?;
+    Ok(credentials["credentials"][0]["secret"].as_str().context("there is no secret")?.to_owned())
+}
+
+/// The files that a command in the sandbox of a Java executor has written.
+fn standard_output_of_executors(cluster: &Cluster) -> anyhow::Result<String> {
+    fn search(directory: &PathBuf, found: &mut String) -> anyhow::Result<()> {
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.is_dir() && !path.is_symlink() {
+                search(&path, found)?;
+            } else if path.file_name().is_some_and(|name| name == "stdout")
+                && path.to_string_lossy().contains("/executors/executor/")
+            {
+                found.push_str(&fs::read_to_string(path)?);
+            }
+        }
+        Ok(())
+    }
+    let mut found = String::new();
+    search(&cluster.directory().to_owned(), &mut found)?;
+    Ok(found)
+}
+
+/// Processes of the executor.
+fn executors(cluster: &Cluster) -> anyhow::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // Processes end while they are looked at.
+        let Ok(directory) = fs::read_link(entry.path().join("cwd")) else { continue };
+        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if directory.starts_with(cluster.directory())
+            && String::from_utf8_lossy(&command).contains("DriverFramework.java")
+        {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// An executor of `MesosExecutorDriver` with checkpoints: it outlives a kill of its agent, and what it reports meanwhile arrives.
+/// It does not end when it is told to, and is gone after its grace period.
+#[test]
+fn a_java_executor_outlives_its_agent() -> anyhow::Result<()> {
+    let mut cluster = Cluster::split_with(&[], &["--resources", "cpus:4;mem:4000;disk:10000"])?;
+    let (jar, secret) = (library()?.display().to_string(), secret(&cluster)?);
+    let arguments = ["scheduler", &cluster.mesos, "catamaran", &secret, &jar];
+    let mut framework = JavaProgram::start(cluster.directory(), "DriverFramework", &arguments)?;
+    framework.wait_for_line("message pong")?;
+    let before = executors(&cluster)?;
+    assert_eq!(before.len(), 1, "{before:?}");
+    cluster.kill("agent")?;
+    let waited = wait_for("the executor to miss its agent", Duration::from_secs(30), || {
+        Ok(standard_output_of_executors(&cluster)?.contains("disconnected").then_some(()))
+    });
+    waited.with_context(|| framework.log())?;
+    cluster.start("agent")?;
+    framework.wait_for_line("update TASK_RUNNING agent away")?;
+    framework.wait_for_line("update TASK_KILLED killed")?;
+    framework.wait_for_line("ends with DRIVER_STOPPED")?;
+    framework.wait()?;
+    let gone = wait_for("the executor to end", Duration::from_secs(30), || {
+        Ok(executors(&cluster)?.is_empty().then_some(()))
+    });
+    gone.with_context(|| cluster.tail())?;
+    let said = standard_output_of_executors(&cluster)?;
+    let lines: Vec<&str> = said.lines().collect();
+    let wanted = [
+        "registered executor of java on an agent with a name",
+        "launch task",
+        "message ping",
+        "disconnected",
+        "reregistered",
+        "kill task",
+        "shutdown",
+    ];
+    assert_eq!(lines, wanted, "{}", framework.log());
+    cluster.stop_and_assert_clean()
+}
