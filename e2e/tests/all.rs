@@ -24,6 +24,8 @@ mod kills;
 mod machines;
 #[path = "all/mixed_workloads.rs"]
 mod mixed_workloads;
+#[path = "all/node_usage.rs"]
+mod node_usage;
 #[path = "all/nodes.rs"]
 mod nodes;
 #[path = "all/operating.rs"]

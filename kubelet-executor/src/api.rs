@@ -6,6 +6,8 @@ pub(crate) mod kube_api;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::UserInfo;
+use k8s_openapi::api::authorization::v1::SubjectAccessReviewSpec;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Secret, Service,
 };
@@ -65,6 +67,10 @@ pub trait Api: Send + Sync + 'static {
     async fn node(&self, name: &str) -> Result<Option<Node>, ApiError>;
     /// The UIDs of the Pods that are bound to a node.
     async fn pod_uids(&self, node: &str) -> Result<Vec<String>, ApiError>;
+    /// The user of a bearer token, `None` if it is not valid.
+    async fn review_token(&self, token: &str) -> Result<Option<UserInfo>, ApiError>;
+    /// Whether a user may do something.
+    async fn review_access(&self, asked: SubjectAccessReviewSpec) -> Result<bool, ApiError>;
     /// Creates an Event, or updates the count of an existing one.
     async fn record(&self, event: &Event) -> Result<(), ApiError>;
 }

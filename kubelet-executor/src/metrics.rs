@@ -133,7 +133,7 @@ impl Metrics {
         };
         let (path, long_running) = match path {
             "exec" | "attach" | "portForward" => (path, "true"),
-            "containerLogs" | "healthz" | "metrics" | "pods" => (path, "false"),
+            "containerLogs" | "healthz" | "metrics" | "pods" | "stats" => (path, "false"),
             _ => ("other", "false"),
         };
         self.http_requests.with_label_values(&[method, path, "readwrite", long_running]).inc();

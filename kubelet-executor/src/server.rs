@@ -1,19 +1,22 @@
-//! The node's HTTPS server: logs, exec, attach and port-forward for the API server, and node status endpoints.
-//!
-//! Only clients in the group `system:masters` are admitted: any certificate of the cluster CA is not enough, since
-//! authorization is the API server's task.
+//! The node's HTTPS server: logs, exec, attach and port-forward for the API server, and what the node and its Pods use, for clients
+//! such as metrics-server. Any certificate of the cluster CA is not enough: who may do what is the API server's to say ([`access`]).
 
+mod access;
 mod logs;
 mod remote;
 mod requests;
 pub mod streams;
+mod usage;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
+use crate::{node::pods::Pods, pod::context::NodeContext, tls};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
+use k8s_openapi::api::authentication::v1::UserInfo;
+pub(crate) use requests::Target;
 use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -21,10 +24,6 @@ use transport::{
     server::{KeepAlive, Peer, ServerOptions, Tls},
     tls::TlsError,
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
-
-use crate::{node::pods::Pods, pod::context::NodeContext, tls};
-pub(crate) use requests::Target;
 
 /// Concurrent connections: every `kubectl logs -f` and `exec` on this node is one.
 const CONNECTIONS_MAX: usize = 512;
@@ -38,8 +37,6 @@ const KEEP_ALIVE: KeepAlive =
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// The file that remembers the port.
 const PORT_FILE: &str = "server.port";
-/// The group of administrators.
-const MASTERS: &str = "system:masters";
 
 pub(crate) type Body = BoxBody<Bytes, Infallible>;
 
@@ -143,9 +140,9 @@ pub(crate) async fn start(context: Arc<NodeContext>, pods: Arc<Pods>) -> Result<
         ..ServerOptions::new("node", CONNECTIONS_MAX)
     };
     let make_service = move |peer: &Peer| {
-        let allowed = peer.certificate.as_deref().is_some_and(is_administrator);
+        let user = Arc::new(peer.certificate.as_deref().and_then(access::user_of));
         let (context, pods, peer) = (context.clone(), pods.clone(), peer.address);
-        Ok(service_fn(move |request| serve(request, peer, allowed, context.clone(), pods.clone())))
+        Ok(service_fn(move |request| serve(request, peer, user.clone(), context.clone(), pods.clone())))
     };
     let stop = CancellationToken::new();
     let serving = transport::server::serve(listener, Tls::Required(tls), options, make_service, stop.clone());
@@ -155,24 +152,28 @@ pub(crate) async fn start(context: Arc<NodeContext>, pods: Arc<Pods>) -> Result<
 async fn serve(
     request: Request<Incoming>,
     peer: SocketAddr,
-    allowed: bool,
+    user: Arc<Option<UserInfo>>,
     context: Arc<NodeContext>,
     pods: Arc<Pods>,
 ) -> Result<Response<Body>, Infallible> {
     tracing::debug!(%peer, method = %request.method(), path = request.uri().path(), "request");
     let first = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
     context.metrics.count_request(request.method().as_str(), first);
-    let answer = if allowed {
-        answer(request, context, pods).await
-    } else {
-        Err(StatusError::new(StatusCode::FORBIDDEN, "only the API server may connect"))
+    let asked = (request.method().as_str(), request.uri().path(), request.headers());
+    let answer = match access::check(&context, (*user).as_ref(), asked).await {
+        Ok(()) => answer(request, context, pods).await,
+        Err((code, text)) => return Ok(refused(code, text)),
     };
     Ok(answer.unwrap_or_else(StatusError::answer))
 }
 
-fn is_administrator(der: &[u8]) -> bool {
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
-    certificate.subject().iter_organization().any(|group| group.as_str().is_ok_and(|group| group == MASTERS))
+/// A refusal as the kubelet writes it.
+fn refused(code: StatusCode, text: String) -> Response<Body> {
+    let mut response = Response::new(full(text));
+    *response.status_mut() = code;
+    let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
 }
 
 async fn answer(
@@ -188,6 +189,10 @@ async fn answer(
         ["healthz"] if get => Ok(Response::new(full("ok"))),
         ["pods"] if get => Ok(json_answer(pod_list(&pods))),
         ["metrics"] if get => metrics(&context),
+        ["metrics", "resource"] if get => {
+            Ok(text_of_metrics(usage::measure(&context, &pods).await.metrics()))
+        }
+        ["stats", "summary"] if get => Ok(json_answer(usage::measure(&context, &pods).await.summary())),
         ["containerLogs", namespace, pod, container] if get => {
             let target = Target::new(namespace, pod, Some(container))?;
             let options = requests::log_options(&query)?;
@@ -236,8 +241,12 @@ fn metrics(context: &NodeContext) -> Result<Response<Body>, StatusError> {
     let text = context.metrics.encode();
     let text =
         text.map_err(|error| StatusError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(text_of_metrics(text))
+}
+
+fn text_of_metrics(text: String) -> Response<Body> {
     let mut response = Response::new(full(text));
     let media_type = header::HeaderValue::from_static(exposition::TEXT_FORMAT);
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
-    Ok(response)
+    response
 }

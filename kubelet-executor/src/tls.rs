@@ -34,11 +34,11 @@ pub(crate) fn client(config: &Arc<Config>) -> client::TlsSource {
     })
 }
 
-/// Connections to the node's server: clients need a certificate of the cluster CA.
+/// Connections to the node's server: clients have a certificate of the cluster CA, or send a bearer token.
 pub(crate) fn server(config: &Arc<Config>) -> server::TlsSource {
     let config = config.clone();
     Arc::new(move || {
         let pem = read(&config)?;
-        server_config(&pem.certificate, &pem.key, &pem.authority, ClientCertificate::Required, ALPN_HTTP1)
+        server_config(&pem.certificate, &pem.key, &pem.authority, ClientCertificate::Optional, ALPN_HTTP1)
     })
 }

@@ -20,6 +20,7 @@ pub mod image_name;
 pub mod log_line;
 pub mod log_render;
 pub mod machine;
+pub mod node_access;
 pub mod observed;
 pub mod payload;
 pub mod probe;
@@ -29,6 +30,7 @@ pub mod status;
 pub mod sysctl;
 pub mod tag;
 pub mod time;
+pub mod usage;
 
 pub use action::{Action, Effects, Event, PodOutcome};
 pub use machine::PodMachine;

@@ -1,13 +1,15 @@
 //! An in-memory API.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::UserInfo;
+use k8s_openapi::api::authorization::v1::SubjectAccessReviewSpec;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Secret, Service,
 };
@@ -42,6 +44,10 @@ pub struct State {
     pub events: Vec<Event>,
     /// Tokens issued so far.
     pub tokens: u64,
+    /// Users by their bearer tokens.
+    pub users: BTreeMap<String, UserInfo>,
+    /// What users may do with the Node: user, verb and subresource.
+    pub allowed: BTreeSet<(String, String, String)>,
 }
 
 impl FakeApi {
@@ -91,6 +97,17 @@ impl Api for FakeApi {
 
     async fn pod_uids(&self, _node: &str) -> Result<Vec<String>, ApiError> {
         Ok(self.state().pod_uids.clone())
+    }
+
+    async fn review_token(&self, token: &str) -> Result<Option<UserInfo>, ApiError> {
+        Ok(self.state().users.get(token).cloned())
+    }
+
+    async fn review_access(&self, asked: SubjectAccessReviewSpec) -> Result<bool, ApiError> {
+        let attributes = asked.resource_attributes.unwrap_or_default();
+        let part = |text: Option<String>| text.unwrap_or_default();
+        let asked = (part(asked.user), part(attributes.verb), part(attributes.subresource));
+        Ok(self.state().allowed.contains(&asked))
     }
 
     async fn record(&self, event: &Event) -> Result<(), ApiError> {

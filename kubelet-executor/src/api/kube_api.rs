@@ -8,6 +8,7 @@ use http::{Request, StatusCode, Uri, uri::InvalidUri};
 use http_body_util::{BodyExt, Full};
 use k8s_openapi::api::{
     authentication::v1 as authentication,
+    authorization::v1::{SubjectAccessReview, SubjectAccessReviewSpec},
     core::v1::{
         ConfigMap, Event, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
     },
@@ -157,6 +158,24 @@ impl Api for KubeApi {
         let of_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
         let list: ObjectList<PartialObjectMeta<Pod>> = self.call(pods.list_metadata(&of_node)).await?;
         Ok(list.items.into_iter().filter_map(|pod| pod.metadata.uid).collect())
+    }
+
+    async fn review_token(&self, token: &str) -> Result<Option<authentication::UserInfo>, ApiError> {
+        let wanted = authentication::TokenReview {
+            spec: authentication::TokenReviewSpec { token: token.to_owned(), audiences: None },
+            ..Default::default()
+        };
+        let reviews = request::Request::new(authentication::TokenReview::url_path(&(), None));
+        let call = reviews.create(&PostParams::default(), body(&wanted)?);
+        let status = self.call::<authentication::TokenReview>(call).await?.status.unwrap_or_default();
+        Ok(status.user.filter(|_| status.authenticated == Some(true)))
+    }
+
+    async fn review_access(&self, asked: SubjectAccessReviewSpec) -> Result<bool, ApiError> {
+        let wanted = SubjectAccessReview { spec: asked, ..Default::default() };
+        let reviews = request::Request::new(SubjectAccessReview::url_path(&(), None));
+        let call = reviews.create(&PostParams::default(), body(&wanted)?);
+        Ok(self.call::<SubjectAccessReview>(call).await?.status.is_some_and(|status| status.allowed))
     }
 
     async fn record(&self, event: &Event) -> Result<(), ApiError> {

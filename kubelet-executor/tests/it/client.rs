@@ -22,6 +22,7 @@ use transport::tls::{ALPN_HTTP1, client_config};
 pub struct NodeClient {
     config: Arc<rustls::ClientConfig>,
     endpoint: String,
+    token: Option<String>,
 }
 
 /// The output of an exec.
@@ -41,7 +42,14 @@ impl NodeClient {
         let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap();
         let (own, key) = (read(&format!("{certificate}.crt")), read(&format!("{certificate}.key")));
         let config = client_config(&read("ca.crt"), Some((&own, &key)), ALPN_HTTP1).unwrap();
-        Self { config, endpoint: endpoint.to_owned() }
+        Self { config, endpoint: endpoint.to_owned(), token: None }
+    }
+
+    /// A client without a certificate.
+    pub fn with_token(token: Option<&str>, dir: &Path, endpoint: &str) -> Self {
+        let authority = std::fs::read_to_string(dir.join("ca.crt")).unwrap();
+        let config = client_config(&authority, None, ALPN_HTTP1).unwrap();
+        Self { config, endpoint: endpoint.to_owned(), token: token.map(str::to_owned) }
     }
 
     async fn connect(&self) -> TlsStream<TcpStream> {
@@ -54,7 +62,11 @@ impl NodeClient {
         let stream = TokioIo::new(self.connect().await);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
         tokio::spawn(connection);
-        let request = http::Request::get(path).header("host", "node").body(Empty::<Bytes>::new()).unwrap();
+        let mut request = http::Request::get(path).header("host", "node");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
         let response = sender.send_request(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::authentication::v1::UserInfo;
 use kernel_model::{executor::Call, task::TaskState};
 use kubelet_executor::runtime::{Runtime, fake::FakeRuntime};
 use serde_json::json;
@@ -241,14 +242,37 @@ fn restart_counts_continue_after_a_stop() {
 }
 
 #[test]
-fn the_nodes_server_admits_administrators_only() {
+fn the_nodes_server_admits_whom_the_api_server_allows() {
     let (fixture, _fake) = fixture();
     let get = |certificate: &str, path: &str| fixture.block_on(fixture.node_client(certificate).get(path));
     assert_eq!(get("client", "/healthz"), (200, "ok".to_owned()));
     assert_eq!(get("client", "/nothing").0, 404);
-    let (status, text) = get("node", "/healthz");
-    assert_eq!(status, 403);
-    assert!(text.contains("only the API server may connect"), "{text}");
+    let refusal = |user: &str, subresources: &str| {
+        format!("Forbidden (user={user}, verb=get, resource=nodes, subresource(s)=[{subresources}])\n")
+    };
+    assert_eq!(get("node", "/healthz"), (403, refusal("system:node:n1", "healthz proxy")));
+
+    let ask = |token, path: &str| fixture.block_on(fixture.client_with_token(token).get(path));
+    let user = UserInfo { username: Some("scraper".to_owned()), ..UserInfo::default() };
+    fixture.api.state().users.insert("secret".to_owned(), user);
+    let allow = |subresource: &str| {
+        let right = ["scraper", "get", subresource].map(str::to_owned);
+        fixture.api.state().allowed.insert(right.into());
+    };
+    for token in [None, Some("wrong"), Some("")] {
+        assert_eq!(ask(token, "/metrics/resource"), (401, "Unauthorized".to_owned()), "{token:?}");
+    }
+    assert_eq!(ask(Some("secret"), "/metrics/resource"), (403, refusal("scraper", "metrics")));
+    allow("metrics");
+    assert!(ask(Some("secret"), "/metrics/resource").1.contains("node_cpu_usage_seconds_total "));
+    assert_eq!(ask(Some("secret"), "/stats/summary"), (403, refusal("scraper", "stats")));
+    assert_eq!(ask(Some("secret"), "/containerLogs/ns/p/c"), (403, refusal("scraper", "proxy")));
+    allow("stats");
+    let summary: serde_json::Value = serde_json::from_str(&ask(Some("secret"), "/stats/summary").1).unwrap();
+    assert_eq!(summary["node"]["nodeName"], "n1");
+    // Either of two subresources suffices.
+    allow("proxy");
+    assert_eq!(ask(Some("secret"), "/pods").0, 200);
 }
 
 #[test]

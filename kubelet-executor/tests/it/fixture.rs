@@ -84,8 +84,17 @@ impl Fixture {
 
     /// A client of the node's server that presents one of the fixture's certificates.
     pub fn node_client(&self, certificate: &str) -> NodeClient {
+        NodeClient::with(certificate, self.dir.path(), &self.node_endpoint())
+    }
+
+    /// A client of the node's server without a certificate.
+    pub fn client_with_token(&self, token: Option<&str>) -> NodeClient {
+        NodeClient::with_token(token, self.dir.path(), &self.node_endpoint())
+    }
+
+    fn node_endpoint(&self) -> String {
         let port = std::fs::read_to_string(self.node_dir().join("server.port")).unwrap();
-        NodeClient::with(certificate, self.dir.path(), &format!("127.0.0.1:{}", port.trim()))
+        format!("127.0.0.1:{}", port.trim())
     }
 
     /// Starts the executor; its agent is the same every time.
