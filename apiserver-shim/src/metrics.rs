@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod families;
+pub mod health;
 pub mod process;
 pub mod requests;
 pub mod store_requests;

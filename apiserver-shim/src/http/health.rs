@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 
 use super::body::Response;
 use super::{discovery, reply};
+use crate::metrics::health::HealthMetrics;
 use crate::request::query::Query;
 use crate::storage::registry::Registry;
 
@@ -145,7 +146,11 @@ pub fn paths() -> Vec<String> {
 }
 
 /// Serves a health path; `None` for any other path.
-pub async fn serve(registry: &Registry, path: &str, query: &Query) -> Option<Response> {
+pub async fn serve(
+    (registry, metrics): (&Registry, &HealthMetrics),
+    path: &str,
+    query: &Query,
+) -> Option<Response> {
     let (endpoint, name) = ["healthz", "livez", "readyz"].iter().find_map(|endpoint| {
         match path.strip_prefix('/')?.strip_prefix(endpoint)? {
             "" => Some((*endpoint, "")),
@@ -154,19 +159,26 @@ pub async fn serve(registry: &Registry, path: &str, query: &Query) -> Option<Res
     })?;
     let checks = checks_of(endpoint);
     if name.is_empty() {
-        return Some(all(registry, endpoint, &checks, query).await);
+        return Some(all((registry, metrics), endpoint, &checks, query).await);
     }
-    let Some((_, check)) = checks.iter().find(|(known, _)| *known == name) else {
+    let Some((name, check)) = checks.iter().find(|(known, _)| *known == name) else {
         return Some(discovery::not_found());
     };
-    Some(match check.holds(registry).await {
+    let holds = check.holds(registry).await;
+    metrics.record(endpoint, name, holds);
+    Some(match holds {
         true => reply::text(200, "ok"),
         false => reply::text(500, format!("internal server error: {name} check failed\n")),
     })
 }
 
 /// All checks of an endpoint except the excluded ones.
-async fn all(registry: &Registry, endpoint: &str, checks: &[(&str, Check)], query: &Query) -> Response {
+async fn all(
+    (registry, metrics): (&Registry, &HealthMetrics),
+    endpoint: &str,
+    checks: &[(&str, Check)],
+    query: &Query,
+) -> Response {
     let mut lines = String::new();
     let mut failed = false;
     // Several names have the same check.
@@ -181,6 +193,7 @@ async fn all(registry: &Registry, endpoint: &str, checks: &[(&str, Check)], quer
             None => check.holds(registry).await,
         };
         outcomes.push((*check, holds));
+        metrics.record(endpoint, name, holds);
         if holds {
             lines.push_str(&format!("[+]{name} ok\n"));
         } else {

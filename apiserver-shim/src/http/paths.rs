@@ -34,7 +34,7 @@ pub(super) async fn serve(
         return Ok(without_a_resource(path));
     }
     let catalog = api.registry.catalog();
-    if let Some(response) = health::serve(&api.registry, path, &info.query).await {
+    if let Some(response) = health::serve((&api.registry, &api.health), path, &info.query).await {
         return Ok(response);
     }
     let readable = matches!(*method, Method::GET);
@@ -51,13 +51,8 @@ pub(super) async fn serve(
         return response;
     }
     match path.trim_end_matches('/') {
-        "/metrics" if path == "/metrics" => match *method {
-            Method::GET | Method::HEAD => {
-                let text = metrics::print(&api.metrics).map_err(status::internal)?;
-                Ok(reply::typed(200, metrics::TEXT_FORMAT, text))
-            }
-            _ => Err(status::method_not_allowed()),
-        },
+        "/metrics" if path == "/metrics" => print(&api.metrics, method),
+        "/metrics/slis" if path == "/metrics/slis" => print(api.health.registry(), method),
         "/version" if !readable => Err(status::method_not_allowed()),
         "/version" => {
             only(headers, "application/json")?;
@@ -86,6 +81,14 @@ pub(super) async fn serve(
         "" | "/index.html" => Ok(reply::json(200, json!({"paths": all(&catalog)}).to_string())),
         _ => Ok(discovery::not_found()),
     }
+}
+
+fn print(registry: &metrics::Registry, method: &Method) -> Result<Response, Status> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(status::method_not_allowed());
+    }
+    let text = metrics::print(registry).map_err(status::internal)?;
+    Ok(reply::typed(200, metrics::TEXT_FORMAT, text))
 }
 
 /// Whether a response says that there is nothing, which it does to any method.
@@ -121,7 +124,7 @@ fn all(catalog: &Catalog) -> Vec<String> {
     let endpoints =
         documents::endpoint_paths(groups).into_iter().chain(documents::document_paths(catalog.resources()));
     let mut paths: Vec<String> = endpoints.map(|path| format!("/{path}")).collect();
-    let fixed = ["/apis/", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/"];
+    let fixed = ["/apis/", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openapi/v3/"];
     paths.extend(fixed.map(String::from));
     paths.extend(health::paths());
     paths.sort();

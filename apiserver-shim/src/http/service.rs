@@ -43,7 +43,7 @@ use crate::http::objects::{self, ResourceRequest};
 use crate::http::subresources::{self, proxy_client, reviews};
 use crate::http::version::BuildInfo;
 use crate::http::{aggregated, discovery, negotiation, paths, pretty, reply, routes, websocket};
-use crate::metrics::{self, requests::RequestMetrics};
+use crate::metrics::{self, health::HealthMetrics, requests::RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
 use crate::pipeline::{Pipeline, RequestContext, Warnings};
 use crate::request::info::{RequestInfo, Target};
@@ -78,6 +78,8 @@ pub struct Api {
     pub build: BuildInfo,
     /// The registry behind `/metrics`.
     pub metrics: metrics::Registry,
+    /// The outcomes of health checks, behind `/metrics/slis`.
+    pub health: HealthMetrics,
     /// The metrics of requests.
     pub requests: Arc<RequestMetrics>,
     /// Priority and fairness.
@@ -124,6 +126,7 @@ impl Api {
             audit,
             build: BuildInfo::default(),
             metrics,
+            health: HealthMetrics::new(),
             requests,
             flow,
             components: ComponentTasks::default(),

@@ -33,6 +33,11 @@ impl Family {
         Family { options, samples: Vec::new() }
     }
 
+    /// Name of the metric.
+    pub fn name(&self) -> &'static str {
+        self.options.name
+    }
+
     /// Adds a sample of a gauge or counter. `labels` are the values, in the order of the names.
     pub fn add(&mut self, labels: &[&str], value: f64) {
         let mut metric = self.metric(labels);

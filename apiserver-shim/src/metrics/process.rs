@@ -35,6 +35,14 @@ pub fn collector() -> impl Collector {
     Scraped::new(&[CPU, OPEN_FDS, MAX_FDS, RESIDENT, VIRTUAL, START], || read().unwrap_or_default())
 }
 
+/// The start time alone.
+pub fn start_time() -> impl Collector {
+    Scraped::new(&[START], || {
+        let families = read().unwrap_or_default();
+        families.into_iter().filter(|family| family.name() == START.name).collect()
+    })
+}
+
 fn read() -> Result<Vec<Family>, ProcError> {
     let process = Process::myself()?;
     let stat = process.stat()?;

@@ -205,7 +205,7 @@ async fn who_may_read_metrics_and_how() {
             "HEAD /metrics
              POST /metrics
              DELETE /metrics
-             GET /metrics/slis",
+             GET /metrics/none",
         )
         .await;
     expect![[r#"
@@ -215,7 +215,7 @@ async fn who_may_read_metrics_and_how() {
           405 {"apiVersion":"v1","code":405,"details":{},"kind":"Status","message":"the server does not allow this method on the requested resource","metadata":{},"reason":"MethodNotAllowed","status":"Failure"}
         DELETE /metrics
           405 {"apiVersion":"v1","code":405,"details":{},"kind":"Status","message":"the server does not allow this method on the requested resource","metadata":{},"reason":"MethodNotAllowed","status":"Failure"}
-        GET /metrics/slis
+        GET /metrics/none
           404 404 page not found
     "#]].assert_eq(&transcript);
     let code = async |line: &str, caller: Caller| {
@@ -228,4 +228,23 @@ async fn who_may_read_metrics_and_how() {
     assert_eq!(code("GET /metrics | Impersonate-User: u", master()).await, 403);
     let monitor = "GET /metrics | Impersonate-User: u | Impersonate-Group: system:monitoring";
     assert_eq!(code(monitor, master()).await, 200);
+}
+
+#[tokio::test]
+async fn outcomes_of_health_checks_are_counted() {
+    let server = Server::start().await;
+    for path in ["/readyz", "/readyz/ping", "/livez?exclude=ping"] {
+        server.ask(&format!("GET {path}"), "").await;
+    }
+    let text = server.ask("GET /metrics/slis", "").await;
+    for line in [
+        "# TYPE kubernetes_healthcheck gauge",
+        r#"kubernetes_healthcheck{name="etcd",type="readyz"} 1"#,
+        r#"kubernetes_healthchecks_total{name="ping",status="success",type="readyz"} 2"#,
+        r#"kubernetes_healthchecks_total{name="log",status="success",type="livez"} 1"#,
+    ] {
+        assert!(text.lines().any(|found| found.trim_end() == line), "{line} in {text}");
+    }
+    assert!(!text.contains(r#"name="ping",type="livez""#), "what was excluded is not counted: {text}");
+    assert!(text.contains("process_start_time_seconds "), "{text}");
 }
