@@ -1,6 +1,7 @@
 //! The master's HTTP handlers. This file routes; each family of paths has its own file. [`negotiate`] has the checks
 //! that all share, in Mesos' order and with its messages.
 
+pub(crate) mod bodies;
 mod change;
 mod explain;
 mod links;
@@ -32,6 +33,7 @@ use crate::{
     clock::Clock,
     master_driver::{Counters, MasterQueue},
 };
+use bodies::BodyBudget;
 pub(crate) use transport::server::Peer;
 use v0::V0Endpoint;
 
@@ -51,6 +53,7 @@ pub(crate) struct Handlers {
     pub(crate) clock: Clock,
     pub(crate) access: Access,
     pub(crate) authority: Option<Arc<dyn JoinAuthority>>,
+    pub(crate) bodies: Arc<BodyBudget>,
 }
 
 impl Handlers {
@@ -59,7 +62,8 @@ impl Handlers {
     }
 
     /// Handles a request.
-    pub(crate) async fn serve(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Answer {
+    pub(crate) async fn serve(self: Arc<Self>, peer: Peer, mut request: Request<Incoming>) -> Answer {
+        request.extensions_mut().insert(self.bodies.share_of(peer.address.ip()));
         let gzip = negotiate::accepts_gzip(request.headers());
         let path = request.uri().path().to_owned();
         let answer = match canonical(&path) {

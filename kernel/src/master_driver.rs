@@ -3,6 +3,7 @@
 //! writes, effects do not wait for it; see [`writer`].
 
 mod cluster_log;
+mod event_queue;
 mod outbound;
 mod queue;
 mod writer;

@@ -167,6 +167,7 @@ pub async fn start(options: MasterOptions) -> Result<MasterHandle, StartError> {
         clock,
         access: options.access,
         authority,
+        bodies: Arc::default(),
     });
     let driver = Some(tokio::spawn(driver.run()));
     let stop_listening = CancellationToken::new();

@@ -10,6 +10,8 @@ mod errors;
 mod failing;
 #[path = "api/fake_agent.rs"]
 mod fake_agent;
+#[path = "api/hostile.rs"]
+mod hostile;
 #[path = "api/limits.rs"]
 mod limits;
 #[path = "api/metrics.rs"]

@@ -22,5 +22,6 @@ pub mod role_report;
 pub mod roles;
 pub mod scheduler;
 pub mod task;
+pub mod text;
 pub mod time;
 pub mod wait;

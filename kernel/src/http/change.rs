@@ -25,8 +25,8 @@ pub(super) async fn from_body(
     parse: impl FnOnce(&[u8]) -> Result<OperatorCall, String>,
 ) -> Answer {
     let (head, body) = request.into_parts();
-    let body = match negotiate::read_body(&head.headers, body).await {
-        Ok(body) => body,
+    let (body, _lease) = match negotiate::read_leased(&head, body).await {
+        Ok(read) => read,
         Err(answer) => return answer,
     };
     match parse(&body) {

@@ -62,8 +62,8 @@ pub(super) async fn join(handlers: &Handlers, peer: &Peer, request: Request<Inco
         return text(StatusCode::FORBIDDEN, "Joining needs TLS");
     }
     let (head, body) = request.into_parts();
-    let body = match negotiate::read_body(&head.headers, body).await {
-        Ok(body) => body,
+    let (body, _lease) = match negotiate::read_leased(&head, body).await {
+        Ok(read) => read,
         Err(answer) => return answer,
     };
     let request = match request_from_json(&body) {
@@ -102,8 +102,8 @@ pub(super) async fn address_range(handlers: &Handlers, peer: &Peer, request: Req
         Err(refusal) => return text(StatusCode::FORBIDDEN, refusal.to_string()),
     };
     let (head, body) = request.into_parts();
-    let body = match negotiate::read_body(&head.headers, body).await {
-        Ok(body) => body,
+    let (body, _lease) = match negotiate::read_leased(&head, body).await {
+        Ok(read) => read,
         Err(answer) => return answer,
     };
     let requested = match requested_from_json(&body) {

@@ -7,11 +7,12 @@ use std::{
 
 use bytes::Bytes;
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
     header::{self, HeaderName, HeaderValue},
+    http::request,
 };
 use kernel_core::master::Refusal;
 use kernel_wire::{
@@ -22,6 +23,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     Answer, Body,
+    bodies::{self, BodyLease, BodyShare},
     query::{self, Query},
 };
 use crate::master_driver::CallError;
@@ -38,8 +40,8 @@ const GZIP_FROM_BYTES: usize = 1024;
 /// Responses up to this size are compressed where they are made: it takes about a millisecond.
 const GZIP_INLINE_BYTES_MAX: usize = 64 * 1024;
 
-/// Bodies of requests that are decompressed at a time: each may take [`BODY_BYTES_MAX`].
-static DECOMPRESSIONS: Semaphore = Semaphore::const_new(4);
+/// Large bodies that are decompressed or decoded at a time: a value of two bytes of JSON takes 32 while it is decoded.
+static COMPUTATIONS: Semaphore = Semaphore::const_new(2);
 
 /// The whole body of a response, for [`compress`].
 #[derive(Clone)]
@@ -118,19 +120,37 @@ pub(crate) fn call_error(call_error: CallError) -> Answer {
 pub(crate) struct ParsedRequest<M> {
     pub(crate) call: M,
     pub(crate) headers: HeaderMap,
+    /// Whether it takes long to look at.
+    pub(crate) is_large: bool,
+    /// The memory of its body, to be kept until it is carried out.
+    pub(crate) lease: Option<BodyLease>,
+}
+
+/// Computes what takes long for a large call on another thread, few at a time.
+pub(crate) async fn compute<T: Send + 'static>(
+    is_large: bool,
+    compute: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Answer> {
+    if !is_large {
+        return Ok(compute());
+    }
+    let _permit = COMPUTATIONS.acquire().await;
+    let failed = |_| text(StatusCode::INTERNAL_SERVER_ERROR, "The call could not be decoded");
+    tokio::task::spawn_blocking(compute).await.map_err(failed)
 }
 
 /// Checks method, content type, body and message, in this order.
-pub(crate) async fn parse<M: Message + Name + Default>(
+pub(crate) async fn parse<M: Message + Name + Default + 'static>(
     request: Request<Incoming>,
 ) -> Result<ParsedRequest<M>, Answer> {
     require_method(&request, &["POST"])?;
     let content = content_type(request.headers())?;
     let (head, body) = request.into_parts();
-    let body = read_body(&head.headers, body).await?;
-    let call =
-        decode(content, &body).map_err(|e: DecodeError| text(StatusCode::BAD_REQUEST, e.to_string()))?;
-    Ok(ParsedRequest { call, headers: head.headers })
+    let (body, lease) = read_leased(&head, body).await?;
+    let is_large = body.len() > bodies::SMALL_BYTES_MAX;
+    let decoded = compute(is_large, move || decode(content, &body)).await?;
+    let call = decoded.map_err(|e: DecodeError| text(StatusCode::BAD_REQUEST, e.to_string()))?;
+    Ok(ParsedRequest { call, headers: head.headers, is_large, lease })
 }
 
 fn content_type(headers: &HeaderMap) -> Result<ContentType, Answer> {
@@ -150,20 +170,66 @@ pub(crate) fn content_type_missing() -> Answer {
     text(StatusCode::BAD_REQUEST, "Expecting 'Content-Type' to be present")
 }
 
-/// Reads the whole body, with limits on size and time, and decompresses it. Like Mesos it knows no other encoding than
-/// gzip: a body in another one is taken as it is.
+/// [`read_leased`] for a request whose body counts for no budget.
 pub(crate) async fn read_body(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Answer> {
-    let body = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_long()),
-        Ok(Err(_)) => return Err(text(StatusCode::BAD_REQUEST, "The body ended too early")),
+    read(headers, body, &mut None).await
+}
+
+/// Reads the whole body, with limits on size, time and the memory of all of the client's bodies, and decompresses it. Like Mesos it
+/// knows no other encoding than gzip: a body in another one is taken as it is.
+pub(crate) async fn read_leased(
+    head: &request::Parts,
+    body: Incoming,
+) -> Result<(Bytes, Option<BodyLease>), Answer> {
+    let mut lease = head.extensions.get::<BodyShare>().map(BodyShare::lease);
+    let body = read(&head.headers, body, &mut lease).await?;
+    Ok((body, lease))
+}
+
+async fn read(headers: &HeaderMap, body: Incoming, lease: &mut Option<BodyLease>) -> Result<Bytes, Answer> {
+    let body = match tokio::time::timeout(BODY_TIMEOUT, collect(body, lease)).await {
+        Ok(body) => body?,
         Err(_) => return Err(text(StatusCode::REQUEST_TIMEOUT, "The body did not come in time")),
     };
     if headers.get(header::CONTENT_ENCODING).is_none_or(|encoding| encoding != "gzip") {
         return Ok(body);
     }
-    let _permit = DECOMPRESSIONS.acquire().await;
-    tokio::task::spawn_blocking(move || decompress(&body)).await.unwrap_or_else(|_| Err(undecodable()))
+    let body = compute(true, move || decompress(&body)).await??;
+    grow(lease, body.len())?;
+    Ok(body)
+}
+
+async fn collect(mut body: Incoming, lease: &mut Option<BodyLease>) -> Result<Bytes, Answer> {
+    let (mut first, mut all) = (Bytes::new(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| text(StatusCode::BAD_REQUEST, "The body ended too early"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let length = first.len().max(all.len()) + data.len();
+        if length > BODY_BYTES_MAX {
+            return Err(too_long());
+        }
+        grow(lease, length)?;
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        if all.is_empty() {
+            all.extend_from_slice(&first);
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(if all.is_empty() { first } else { all.into() })
+}
+
+/// 503 if the client's other bodies leave no room for one of this length.
+fn grow(lease: &mut Option<BodyLease>, length: usize) -> Result<(), Answer> {
+    match lease.as_mut().is_none_or(|lease| lease.grow_to(length)) {
+        true => Ok(()),
+        false => {
+            let why = "Too many large requests are being read: send fewer of them at a time";
+            Err(text(StatusCode::SERVICE_UNAVAILABLE, why))
+        }
+    }
 }
 
 fn too_long() -> Answer {

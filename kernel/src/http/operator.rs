@@ -40,7 +40,8 @@ async fn answer(
     caller: &Caller,
     request: Request<Incoming>,
 ) -> Result<Answer, Answer> {
-    let negotiate::ParsedRequest { call, headers, .. } = negotiate::parse::<Call>(request).await?;
+    let negotiate::ParsedRequest { call, headers, lease: _lease, .. } = negotiate::parse(request).await?;
+    let call: Call = call;
     let invalid =
         |Invalid(why)| text(StatusCode::BAD_REQUEST, format!("Failed to validate master::Call: {why}"));
     let number = call.r#type.ok_or_else(|| invalid(Invalid("Expecting 'type' to be present".into())))?;

@@ -45,11 +45,13 @@ async fn answer(
     caller: Caller,
     request: Request<Incoming>,
 ) -> Result<Answer, Answer> {
-    let negotiate::ParsedRequest { call, headers, .. } = negotiate::parse::<wire::Call>(request).await?;
+    let parsed = negotiate::parse::<wire::Call>(request).await?;
+    let negotiate::ParsedRequest { call, headers, is_large, lease: _lease } = parsed;
     let number = call.r#type.unwrap_or_default();
-    let parsed = scheduler_call::from_wire(call).map_err(|Invalid(why)| {
-        text(StatusCode::BAD_REQUEST, format!("Failed to validate scheduler::Call: {why}"))
-    })?;
+    let parsed =
+        negotiate::compute(is_large, || scheduler_call::from_wire(call)).await?.map_err(|Invalid(why)| {
+            text(StatusCode::BAD_REQUEST, format!("Failed to validate scheduler::Call: {why}"))
+        })?;
     if let Ok(kind) = wire::call::Type::try_from(number) {
         handlers.counters.called(kind.as_str_name());
     }

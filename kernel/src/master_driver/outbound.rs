@@ -13,11 +13,12 @@ use kernel_core::{
     effect::{LinkId, RequestId},
     master::{Answer, Effect, Event, Refusal},
 };
-use kernel_model::{agent::ToAgent, ids::StreamId, operator, scheduler};
+use kernel_model::{agent::ToAgent, ids::StreamId, operator};
 use tokio::sync::mpsc;
 
 use super::{
     cluster_log::{self, ClusterLog},
+    event_queue::EventSender,
     queue::{LinkQueue, OperatorQueue, RepliesSender, ReplySender},
 };
 use crate::{http::metrics::RegistrarMetrics, task_trace};
@@ -49,7 +50,7 @@ impl Counters {
 /// The queues to schedulers, agents and operators, and pending replies.
 pub(super) struct OutboundQueues {
     replies: BTreeMap<RequestId, ReplySender>,
-    streams: BTreeMap<StreamId, mpsc::Sender<scheduler::Event>>,
+    streams: BTreeMap<StreamId, EventSender>,
     links: BTreeMap<LinkId, LinkQueue>,
     operators: VecDeque<OperatorQueue>,
     counters: Arc<Counters>,
@@ -72,7 +73,7 @@ impl OutboundQueues {
         self.replies.insert(request, reply);
     }
 
-    pub(super) fn open_stream(&mut self, stream: StreamId, sender: mpsc::Sender<scheduler::Event>) {
+    pub(super) fn open_stream(&mut self, stream: StreamId, sender: EventSender) {
         self.streams.insert(stream, sender);
     }
 
@@ -144,6 +145,12 @@ impl OutboundQueues {
             Effect::ToAgent { link, message } => {
                 self.count_admission(&message);
                 let Some(sender) = self.links.get(&link) else { return };
+                if sender.drops(&message) {
+                    return tracing::warn!(
+                        link = link.0,
+                        "a message of a framework is dropped: its agent does not read"
+                    );
+                }
                 task_trace::to_agent(&message);
                 if !sender.try_send(link, message) {
                     tracing::warn!(link = link.0, "an agent does not read: its link is closed");
@@ -189,13 +196,15 @@ impl OutboundQueues {
 
 #[cfg(test)]
 mod tests {
+    use kernel_model::scheduler;
+
     use super::*;
 
     /// Sends two events to a scheduler's stream; returns the events that the master is told.
     fn after_two_events(sender: mpsc::Sender<scheduler::Event>) -> Vec<Event> {
         let mut queues = OutboundQueues::new(Arc::default());
         let stream = StreamId::from("s");
-        queues.open_stream(stream.clone(), sender);
+        queues.open_stream(stream.clone(), EventSender::in_process(sender));
         let mut backlog = VecDeque::new();
         for _ in 0..2 {
             let event = scheduler::Event::Heartbeat;

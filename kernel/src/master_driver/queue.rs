@@ -22,6 +22,8 @@ use kernel_wire::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+use super::event_queue::{self, EventReceiver, EventSender};
+
 /// Queued commands. Servers wait when the queue is full, and with them their clients.
 pub(crate) const COMMAND_QUEUE_BOUND: usize = 4096;
 
@@ -30,6 +32,12 @@ pub(crate) const SCHEDULER_QUEUE_BOUND: usize = 128 * 1024;
 
 /// Queued messages per agent before its link is closed: the launches of some seconds.
 pub(crate) const AGENT_QUEUE_BOUND: usize = 16 * 1024;
+
+/// Messages of frameworks to executors from this size on are sent only to agents that read.
+const LARGE_MESSAGE_BYTES: usize = 64 << 10;
+
+/// Messages that may wait for an agent when a large one is sent to it.
+const LARGE_MESSAGES_MAX: usize = 16;
 
 /// Queued events per operator stream before it is closed.
 pub(crate) const OPERATOR_QUEUE_BOUND: usize = 64 * 1024;
@@ -46,7 +54,7 @@ pub(crate) enum Command {
         stream: StreamId,
         caller: Caller,
         subscribe: Box<Subscribe>,
-        sender: mpsc::Sender<scheduler::Event>,
+        sender: EventSender,
         reply: ReplySender,
     },
     Call {
@@ -100,6 +108,24 @@ pub(crate) enum LinkQueue {
 }
 
 impl LinkQueue {
+    /// Whether a message that a framework can send as often as it likes must be dropped: then the queue is kept for others, because a
+    /// full one ends the link. All of them may be lost on a link: the agent repeats what is not acknowledged, and frameworks repeat kills.
+    pub(super) fn drops(&self, message: &ToAgent) -> bool {
+        let waiting = match self {
+            LinkQueue::Own(sender) => sender.max_capacity() - sender.capacity(),
+            LinkQueue::Shared(sender) => sender.max_capacity() - sender.capacity(),
+        };
+        match message {
+            ToAgent::Message { data, .. } if data.len() > LARGE_MESSAGE_BYTES => waiting > LARGE_MESSAGES_MAX,
+            ToAgent::Message { .. }
+            | ToAgent::ShutdownExecutor { .. }
+            | ToAgent::Acknowledge { .. }
+            | ToAgent::AcknowledgeOperation { .. }
+            | ToAgent::KillTask { .. } => waiting > AGENT_QUEUE_BOUND / 2,
+            _ => false,
+        }
+    }
+
     /// Sends; returns whether the queue had room.
     pub(super) fn try_send(&self, link: LinkId, message: ToAgent) -> bool {
         match self {
@@ -155,7 +181,7 @@ pub(crate) enum CallError {
 /// A scheduler's stream; dropping it tells the master that the scheduler disconnected.
 pub(crate) struct StreamHandle {
     pub(crate) id: StreamId,
-    pub(crate) events: mpsc::Receiver<scheduler::Event>,
+    pub(crate) events: EventReceiver,
     queue: MasterQueue,
 }
 
@@ -204,7 +230,7 @@ impl MasterQueue {
         caller: Caller,
         subscribe: Subscribe,
     ) -> Result<StreamHandle, CallError> {
-        let (sender, events) = mpsc::channel(SCHEDULER_QUEUE_BOUND);
+        let (sender, events) = event_queue::bounded();
         let (reply, answer) = oneshot::channel();
         let id = StreamId::from(uuid::Uuid::new_v4().to_string());
         let subscribe = subscribe.into();
@@ -221,6 +247,7 @@ impl MasterQueue {
     ) -> Result<mpsc::Receiver<scheduler::Event>, CallError> {
         check_framework(&subscribe.framework).map_err(|Invalid(why)| Refusal::Invalid(why))?;
         let (sender, events) = mpsc::channel(SCHEDULER_QUEUE_BOUND);
+        let sender = EventSender::in_process(sender);
         let (reply, answer) = oneshot::channel();
         let stream = StreamId::from(uuid::Uuid::new_v4().to_string());
         let subscribe = subscribe.into();

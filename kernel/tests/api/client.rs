@@ -139,7 +139,12 @@ impl Framework {
         if let Some(id) = info.get("id") {
             call["framework_id"] = id.clone();
         }
-        let mut events = post_json(address, "/master/api/v1/scheduler", &call, None).await;
+        Self::subscribe_with(address, &call).await
+    }
+
+    /// Subscribes with a whole call.
+    pub(crate) async fn subscribe_with(address: SocketAddr, call: &Value) -> Self {
+        let mut events = post_json(address, "/master/api/v1/scheduler", call, None).await;
         assert_eq!(events.status, 200);
         let subscribed = events.event().await.expect("an event");
         assert_eq!(subscribed["type"], "SUBSCRIBED", "{subscribed}");
@@ -149,10 +154,30 @@ impl Framework {
         Self { id, stream, events, address }
     }
 
+    /// The master's.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next event that is no heartbeat.
+    pub(crate) async fn next_event(&mut self) -> Value {
+        loop {
+            let event = self.events.event().await.expect("the stream lives");
+            if event["type"] != "HEARTBEAT" {
+                return event;
+            }
+        }
+    }
+
     /// Calls with the framework's id and stream; returns the status.
     pub(crate) async fn call(&self, kind: &str, parts: Value) -> u16 {
+        self.answer_to(kind, parts).await.status
+    }
+
+    /// Calls with the framework's id and stream.
+    pub(crate) async fn answer_to(&self, kind: &str, parts: Value) -> Answer {
         let mut call = serde_json::json!({"type": kind, "framework_id": {"value": self.id}});
         call.as_object_mut().expect("an object").extend(parts.as_object().expect("an object").clone());
-        post_json(self.address, "/api/v1/scheduler", &call, Some(&self.stream)).await.status
+        post_json(self.address, "/api/v1/scheduler", &call, Some(&self.stream)).await
     }
 }

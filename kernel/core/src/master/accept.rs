@@ -17,6 +17,7 @@ use kernel_model::{
     roles::Role,
     scheduler::{self, MalformedTask, Operation, OperationState},
     task::{Reason, Source, Task, TaskInfo, TaskState, TaskStatus},
+    text,
 };
 
 use super::{Master, effect::Effect, offers::OutstandingOffer, validation};
@@ -52,7 +53,7 @@ impl Master {
     ) {
         let numbers = match self.offer_set(framework_id, offer_ids) {
             Ok(numbers) => numbers,
-            Err(why) => return self.accept_failed(framework_id, offer_ids, operations, &why),
+            Err(why) => return self.accept_failed(framework_id, offer_ids, operations, &text::cut(why)),
         };
         let offers: Vec<OutstandingOffer> = numbers.iter().filter_map(|n| self.remove_offer(*n)).collect();
         let first = offers.first().expect("invariant: an offer set is not empty");
@@ -183,7 +184,7 @@ impl Master {
     ) {
         let status = TaskStatus {
             reason: Some(reason),
-            message: Some(message),
+            message: Some(text::cut(message)),
             agent_id: Some(task.agent_id.clone()),
             ..TaskStatus::new(task.task_id.clone(), state, Source::Master, self.now)
         };
@@ -200,7 +201,7 @@ impl Master {
     ) {
         let status = TaskStatus {
             reason: Some(reason),
-            message: Some(task.why),
+            message: Some(text::cut(task.why)),
             agent_id: Some(task.agent_id),
             ..TaskStatus::new(task.task_id, state, Source::Master, self.now)
         };
@@ -244,6 +245,7 @@ impl Master {
         message: String,
     ) {
         self.counts.operation(kind, OperationState::Error);
+        let message = text::cut(message);
         match id {
             Some(id) => self.send_to_framework(framework_id, operation_error(id, message)),
             None => self.effect(Effect::Dropped { framework_id: framework_id.clone(), message }),
@@ -299,6 +301,7 @@ impl Master {
         let needed = match checked {
             Ok(needed) => needed,
             Err(why) => {
+                let why = text::cut(why);
                 for task in &tasks {
                     let (id, state) = (&accepted.framework_id, TaskState::Error);
                     self.refuse_task(id, task, state, Reason::TaskGroupInvalid, why.clone());

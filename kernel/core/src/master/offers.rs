@@ -56,11 +56,29 @@ impl Master {
                 if !self.allocator.is_above_fair_share(client) {
                     break;
                 }
-                if self.offers.get(&number).is_some_and(|outstanding| outstanding.client == client) {
+                let its = self.offers.get(&number).filter(|outstanding| outstanding.client == client);
+                if its.is_some_and(|outstanding| self.is_of_use_to_others(outstanding)) {
                     self.withdraw_offer(number, true);
                 }
             }
         }
+    }
+
+    /// Whether another framework that asks for offers may have something of this one: nobody waits for what is reserved for a role in
+    /// which nobody else is.
+    fn is_of_use_to_others(&self, outstanding: &OutstandingOffer) -> bool {
+        let own = &outstanding.offer.framework_id;
+        outstanding.free.iter().any(|resource| {
+            resource.reservations.is_empty()
+                || self.frameworks.values().any(|framework| {
+                    let asks = |role: &Role| {
+                        !framework.suppressed_roles.contains(role) && resource.is_allocatable_to(role)
+                    };
+                    framework.id != *own
+                        && framework.stream().is_some()
+                        && framework.info.roles.iter().any(asks)
+                })
+        })
     }
 
     fn make_offer(&mut self, allocation: Allocation) -> Option<Arc<Offer>> {

@@ -8,8 +8,9 @@ use kernel_model::{
     container::{ContainerNetwork, ImageContainer},
     executor::{ExecutorInfo, ExecutorKind},
     ids,
-    resources::{Ranges, Resource, Resources, Scalar, Value, general},
+    resources::{Ranges, Resources, Scalar, Value, general},
     task::TaskInfo,
+    text,
 };
 
 use super::state::{Agent, Framework};
@@ -49,10 +50,10 @@ pub(super) fn task(context: &Context<'_>, task: &TaskInfo) -> Result<Resources, 
         }
     }
     if !context.remaining.contains(&needed) {
-        return Err(format!(
+        return Err(text::bounded(format_args!(
             "Total resources {needed} required by task and its executor is more than available {}",
             context.remaining
-        ));
+        )));
     }
     Ok(needed)
 }
@@ -204,12 +205,11 @@ fn gpus_are_whole(resources: &Resources) -> bool {
 
 /// Refuses revocable and non-revocable resources of one name.
 fn unmixed(resources: &Resources) -> Result<(), String> {
-    let mixed =
-        |one: &&Resource| resources.iter().any(|r| r.name == one.name && r.revocable != one.revocable);
-    match resources.iter().find(mixed) {
-        Some(one) => {
-            Err(format!("Cannot use both revocable and non-revocable '{}' at the same time", one.name))
-        }
+    let names = |revocable: bool| {
+        resources.iter().filter(move |r| r.revocable == revocable).map(|r| &*r.name).collect::<BTreeSet<_>>()
+    };
+    match names(true).intersection(&names(false)).next() {
+        Some(name) => Err(format!("Cannot use both revocable and non-revocable '{name}' at the same time")),
         None => Ok(()),
     }
 }
@@ -248,11 +248,11 @@ fn check_executor(context: &Context<'_>, executor: &ExecutorInfo) -> Result<(), 
     check_resources(&executor.resources, "Executor", "executor")?;
     executor.image.as_ref().map_or(Ok(()), |image| check_image(context, image))?;
     match existing(context, executor) {
-        Some(existing) if !same_executor(existing, executor) => Err(format!(
+        Some(existing) if !same_executor(existing, executor) => Err(text::bounded(format_args!(
             "ExecutorInfo is not compatible with existing ExecutorInfo with same ExecutorID.\n{line}\n\
              Existing ExecutorInfo:\n{existing:?}\n{line}\nExecutorInfo:\n{executor:?}\n{line}\n",
             line = "-".repeat(60)
-        )),
+        ))),
         _ => Ok(()),
     }
 }

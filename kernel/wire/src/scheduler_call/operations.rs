@@ -6,6 +6,7 @@ use kernel_model::{
     resources::ConversionKind,
     scheduler::{MalformedTask, Operation},
     task::TaskInfo,
+    text,
 };
 
 use super::task_rules::{check_group, check_launched, complete_health_check};
@@ -53,10 +54,14 @@ pub(super) fn from_wire(operations: Vec<WireOperation>) -> Result<Vec<Operation>
 fn convert(id: Option<OperationId>, from: WireOperation) -> Option<Operation> {
     // Only operators have this way to change a reservation.
     let has_source = from.reserve.as_ref().is_some_and(|reserve| !reserve.source.is_empty());
+    let missing = missing_part(&from);
     let (kind, resources) = crate::operation::parts(from)?;
+    if let Some(why) = missing {
+        return Some(Operation::Invalid { id, why });
+    }
     let parsed = match kind {
         ConversionKind::Reserve if has_source => {
-            Err(Invalid::new("Reservation updates are not yet implemented"))
+            Err(Invalid::new("Reservation updates are not yet implemented for the scheduler API."))
         }
         _ => resources::to_convert_from_wire(resources),
     };
@@ -64,6 +69,20 @@ fn convert(id: Option<OperationId>, from: WireOperation) -> Option<Operation> {
         Ok(resources) => Operation::Convert { id, kind, resources },
         Err(Invalid(why)) => Operation::Invalid { id, why: format!("Invalid resources: {why}") },
     })
+}
+
+/// Mesos' text for an operation that does not say of what.
+fn missing_part(from: &WireOperation) -> Option<String> {
+    let (article, part, is_set) = match from.r#type() {
+        operation::Type::Reserve => ("A", "reserve", from.reserve.is_some()),
+        operation::Type::Unreserve => ("An", "unreserve", from.unreserve.is_some()),
+        operation::Type::Create => ("A", "create", from.create.is_some()),
+        operation::Type::Destroy => ("A", "destroy", from.destroy.is_some()),
+        _ => return None,
+    };
+    let name = part.to_uppercase();
+    (!is_set)
+        .then(|| format!("{article} {name} offer operation must have the Offer.Operation.{part} field set."))
 }
 
 fn launch(with_id: bool, infos: Vec<v1::TaskInfo>, all: &mut Vec<Operation>) {
@@ -104,9 +123,10 @@ fn launch_group(with_id: bool, group: operation::LaunchGroup) -> Operation {
         let tasks = infos.into_iter().map(task::info_from_wire).collect::<Result<Vec<TaskInfo>, _>>()?;
         Ok(Operation::LaunchGroup { executor, tasks })
     });
-    parsed.unwrap_or_else(|Invalid(why)| Operation::Malformed {
-        tasks: names.into_iter().map(|name| MalformedTask { why: why.clone(), ..name }).collect(),
-        grouped: true,
+    parsed.unwrap_or_else(|Invalid(why)| {
+        let why = text::cut(why);
+        let tasks = names.into_iter().map(|name| MalformedTask { why: why.clone(), ..name }).collect();
+        Operation::Malformed { tasks, grouped: true }
     })
 }
 
@@ -118,7 +138,8 @@ fn validate_resources(tasks: &[v1::TaskInfo]) -> Result<(), Invalid> {
 }
 
 fn refuse_all(infos: &[v1::TaskInfo], why: &str) -> Vec<MalformedTask> {
-    infos.iter().map(|info| MalformedTask { why: why.to_owned(), ..name(info) }).collect()
+    let why = text::cut(why.to_owned());
+    infos.iter().map(|info| MalformedTask { why: why.clone(), ..name(info) }).collect()
 }
 
 /// The fields of a refusal, without the reason.
