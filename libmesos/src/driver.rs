@@ -186,6 +186,11 @@ impl<M: Machine> Driver<M> {
         self.shared.step(Event::Request(request));
         self.status()
     }
+
+    /// Waits until a condition holds, for no longer than `stop()` would.
+    pub(crate) fn wait_until(&self, condition: impl Fn(&M) -> bool) {
+        self.shared.wait(Some(STOP_MAX), condition);
+    }
 }
 
 impl<M: Machine> Shared<M> {
@@ -249,6 +254,7 @@ impl<M: Machine> Running<M> {
             }
             Effect::Log(line) => return tracing::warn!("{line}"),
             Effect::Connect { stream, to, body } => Command::Connect { stream, to, body },
+            Effect::Reach { stream, to } => Command::Reach { stream, to },
             Effect::Disconnect { stream } => Command::Disconnect { stream },
             Effect::Call { call, to, stream_id, body } => Command::Call { call, to, stream_id, body },
             Effect::Detect => Command::Detect,

@@ -1,5 +1,5 @@
-//! What Java sees: the native methods of `org.apache.mesos.MesosSchedulerDriver` and `MesosExecutorDriver`, for jars of Mesos 1.4
-//! to 1.11.
+//! What Java sees: the native methods of `MesosSchedulerDriver` and `MesosExecutorDriver` of `org.apache.mesos`, and of `V1Mesos`
+//! and `V0Mesos` of `org.apache.mesos.v1.scheduler`, for jars of Mesos 1.4 to 1.11.
 //!
 //! Methods that some jar overloads are exported by their long names alone: the JVM looks for the short name first, and would bind
 //! every overload to it.
@@ -14,6 +14,7 @@ mod callbacks;
 mod executor_callbacks;
 mod executor_driver;
 mod java;
+mod library;
 mod registry;
 mod scheduler_callbacks;
 mod scheduler_driver;
@@ -44,6 +45,8 @@ enum NativeError {
     Start(#[from] StartError),
     #[error("The driver is not initialized, or has been finalized")]
     NoDriver,
+    #[error("The library is not initialized, or has been finalized")]
+    NoLibrary,
 }
 
 /// The native side of a Java driver.

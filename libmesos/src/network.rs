@@ -12,6 +12,7 @@ use libmesos_core::{
     master::{Endpoint, Master},
 };
 use tokio::{
+    net::TcpStream,
     sync::{mpsc, watch},
     task::AbortHandle,
 };
@@ -39,6 +40,7 @@ pub(crate) struct Target {
 #[derive(Debug)]
 pub(crate) enum Command {
     Connect { stream: u64, to: Endpoint, body: Bytes },
+    Reach { stream: u64, to: Endpoint },
     Disconnect { stream: u64 },
     Call { call: u64, to: Endpoint, stream_id: String, body: Bytes },
     Detect,
@@ -113,6 +115,20 @@ impl<M: Machine> Network<M> {
                 let task = tokio::spawn(async move {
                     let reason = read_stream(&shared, &client, stream, &to, body).await;
                     shared.step(Event::StreamClosed { stream, reason });
+                });
+                self.stream = Some((stream, task.abort_handle()));
+            }
+            Command::Reach { stream, to } => {
+                let task = tokio::spawn(async move {
+                    // The machine has a deadline.
+                    let event = match TcpStream::connect((to.host.as_str(), to.port)).await {
+                        Ok(_) => Event::StreamOpened { stream, id: String::new() },
+                        Err(error) => {
+                            let reason = CloseReason::Lost(format!("{to}: {error}"));
+                            Event::StreamClosed { stream, reason }
+                        }
+                    };
+                    shared.step(event);
                 });
                 self.stream = Some((stream, task.abort_handle()));
             }

@@ -128,7 +128,9 @@ impl World {
                 self.java_later(index, delay, found);
             }
             Effect::Log(_) => {}
-            Effect::KillGroup { .. } => self.fail(format!("the driver of framework {index} kills itself")),
+            Effect::KillGroup { .. } | Effect::Reach { .. } => {
+                self.fail(format!("the driver of framework {index} does what no scheduler does"));
+            }
             Effect::Closed => self.fail(format!("the driver of framework {index} is closed")),
         }
     }

@@ -95,3 +95,34 @@ fn a_java_executor_outlives_its_agent() -> anyhow::Result<()> {
     assert_eq!(lines, wanted, "{}", framework.log());
     cluster.stop_and_assert_clean()
 }
+
+/// The library of the v1 API, and its adapter `V0Mesos`: a framework of each launches a task, outlives a restart of its master, asks
+/// for a new connection, and tears itself down.
+#[test]
+fn java_frameworks_use_the_v1_library() -> anyhow::Result<()> {
+    let mut cluster = Cluster::split_with(&[], &["--resources", "cpus:4;mem:4000;disk:10000"])?;
+    let secret = secret(&cluster)?;
+    for kind in ["v1", "v0"] {
+        let arguments = [kind, &cluster.mesos, "catamaran", &secret];
+        let mut framework = JavaProgram::start(cluster.directory(), "LibraryFramework", &arguments)?;
+        framework.wait_for_line("update TASK_RUNNING")?;
+        cluster.kill("server")?;
+        framework.wait_for_line("disconnected")?;
+        cluster.start("server")?;
+        framework.wait_for_line("torn down")?;
+        framework.wait()?;
+        let lines = framework.lines();
+        let count = |line: &str| lines.iter().filter(|said| *said == line).count();
+        let connections = if kind == "v1" { 3 } else { 2 };
+        assert_eq!(count("refused"), 1, "{}", framework.log());
+        assert_eq!(count("subscribed"), 1, "{}", framework.log());
+        assert_eq!(count("subscribed again"), connections - 1, "{}", framework.log());
+        assert_eq!(count("update TASK_KILLED"), 1, "{}", framework.log());
+        assert!(count("connected") >= connections, "{}", framework.log());
+        assert!(!lines.iter().any(|line| line.starts_with("error")), "{}", framework.log());
+        let state = cluster.operator(r#"{"type": "GET_FRAMEWORKS"}"#)?;
+        let active = state["get_frameworks"]["frameworks"].as_array().cloned().unwrap_or_default();
+        assert!(!active.iter().any(|f| f["framework_info"]["name"] == "library"), "{state:#}");
+    }
+    cluster.stop_and_assert_clean()
+}

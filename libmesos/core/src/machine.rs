@@ -89,6 +89,9 @@ pub enum Effect<C> {
     /// Send SUBSCRIBE and report its answer and records under the number of the stream.
     #[allow(missing_docs)]
     Connect { stream: u64, to: Endpoint, body: Bytes },
+    /// Find out whether the other side accepts connections, and report it as [`Event::StreamOpened`] or [`Event::StreamClosed`].
+    #[allow(missing_docs)]
+    Reach { stream: u64, to: Endpoint },
     /// Close the stream; nothing of it is awaited any more.
     #[allow(missing_docs)]
     Disconnect { stream: u64 },

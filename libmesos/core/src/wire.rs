@@ -76,6 +76,39 @@ pub mod call {
     pub const REQUEST: i32 = 11;
     pub const SUPPRESS: i32 = 12;
     pub const UPDATE_FRAMEWORK: i32 = 17;
+
+    /// The name of a type.
+    pub fn name(number: i32) -> &'static str {
+        const NAMES: [&str; 18] = [
+            "UNKNOWN",
+            "SUBSCRIBE",
+            "TEARDOWN",
+            "ACCEPT",
+            "DECLINE",
+            "REVIVE",
+            "KILL",
+            "SHUTDOWN",
+            "ACKNOWLEDGE",
+            "RECONCILE",
+            "MESSAGE",
+            "REQUEST",
+            "SUPPRESS",
+            "ACCEPT_INVERSE_OFFERS",
+            "DECLINE_INVERSE_OFFERS",
+            "ACKNOWLEDGE_OPERATION_STATUS",
+            "RECONCILE_OPERATIONS",
+            "UPDATE_FRAMEWORK",
+        ];
+        usize::try_from(number).ok().and_then(|number| NAMES.get(number)).unwrap_or(&"UNKNOWN")
+    }
+}
+
+/// The type of a call, of which the rest passes through.
+#[derive(Clone, PartialEq, Message)]
+#[allow(missing_docs)]
+pub struct CallType {
+    #[prost(int32, optional, tag = "2")]
+    pub r#type: Option<i32>,
 }
 
 /// A call to the master.

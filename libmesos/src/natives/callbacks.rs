@@ -19,65 +19,36 @@ use crate::driver::Handler;
 /// Local references that one callback needs; offers are released one by one.
 const LOCAL_FRAME: usize = 16;
 
-/// A callback that can be run in Java.
-pub(super) trait JavaCallback: Callback {
-    /// The classes of its arguments. They are found while a native method of the driver runs, that is, by the driver's own
-    /// loader; the callback thread would look in the system's.
-    type Classes: Send + Sync + 'static;
+/// The Java objects of a driver that is started: what its callbacks are called on.
+pub(super) trait JavaObjects: Send + 'static {
+    /// The callbacks.
+    type Callback: Callback;
 
     /// Calls the method of the framework's object.
-    fn call(self, env: &mut Env<'_>, objects: &Objects<Self>) -> Result<(), Error>;
+    fn call(&self, env: &mut Env<'_>, callback: Self::Callback) -> Result<(), Error>;
 }
 
-/// The framework's `Scheduler` or `Executor`.
-pub(super) struct JavaHandler<C: JavaCallback> {
+/// Runs callbacks in Java.
+pub(super) struct JavaHandler<O: JavaObjects> {
     vm: JavaVM,
-    /// The Java objects; `None` once the last callback has returned.
-    objects: Option<Objects<C>>,
+    /// `None` once the last callback has returned.
+    objects: Option<O>,
     /// Whether a callback has attached its thread.
     attached: bool,
 }
 
-/// The Java objects of a driver that is started.
-pub(super) struct Objects<C: JavaCallback> {
-    /// Held as long as callbacks may come, so that a running driver is not collected.
-    driver: Global<JObject<'static>>,
-    framework: Global<JObject<'static>>,
-    pub(super) classes: Arc<C::Classes>,
-}
-
-impl<C: JavaCallback> Objects<C> {
-    /// The driver as an argument.
-    pub(super) fn this(&self) -> JValue<'_> {
-        JValue::Object(&self.driver)
-    }
-
-    /// The object with the callbacks.
-    pub(super) fn framework(&self) -> &JObject<'static> {
-        &self.framework
+impl<O: JavaObjects> JavaHandler<O> {
+    pub(super) fn new(env: &mut Env<'_>, objects: O) -> jni::errors::Result<Self> {
+        Ok(JavaHandler { vm: env.get_java_vm()?, objects: Some(objects), attached: false })
     }
 }
 
-impl<C: JavaCallback> JavaHandler<C> {
-    pub(super) fn new(
-        env: &mut Env<'_>,
-        driver: &JObject<'_>,
-        framework: &JObject<'_>,
-        classes: Arc<C::Classes>,
-    ) -> jni::errors::Result<Self> {
-        let driver = env.new_global_ref(driver)?;
-        let framework = env.new_global_ref(framework)?;
-        let objects = Some(Objects { driver, framework, classes });
-        Ok(JavaHandler { vm: env.get_java_vm()?, objects, attached: false })
-    }
-}
-
-impl<C: JavaCallback> Handler<C> for JavaHandler<C> {
-    fn call(&mut self, callback: C) -> Result<(), String> {
+impl<O: JavaObjects> Handler<O::Callback> for JavaHandler<O> {
+    fn call(&mut self, callback: O::Callback) -> Result<(), String> {
         let Some(objects) = &self.objects else { return Ok(()) };
         self.attached = true;
         with_daemon(&self.vm, |env| {
-            env.with_local_frame(LOCAL_FRAME, |env| match callback.call(env, objects) {
+            env.with_local_frame(LOCAL_FRAME, |env| match objects.call(env, callback) {
                 Ok(()) => Ok(Ok(())),
                 Err(error) => Ok(Err(describe(env, error))),
             })
@@ -86,7 +57,7 @@ impl<C: JavaCallback> Handler<C> for JavaHandler<C> {
     }
 }
 
-impl<C: JavaCallback> Drop for JavaHandler<C> {
+impl<O: JavaObjects> Drop for JavaHandler<O> {
     /// Runs on the callback thread when it ends, or on a thread of Java's own if the driver was started before.
     fn drop(&mut self) {
         if !self.attached {
@@ -102,6 +73,55 @@ impl<C: JavaCallback> Drop for JavaHandler<C> {
             // SAFETY: the pointer is the JVM's; a callback has attached this thread, which has no frame of Java below this one.
             unsafe { ((**vm).v1_1.DetachCurrentThread)(vm) };
         }
+    }
+}
+
+/// A callback of a driver's framework or executor.
+pub(super) trait JavaCallback: Callback {
+    /// The classes of its arguments. They are found while a native method of the driver runs, that is, by the driver's own
+    /// loader; the callback thread would look in the system's.
+    type Classes: Send + Sync + 'static;
+
+    /// Calls the method of the framework's object.
+    fn call(self, env: &mut Env<'_>, objects: &Objects<Self>) -> Result<(), Error>;
+}
+
+/// The Java objects of a `MesosSchedulerDriver` or `MesosExecutorDriver`.
+pub(super) struct Objects<C: JavaCallback> {
+    /// Held as long as callbacks may come, so that a running driver is not collected.
+    driver: Global<JObject<'static>>,
+    framework: Global<JObject<'static>>,
+    pub(super) classes: Arc<C::Classes>,
+}
+
+impl<C: JavaCallback> Objects<C> {
+    pub(super) fn new(
+        env: &mut Env<'_>,
+        driver: &JObject<'_>,
+        framework: &JObject<'_>,
+        classes: Arc<C::Classes>,
+    ) -> jni::errors::Result<Self> {
+        let driver = env.new_global_ref(driver)?;
+        let framework = env.new_global_ref(framework)?;
+        Ok(Objects { driver, framework, classes })
+    }
+
+    /// The driver as an argument.
+    pub(super) fn this(&self) -> JValue<'_> {
+        JValue::Object(&self.driver)
+    }
+
+    /// The object with the callbacks.
+    pub(super) fn framework(&self) -> &JObject<'static> {
+        &self.framework
+    }
+}
+
+impl<C: JavaCallback> JavaObjects for Objects<C> {
+    type Callback = C;
+
+    fn call(&self, env: &mut Env<'_>, callback: C) -> Result<(), Error> {
+        callback.call(env, self)
     }
 }
 

@@ -12,7 +12,7 @@ use libmesos_core::executor::{self, Config, Request};
 
 use super::{
     Drivers, NativeDriver, NativeError,
-    callbacks::JavaHandler,
+    callbacks::{JavaHandler, Objects},
     executor_callbacks::ExecutorClasses,
     finalize_driver,
     java::{self, StatusClass},
@@ -60,8 +60,8 @@ pub extern "system" fn start<'local>(env: EnvUnowned<'local>, this: JObject<'loc
     status_of(env, &this, &DRIVERS, |env, native| {
         let executor = env.get_field(&this, jni_str!("executor"), jni_sig!("Lorg/apache/mesos/Executor;"))?;
         let executor = executor.l()?.auto();
-        let handler = JavaHandler::new(env, &this, &executor, native.classes.clone())?;
-        Ok(native.driver.start(handler)?)
+        let objects = Objects::new(env, &this, &executor, native.classes.clone())?;
+        Ok(native.driver.start(JavaHandler::new(env, objects)?)?)
     })
 }
 

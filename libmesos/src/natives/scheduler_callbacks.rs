@@ -66,12 +66,12 @@ impl JavaCallback for Callback {
     type Classes = SchedulerClasses;
 
     fn call(self, env: &mut Env<'_>, objects: &Objects<Self>) -> Result<(), Error> {
-        objects.call(env, self)
+        objects.call_scheduler(env, self)
     }
 }
 
 impl Objects<Callback> {
-    fn call(&self, env: &mut Env<'_>, callback: Callback) -> Result<(), Error> {
+    fn call_scheduler(&self, env: &mut Env<'_>, callback: Callback) -> Result<(), Error> {
         let classes = &*self.classes;
         match callback {
             Callback::Registered { framework_id, master } => {

@@ -18,7 +18,7 @@ use prost::Message;
 
 use super::{
     Drivers, NativeDriver, NativeError,
-    callbacks::JavaHandler,
+    callbacks::{JavaHandler, Objects},
     finalize_driver,
     java::{self, StatusClass},
     scheduler_callbacks::SchedulerClasses,
@@ -120,7 +120,7 @@ pub(super) fn credential_of(bytes: Bytes) -> Option<Credential> {
 }
 
 /// Adds user and host name to a FrameworkInfo without them, as the Java library's driver does.
-fn complete(framework: Bytes) -> Bytes {
+pub(super) fn complete(framework: Bytes) -> Bytes {
     let known = wire::FrameworkInfo::decode(framework.clone()).unwrap_or_default();
     let is_set = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
     let mut defaults = wire::FrameworkDefaults::default();
@@ -143,8 +143,8 @@ pub extern "system" fn start<'local>(env: EnvUnowned<'local>, this: JObject<'loc
         let scheduler =
             env.get_field(&this, jni_str!("scheduler"), jni_sig!("Lorg/apache/mesos/Scheduler;"))?;
         let scheduler = scheduler.l()?.auto();
-        let handler = JavaHandler::new(env, &this, &scheduler, native.classes.clone())?;
-        Ok(native.driver.start(handler)?)
+        let objects = Objects::new(env, &this, &scheduler, native.classes.clone())?;
+        Ok(native.driver.start(JavaHandler::new(env, objects)?)?)
     })
 }
 

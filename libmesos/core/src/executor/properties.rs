@@ -88,7 +88,7 @@ impl Observer {
                     assert!(!self.closed, "closed twice");
                     self.closed = true;
                 }
-                Effect::Detect => panic!("an executor knows its agent"),
+                Effect::Detect | Effect::Reach { .. } => panic!("an executor knows its agent"),
                 Effect::Log(_) => {}
             }
         }

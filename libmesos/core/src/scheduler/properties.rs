@@ -95,7 +95,7 @@ impl Observer {
                     self.closed = true;
                 }
                 Effect::Detect | Effect::Log(_) => {}
-                Effect::KillGroup { .. } => panic!("a scheduler is not killed"),
+                Effect::KillGroup { .. } | Effect::Reach { .. } => panic!("not of a scheduler"),
             }
         }
     }
