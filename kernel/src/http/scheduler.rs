@@ -166,7 +166,7 @@ struct SchedulerStream {
 
 impl SchedulerStream {
     fn encode(&self, event: &Event) -> Bytes {
-        encode(self.content, &scheduler_event::to_wire(event, self.format))
+        scheduler_event::encode(self.content, event, self.format)
     }
 }
 

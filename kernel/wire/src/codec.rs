@@ -48,7 +48,6 @@ pub enum DecodeError {
 }
 
 /// The descriptors of all messages.
-#[cfg(test)]
 pub(crate) fn descriptor_pool() -> &'static DescriptorPool {
     &DESCRIPTORS
 }

@@ -22,6 +22,7 @@ pub mod limits;
 pub mod link;
 pub mod offer;
 pub mod offer_preferences;
+mod offers_event;
 pub mod operation;
 pub mod operator;
 pub mod quota;

@@ -23,6 +23,11 @@ use crate::{
 /// The longest filter, as in Mesos.
 const REFUSE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// Scheme and path of an agent's URL.
+pub(crate) const URL_SCHEME: &str = "http";
+/// See [`URL_SCHEME`].
+pub(crate) const URL_PATH: &str = "/slave(1)";
+
 /// Encodes an offer in the reader's format.
 pub fn to_wire(from: &Offer, format: Format) -> v1::Offer {
     v1::Offer {
@@ -31,9 +36,9 @@ pub fn to_wire(from: &Offer, format: Format) -> v1::Offer {
         agent_id: agent_id_to_wire(&from.agent_id),
         hostname: from.agent.hostname.clone(),
         url: Some(v1::Url {
-            scheme: "http".to_owned(),
+            scheme: URL_SCHEME.to_owned(),
             address: address(&from.agent.hostname, &from.agent.ip, from.agent.port),
-            path: Some("/slave(1)".to_owned()),
+            path: Some(URL_PATH.to_owned()),
             ..Default::default()
         }),
         resources: resources::to_wire(&from.resources, format),

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use kernel_model::{
     ids::{AgentId, ExecutorId, OperationId},
     scheduler::{ErrorReason, Event},
@@ -9,9 +10,10 @@ use kernel_model::{
 
 use crate::{
     Invalid,
+    codec::{self, ContentType},
     executor::{agent_id_to_wire, executor_id_to_wire},
     framework::id_to_wire,
-    offer,
+    offer, offers_event,
     resources::Format,
     scheduler_call::operation_id_to_wire,
     task,
@@ -20,6 +22,14 @@ use crate::{
         scheduler::{Event as WireEvent, event},
     },
 };
+
+/// The bytes of an event.
+pub fn encode(content: ContentType, from: &Event, format: Format) -> Bytes {
+    match (content, from) {
+        (ContentType::Protobuf, Event::Offers { offers }) => offers_event::encode(offers, format).into(),
+        _ => codec::encode(content, &to_wire(from, format)),
+    }
+}
 
 /// Encodes an event.
 pub fn to_wire(from: &Event, format: Format) -> WireEvent {

@@ -4,6 +4,7 @@ mod conversions;
 mod fields;
 mod json;
 mod json_text;
+mod offers;
 mod operations;
 mod recordio;
 mod round_trip;

@@ -25,32 +25,61 @@ pub struct Malformed;
 const GROUP_DEPTH_MAX: usize = 32;
 
 /// The fields of a message, in their order on the wire. Groups are skipped.
-pub(crate) fn scan(mut bytes: &[u8]) -> Result<Vec<RawField<'_>>, Malformed> {
-    let mut fields = Vec::new();
-    let mut groups: Vec<u32> = Vec::new();
-    while !bytes.is_empty() {
-        let key = varint(&mut bytes)?;
-        let number = u32::try_from(key >> 3).map_err(|_| Malformed)?;
-        let value = match key & 7 {
-            0 => RawValue::Varint(varint(&mut bytes)?),
-            1 => RawValue::Fixed64(u64::from_le_bytes(array(&mut bytes)?)),
-            2 => {
-                let length = usize::try_from(varint(&mut bytes)?).map_err(|_| Malformed)?;
-                RawValue::Bytes(take(&mut bytes, length)?)
+pub(crate) fn scan(bytes: &[u8]) -> Result<Vec<RawField<'_>>, Malformed> {
+    fields(bytes).collect()
+}
+
+/// The same one by one; nothing follows an error.
+pub(crate) fn fields(bytes: &[u8]) -> Fields<'_> {
+    Fields { bytes, groups: Vec::new() }
+}
+
+/// See [`fields`].
+pub(crate) struct Fields<'a> {
+    bytes: &'a [u8],
+    /// The open groups.
+    groups: Vec<u32>,
+}
+
+impl<'a> Fields<'a> {
+    /// The next field outside of groups; `None` at the end.
+    fn field(&mut self) -> Result<Option<RawField<'a>>, Malformed> {
+        while !self.bytes.is_empty() {
+            let key = varint(&mut self.bytes)?;
+            let number = u32::try_from(key >> 3).map_err(|_| Malformed)?;
+            let value = match key & 7 {
+                0 => RawValue::Varint(varint(&mut self.bytes)?),
+                1 => RawValue::Fixed64(u64::from_le_bytes(array(&mut self.bytes)?)),
+                2 => {
+                    let length = usize::try_from(varint(&mut self.bytes)?).map_err(|_| Malformed)?;
+                    RawValue::Bytes(take(&mut self.bytes, length)?)
+                }
+                3 if self.groups.len() < GROUP_DEPTH_MAX => {
+                    self.groups.push(number);
+                    continue;
+                }
+                4 if self.groups.pop() == Some(number) => continue,
+                5 => RawValue::Fixed32(u32::from_le_bytes(array(&mut self.bytes)?)),
+                _ => return Err(Malformed),
+            };
+            if self.groups.is_empty() {
+                return Ok(Some(RawField { number, value }));
             }
-            3 if groups.len() < GROUP_DEPTH_MAX => {
-                groups.push(number);
-                continue;
-            }
-            4 if groups.pop() == Some(number) => continue,
-            5 => RawValue::Fixed32(u32::from_le_bytes(array(&mut bytes)?)),
-            _ => return Err(Malformed),
-        };
-        if groups.is_empty() {
-            fields.push(RawField { number, value });
         }
+        if self.groups.is_empty() { Ok(None) } else { Err(Malformed) }
     }
-    if groups.is_empty() { Ok(fields) } else { Err(Malformed) }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<RawField<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let field = self.field();
+        if field.is_err() {
+            (self.bytes, self.groups) = (&[], Vec::new());
+        }
+        field.transpose()
+    }
 }
 
 /// Reads a varint.
