@@ -48,6 +48,7 @@ mod rules;
 mod runtime_class;
 pub mod scale;
 mod secret;
+mod selector_requirements;
 pub mod service;
 mod service_account;
 mod stateful_set;

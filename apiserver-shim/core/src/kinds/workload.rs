@@ -2,7 +2,7 @@
 
 use super::pod_template::validate_template;
 use super::rules::Site;
-use super::{Strategy, cells, metadata};
+use super::{Strategy, cells, metadata, selector_requirements};
 use serde_json::Value;
 use shim_model::access;
 use shim_model::field::{At, FieldError};
@@ -108,39 +108,9 @@ pub(super) fn validate_selector(spec: &Value, noun: &str) -> Vec<FieldError> {
 pub(super) fn label_selector(selector: &Value, field: At<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     metadata::labels(selector.get("matchLabels"), format_args!("{field}.matchLabels"), &mut errors);
-    for (i, expression) in access::list(selector, &["matchExpressions"]).iter().enumerate() {
+    for (i, requirement) in access::list(selector, &["matchExpressions"]).iter().enumerate() {
         let at = format_args!("{field}.matchExpressions[{i}]");
-        let values = access::list(expression, &["values"]);
-        match access::text(expression, &["operator"]) {
-            "In" | "NotIn" if values.is_empty() => {
-                errors.push(FieldError::required(
-                    format!("{at}.values"),
-                    "must be specified when `operator` is 'In' or 'NotIn'",
-                ));
-            }
-            "Exists" | "DoesNotExist" if !values.is_empty() => {
-                errors.push(FieldError::forbidden(
-                    format!("{at}.values"),
-                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-                ));
-            }
-            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            other => errors.push(FieldError::invalid(
-                format!("{at}.operator"),
-                other,
-                "not a valid selector operator",
-            )),
-        }
-        let key = access::text(expression, &["key"]);
-        errors.extend(
-            shim_model::names::qualified(key)
-                .into_iter()
-                .map(|d| FieldError::invalid(format!("{at}.key"), key, d)),
-        );
-        for (j, value) in values.iter().filter_map(Value::as_str).enumerate() {
-            let wrong = shim_model::names::label_value(value).into_iter();
-            errors.extend(wrong.map(|why| FieldError::invalid(format!("{at}.values[{j}]"), value, why)));
-        }
+        selector_requirements::validate(requirement, at, false, &mut errors);
     }
     errors
 }

@@ -1,5 +1,6 @@
 //! Validation of affinity, tolerations and topology spread constraints.
 
+use super::super::selector_requirements;
 use super::super::workload::label_selector;
 use serde_json::Value;
 use shim_model::access::{self, Members};
@@ -63,43 +64,13 @@ pub(in super::super) fn validate_node_selector(selector: &Value, at: At<'_>, err
 }
 
 fn node_term(term: &Value, at: At<'_>, errors: &mut Vec<FieldError>) {
-    for (i, expression) in access::list(term, &["matchExpressions"]).iter().enumerate() {
-        let at = format_args!("{at}.matchExpressions[{i}]");
-        let values = access::list(expression, &["values"]);
-        match access::text(expression, &["operator"]) {
-            "In" | "NotIn" if values.is_empty() => {
-                errors.push(FieldError::required(
-                    format!("{at}.values"),
-                    "must be specified when `operator` is 'In' or 'NotIn'",
-                ));
-            }
-            "Exists" | "DoesNotExist" if !values.is_empty() => {
-                errors.push(FieldError::forbidden(
-                    format!("{at}.values"),
-                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-                ));
-            }
-            "Gt" | "Lt" if values.len() != 1 => {
-                errors.push(FieldError::required(
-                    format!("{at}.values"),
-                    "must be specified single value when `operator` is 'Lt' or 'Gt'",
-                ));
-            }
-            "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
-            other => errors.push(FieldError::invalid(
-                format!("{at}.operator"),
-                other,
-                "not a valid selector operator",
-            )),
-        }
-        let key = access::text(expression, &["key"]);
-        errors.extend(
-            names::qualified(key).into_iter().map(|d| FieldError::invalid(format!("{at}.key"), key, d)),
+    for (i, requirement) in access::list(term, &["matchExpressions"]).iter().enumerate() {
+        selector_requirements::validate(
+            requirement,
+            format_args!("{at}.matchExpressions[{i}]"),
+            true,
+            errors,
         );
-        for (j, value) in values.iter().filter_map(Value::as_str).enumerate() {
-            let wrong = names::label_value(value).into_iter();
-            errors.extend(wrong.map(|why| FieldError::invalid(format!("{at}.values[{j}]"), value, why)));
-        }
     }
     for (i, requirement) in access::list(term, &["matchFields"]).iter().enumerate() {
         match_field(requirement, format_args!("{at}.matchFields[{i}]"), errors);
