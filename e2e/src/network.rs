@@ -37,6 +37,12 @@ impl Network {
         Ok(network)
     }
 
+    /// Routes the Pod addresses of each host, as the network of several machines does.
+    pub fn route(&self, first: &str, second: &str) -> anyhow::Result<()> {
+        ip(&["-n", &self.first, "route", "add", second, "via", Self::SECOND])?;
+        ip(&["-n", &self.second, "route", "add", first, "via", Self::FIRST])
+    }
+
     /// Disconnects the hosts; connections do not notice at once.
     pub fn cut(&self) -> anyhow::Result<()> {
         ip(&["-n", &self.second, "link", "set", "cable", "down"])

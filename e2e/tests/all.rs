@@ -40,6 +40,8 @@ mod preemption;
 mod pulls;
 #[path = "all/refusals.rs"]
 mod refusals;
+#[path = "all/services.rs"]
+mod services;
 #[path = "all/sets.rs"]
 mod sets;
 #[path = "all/spark.rs"]

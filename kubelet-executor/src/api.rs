@@ -73,4 +73,8 @@ pub trait Api: Send + Sync + 'static {
     async fn review_access(&self, asked: SubjectAccessReviewSpec) -> Result<bool, ApiError>;
     /// Creates an Event, or updates the count of an existing one.
     async fn record(&self, event: &Event) -> Result<(), ApiError>;
+    /// A client for watches, if there is a server.
+    fn client(&self) -> Option<kube::Client> {
+        None
+    }
 }

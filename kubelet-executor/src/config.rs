@@ -1,6 +1,7 @@
 //! The executor's configuration: a JSON file that `catamaran agent` writes.
 
 use std::{
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -94,6 +95,13 @@ impl Config {
     /// What the file says now.
     pub(crate) fn newest(&self) -> Option<Self> {
         Self::from_environment().ok().filter(|newest| newest.root_dir == self.root_dir)
+    }
+
+    /// Where Pods ask for names: at the gateway of the private containerd's network, the first address of the Pod CIDR. With a
+    /// runtime of the machine's owner the network is another.
+    pub fn cluster_dns(&self) -> Option<Ipv4Addr> {
+        let (network, _) = self.pod_cidr.as_ref().filter(|_| self.cri_endpoint.is_none())?.split_once('/')?;
+        Some(Ipv4Addr::from(u32::from(network.parse::<Ipv4Addr>().ok()?) + 1))
     }
 
     /// The directory of container logs.

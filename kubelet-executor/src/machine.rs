@@ -1,6 +1,7 @@
 //! The host: cgroups, mounts, the lock on the node's directory, the Pod network, virtual addresses, and pipes that containerd leaves full.
 
 pub(crate) mod cgroups;
+pub(crate) mod cluster_dns;
 pub(crate) mod dead_pipes;
 pub(crate) mod lock;
 pub(crate) mod mounts;

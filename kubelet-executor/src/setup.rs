@@ -19,7 +19,7 @@ use crate::{
     },
     api::{Api, events::Recorder, kube_api::KubeApi},
     config::Config,
-    machine::{lock, virtual_addresses},
+    machine::{cluster_dns, lock, virtual_addresses},
     metrics::Metrics,
     node::{
         eviction, garbage, log_rotation,
@@ -115,7 +115,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
         watch::channel(RuntimeState::Unavailable("the container runtime is starting".to_owned()));
     let metrics = Arc::new(Metrics::new(&config.node_name));
     let given = matches!(setup.runtime, RuntimeChoice::Given(_));
-    let addresses = (!given).then(|| tokio::spawn(virtual_addresses::keep(config.clone())));
+    let services = (!given).then(|| start_services(&config, setup.api.client()));
     let mut supervisor = None;
     let runtime: Arc<dyn Runtime> = match (setup.runtime, &config.cri_endpoint) {
         (RuntimeChoice::Given(runtime), _) => {
@@ -166,7 +166,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
     if !matches!(reason, ExitReason::Abandoned(_)) {
         task_container::wait_until_ended(&config).await;
         // From here on nothing restarts containerd or sets rules.
-        end([supervisor, addresses]).await;
+        end([supervisor, services]).await;
         for resource in teardown::teardown(&config, &*context.runtime, given).await {
             tracing::warn!("left on the machine: {resource}");
         }
@@ -180,6 +180,15 @@ async fn end(tasks: [Option<JoinHandle<()>>; 2]) {
         task.abort();
         let _ = task.await;
     }
+}
+
+/// Starts what makes Services reachable by address and by name. Returns the task that sets rules.
+fn start_services(config: &Arc<Config>, client: Option<kube::Client>) -> JoinHandle<()> {
+    let (zone, names) = watch::channel(None);
+    if let Some(address) = config.cluster_dns() {
+        tokio::spawn(cluster_dns::serve(address, names, Resolver::of_machine().servers));
+    }
+    tokio::spawn(virtual_addresses::keep(config.clone(), client, zone))
 }
 
 /// Starts what runs beside the task loop until the process ends.

@@ -17,6 +17,14 @@ pub const REVOCABLE_ANNOTATION: &str = "catamaran.dev/revocable";
 const PREFIX: &str = "catamaran.dev/";
 const GPU: &str = "catamaran.dev/gpu";
 
+/// Whether clients may declare a resource in the status of a Node, as device plugins do elsewhere: an extended resource that is not
+/// of the kernel's names.
+pub fn is_declarable(name: &str) -> bool {
+    let domain = name.split_once('/').map_or("", |(domain, _)| domain);
+    let native = domain == "kubernetes.io" || domain.ends_with(".kubernetes.io");
+    !domain.is_empty() && !native && !name.starts_with(PREFIX) && !name.starts_with("requests.")
+}
+
 /// The kernel's name of a resource.
 pub fn kernel_name(name: &str) -> &str {
     match name {
@@ -49,4 +57,25 @@ pub fn mebibytes(bytes: i64) -> Scalar {
 /// The bytes of an amount in MiB.
 pub fn bytes(mebibytes: Scalar) -> i64 {
     i64::try_from((i128::from(mebibytes.0) << 20) / 1000).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_declarable;
+
+    #[test]
+    fn extended_resources_of_others_may_be_declared() {
+        let table = [
+            ("example.com/fpga", true),
+            ("cpu", false),
+            ("hugepages-2Mi", false),
+            ("kubernetes.io/x", false),
+            ("attachable-volumes.kubernetes.io/x", false),
+            ("catamaran.dev/gpu", false),
+            ("requests.example.com/x", false),
+        ];
+        for (name, expected) in table {
+            assert_eq!(is_declarable(name), expected, "{name}");
+        }
+    }
 }

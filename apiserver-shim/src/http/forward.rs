@@ -1,7 +1,13 @@
 //! Passes a request on to another server and its response back, upgraded connections included.
 
-use futures::TryStreamExt;
-use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, LOCATION, UPGRADE};
+mod pages;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue,
+    LOCATION, UPGRADE,
+};
 use http::uri::Authority;
 use http::{HeaderMap, StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -11,9 +17,12 @@ use hyper_util::rt::TokioIo;
 use transport::client::{Client, ClientError};
 use transport::relay::relay;
 
-use super::body::{BoxError, Request, Response, empty, stream};
+use super::body::{BoxError, Request, Response, empty, full, stream as streamed};
 use super::connection_guards::ConnectionGuards;
 use super::node_proxy::without_token;
+
+/// The largest page whose links are rewritten, in bytes. Upstream has no limit, and keeps all of it in memory.
+const PAGE_MAX: usize = 16 << 20;
 
 /// Headers that concern one connection only (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [&str; 8] = [
@@ -78,7 +87,50 @@ impl Onward {
         add(onward.headers_mut());
         let mut answer = client.send_streamed(onward).await?;
         self.rewrite_location(answer.headers_mut(), host.as_deref());
-        Ok(pass_back(answer, upgraded))
+        let response = pass_back(answer, upgraded);
+        Ok(if self.has_links(&response) {
+            self.rewrite_page(response, host.as_deref()).await
+        } else {
+            response
+        })
+    }
+
+    /// Whether the response is a page whose links lead to the backend. A redirect is not read.
+    fn has_links(&self, response: &Response) -> bool {
+        let kind =
+            response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        !self.prefix.is_empty()
+            && !response.headers().contains_key(LOCATION)
+            && kind.split(';').next().is_some_and(|kind| kind.trim() == "text/html")
+    }
+
+    /// Lets the links of a page lead through the proxy. A page that is too large, or cannot be read, is passed on as it is.
+    async fn rewrite_page(&self, response: Response, host: Option<&str>) -> Response {
+        let (mut head, mut body) = response.into_parts();
+        let mut page = Vec::new();
+        while page.len() <= PAGE_MAX {
+            match body.frame().await {
+                None => {
+                    let encoding = head.headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+                    let through = |link: &str| self.behind_proxy(link, host);
+                    if let Some(Ok(rewritten)) = pages::rewrite(&page, encoding.unwrap_or_default(), through)
+                    {
+                        head.headers.remove(CONTENT_LENGTH);
+                        page = rewritten;
+                    }
+                    return Response::from_parts(head, full(page));
+                }
+                Some(Ok(frame)) => page.extend_from_slice(&frame.into_data().unwrap_or_default()),
+                Some(Err(error)) => {
+                    let failed = stream::once(async { Err(error) });
+                    let read = stream::once(async { Ok(Bytes::from(page)) });
+                    return Response::from_parts(head, streamed(read.chain(failed)));
+                }
+            }
+        }
+        let read = stream::once(async { Ok(Bytes::from(page)) });
+        let rest = body.into_data_stream();
+        Response::from_parts(head, streamed(read.chain(rest)))
     }
 
     /// The request for the backend. Its body is passed on while it arrives.
@@ -145,7 +197,7 @@ fn pass_back(mut answer: http::Response<Incoming>, upgraded: Option<OnUpgrade>) 
         }
         None => {
             let parts = answer.into_body().into_data_stream().map_err(|e| Box::new(e) as BoxError);
-            *response.body_mut() = stream(parts);
+            *response.body_mut() = streamed(parts);
         }
     }
     response

@@ -252,41 +252,50 @@ pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     out
 }
 
-/// The address at which a Pod reaches the API server.
+/// How a Pod reaches the API server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct ApiServer {
-    /// An address or a name.
-    pub host: String,
-    pub port: u16,
+pub enum ApiServer {
+    /// At the address of the Service `kubernetes`.
+    Service,
+    /// At this address: the API server listens on a loopback address, which no route leads to, and the Pod has the
+    /// machine's network.
+    At {
+        /// The address, or a name.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// Not at all: it listens on a loopback address, which leads a Pod with its own network to itself.
+    Nowhere,
 }
 
 impl ApiServer {
-    /// The address in the node's configuration (`https://host:port`), as seen by a Pod: a loopback address leads a Pod with
-    /// its own network to itself, so there is none.
-    pub fn seen_by_pod(url: &str, host_network: bool) -> Option<Self> {
+    /// How a Pod reaches the address in the node's configuration (`https://host:port`).
+    pub fn seen_by_pod(url: &str, host_network: bool) -> Self {
         let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let (host, port) = authority.trim_end_matches('/').rsplit_once(':')?;
+        let Some((host, port)) = authority.trim_end_matches('/').rsplit_once(':') else {
+            return Self::Service;
+        };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let loopback = host == "localhost"
             || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        if loopback && !host_network {
-            return None;
+        match port.parse() {
+            Ok(port) if loopback && host_network => Self::At { host: host.to_owned(), port },
+            _ if loopback => Self::Nowhere,
+            _ => Self::Service,
         }
-        Some(Self { host: host.to_owned(), port: port.parse().ok()? })
     }
 }
 
 /// The Service variables of a namespace, and those of `kubernetes` in `default` for every namespace. `links` is the
 /// Pod's `enableServiceLinks`; without it only `kubernetes` is included.
 ///
-/// `api_server` is where the Pod reaches the API server. The address of the Service `kubernetes` does not lead there
-/// yet, so its variables have this one, or are omitted if there is none.
+/// `api_server` is where the Pod reaches the API server.
 pub fn service_variables(
     services: &[Service],
     namespace: &str,
     links: bool,
-    api_server: Option<&ApiServer>,
+    api_server: &ApiServer,
 ) -> Vec<(String, String)> {
     let mut vars = Vars::default();
     for service in services {
@@ -303,9 +312,14 @@ pub fn service_variables(
         let mut ports = spec.ports.clone().unwrap_or_default();
         let mut ip = ip;
         if is_master {
-            let Some(api_server) = api_server else { continue };
-            ip = &api_server.host;
-            ports.iter_mut().for_each(|port| port.port = i32::from(api_server.port));
+            match api_server {
+                ApiServer::Service => {}
+                ApiServer::Nowhere => continue,
+                ApiServer::At { host, port: at } => {
+                    ip = host;
+                    ports.iter_mut().for_each(|port| port.port = i32::from(*at));
+                }
+            }
         }
         let Some(first) = ports.first() else { continue };
         let prefix = name.to_ascii_uppercase().replace('-', "_");

@@ -1,5 +1,5 @@
 //! The API server over HTTPS with the node's certificate: `kube` builds the requests and reads errors, `transport` has the
-//! connections. Nothing is cached, so the executor's memory does not grow with the cluster.
+//! connections. Nothing is cached here.
 
 use std::{sync::Arc, time::Duration};
 
@@ -176,6 +176,10 @@ impl Api for KubeApi {
         let reviews = request::Request::new(SubjectAccessReview::url_path(&(), None));
         let call = reviews.create(&PostParams::default(), body(&wanted)?);
         Ok(self.call::<SubjectAccessReview>(call).await?.status.is_some_and(|status| status.allowed))
+    }
+
+    fn client(&self) -> Option<kube::Client> {
+        Some(self.client.clone())
     }
 
     async fn record(&self, event: &Event) -> Result<(), ApiError> {

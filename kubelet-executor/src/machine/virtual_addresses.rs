@@ -1,46 +1,244 @@
-//! Rejects packets to virtual addresses: the cluster IPs of Services, which have no data path yet. The default gateway
-//! would get them, and whoever answers there would get the Pods' requests.
+//! Services on the node: the packet filter's table with their routes, and their names. Packets to virtual addresses without a
+//! route are rejected. The default gateway would get them, and whoever answers there would get the Pods' requests.
 
 use std::{
+    collections::BTreeMap,
     io::{Error, ErrorKind, Result, Write},
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
 };
 
+use executor_core::{
+    dns::zone::{ServiceNames, SliceNames, Zone},
+    services::{
+        routes::{self, ObjectKey, ServiceView, SliceView},
+        ruleset::{self, Networks, Ruleset},
+    },
+};
+use futures::{Stream, StreamExt, stream};
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use kube::{
+    Api, Resource,
+    runtime::{WatchStreamExt, watcher, watcher::Event},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
 use crate::{config::Config, machine::pod_network::network_name};
 
-/// How often the configuration is compared with the rules: the agent's latest start may have written other ranges.
+/// How often the configuration and the table are compared with the rules: the agent's latest start may have written other ranges,
+/// and somebody may have removed the table.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long changes are collected: a rollout changes a Service's endpoints many times a second.
+const COALESCE: Duration = Duration::from_millis(100);
+/// The least pause between two transactions after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+/// Whether packets between ports of a bridge pass the rules; absent without the module `br_netfilter`.
+const BRIDGE_SETTING: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 
-/// Keeps the rules until the process ends. [`remove`] takes them away.
-pub(crate) async fn keep(config: Arc<Config>) {
-    let mut ranges = config.virtual_ranges.clone();
-    let mut set = false;
-    let mut warned = false;
+/// A change of what routes are made of.
+enum Change {
+    Service(Event<Service>),
+    Slice(Event<EndpointSlice>),
+}
+
+/// Watched objects, reduced to what is needed.
+struct Watched<V> {
+    known: BTreeMap<ObjectKey, V>,
+    /// A new list that is not complete yet.
+    listing: BTreeMap<ObjectKey, V>,
+    complete: bool,
+}
+
+impl<V: PartialEq> Watched<V> {
+    fn new() -> Self {
+        Self { known: BTreeMap::new(), listing: BTreeMap::new(), complete: false }
+    }
+
+    /// Takes an event. Returns whether anything changed.
+    fn take<K: Resource>(&mut self, event: &Event<K>, view: impl Fn(&K) -> Option<V>) -> bool {
+        match event {
+            Event::Init => self.listing.clear(),
+            Event::InitApply(object) => {
+                self.listing.extend(view(object).map(|view| (routes::key(object.meta()), view)));
+            }
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listing);
+                let changed = !self.complete || listed != self.known;
+                self.known = listed;
+                self.complete = true;
+                return changed;
+            }
+            Event::Apply(object) => {
+                let key = routes::key(object.meta());
+                return match view(object) {
+                    Some(view) if self.known.get(&key) == Some(&view) => false,
+                    Some(view) => self.known.insert(key, view).is_none_or(|_| true),
+                    None => self.known.remove(&key).is_some(),
+                };
+            }
+            Event::Delete(object) => return self.known.remove(&routes::key(object.meta())).is_some(),
+        }
+        false
+    }
+}
+
+/// The table and what it is made of.
+struct Table {
+    config: Arc<Config>,
+    ranges: Vec<String>,
+    services: Watched<ServiceView>,
+    slices: Watched<SliceView>,
+    service_names: Watched<ServiceNames>,
+    slice_names: Watched<SliceNames>,
+    names: watch::Sender<Option<Arc<Zone>>>,
+    have_names_changed: bool,
+    /// What the table has; `None` if that is unknown.
+    applied: Option<Ruleset>,
+    has_warned: bool,
+}
+
+/// Keeps the table and the names until the process ends. [`remove`] takes the table away. Without a client, packets to Services are
+/// rejected.
+pub(crate) async fn keep(
+    config: Arc<Config>,
+    client: Option<kube::Client>,
+    names: watch::Sender<Option<Arc<Zone>>>,
+) {
+    let mut changes = Box::pin(changes(client));
+    let mut table = Table::new(config, names);
+    // A table of an earlier executor stays until the Services are known: their packets are not rejected meanwhile.
+    let mut due = (!exist(&table.config)).then(Instant::now);
+    let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
-        if !set {
-            match apply(rules(&network_name(&config), &ranges)).await {
-                Ok(()) => set = true,
-                Err(error) if !warned => {
-                    warned = true;
-                    tracing::warn!(%error, "packets to Service addresses leave the machine: their rejection cannot be set up");
+        let wait = due.unwrap_or_else(|| Instant::now() + LOOK_EVERY);
+        tokio::select! {
+            Some(change) = changes.next() => {
+                if table.take(&change) && due.is_none() {
+                    due = Some(Instant::now() + COALESCE);
                 }
-                Err(_) => {}
+            }
+            () = sleep_until(wait), if due.is_some() => {
+                due = (!table.synchronize().await).then(|| Instant::now() + RETRY);
+            }
+            _ = look.tick() => {
+                if table.is_outdated() && due.is_none() {
+                    due = Some(Instant::now());
+                }
             }
         }
-        tokio::time::sleep(LOOK_EVERY).await;
-        if let Some(newest) = config.newest().filter(|newest| newest.virtual_ranges != ranges) {
-            ranges = newest.virtual_ranges;
-            set = false;
+    }
+}
+
+/// Both watches; they are repeated for ever.
+fn changes(client: Option<kube::Client>) -> impl Stream<Item = Change> + Send {
+    let watch = |client: kube::Client| {
+        let config = || watcher::Config::default().any_semantic();
+        let services = watcher(Api::<Service>::all(client.clone()), config()).default_backoff();
+        let slices = watcher(Api::<EndpointSlice>::all(client), config()).default_backoff();
+        let told = |error: &watcher::Error| tracing::debug!(%error, "watching Services");
+        let services = services
+            .filter_map(move |event| async move { event.inspect_err(told).ok().map(Change::Service) });
+        let slices =
+            slices.filter_map(move |event| async move { event.inspect_err(told).ok().map(Change::Slice) });
+        stream::select(services, slices)
+    };
+    stream::iter(client).flat_map_unordered(None, move |client| Box::pin(watch(client)))
+}
+
+impl Table {
+    fn new(config: Arc<Config>, names: watch::Sender<Option<Arc<Zone>>>) -> Self {
+        Self {
+            ranges: config.virtual_ranges.clone(),
+            config,
+            services: Watched::new(),
+            slices: Watched::new(),
+            service_names: Watched::new(),
+            slice_names: Watched::new(),
+            names,
+            have_names_changed: false,
+            applied: None,
+            has_warned: false,
         }
+    }
+
+    /// Takes a change. Returns whether rules or names may differ now.
+    fn take(&mut self, change: &Change) -> bool {
+        let (routes, names) = match change {
+            Change::Service(event) => {
+                (self.services.take(event, ServiceView::of), self.service_names.take(event, ServiceNames::of))
+            }
+            Change::Slice(event) => (
+                self.slices.take(event, |slice| SliceView::of(slice, &self.config.node_name)),
+                self.slice_names.take(event, SliceNames::of),
+            ),
+        };
+        self.have_names_changed |= names;
+        (routes || names) && self.services.complete && self.slices.complete
+    }
+
+    fn publish_names(&mut self) {
+        if std::mem::take(&mut self.have_names_changed) && self.services.complete && self.slices.complete {
+            let zone = Zone::new(&self.service_names.known, &self.slice_names.known);
+            self.names.send_replace(Some(Arc::new(zone)));
+        }
+    }
+
+    fn ruleset(&self) -> Ruleset {
+        let networks = Networks {
+            virtual_ranges: self.ranges.clone(),
+            pod_cidr: self.config.pod_cidr.clone(),
+            bridged_packets_pass: std::fs::read_to_string(BRIDGE_SETTING).is_ok_and(|on| on.trim() == "1"),
+        };
+        Ruleset::new(&networks, &routes::routes(&self.services.known, &self.slices.known))
+    }
+
+    /// Makes the table what it should be. Returns whether it is.
+    async fn synchronize(&mut self) -> bool {
+        self.publish_names();
+        let wanted = self.ruleset();
+        let name = network_name(&self.config);
+        let transaction = match &self.applied {
+            Some(applied) => wanted.changes(applied, &name),
+            None => wanted.replacement(&name),
+        };
+        match apply(transaction).await {
+            Ok(()) => {
+                self.applied = Some(wanted);
+                self.has_warned = false;
+                true
+            }
+            Err(error) => {
+                self.applied = None;
+                if !self.has_warned {
+                    self.has_warned = true;
+                    tracing::warn!(%error, "packets to Services take no route, and leave the machine: the rules cannot be set");
+                }
+                false
+            }
+        }
+    }
+
+    /// Whether the ranges, the machine's settings or somebody else's changes make another table necessary.
+    fn is_outdated(&mut self) -> bool {
+        if let Some(newest) = self.config.newest() {
+            self.ranges = newest.virtual_ranges;
+        }
+        if self.applied.is_some() && !exist(&self.config) {
+            self.applied = None;
+        }
+        let known = self.services.complete && self.slices.complete;
+        known && self.applied.as_ref() != Some(&self.ruleset())
     }
 }
 
 /// Removes the rules.
 pub(crate) async fn remove(config: &Config) {
-    if let Err(error) = apply(no_rules(&network_name(config))).await {
-        tracing::debug!(%error, "cannot remove the rules about Service addresses");
+    if let Err(error) = apply(ruleset::removal(&network_name(config))).await {
+        tracing::debug!(%error, "cannot remove the rules of Services");
     }
 }
 
@@ -52,29 +250,11 @@ pub(crate) fn exist(config: &Config) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// A transaction that removes the table. An empty definition precedes the deletion: a table that does not exist cannot be
-/// deleted.
-fn no_rules(table: &str) -> String {
-    format!("table ip {table} {{}}\ndelete table ip {table}\n")
-}
-
-/// A transaction that replaces the table.
-fn rules(table: &str, ranges: &[String]) -> String {
-    let mut transaction = no_rules(table);
-    if ranges.is_empty() {
-        return transaction;
-    }
-    let new = format!("ct state new ip daddr {{ {} }}", ranges.join(", "));
-    // A reset ends a TCP client of this machine at once; an ICMP error only at its first retransmission.
-    let rules = format!("{new} meta l4proto tcp reject with tcp reset; {new} reject;");
-    let chain =
-        |hook: &str| format!("chain {hook} {{ type filter hook {hook} priority 0; policy accept; {rules} }}");
-    transaction += &format!("table ip {table} {{\n{}\n{}\n}}\n", chain("forward"), chain("output"));
-    transaction
-}
-
 /// Applies a transaction.
 async fn apply(rules: String) -> Result<()> {
+    if rules.is_empty() {
+        return Ok(());
+    }
     let applied = tokio::task::spawn_blocking(move || {
         let mut child = Command::new("nft")
             .args(["--file", "-"])
@@ -99,22 +279,4 @@ async fn apply(rules: String) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use expect_test::expect;
-
-    use super::*;
-
-    #[test]
-    fn the_rules_replace_those_of_other_ranges() {
-        expect![[r#"
-            table ip t {}
-            delete table ip t
-            table ip t {
-            chain forward { type filter hook forward priority 0; policy accept; ct state new ip daddr { 10.96.0.0/12, 10.3.0.0/16 } meta l4proto tcp reject with tcp reset; ct state new ip daddr { 10.96.0.0/12, 10.3.0.0/16 } reject; }
-            chain output { type filter hook output priority 0; policy accept; ct state new ip daddr { 10.96.0.0/12, 10.3.0.0/16 } meta l4proto tcp reject with tcp reset; ct state new ip daddr { 10.96.0.0/12, 10.3.0.0/16 } reject; }
-            }
-        "#]]
-        .assert_eq(&rules("t", &["10.96.0.0/12".to_owned(), "10.3.0.0/16".to_owned()]));
-        assert_eq!(rules("t", &[]), no_rules("t"));
-    }
-}
+mod tests;

@@ -216,7 +216,7 @@ impl Start {
         let links = spec::spec(&self.pod).enable_service_links.unwrap_or(true);
         let host_network = spec::spec(&self.pod).host_network == Some(true);
         let api_server = env::ApiServer::seen_by_pod(&self.context.config.api_server, host_network);
-        let services = env::service_variables(&services, namespace, links, api_server.as_ref());
+        let services = env::service_variables(&services, namespace, links, &api_server);
         let node = self.context.node(self.sandbox.ips.clone());
         let built = env::build(&self.pod, container, &sources, &services, &node);
         built.map_err(|error| config_error(error.to_string()))

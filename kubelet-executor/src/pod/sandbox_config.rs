@@ -1,7 +1,9 @@
 //! Converts a Pod's spec to the CRI sandbox configuration. Pure.
 
+use std::net::Ipv4Addr;
+
 use cri::v1;
-use executor_core::{hostname, resources, spec, sysctl};
+use executor_core::{dns::zone::DOMAIN, hostname, resources, spec, sysctl};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, SeccompProfile};
 
 use super::paths::PodPaths;
@@ -68,7 +70,7 @@ pub(crate) fn sandbox_config(
         }),
         hostname: if host_network { String::new() } else { kernel_hostname(pod) },
         log_directory: PodPaths::of(config, pod).logs.display().to_string(),
-        dns_config: Some(dns(pod_spec, resolver)),
+        dns_config: Some(dns(pod, config.cluster_dns(), resolver)),
         port_mappings: if host_network { Vec::new() } else { port_mappings(pod) },
         labels: labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
         annotations: metadata.annotations.clone().unwrap_or_default(),
@@ -144,16 +146,31 @@ fn kernel_hostname(pod: &Pod) -> String {
     hostname::kernel_hostname(pod).unwrap_or_else(|_| hostname::hostname(pod))
 }
 
-fn dns(pod_spec: &PodSpec, resolver: &Resolver) -> v1::DnsConfig {
-    // There is no cluster DNS yet: `ClusterFirst` falls back to the node's resolver, as upstream does without a
-    // cluster DNS.
-    let mut dns = match pod_spec.dns_policy.as_deref() {
-        Some("None") => v1::DnsConfig::default(),
-        _ => v1::DnsConfig {
-            servers: resolver.servers.clone(),
-            searches: resolver.searches.clone(),
-            options: resolver.options.clone(),
-        },
+/// Options of the resolver library for Pods that ask the cluster, as of the kubelet: names with fewer dots are searched first.
+const CLUSTER_OPTIONS: &str = "ndots:5";
+
+fn dns(pod: &Pod, cluster: Option<Ipv4Addr>, resolver: &Resolver) -> v1::DnsConfig {
+    let pod_spec = spec::spec(pod);
+    let of_machine = || v1::DnsConfig {
+        servers: resolver.servers.clone(),
+        searches: resolver.searches.clone(),
+        options: resolver.options.clone(),
+    };
+    let policy = pod_spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
+    let host_network = pod_spec.host_network == Some(true);
+    let mut dns = match (policy, cluster) {
+        ("None", _) => v1::DnsConfig::default(),
+        ("Default", _) | (_, None) => of_machine(),
+        ("ClusterFirst", _) if host_network => of_machine(),
+        (_, Some(server)) => {
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+            let own = [format!("{namespace}.svc.{DOMAIN}"), format!("svc.{DOMAIN}"), DOMAIN.to_owned()];
+            v1::DnsConfig {
+                servers: vec![server.to_string()],
+                searches: own.into_iter().chain(resolver.searches.iter().cloned()).collect(),
+                options: vec![CLUSTER_OPTIONS.to_owned()],
+            }
+        }
     };
     if let Some(own) = &pod_spec.dns_config {
         dns.servers.extend(own.nameservers.iter().flatten().cloned());
@@ -194,4 +211,44 @@ fn port_mappings(pod: &Pod) -> Vec<v1::PortMapping> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    //! Whom a Pod asks for names.
+
+    use super::*;
+
+    #[test]
+    fn the_policy_decides_who_is_asked() {
+        let machine = Resolver::parse("nameserver 192.0.2.53\nsearch example.org\noptions timeout:1\n");
+        let of = |spec: serde_json::Value, cluster: Option<[u8; 4]>| {
+            let pod = serde_json::json!({"metadata": {"namespace": "ns"}, "spec": spec});
+            let dns = dns(&serde_json::from_value(pod).unwrap(), cluster.map(Ipv4Addr::from), &machine);
+            format!("{} | {} | {}", dns.servers.join(" "), dns.searches.join(" "), dns.options.join(" "))
+        };
+        let own = "192.0.2.53 | example.org | timeout:1";
+        let cluster =
+            "10.244.0.1 | ns.svc.cluster.local svc.cluster.local cluster.local example.org | ndots:5";
+        let gateway = Some([10, 244, 0, 1]);
+        let containers = serde_json::json!([]);
+        let spec = |policy: &str, host: bool| serde_json::json!({"containers": containers, "dnsPolicy": policy, "hostNetwork": host});
+        for (policy, host, expected) in [
+            ("ClusterFirst", false, cluster),
+            ("ClusterFirst", true, own),
+            ("ClusterFirstWithHostNet", true, cluster),
+            ("Default", false, own),
+            ("None", false, " |  | "),
+        ] {
+            assert_eq!(of(spec(policy, host), gateway), expected, "{policy} {host}");
+        }
+        assert_eq!(of(spec("ClusterFirst", false), None), own);
+        let mut more = spec("ClusterFirst", false);
+        more["dnsConfig"] = serde_json::json!({"nameservers": ["192.0.2.1"], "searches": ["a.example"],
+            "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]});
+        assert_eq!(
+            of(more, gateway),
+            "10.244.0.1 192.0.2.1 | ns.svc.cluster.local svc.cluster.local cluster.local example.org a.example | ndots:2 edns0"
+        );
+    }
 }

@@ -52,6 +52,9 @@ impl Controller for DaemonSetController {
                 keys.insert(change.name());
             }
             "nodes" => keys_of_node(change, view, keys),
+            // As upstream's: a revision that has its controller from the start is no reason to look at the set again, or a copy
+            // that a client makes would be removed at once.
+            "controllerrevisions" if is_new_and_controlled(change) => {}
             _ => change.headers().for_each(|object| {
                 keys_of_owner::<DaemonSet>(object, "DaemonSet", view, keys);
             }),
@@ -75,6 +78,14 @@ impl Controller for DaemonSetController {
             now: view.now,
         })
     }
+}
+
+fn is_new_and_controlled(change: &ObjectChange) -> bool {
+    let header = change.header();
+    change.previous.is_none()
+        && !change.is_deletion()
+        && header.deletion_timestamp.is_none()
+        && header.controller().is_some()
 }
 
 /// The DaemonSets that a change of a node concerns: those whose Pods must start or end there, and those that count the node or

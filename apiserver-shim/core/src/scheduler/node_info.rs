@@ -1,10 +1,13 @@
 //! The scheduler's aggregated information about one node: the Node, its Pods and their requests, and its agent's
 //! resources.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use kernel_model::resources::Ranges;
+use shim_model::quantity::Quantity;
 
+use crate::kernel_resources::is_declarable;
 use crate::rows::{DisruptionBudget, Node, Pod};
 
 use super::{Amounts, HostPort};
@@ -14,8 +17,11 @@ use super::{Amounts, HostPort};
 #[allow(missing_docs)]
 pub struct NodeInfo {
     pub node: Arc<Node>,
-    /// The agent's resources for tasks of any framework.
+    /// The agent's resources for tasks of any framework, and the declared ones.
     pub allocatable: Amounts,
+    /// Extended resources that only the Node's status has, because a client has written them there. The kernel does not know them:
+    /// they are counted here alone.
+    declared: Amounts,
     /// The maximum number of Pods.
     pub pods_max: usize,
     /// The sum of its Pods' requests.
@@ -86,6 +92,7 @@ impl NodeInfo {
         NodeInfo {
             node,
             allocatable: Amounts::default(),
+            declared: Amounts::default(),
             pods_max,
             requested: Amounts::default(),
             used_ports: Vec::new(),
@@ -141,8 +148,33 @@ impl NodeInfo {
         left
     }
 
+    /// What of a Pod's charge the kernel must offer: all but the resources that the Node declares.
+    pub fn charge_of_kernel<'c>(&self, charge: &'c Amounts) -> Cow<'c, Amounts> {
+        if !charge.others.iter().any(|(name, _)| self.declares(name)) {
+            return Cow::Borrowed(charge);
+        }
+        let mut rest = charge.clone();
+        rest.others.retain(|(name, _)| !self.declares(name));
+        Cow::Owned(rest)
+    }
+
+    /// Whether the Node declares an extended resource.
+    pub fn declares(&self, name: &str) -> bool {
+        self.declared.others.iter().any(|(declared, _)| **declared == *name)
+    }
+
     pub(crate) fn set_capacity(&mut self, capacity: NodeCapacity) {
         self.allocatable = capacity.allocatable;
+        let agents = &self.allocatable.others;
+        let listed = self.node.allocatable.iter();
+        let declared = listed
+            .filter(|(name, _)| is_declarable(name) && !agents.iter().any(|(of_agent, _)| of_agent == *name));
+        self.declared = Amounts::default();
+        for (name, amount) in declared {
+            let units = amount.parse::<Quantity>().map_or(0, |quantity| quantity.units());
+            *self.declared.other_mut(name) = units;
+        }
+        self.allocatable.add(&self.declared);
         self.ports = capacity.ports;
         self.held = capacity.held;
         self.lacking = capacity.lacking;

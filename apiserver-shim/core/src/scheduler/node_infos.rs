@@ -68,6 +68,13 @@ impl NodeInfos {
         if before.unschedulable != now.unschedulable || before.taints != now.taints {
             kinds |= EventSet::NODE_TAINTS;
         }
+        if before.allocatable != now.allocatable {
+            let (known, capacity) = (self.all[at].allocatable.clone(), self.capacities.get(before.name()));
+            self.all[at].set_capacity(capacity.cloned().unwrap_or_default());
+            if self.all[at].allocatable != known {
+                kinds |= EventSet::NODE_ALLOCATABLE;
+            }
+        }
         self.changed(at);
         kinds
     }

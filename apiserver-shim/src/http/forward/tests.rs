@@ -57,6 +57,9 @@ async fn echo() -> (String, mpsc::Receiver<()>) {
                         headers.insert(HeaderName::try_from(format!("got-{name}")).unwrap(), value.clone());
                     }
                 }
+                if let Some(kind) = request.headers().get(CONTENT_TYPE) {
+                    headers.insert(CONTENT_TYPE, kind.clone());
+                }
                 *response.body_mut() = request.into_body().boxed();
                 Ok::<_, Infallible>(response)
             });
@@ -110,4 +113,23 @@ async fn a_body_of_any_size_is_passed_on_and_tokens_are_not() {
     let response = onward_to(&address).send(&proxy_client(), request, |_| {}).await.unwrap();
     assert_eq!(response.headers()["got-sec-websocket-protocol"], "chat");
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), whole);
+}
+
+#[tokio::test]
+async fn links_of_pages_lead_through_the_proxy() {
+    let (address, _connections) = echo().await;
+    let page = |body: Bytes, kind: &'static str| {
+        let request = http::Request::post("/p/x").header("host", "api:6443").header(CONTENT_TYPE, kind);
+        let (request, address) = (request.body(crate::http::body::full(body)).unwrap(), address.clone());
+        async move {
+            let response = onward_to(&address).send(&proxy_client(), request, |_| {}).await.unwrap();
+            response.into_body().collect().await.unwrap().to_bytes()
+        }
+    };
+    let links = r#"<a href="/x"></a><a href="http://api:6443/y"></a><a href="http://example.org/z"></a>"#;
+    let rewritten = page(links.into(), "text/html; charset=utf-8").await;
+    assert_eq!(rewritten, r#"<a href="/p/x"></a><a href="/p/y"></a><a href="http://example.org/z"></a>"#);
+    assert_eq!(page(links.into(), "text/plain").await, links);
+    let large = Bytes::from([links.as_bytes(), &vec![b' '; PAGE_MAX]].concat());
+    assert_eq!(page(large.clone(), "text/html").await, large, "too large");
 }

@@ -8,7 +8,7 @@ use shim_model::status::Status;
 use crate::pipeline::{Identity, ObjectRef, Pipeline};
 use crate::storage::deletion::DeleteOptions;
 
-/// Concurrent writes. All 128 objects share a few group commits of the store.
+/// Concurrent writes. All 130 objects share a few group commits of the store.
 const AT_ONCE_MAX: usize = 64;
 
 /// Writes what is missing.

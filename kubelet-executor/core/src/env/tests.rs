@@ -96,8 +96,8 @@ fn service_variables_have_the_docker_link_format() {
         { "metadata": { "name": "kubernetes", "namespace": "default" }, "spec": { "clusterIP": "10.96.0.1", "ports": [{ "port": 443 }] } }
     ]))
     .unwrap();
-    let api_server = ApiServer { host: "192.0.2.1".to_owned(), port: 6443 };
-    let vars = service_variables(&services, "shop", true, Some(&api_server));
+    let api_server = ApiServer::At { host: "192.0.2.1".to_owned(), port: 6443 };
+    let vars = service_variables(&services, "shop", true, &api_server);
     let vars: String = vars.iter().map(|(n, v)| format!("{n}={v}\n")).collect();
     expect![[r#"
         MY_DB_SERVICE_HOST=10.96.0.7
@@ -117,24 +117,30 @@ fn service_variables_have_the_docker_link_format() {
         KUBERNETES_PORT_6443_TCP_ADDR=192.0.2.1
     "#]]
     .assert_eq(&vars);
-    let without = service_variables(&services, "else", true, None);
+    let at_service = service_variables(&services, "none", true, &ApiServer::Service);
+    let first = |name: &str| at_service.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+    assert_eq!(first("KUBERNETES_SERVICE_HOST"), Some("10.96.0.1"));
+    assert_eq!(first("KUBERNETES_SERVICE_PORT"), Some("443"));
+    let without = service_variables(&services, "else", true, &ApiServer::Nowhere);
     assert!(without.iter().all(|(name, _)| name.starts_with("OTHER_")), "{without:?}");
 }
 
 #[test]
 fn a_pod_reaches_the_api_server_unless_it_is_on_the_nodes_loopback() {
+    let at = |host: &str, port| ApiServer::At { host: host.to_owned(), port };
     let table = [
-        ("https://192.0.2.1:6443", false, Some("192.0.2.1 6443")),
-        ("https://[2001:db8::1]:6443/", false, Some("2001:db8::1 6443")),
-        ("https://api.example:443", false, Some("api.example 443")),
-        ("https://127.0.0.1:6443", false, None),
-        ("https://127.0.0.1:6443", true, Some("127.0.0.1 6443")),
-        ("https://[::1]:6443", false, None),
+        ("https://192.0.2.1:6443", false, ApiServer::Service),
+        ("https://192.0.2.1:6443", true, ApiServer::Service),
+        ("https://[2001:db8::1]:6443/", false, ApiServer::Service),
+        ("https://api.example:443", false, ApiServer::Service),
+        ("https://api.example", false, ApiServer::Service),
+        ("https://127.0.0.1:6443", false, ApiServer::Nowhere),
+        ("https://127.0.0.1:6443", true, at("127.0.0.1", 6443)),
+        ("https://localhost:6443/", true, at("localhost", 6443)),
+        ("https://[::1]:6443", false, ApiServer::Nowhere),
     ];
     for (url, host_network, expected) in table {
-        let found = ApiServer::seen_by_pod(url, host_network);
-        let shown = found.map(|found| format!("{} {}", found.host, found.port));
-        assert_eq!(shown.as_deref(), expected, "{url}");
+        assert_eq!(ApiServer::seen_by_pod(url, host_network), expected, "{url}");
     }
 }
 

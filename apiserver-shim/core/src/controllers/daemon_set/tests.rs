@@ -459,3 +459,33 @@ fn a_node_that_comes_back_concerns_the_set_that_has_a_pod_there() {
     let change = put(&mut cache, labelled);
     assert_eq!(keys(&cache, &change), 0, "nothing changes for the set");
 }
+
+#[test]
+fn a_revision_with_its_controller_concerns_nobody_when_it_is_created() {
+    let mut cluster = cluster(1, daemon_set(json!(1), json!(0)));
+    settle(&mut cluster);
+    let revisions = served("apps", "controllerrevisions");
+    let mut copy = cluster.all("controllerrevisions")[0].clone();
+    copy["metadata"]["name"] = json!("agent-copy");
+    copy["metadata"]["uid"] = json!("copy");
+    let mut cache = cluster.cache();
+    let keys = |cache: &ControllerCache, change: &ObjectChange| {
+        let mut keys = Keys::new();
+        DaemonSetController.keys(change, &View::new(cache, NOW, None), &mut keys);
+        keys.len()
+    };
+    let put = |cache: &mut ControllerCache, value: &Value| {
+        let object = stored(value);
+        let view = cache.decoder().decode(&revisions, &object, 91).unwrap();
+        cache.put(&revisions, NewObject { object, revision: 91, view }, NOW)
+    };
+    let created = put(&mut cache, &copy);
+    assert_eq!(keys(&cache, &created), 0);
+    copy["metadata"]["labels"]["other"] = json!("label");
+    let changed = put(&mut cache, &copy);
+    assert_eq!(keys(&cache, &changed), 1);
+    copy["metadata"].as_object_mut().unwrap().remove("ownerReferences");
+    copy["metadata"]["name"] = json!("agent-orphan");
+    let orphan = put(&mut cache, &copy);
+    assert_eq!(keys(&cache, &orphan), 1, "somebody may adopt it");
+}

@@ -172,8 +172,7 @@ impl Cycle<'_> {
         }
         // The offers of the cycle that chose the node may be gone; then the Pod waits for new ones.
         let charge = pod.pod.shape.charge();
-        let offered = self.view(pod, &BTreeMap::new(), at).offered();
-        if !offered.is_some_and(|free| free.holds(&charge)) {
+        if !self.view(pod, &BTreeMap::new(), at).offers(&charge) {
             return Outcome::Permit { node: at };
         }
         if let Err(refused) = self.run_pre_bind(pod, at) {

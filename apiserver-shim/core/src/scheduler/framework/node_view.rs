@@ -44,6 +44,11 @@ impl<'a> NodeView<'a> {
         self.offered
     }
 
+    /// Whether the kernel offers what it must offer of a charge.
+    pub fn offers(&self, charge: &Amounts) -> bool {
+        self.offered.is_some_and(|offered| offered.holds(&self.info.charge_of_kernel(charge)))
+    }
+
     /// Whether enough is left for the Pods that are nominated to the node if the Pod gets its resources.
     pub fn leaves_room(&self, pod: &PodContext<'_>) -> bool {
         if !self.leaves_room || pod.is_bound() {

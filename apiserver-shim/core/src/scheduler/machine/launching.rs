@@ -1,6 +1,7 @@
 //! Executes scheduling cycles: turns offers and pending Pods into launches, and into reasons why Pods stay pending. A
 //! launch's intent is durable before its ACCEPT is sent.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -256,7 +257,10 @@ impl SchedulerMachine {
         }
         let time = self.seconds();
         for pod in pods {
-            let mut wanted = kernel_resources(&pod.pod.shape.charge());
+            let charge = pod.pod.shape.charge();
+            let info = self.node_infos.get(node);
+            let of_kernel = info.map_or(Cow::Borrowed(&charge), |info| info.charge_of_kernel(&charge));
+            let mut wanted = kernel_resources(&of_kernel);
             wanted.add(Resource::ranges("ports", target.ports.of(&pod.pod.shape.host_ports)));
             let Some(resources) = left.find(&wanted) else { continue };
             let Some(state) = self.pods.by_uid.get_mut(pod.uid()) else { continue };

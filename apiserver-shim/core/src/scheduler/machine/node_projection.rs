@@ -10,7 +10,7 @@ use kernel_model::{
     ids::FrameworkId,
     resources::{AttributeValue, Ranges, Resources, Value as ResourceValue},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use shim_model::quantity::Quantity;
 use shim_model::{access, names};
 
@@ -28,6 +28,8 @@ pub const POD_CIDR_ATTRIBUTE: &str = "catamaran.dev/pod-cidr";
 /// The attribute with the taints with which an agent's Node is created: `KEY[=VALUE]:EFFECT[,…]`, as in the kubelet's
 /// `--register-with-taints`.
 pub const TAINTS_ATTRIBUTE: &str = "catamaran.dev/register-with-taints";
+/// The annotation with the id of a Node's agent.
+const AGENT_ID: &str = "catamaran.dev/agent-id";
 /// Maximum number of Pods per Node.
 pub const PODS_MAX: usize = 110;
 /// The executor's share of an agent: CPU in millicores, memory in MiB.
@@ -185,7 +187,9 @@ pub fn project(
     }
     let id = agent.info.id.as_ref().map_or("", |id| id.as_str());
     let annotations = access::object_mut(node, &["metadata", "annotations"]);
-    annotations.insert("catamaran.dev/agent-id".into(), json!(id));
+    let before_id = annotations.insert(AGENT_ID.into(), json!(id));
+    // As of a kubelet that registers again: what was declared of an earlier agent's machine is forgotten.
+    let is_same_agent = before_id.is_none_or(|before| before == id);
     let total = amounts(&agent.total);
     let mut allocatable = total.clone();
     allocatable.subtract(&executor_share());
@@ -198,8 +202,12 @@ pub fn project(
         false => annotations.remove(REVOCABLE_CPU_OF_NODE),
     };
     let status = access::object_mut(node, &["status"]);
-    status.insert("capacity".into(), resource_list(&total));
-    status.insert("allocatable".into(), resource_list(&allocatable));
+    let declared = if is_same_agent { declared(status, &total) } else { Map::new() };
+    for (member, amounts) in [("capacity", &total), ("allocatable", &allocatable)] {
+        let mut list = resource_list(amounts);
+        list.extend(declared.clone());
+        status.insert(member.into(), list.into());
+    }
     status.insert("addresses".into(), addresses(agent));
     status.insert("nodeInfo".into(), node_info(agent));
     if let Some(port) = reported.kubelet_port {
@@ -211,20 +219,34 @@ pub fn project(
     *node != before
 }
 
+/// The extended resources that somebody else has written into a Node's status. As from a kubelet, all of their capacity is
+/// allocatable.
+fn declared(status: &Map<String, Value>, total: &Amounts) -> Map<String, Value> {
+    let capacity = status.get("capacity").and_then(Value::as_object);
+    let of_agent = |name: &str| total.others.iter().any(|(of_agent, _)| **of_agent == *name);
+    let declared = capacity
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| kernel_resources::is_declarable(name) && !of_agent(name));
+    declared.map(|(name, amount)| (name.clone(), amount.clone())).collect()
+}
+
 /// Amounts of extended resources are whole: a Node with others is invalid. So of revocable CPUs only whole ones are shown.
-fn resource_list(amounts: &Amounts) -> Value {
-    let mut list = json!({
-        "cpu": Quantity::from_milli(amounts.cpu_milli.max(0)).to_string(),
-        "memory": Quantity::from_bytes(amounts.memory.max(0) / 1024 * 1024).to_string(),
-        "ephemeral-storage": Quantity::from_bytes(amounts.ephemeral.max(0) / 1024 * 1024).to_string(),
-        "pods": PODS_MAX.to_string(),
-    });
+fn resource_list(amounts: &Amounts) -> Map<String, Value> {
+    let bytes = |amount: i64| Quantity::from_bytes(amount.max(0) / 1024 * 1024).to_string();
+    let mut list = Map::new();
+    list.insert("cpu".into(), json!(Quantity::from_milli(amounts.cpu_milli.max(0)).to_string()));
+    list.insert("memory".into(), json!(bytes(amounts.memory)));
+    list.insert("ephemeral-storage".into(), json!(bytes(amounts.ephemeral)));
+    list.insert("pods".into(), json!(PODS_MAX.to_string()));
     for (name, amount) in &amounts.others {
         let amount = *amount.max(&0);
         match &**name {
             REVOCABLE_CPU if amount < 1000 => {}
-            REVOCABLE_CPU => list[REVOCABLE_CPU_OF_NODE] = json!((amount / 1000).to_string()),
-            name => list[name] = json!(amount.to_string()),
+            REVOCABLE_CPU => {
+                drop(list.insert(REVOCABLE_CPU_OF_NODE.into(), json!((amount / 1000).to_string())))
+            }
+            name => drop(list.insert(name.into(), json!(amount.to_string()))),
         }
     }
     list

@@ -1,7 +1,7 @@
 //! Carries out preemptions. First the kernel holds what the Pod needs on the node for the Pod's role, so that no framework takes
 //! what becomes free. Then the victims are evicted. The Pod stays nominated to the node until it is bound, or no longer wants one.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use kernel_model::{
     ids::{AgentId, TaskId},
@@ -69,8 +69,11 @@ impl SchedulerMachine {
         {
             self.release(&uid, before);
         }
-        let mut resources = kernel_resources(&pod.shape.charge());
-        if let Some(info) = self.node_infos.get(node) {
+        let charge = pod.shape.charge();
+        let info = self.node_infos.get(node);
+        let of_kernel = info.map_or(Cow::Borrowed(&charge), |info| info.charge_of_kernel(&charge));
+        let mut resources = kernel_resources(&of_kernel);
+        if let Some(info) = info {
             resources.add(Resource::ranges("ports", info.ports.of(&pod.shape.host_ports)));
         }
         let freed_by = freed_by.iter().map(|uid| TaskId::from(&**uid)).collect();

@@ -31,6 +31,11 @@ impl SchedulerMachine {
                 by_role.entry(role).or_default().add(&pending.pod.shape.charge());
             }
         }
+        for amounts in by_role.values_mut().filter(|amounts| !amounts.others.is_empty()) {
+            // The kernel would free something for a resource that it does not have.
+            let is_declared = |name: &str| self.node_infos.all().iter().any(|info| info.declares(name));
+            amounts.others.retain(|(name, _)| !is_declared(name));
+        }
         // On a node without Pods the executor is to be started first.
         let starts = self.node_infos.all().iter().any(|info| info.pods().is_empty());
         let demand = by_role.into_iter().filter_map(|(role, mut amounts)| {

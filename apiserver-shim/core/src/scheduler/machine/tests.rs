@@ -17,6 +17,8 @@ use shim_model::{object::StoredObject, pod_status::PodStatus};
 use super::*;
 use crate::rows::{Node, Pod, PodParts};
 
+#[path = "tests/declared.rs"]
+mod declared;
 #[path = "tests/executors.rs"]
 mod executors;
 #[path = "tests/host_ports.rs"]

@@ -37,7 +37,7 @@ impl Plugin for KernelOffers {
 
 impl Filter for KernelOffers {
     fn filter(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> Result<(), Refusal> {
-        if node.offered().is_some_and(|offered| offered.holds(pod.charge)) && node.leaves_room(pod) {
+        if node.offers(pod.charge) && node.leaves_room(pod) {
             return match node.offers_ports(pod) {
                 true => Ok(()),
                 false => Err(Refusal::resolvable(Reason::NoOffer { role: pod.pod.role.clone() })),

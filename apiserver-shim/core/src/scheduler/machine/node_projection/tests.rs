@@ -231,3 +231,33 @@ fn an_agent_registers_with_taints_and_roles() {
     assert_eq!(node["metadata"]["labels"]["node-role.kubernetes.io/control-plane"], "true");
     assert_eq!(node["metadata"]["labels"].get(TAINTS_ATTRIBUTE), None);
 }
+
+#[test]
+fn resources_that_clients_declare_stay_until_the_agent_is_another() {
+    let mut agent = agent(&[]);
+    agent.total += &"example.com/own:3".parse::<Resources>().unwrap();
+    let mut node = node(&agent);
+    for member in ["capacity", "allocatable"] {
+        for (name, amount) in
+            [("example.com/device", "5"), ("example.com/own", "9"), ("catamaran.dev/x", "1")]
+        {
+            node["status"][member][name] = json!(amount);
+        }
+    }
+    node["status"]["allocatable"]["example.com/device"] = json!("4");
+    let again = |node: &mut Value, agent: &AgentSnapshot| {
+        project(node, agent, Some(&FrameworkId::from("ours")), ReportedByNode::default(), 100);
+    };
+    again(&mut node, &agent);
+    let shown = |node: &Value, name: &str| {
+        ["capacity", "allocatable"].map(|member| node["status"][member][name].as_str().map(str::to_owned))
+    };
+    assert_eq!(shown(&node, "example.com/device"), [Some("5".to_owned()), Some("5".to_owned())]);
+    assert_eq!(shown(&node, "example.com/own"), [Some("3".to_owned()), Some("3".to_owned())]);
+    assert_eq!(shown(&node, "catamaran.dev/x"), [None, None]);
+    let mut info = AgentInfo::clone(&agent.info);
+    info.id = Some(AgentId::from("S1"));
+    agent.info = info.into();
+    again(&mut node, &agent);
+    assert_eq!(shown(&node, "example.com/device"), [None, None]);
+}

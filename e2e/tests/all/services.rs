@@ -1,0 +1,81 @@
+//! Services on two machines: cluster IPs, node ports, session affinity and names lead to Pods of both.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use e2e::{cluster::Cluster, network::Network, program::wait_for};
+
+const SERVICES: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: sticky}
+spec: {selector: {app: web}, sessionAffinity: ClientIP, ports: [{name: http, port: 81, targetPort: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: port}
+spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, nodePort: 30080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: nobody}
+spec: {selector: {app: nobody}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: alias}
+spec: {type: ExternalName, externalName: web.default.svc.cluster.local}
+"#;
+
+/// Runs a script in a Pod of the Deployment.
+fn in_pod(cluster: &Cluster, pod: &str, script: &str) -> anyhow::Result<String> {
+    Ok(cluster.try_kubectl(&["exec", pod, "--", "sh", "-c", script])?.stdout)
+}
+
+#[test]
+fn services_lead_to_pods_of_both_machines() -> anyhow::Result<()> {
+    let network = Network::new()?;
+    network.route("10.244.0.0/24", "10.244.1.0/24")?;
+    let cluster = Cluster::on(&network, &[])?;
+    cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
+    cluster.kubectl(&["scale", "deployment/web", "--replicas=4"])?;
+    let manifest = cluster.directory().join("services.yaml");
+    std::fs::write(&manifest, SERVICES)?;
+    cluster.kubectl(&["apply", "-f", &manifest.to_string_lossy()])?;
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
+    let pods =
+        cluster.kubectl(&["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}"])?;
+    let pod = pods.split_whitespace().next().unwrap_or_default().to_owned();
+    // Each Pod puts its name where its server shows it.
+    for pod in pods.split_whitespace() {
+        in_pod(&cluster, pod, "hostname > /tmp/name; nohup httpd -p 8090 -h /tmp > /dev/null 2>&1")?;
+    }
+    let patch = r#"{"spec": {"ports": [{"port": 80, "targetPort": 8090}]}}"#;
+    for service in ["web", "port"] {
+        cluster.kubectl(&["patch", "service", service, "-p", patch])?;
+    }
+    let patch = r#"{"spec": {"ports": [{"name": "http", "port": 81, "targetPort": 8090}]}}"#;
+    cluster.kubectl(&["patch", "service", "sticky", "-p", patch])?;
+
+    let many = |url: &str| -> anyhow::Result<BTreeSet<String>> {
+        let script = format!("for i in $(seq 24); do wget -q -T 5 -O - {url}/name; done");
+        Ok(in_pod(&cluster, &pod, &script)?.lines().map(str::to_owned).collect())
+    };
+    wait_for("all four Pods behind the Service's name", Duration::from_secs(30), || {
+        Ok((many("http://web")?.len() == 4).then_some(()))
+    })?;
+    assert_eq!(many("http://sticky.default.svc.cluster.local:81")?.len(), 1, "one client, one endpoint");
+    assert_eq!(many("http://alias")?.len(), 4);
+    for address in [Network::FIRST, Network::SECOND] {
+        assert_eq!(many(&format!("http://{address}:30080"))?.len(), 4, "{address}");
+    }
+    let refused = in_pod(&cluster, &pod, "wget -T 5 -O - http://nobody 2>&1")?;
+    assert!(refused.contains("refused"), "{refused}");
+    // The API server, as programs in Pods reach it.
+    let port = in_pod(
+        &cluster,
+        &pod,
+        "echo $KUBERNETES_SERVICE_HOST; nc -w 5 $KUBERNETES_SERVICE_HOST 443 < /dev/null; echo $?",
+    )?;
+    assert_eq!(port, "10.96.0.1\n0\n");
+    cluster.stop_and_assert_clean()
+}

@@ -1,0 +1,297 @@
+//! DNS messages (RFC 1035): one question is read, records are written without compression. What else a message may have is
+//! left to the servers that questions are forwarded to.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Length of a message's header.
+const HEADER: usize = 12;
+/// The longest name, with the lengths of its labels.
+const NAME_MAX: usize = 255;
+/// Compression pointers that are followed in one name; each must lead backwards.
+const POINTERS_MAX: usize = 32;
+/// The longest UDP answer for a client that says nothing (RFC 1035), and for one that says more than is sensible (RFC 9715).
+const UDP_MIN: usize = 512;
+const UDP_MAX: usize = 1232;
+
+/// Types of records.
+pub mod kind {
+    #![allow(missing_docs)]
+    pub const A: u16 = 1;
+    pub const CNAME: u16 = 5;
+    pub const SOA: u16 = 6;
+    pub const PTR: u16 = 12;
+    pub const TXT: u16 = 16;
+    pub const AAAA: u16 = 28;
+    pub const SRV: u16 = 33;
+    pub const OPT: u16 = 41;
+    pub const ANY: u16 = 255;
+}
+
+/// The class of the Internet.
+const INTERNET: u16 = 1;
+
+/// A response code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Code {
+    NoError = 0,
+    FormatError = 1,
+    ServerFailure = 2,
+    NameError = 3,
+    NotImplemented = 4,
+}
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    id: u16,
+    /// Opcode and the flag that recursion is wanted.
+    flags: u16,
+    /// The name in lower case without the last dot.
+    pub name: String,
+    /// The type of the records that are asked for.
+    pub kind: u16,
+    /// Whether it is about the Internet.
+    pub is_internet: bool,
+    /// The question as it was sent: answers repeat it, letter case included.
+    question: Vec<u8>,
+    /// What the client can receive over UDP; `None` without EDNS.
+    udp_size: Option<u16>,
+}
+
+/// The data of a record.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Data {
+    A(Ipv4Addr),
+    Aaaa(Ipv6Addr),
+    Cname(String),
+    Ptr(String),
+    Txt(String),
+    Srv {
+        port: u16,
+        target: String,
+    },
+    /// The start of authority; the zone's serial number.
+    Soa {
+        zone: String,
+        serial: u32,
+    },
+}
+
+impl Data {
+    /// The type of the record.
+    pub fn kind(&self) -> u16 {
+        match self {
+            Self::A(_) => kind::A,
+            Self::Aaaa(_) => kind::AAAA,
+            Self::Cname(_) => kind::CNAME,
+            Self::Ptr(_) => kind::PTR,
+            Self::Txt(_) => kind::TXT,
+            Self::Srv { .. } => kind::SRV,
+            Self::Soa { .. } => kind::SOA,
+        }
+    }
+}
+
+/// A record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Record {
+    pub name: String,
+    /// Seconds for which it may be kept.
+    pub ttl: u32,
+    pub data: Data,
+}
+
+fn u16_at(message: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(message.get(at..at + 2)?.try_into().ok()?))
+}
+
+/// Reads a name. Returns it in lower case with the offset after it.
+fn name_at(message: &[u8], start: usize) -> Option<(String, usize)> {
+    let (mut at, mut end, mut name, mut pointers) = (start, None, String::new(), 0);
+    loop {
+        let length = usize::from(*message.get(at)?);
+        if length == 0 {
+            return Some((name.to_ascii_lowercase(), end.unwrap_or(at + 1)));
+        }
+        if length & 0xc0 == 0xc0 {
+            let target = usize::from(u16_at(message, at)? & 0x3fff);
+            pointers += 1;
+            if target >= at || pointers > POINTERS_MAX {
+                return None;
+            }
+            end = end.or(Some(at + 2));
+            at = target;
+            continue;
+        }
+        let label = message.get(at + 1..at + 1 + length).filter(|_| length < 64)?;
+        if !name.is_empty() {
+            name.push('.');
+        }
+        // Other bytes, and dots in labels, are in no name of a cluster.
+        let is_plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'.' && *byte != b'\\';
+        name.push_str(std::str::from_utf8(label).ok().filter(|label| label.bytes().all(|b| is_plain(&b)))?);
+        if name.len() > NAME_MAX {
+            return None;
+        }
+        at += 1 + length;
+    }
+}
+
+impl Query {
+    /// Reads a message of a client. What is not a question with one name has a code for the answer, if it deserves one.
+    pub fn parse(message: &[u8]) -> Result<Self, Option<Vec<u8>>> {
+        let (Some(id), Some(flags)) = (u16_at(message, 0), u16_at(message, 2)) else { return Err(None) };
+        if message.len() < HEADER || flags & 0x8000 != 0 {
+            return Err(None);
+        }
+        let refusal = |code: Code| Err(Some(header(id, 0x8000 | flags & 0x7900 | code as u16, [0; 4])));
+        if flags & 0x7800 != 0 {
+            return refusal(Code::NotImplemented);
+        }
+        let parsed = || {
+            let (name, end) = name_at(message, HEADER).filter(|_| u16_at(message, 4) == Some(1))?;
+            let (kind, class) = (u16_at(message, end)?, u16_at(message, end + 2)?);
+            let question = message.get(HEADER..end + 4)?.to_vec();
+            let udp_size = udp_size(message, end + 4);
+            let flags = flags & 0x0100;
+            Some(Self { id, flags, name, kind, is_internet: class == INTERNET, question, udp_size })
+        };
+        parsed().map_or_else(|| refusal(Code::FormatError), Ok)
+    }
+
+    /// A question of this machine's own.
+    pub fn new(id: u16, name: &str, kind: u16) -> Self {
+        let mut question = Vec::new();
+        write_name(&mut question, name);
+        question.extend([kind.to_be_bytes(), INTERNET.to_be_bytes()].concat());
+        Self { id, flags: 0x0100, name: name.to_owned(), kind, is_internet: true, question, udp_size: None }
+    }
+
+    /// The message that asks the question.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut message = header(self.id, self.flags, [1, 0, 0, 0]);
+        message.extend_from_slice(&self.question);
+        message
+    }
+
+    /// The longest answer over UDP.
+    pub fn udp_max(&self) -> usize {
+        self.udp_size.map_or(UDP_MIN, |size| usize::from(size).clamp(UDP_MIN, UDP_MAX))
+    }
+
+    /// The answer: records, and the zone's authority if there is none. What is longer than `max` bytes is cut after the last
+    /// record that fits, and says so.
+    pub fn answer(&self, code: Code, records: &[Record], authority: Option<&Record>, max: usize) -> Vec<u8> {
+        // Authoritative; recursion is available.
+        let flags = 0x8480 | self.flags | code as u16;
+        let mut message = header(self.id, flags, [1, 0, 0, 0]);
+        message.extend_from_slice(&self.question);
+        let extra = if self.udp_size.is_some() { 11 } else { 0 };
+        let mut counts = [1, 0, 0, u16::from(extra > 0)];
+        let mut truncated = false;
+        for (section, record) in records.iter().map(|r| (1, r)).chain(authority.map(|r| (2, r))) {
+            let before = message.len();
+            write_record(&mut message, record);
+            if message.len() + extra > max {
+                message.truncate(before);
+                truncated = true;
+                break;
+            }
+            counts[section] += 1;
+        }
+        if extra > 0 {
+            // The root name, the type, the size that this server receives; no flags, no options.
+            let size = UDP_MAX as u16;
+            message.push(0);
+            message.extend([kind::OPT.to_be_bytes(), size.to_be_bytes(), [0; 2], [0; 2], [0; 2]].concat());
+        }
+        let flags = flags | if truncated { 0x0200 } else { 0 };
+        message.splice(..HEADER, header(self.id, flags, counts));
+        message
+    }
+}
+
+/// Reads code and records of addresses and aliases of an answer to this machine's own question; `None` if it is another's.
+pub fn read_answer(query: &Query, message: &[u8]) -> Option<(u16, Vec<Record>)> {
+    let flags = u16_at(message, 2)?;
+    if u16_at(message, 0)? != query.id || flags & 0x8000 == 0 || u16_at(message, 4)? != 1 {
+        return None;
+    }
+    let (name, end) = name_at(message, HEADER)?;
+    if name != query.name || u16_at(message, end)? != query.kind {
+        return None;
+    }
+    let (mut at, mut records) = (end + 4, Vec::new());
+    for _ in 0..u16_at(message, 6)? {
+        let (name, end) = name_at(message, at)?;
+        let ttl = u32::from(u16_at(message, end + 4)?) << 16 | u32::from(u16_at(message, end + 6)?);
+        let length = usize::from(u16_at(message, end + 8)?);
+        let start = end + 10;
+        let data = message.get(start..start + length)?;
+        let data = match u16_at(message, end)? {
+            kind::A => <[u8; 4]>::try_from(data).ok().map(|octets| Data::A(octets.into())),
+            kind::AAAA => <[u8; 16]>::try_from(data).ok().map(|octets| Data::Aaaa(octets.into())),
+            kind::CNAME => Some(Data::Cname(name_at(message, start)?.0)),
+            _ => None,
+        };
+        records.extend(data.map(|data| Record { name, ttl, data }));
+        at = start + length;
+    }
+    Some((flags & 0xf, records))
+}
+
+/// The size in the OPT record, which clients send alone after the question.
+fn udp_size(message: &[u8], at: usize) -> Option<u16> {
+    let alone = [6, 8].iter().all(|count| u16_at(message, *count) == Some(0)) && u16_at(message, 10)? > 0;
+    let is_opt = message.get(at) == Some(&0) && u16_at(message, at + 1)? == kind::OPT;
+    if alone && is_opt { u16_at(message, at + 3) } else { None }
+}
+
+fn header(id: u16, flags: u16, counts: [u16; 4]) -> Vec<u8> {
+    [id, flags].into_iter().chain(counts).flat_map(u16::to_be_bytes).collect()
+}
+
+fn write_name(message: &mut Vec<u8>, name: &str) {
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        // Kubernetes' labels have at most 63 bytes.
+        let label = &label.as_bytes()[..label.len().min(63)];
+        message.push(label.len() as u8);
+        message.extend_from_slice(label);
+    }
+    message.push(0);
+}
+
+fn write_record(message: &mut Vec<u8>, record: &Record) {
+    write_name(message, &record.name);
+    message.extend([record.data.kind().to_be_bytes(), INTERNET.to_be_bytes()].concat());
+    message.extend(record.ttl.to_be_bytes());
+    let length = message.len();
+    message.extend([0, 0]);
+    match &record.data {
+        Data::A(address) => message.extend(address.octets()),
+        Data::Aaaa(address) => message.extend(address.octets()),
+        Data::Cname(name) | Data::Ptr(name) => write_name(message, name),
+        Data::Txt(text) => {
+            let text = &text.as_bytes()[..text.len().min(255)];
+            message.push(text.len() as u8);
+            message.extend_from_slice(text);
+        }
+        Data::Srv { port, target } => {
+            // Priority and weight: endpoints are equal.
+            message.extend([0, 0, 0, 100]);
+            message.extend(port.to_be_bytes());
+            write_name(message, target);
+        }
+        Data::Soa { zone, serial } => {
+            write_name(message, &format!("ns.dns.{zone}"));
+            write_name(message, &format!("hostmaster.{zone}"));
+            // Serial, refresh, retry, expiry, and how long a missing name may be remembered.
+            message.extend([*serial, 7200, 1800, 86400, 5].into_iter().flat_map(u32::to_be_bytes));
+        }
+    }
+    let written = message.len() - length - 2;
+    message.splice(length..length + 2, (written as u16).to_be_bytes());
+}

@@ -1,0 +1,182 @@
+//! Questions and answers of the cluster's domain.
+
+use std::collections::BTreeMap;
+
+use expect_test::{Expect, expect};
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{
+    message::{Code, Data, Query, Record, kind, read_answer},
+    zone::{Answer, ServiceNames, SliceNames, Zone},
+};
+use crate::services::routes::key;
+
+fn zone() -> Zone {
+    let service =
+        |name: &str, spec: Value| json!({"metadata": {"namespace": "ns", "name": name}, "spec": spec});
+    let ports =
+        json!([{"name": "http", "port": 80}, {"name": "dns", "protocol": "UDP", "port": 53}, {"port": 1}]);
+    let services = json!([
+        service("web", json!({"clusterIP": "10.96.0.7", "ports": ports})),
+        service("db", json!({"clusterIP": "None", "ports": [{"name": "sql", "port": 5432}]})),
+        service("out", json!({"type": "ExternalName", "externalName": "Www.Example.org."})),
+        service("in", json!({"type": "ExternalName", "externalName": "web.ns.svc.cluster.local"})),
+    ]);
+    let slice = |service: &str, endpoints: Value| {
+        json!({"metadata": {"namespace": "ns", "name": format!("{service}-x"),
+            "labels": {"kubernetes.io/service-name": service}}, "addressType": "IPv4",
+            "ports": [{"name": "sql", "port": 5433}], "endpoints": endpoints})
+    };
+    let slices = json!([
+        slice(
+            "db",
+            json!([
+                {"addresses": ["10.244.0.2"], "hostname": "db-0", "conditions": {"ready": true}},
+                {"addresses": ["10.244.0.3"], "conditions": {}},
+                {"addresses": ["10.244.0.4"], "conditions": {"ready": false}},
+            ])
+        ),
+        slice("web", json!([{"addresses": ["10.244.0.5"]}])),
+    ]);
+    let services: Vec<Service> = serde_json::from_value(services).unwrap();
+    let slices: Vec<EndpointSlice> = serde_json::from_value(slices).unwrap();
+    let services: BTreeMap<_, _> =
+        services.iter().filter_map(|s| Some((key(&s.metadata), ServiceNames::of(s)?))).collect();
+    let slices: BTreeMap<_, _> =
+        slices.iter().filter_map(|s| Some((key(&s.metadata), SliceNames::of(s)?))).collect();
+    Zone::new(&services, &slices)
+}
+
+fn check(questions: &[(&str, u16)], expected: Expect) {
+    let zone = zone();
+    let text: String = questions
+        .iter()
+        .map(|(name, kind)| {
+            let shown = match zone.answer(&Query::new(1, name, *kind)) {
+                Answer::NoName => "no name".to_owned(),
+                Answer::Elsewhere => "elsewhere".to_owned(),
+                Answer::Records(records) => {
+                    let one = |record: &Record| format!("{} {:?}", record.name, record.data);
+                    records.iter().map(one).collect::<Vec<_>>().join("; ")
+                }
+            };
+            format!("{name} {kind}: {shown}\n")
+        })
+        .collect();
+    expected.assert_eq(&text);
+}
+
+#[test]
+fn names_are_those_of_the_specification() {
+    check(
+        &[
+            ("web.ns.svc.cluster.local", kind::A),
+            ("web.ns.svc.cluster.local", kind::AAAA),
+            ("_http._tcp.web.ns.svc.cluster.local", kind::SRV),
+            ("_dns._udp.web.ns.svc.cluster.local", kind::SRV),
+            ("_tcp.web.ns.svc.cluster.local", kind::A),
+            ("10-244-0-5.web.ns.svc.cluster.local", kind::A),
+            ("db.ns.svc.cluster.local", kind::A),
+            ("db-0.db.ns.svc.cluster.local", kind::A),
+            ("_sql._tcp.db.ns.svc.cluster.local", kind::SRV),
+            ("out.ns.svc.cluster.local", kind::A),
+            ("out.ns.svc.cluster.local", kind::CNAME),
+            ("in.ns.svc.cluster.local", kind::A),
+            ("7.0.96.10.in-addr.arpa", kind::PTR),
+            ("2.0.244.10.in-addr.arpa", kind::PTR),
+            ("10-1-2-3.ns.pod.cluster.local", kind::A),
+            ("dns-version.cluster.local", kind::TXT),
+            ("ns.svc.cluster.local", kind::A),
+            ("cluster.local", kind::A),
+            ("none.ns.svc.cluster.local", kind::A),
+            ("other.svc.cluster.local", kind::A),
+            ("x.ns.pod.cluster.local", kind::A),
+            ("notcluster.local", kind::A),
+            ("example.org", kind::A),
+        ],
+        expect![[r#"
+            web.ns.svc.cluster.local 1: web.ns.svc.cluster.local A(10.96.0.7)
+            web.ns.svc.cluster.local 28: 
+            _http._tcp.web.ns.svc.cluster.local 33: _http._tcp.web.ns.svc.cluster.local Srv { port: 80, target: "web.ns.svc.cluster.local" }
+            _dns._udp.web.ns.svc.cluster.local 33: _dns._udp.web.ns.svc.cluster.local Srv { port: 53, target: "web.ns.svc.cluster.local" }
+            _tcp.web.ns.svc.cluster.local 1: 
+            10-244-0-5.web.ns.svc.cluster.local 1: 10-244-0-5.web.ns.svc.cluster.local A(10.244.0.5)
+            db.ns.svc.cluster.local 1: db.ns.svc.cluster.local A(10.244.0.2); db.ns.svc.cluster.local A(10.244.0.3)
+            db-0.db.ns.svc.cluster.local 1: db-0.db.ns.svc.cluster.local A(10.244.0.2)
+            _sql._tcp.db.ns.svc.cluster.local 33: _sql._tcp.db.ns.svc.cluster.local Srv { port: 5433, target: "10-244-0-3.db.ns.svc.cluster.local" }; _sql._tcp.db.ns.svc.cluster.local Srv { port: 5433, target: "db-0.db.ns.svc.cluster.local" }
+            out.ns.svc.cluster.local 1: out.ns.svc.cluster.local Cname("www.example.org")
+            out.ns.svc.cluster.local 5: out.ns.svc.cluster.local Cname("www.example.org")
+            in.ns.svc.cluster.local 1: in.ns.svc.cluster.local Cname("web.ns.svc.cluster.local"); web.ns.svc.cluster.local A(10.96.0.7)
+            7.0.96.10.in-addr.arpa 12: 7.0.96.10.in-addr.arpa Ptr("web.ns.svc.cluster.local")
+            2.0.244.10.in-addr.arpa 12: 2.0.244.10.in-addr.arpa Ptr("db-0.db.ns.svc.cluster.local")
+            10-1-2-3.ns.pod.cluster.local 1: 10-1-2-3.ns.pod.cluster.local A(10.1.2.3)
+            dns-version.cluster.local 16: dns-version.cluster.local Txt("1.1.0")
+            ns.svc.cluster.local 1: 
+            cluster.local 1: 
+            none.ns.svc.cluster.local 1: no name
+            other.svc.cluster.local 1: no name
+            x.ns.pod.cluster.local 1: no name
+            notcluster.local 1: elsewhere
+            example.org 1: elsewhere
+        "#]],
+    );
+}
+
+#[test]
+fn an_answer_repeats_the_question_and_fits() {
+    let mut asked = Query::new(7, "WEB.ns.svc.cluster.local", kind::A).bytes();
+    let query = Query::parse(&asked).unwrap();
+    assert_eq!(
+        (query.name.as_str(), query.kind, query.udp_max()),
+        ("web.ns.svc.cluster.local", kind::A, 512)
+    );
+    let Answer::Records(records) = zone().answer(&query) else { panic!() };
+    let answer = query.answer(Code::NoError, &records, None, 512);
+    assert_eq!(answer[12..12 + asked.len() - 12], asked[12..], "as it was asked");
+    let (code, read) = read_answer(&query, &answer).unwrap();
+    assert_eq!((code, read), (0, records));
+    // EDNS.
+    asked[11] = 1;
+    asked.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
+    let query = Query::parse(&asked).unwrap();
+    assert_eq!(query.udp_max(), 1232);
+    let many: Vec<Record> = (0..200)
+        .map(|n| Record { name: query.name.clone(), ttl: 5, data: Data::A([10, 0, 0, n].into()) })
+        .collect();
+    let cut = query.answer(Code::NoError, &many, None, query.udp_max());
+    assert!(cut.len() <= 1232 && cut[2] & 2 != 0, "{} bytes, flags {:x}", cut.len(), cut[2]);
+    assert_eq!(read_answer(&query, &cut).unwrap().1.len(), usize::from(cut[7]));
+    let whole = query.answer(Code::NoError, &many, Some(&Zone::authority(1)), 65_535);
+    assert_eq!((whole[2] & 2, read_answer(&query, &whole).unwrap().1.len()), (0, 200));
+}
+
+#[test]
+fn what_is_no_question_is_refused_or_ignored() {
+    let good = Query::new(7, "a.b", kind::A).bytes();
+    let with = |at: usize, byte: u8| {
+        let mut message = good.clone();
+        message[at] = byte;
+        Query::parse(&message)
+    };
+    assert_eq!(with(2, 0x80), Err(None), "an answer");
+    assert_eq!(with(2, 0x10).unwrap_err().unwrap()[3], Code::NotImplemented as u8);
+    assert_eq!(with(5, 2).unwrap_err().unwrap()[3], Code::FormatError as u8, "two questions");
+    assert_eq!(with(12, 0xc0).unwrap_err().unwrap()[3], Code::FormatError as u8, "a pointer to itself");
+    assert_eq!(Query::parse(&good[..11]), Err(None));
+}
+
+proptest! {
+    #[test]
+    fn any_message_is_read(message in proptest::collection::vec(any::<u8>(), 0..80)) {
+        let _ = Query::parse(&message);
+        let _ = read_answer(&Query::new(0, "", 0), &message);
+    }
+
+    #[test]
+    fn a_question_is_read_as_it_was_written(name in "[a-z0-9_-]{1,63}(\\.[a-z0-9_-]{1,40}){0,4}", id: u16) {
+        let query = Query::new(id, &name, kind::SRV);
+        prop_assert_eq!(Query::parse(&query.bytes()).unwrap(), query);
+    }
+}
