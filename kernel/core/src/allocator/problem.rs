@@ -1,12 +1,12 @@
 //! The allocator's decision as a function of values.
 //!
-//! What is wanted of [`allocate`], and which test of `tests/fairness.rs`, `tests/market.rs` and
-//! `tests/quota.rs` shows it:
+//! What is wanted of [`allocate`], and which test of `tests/fairness.rs`, `tests/market.rs`,
+//! `tests/quota.rs` and `tests/situations.rs` shows it:
 //!
 //! 1. *No resource twice*: what is allocated of an agent is part of what is free there. `no_resource_is_allocated_twice`
 //! 2. *Weighted fairness at each level*: each allocation goes to the role, and in it to the framework, with the lowest dominant share by
 //!    weight among those that can use it. So between siblings with demand the highest and the lowest share by weight never differ by
-//!    more than one allocation. `shares_of_siblings_differ_by_one_allocation`
+//!    more than one allocation, but for what fills guarantees, which come first. `shares_of_siblings_differ_by_one_allocation`
 //! 3. *Sharing incentive*: everybody gets as many agents as its weight's part of them, rounded down, when all use what they are
 //!    offered. (The rest of an agent of which a part is on offer may be left in one round, until that is answered.)
 //!    `nobody_gets_less_than_its_part_of_the_agents`
@@ -18,13 +18,14 @@
 //!    runs no more of them than otherwise, and nobody would run more with its weight's part of each machine for itself, by more than
 //!    fit on one machine. One machine is what one allocation is worth: a bound of one task would need allocations of one task.
 //!    `sharing_pays_and_lies_do_not`
-//! 7. *Envy*: in proportion to weights, and without the other's part of one machine, fewer than one pair of frameworks in a thousand
-//!    has a reason for it, where a resource is used up everywhere and what is left of the others is of use to few.
-//!    `hardly_anybody_envies_another_by_more_than_an_allocation`
-//! 8. *Re-convergence*: what a framework that left or a task that ended set free is allocated at once, and nothing is left while anybody
-//!    wants it. `one_event_is_settled_at_once`
+//! 7. *Envy*: nobody would rather have what another holds, in proportion to weights and without the other's parts of three machines. Without
+//!    the part of one machine, fewer than one pair of frameworks in a thousand would: turns on machines are not taken back, and what is
+//!    left of a machine of which one resource is used up goes to whoever fits. `hardly_anybody_envies_another_by_more_than_an_allocation`
+//! 8. *Re-convergence*: what a framework that left or a task that ended set free is allocated at once, none of it to one
+//!    that is ahead of another by more than an allocation, and nothing is left while anybody wants it. `one_event_is_settled_at_once`
 //! 9. *The same answer*: the result depends on nothing but the problem and the policy. `a_problem_has_one_answer`. The master's
-//!    [`Allocator`], which has got there by events in any order, decides the same. `the_way_to_a_situation_does_not_matter`
+//!    [`Allocator`], which has got there by events in any order, decides the same, with use, quotas, reservations and nested
+//!    roles; of equal shares the one with fewer allocations goes first, so those count. `the_way_to_a_situation_does_not_matter`
 
 use kernel_model::{ids::FrameworkId, quota::Quota, resources::Resources, roles::Role, time::Time};
 

@@ -5,6 +5,7 @@ mod fairness;
 mod holds;
 mod market;
 mod quota;
+mod situations;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
