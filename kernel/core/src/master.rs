@@ -133,7 +133,8 @@ impl Master {
             Record::Agent { info, deactivated, unreachable_since } => {
                 let id = info.id.clone()?;
                 let (info, deactivated) = (info.clone(), *deactivated);
-                Some((id, AbsentAgent { info, deactivated, unreachable_since: *unreachable_since }))
+                let unreachable_since = *unreachable_since;
+                Some((id, AbsentAgent { info, deactivated, unreachable_since, operations: Vec::new() }))
             }
             _ => None,
         });

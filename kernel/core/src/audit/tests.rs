@@ -160,7 +160,8 @@ fn inv_09_membership() {
     assert_eq!(gone, ["INV-09"]);
     let absent = broken(|t| {
         let info = t.agent().info.clone();
-        let absent = AbsentAgent { info, deactivated: false, unreachable_since: None };
+        let absent =
+            AbsentAgent { info, deactivated: false, unreachable_since: None, operations: Vec::new() };
         t.absent.insert("m-S0".into(), absent);
     });
     assert_eq!(absent, ["INV-09"]);

@@ -172,10 +172,12 @@ impl Master {
 
     fn mark_unreachable(&mut self, id: &AgentId, why: &str) {
         let now = self.now;
+        let operations = self.pending_operations(id);
         let Some(agent) = self.detach_agent(id, RemovalReason::Unreachable, why) else { return };
         self.counts.unreachable_agents += 1;
         let (info, deactivated) = (agent.info, agent.deactivated);
-        let absent = AbsentAgent { info: info.clone(), deactivated, unreachable_since: Some(now) };
+        let absent =
+            AbsentAgent { info: info.clone(), deactivated, unreachable_since: Some(now), operations };
         self.operator_event(operator::Event::AgentUpdated { agent: absent.snapshot() });
         self.absent.insert(id.clone(), absent);
         self.persist(Op::Put(Record::Agent { info, deactivated, unreachable_since: Some(now) }));
@@ -206,6 +208,7 @@ impl Master {
             agent.snapshot()
         } else if let Some(absent) = self.absent.remove(id) {
             self.complete_unreachable_tasks(id, RemovalReason::Gone, MESSAGE);
+            self.end_absent_operations(id, &absent.operations, OperationState::GoneByOperator, MESSAGE);
             absent.snapshot()
         } else {
             return false;
@@ -226,6 +229,7 @@ impl Master {
         let host = &absent.info.hostname;
         let message = format!("Agent {host} removed: a new agent registered at the same address");
         self.complete_unreachable_tasks(id, RemovalReason::Removed, &message);
+        self.end_absent_operations(id, &absent.operations, OperationState::Dropped, &message);
         self.persist(Op::Delete(RecordKey::Agent(id.clone())));
         self.operator_event(operator::Event::AgentRemoved { agent_id: id.clone() });
     }

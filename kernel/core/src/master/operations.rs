@@ -211,6 +211,37 @@ impl Master {
         }
     }
 
+    /// The operations of an agent that it has not confirmed.
+    pub(super) fn pending_operations(&self, agent_id: &AgentId) -> Vec<OfferOperation> {
+        let all = self.agents.get(agent_id).into_iter().flat_map(|agent| agent.operations.values());
+        all.filter(|operation| operation.state == OperationState::Pending).cloned().collect()
+    }
+
+    /// An agent is back that was unreachable: what it had not confirmed is under way again, but for frameworks that have ended.
+    pub(super) fn resume_operations(&mut self, agent_id: &AgentId, operations: Vec<OfferOperation>) {
+        for operation in operations {
+            let ended = RecordKey::EndedFramework(operation.framework_id.clone());
+            if self.registry.get(&ended).is_none() {
+                self.track_operation(agent_id, operation);
+            }
+        }
+    }
+
+    /// An unreachable agent will not be back: what it had not confirmed ends in this state.
+    pub(super) fn end_absent_operations(
+        &mut self,
+        agent_id: &AgentId,
+        operations: &[OfferOperation],
+        state: OperationState,
+        message: &str,
+    ) {
+        for operation in operations {
+            self.counts.operation(operation.kind.name(), state);
+            let event = unreliable_status(agent_id, operation.id.clone(), state, message);
+            self.send_to_framework(&operation.framework_id, event);
+        }
+    }
+
     /// Operations of an agent that is not registered any more. Frameworks are told if the agent is unreachable or gone.
     pub(super) fn lose_operations(&mut self, agent_id: &AgentId, told: Option<(OperationState, &str)>) {
         let Some(agent) = self.agents.get(agent_id) else { return };
@@ -218,13 +249,7 @@ impl Master {
             let Some(operation) = self.forget_operation(agent_id, uuid) else { continue };
             if let Some((state, message)) = told {
                 self.counts.operation(operation.kind.name(), state);
-                let event = scheduler::Event::UpdateOperationStatus {
-                    uuid: None,
-                    operation_id: operation.id,
-                    state,
-                    message: message.to_owned(),
-                    agent_id: Some(agent_id.clone()),
-                };
+                let event = unreliable_status(agent_id, operation.id, state, message);
                 self.send_to_framework(&operation.framework_id, event);
             }
         }
@@ -291,6 +316,17 @@ impl Master {
         }
         (OperationState::Unknown, "Both operation and agent are unknown")
     }
+}
+
+/// A status of the master's own, which is not acknowledged.
+fn unreliable_status(
+    agent_id: &AgentId,
+    operation_id: OperationId,
+    state: OperationState,
+    message: &str,
+) -> scheduler::Event {
+    let (message, agent_id) = (message.to_owned(), Some(agent_id.clone()));
+    scheduler::Event::UpdateOperationStatus { uuid: None, operation_id, state, message, agent_id }
 }
 
 /// The status of an operation; with a uuid, it is to be acknowledged.

@@ -274,6 +274,7 @@ impl Master {
         if let Some(agent) = self.agents.get_mut(id) {
             agent.reregistered_at = Some(now);
         }
+        self.resume_operations(id, absent.map(|absent| absent.operations).unwrap_or_default());
         self.send_reregistered(id, Vec::new());
         self.agent_added(id);
         self.adopt(id, report, !was_recovered);

@@ -147,6 +147,8 @@ pub struct AbsentAgent {
     pub deactivated: bool,
     /// When it became unreachable; `None` if it is recovered.
     pub unreachable_since: Option<Time>,
+    /// Operations that it had not confirmed when it became unreachable; they are sent again when it is back.
+    pub(crate) operations: Vec<OfferOperation>,
 }
 
 impl AbsentAgent {

@@ -297,6 +297,62 @@ fn an_agent_that_is_lost_tells_its_frameworks_about_operations() {
     );
 }
 
+/// An operation that had not reached its agent is sent again when that is back, and dropped when its machine comes under another id.
+#[test]
+fn operations_outlive_that_their_agent_is_unreachable() {
+    for (back, expected) in [
+        (true, "s1 <- UpdateOperationStatus op Finished '' (to acknowledge)\n"),
+        (
+            false,
+            "s1 <- UpdateOperationStatus op Dropped 'Agent h1 removed: a new agent registered at the same address'\n",
+        ),
+    ] {
+        let mut c = offered();
+        let before = c.master.agents().next().unwrap().info.clone();
+        c.accept("m-0000", "s1", 0, vec![operation("op", Reserve, reserved("cpus:1", &["eng"], None))]);
+        c.disconnect(1);
+        c.log();
+        c.advance(config("m").agent_reregister_timeout);
+        let log = c.log();
+        assert!(
+            log.contains("s1 <- UpdateOperationStatus op Unreachable 'Agent was marked unreachable'"),
+            "{log}"
+        );
+        let reconcile = |c: &mut Cluster| {
+            let operations = vec![("op".into(), Some("m-S0".into()))];
+            c.call("m-0000", "s1", Call::ReconcileOperations { operations });
+            c.log()
+        };
+        let log = reconcile(&mut c);
+        assert!(log.contains("op Unreachable 'Reconciliation: Agent is unreachable'"), "{log}");
+        if back {
+            let message = ToMaster::Reregister {
+                info: before,
+                frameworks: vec![],
+                executors: vec![],
+                tasks: vec![],
+                operations: vec![],
+            };
+            c.connect(2, message);
+            let log = c.log();
+            assert!(
+                log.contains("l2 <- CheckpointResources cpus(reservations: [(DYNAMIC,eng)]):1 for op"),
+                "{log}"
+            );
+            let log = reconcile(&mut c);
+            assert!(log.contains("op Pending"), "{log}");
+            finished(&mut c, 2);
+        } else {
+            c.connect(
+                2,
+                ToMaster::Register { info: AgentInfo { id: None, ..AgentInfo::clone(&before) }.into() },
+            );
+        }
+        let log = c.log();
+        assert!(log.contains(expected), "{log}");
+    }
+}
+
 #[test]
 fn the_operations_of_an_ended_framework_are_acknowledged_for_it() {
     let mut c = offered();
