@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -55,7 +56,7 @@ impl JavaProgram {
             .args(arguments)
             .env("MESOS_NATIVE_JAVA_LIBRARY", binary().with_file_name("libmesos.so"))
             .env("FRAMEWORK_SOURCE", &source)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(File::create(&output)?)
             .stderr(File::create(&errors)?)
             .spawn()
@@ -88,6 +89,12 @@ impl JavaProgram {
             }
         });
         waited.with_context(|| self.log())
+    }
+
+    /// Ends its standard input.
+    pub fn go_on(&mut self) -> anyhow::Result<()> {
+        let mut input = self.process.stdin.take().context("it has gone on already")?;
+        Ok(input.write_all(b"\n")?)
     }
 
     /// Waits until it ends, which must be with success.

@@ -155,7 +155,7 @@ pub fn executors(cluster: &Cluster) -> anyhow::Result<Vec<u32>> {
 /// A ZooKeeper server with one node.
 pub struct ZooKeeper {
     process: Child,
-    _directory: tempfile::TempDir,
+    files: tempfile::TempDir,
     /// `host:port`.
     pub address: String,
 }
@@ -164,33 +164,48 @@ impl ZooKeeper {
     /// Starts it and waits until it listens.
     pub fn start() -> anyhow::Result<Self> {
         let files = tempfile::Builder::new().prefix("cm-zookeeper-").tempdir_in("/tmp")?;
-        let directory = files.path();
         let address = free_address()?;
         let port = address.rsplit_once(':').context("an address has a port")?.1;
-        let configuration = directory.join("zoo.cfg");
-        let data = directory.display();
+        let data = files.path().display();
         let text = format!(
             "tickTime=2000\ndataDir={data}\nclientPort={port}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n"
         );
-        fs::write(&configuration, text)?;
-        let log = File::create(directory.join("log"))?;
-        let process = Command::new("java")
+        fs::write(files.path().join("zoo.cfg"), text)?;
+        let process = Self::launch(files.path())?;
+        let server = Self { process, files, address };
+        server.wait()?;
+        Ok(server)
+    }
+
+    fn launch(directory: &Path) -> anyhow::Result<Child> {
+        let log = File::options().create(true).append(true).open(directory.join("log"))?;
+        Command::new("java")
             .args([
                 "-cp",
                 "/usr/share/java/zookeeper.jar",
                 "org.apache.zookeeper.server.quorum.QuorumPeerMain",
             ])
-            .arg(&configuration)
+            .arg(directory.join("zoo.cfg"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .context("could not start ZooKeeper")?;
-        let server = Self { process, _directory: files, address };
+            .context("could not start ZooKeeper")
+    }
+
+    fn wait(&self) -> anyhow::Result<()> {
         wait_for("ZooKeeper to listen", Duration::from_secs(60), || {
-            Ok(std::net::TcpStream::connect(&server.address).ok())
+            Ok(std::net::TcpStream::connect(&self.address).ok())
         })?;
-        Ok(server)
+        Ok(())
+    }
+
+    /// Kills it and starts it again with what it has on disk.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        member::send(self.process.id(), Signal::KILL);
+        self.process.wait()?;
+        self.process = Self::launch(self.files.path())?;
+        self.wait()
     }
 }
 

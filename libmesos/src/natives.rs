@@ -1,5 +1,6 @@
-//! What Java sees: the native methods of `MesosSchedulerDriver` and `MesosExecutorDriver` of `org.apache.mesos`, and of `V1Mesos`
-//! and `V0Mesos` of `org.apache.mesos.v1.scheduler`, for jars of Mesos 1.4 to 1.11.
+//! What Java sees: the native methods of `MesosSchedulerDriver` and `MesosExecutorDriver` of `org.apache.mesos`, of `V1Mesos` and
+//! `V0Mesos` of `org.apache.mesos.v1.scheduler`, and of the state in ZooKeeper of `org.apache.mesos.state`, for jars of Mesos 1.4 to
+//! 1.11.
 //!
 //! Methods that some jar overloads are exported by their long names alone: the JVM looks for the short name first, and would bind
 //! every overload to it.
@@ -15,9 +16,12 @@ mod executor_callbacks;
 mod executor_driver;
 mod java;
 mod library;
+mod load;
 mod registry;
 mod scheduler_callbacks;
 mod scheduler_driver;
+mod state;
+mod unsupported;
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -47,6 +51,14 @@ enum NativeError {
     NoDriver,
     #[error("The library is not initialized, or has been finalized")]
     NoLibrary,
+    #[error("The state is not initialized, or has been finalized")]
+    NoState,
+    #[error("The variable has been finalized")]
+    NoVariable,
+    #[error("The future has been finalized")]
+    NoFuture,
+    #[error("Cannot start a thread of the state: {0}")]
+    State(#[from] std::io::Error),
 }
 
 /// The native side of a Java driver.

@@ -13,8 +13,10 @@ pub const XID_PING: i32 = -2;
 pub const XID_AUTH: i32 = -4;
 
 const OP_CREATE: i32 = 1;
+const OP_DELETE: i32 = 2;
 const OP_EXISTS: i32 = 3;
 const OP_GET_DATA: i32 = 4;
+const OP_SET_DATA: i32 = 5;
 const OP_GET_CHILDREN: i32 = 8;
 const OP_PING: i32 = 11;
 const OP_AUTH: i32 = 100;
@@ -27,19 +29,49 @@ pub const SEQUENTIAL: i32 = 2;
 
 /// The error of a node that does not exist.
 const ERROR_NO_NODE: i32 = -101;
+/// The error of a node that has changed.
+const ERROR_BAD_VERSION: i32 = -103;
 /// The error of a node that exists already.
 const ERROR_NODE_EXISTS: i32 = -110;
+/// Errors of a session or server that has ended, which another connection does not have: a lost connection, a request that took too
+/// long, an expired session, one that has moved to another server, and a server that is not in service.
+const ERRORS_OF_CONNECTION: [i32; 5] = [-4, -7, -112, -118, -122];
+/// Other errors that a client may meet.
+const ERROR_NAMES: [(i32, &str); 8] = [
+    (-5, "marshalling error"),
+    (-6, "unimplemented"),
+    (-8, "bad arguments"),
+    (-102, "not authenticated"),
+    (-108, "ephemeral nodes may not have children"),
+    (-111, "not empty"),
+    (-114, "invalid acl"),
+    (-115, "authentication failed"),
+];
 
 /// A server's answer that is not success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ServerError {
-    #[error("the node does not exist")]
+    #[error("no node")]
     NoNode,
-    #[error("the node exists")]
+    #[error("node exists")]
     NodeExists,
-    #[error("ZooKeeper error {0}")]
+    #[error("bad version")]
+    BadVersion,
+    #[error("{}", name(*.0))]
     Other(i32),
+}
+
+impl ServerError {
+    /// Whether it is of the connection and not of the request.
+    pub fn is_of_connection(self) -> bool {
+        matches!(self, ServerError::Other(code) if ERRORS_OF_CONNECTION.contains(&code))
+    }
+}
+
+fn name(code: i32) -> String {
+    let known = ERROR_NAMES.iter().find(|(known, _)| *known == code);
+    known.map_or_else(|| format!("ZooKeeper error {code}"), |(_, name)| (*name).to_owned())
 }
 
 /// Bytes that are no message of ZooKeeper.
@@ -66,14 +98,27 @@ pub enum Request<'a> {
     Data {
         path: &'a str,
     },
-    /// With a watch for changes.
+    /// Only if the node has this version.
+    SetData {
+        path: &'a str,
+        data: &'a [u8],
+        version: i32,
+    },
+    /// Only if the node has this version.
+    Delete {
+        path: &'a str,
+        version: i32,
+    },
+    /// With a watch for changes, if so wanted.
     Children {
         path: &'a str,
+        watch: bool,
     },
     Ping,
-    /// The scheme `digest` with `user:password`.
+    /// For the scheme `digest`, `user:password`.
     Authenticate {
-        digest: &'a str,
+        scheme: &'a str,
+        credentials: &'a [u8],
     },
     Close,
 }
@@ -128,6 +173,8 @@ pub fn encode(xid: i32, request: &Request<'_>) -> Bytes {
         Request::Create { .. } => (xid, OP_CREATE),
         Request::Exists { .. } => (xid, OP_EXISTS),
         Request::Data { .. } => (xid, OP_GET_DATA),
+        Request::SetData { .. } => (xid, OP_SET_DATA),
+        Request::Delete { .. } => (xid, OP_DELETE),
         Request::Children { .. } => (xid, OP_GET_CHILDREN),
         Request::Ping => (XID_PING, OP_PING),
         Request::Authenticate { .. } => (XID_AUTH, OP_AUTH),
@@ -142,18 +189,27 @@ pub fn encode(xid: i32, request: &Request<'_>) -> Bytes {
             put_acl(&mut message, *authenticated);
             message.put_i32(*flags);
         }
-        Request::Exists { path } | Request::Children { path } => {
+        Request::Exists { path } | Request::Children { path, watch: true } => {
             put_buffer(&mut message, path.as_bytes());
             message.put_u8(1);
         }
-        Request::Data { path } => {
+        Request::Data { path } | Request::Children { path, watch: false } => {
             put_buffer(&mut message, path.as_bytes());
             message.put_u8(0);
         }
-        Request::Authenticate { digest } => {
+        Request::SetData { path, data, version } => {
+            put_buffer(&mut message, path.as_bytes());
+            put_buffer(&mut message, data);
+            message.put_i32(*version);
+        }
+        Request::Delete { path, version } => {
+            put_buffer(&mut message, path.as_bytes());
+            message.put_i32(*version);
+        }
+        Request::Authenticate { scheme, credentials } => {
             message.put_i32(0);
-            put_buffer(&mut message, b"digest");
-            put_buffer(&mut message, digest.as_bytes());
+            put_buffer(&mut message, scheme.as_bytes());
+            put_buffer(&mut message, credentials);
         }
         Request::Ping | Request::Close => {}
     }
@@ -207,6 +263,7 @@ pub fn parse_reply(mut frame: Bytes) -> Result<Reply, Malformed> {
         0 => None,
         ERROR_NO_NODE => Some(ServerError::NoNode),
         ERROR_NODE_EXISTS => Some(ServerError::NodeExists),
+        ERROR_BAD_VERSION => Some(ServerError::BadVersion),
         other => Some(ServerError::Other(other)),
     };
     Ok(Reply { xid, error, body: frame })
@@ -242,6 +299,17 @@ pub fn parse_data(mut body: Bytes) -> Result<Bytes, Malformed> {
     take_buffer(&mut body)
 }
 
+/// The body of the reply to [`Request::Data`], with the node's version.
+pub fn parse_versioned(mut body: Bytes) -> Result<(Bytes, i32), Malformed> {
+    let data = take_buffer(&mut body)?;
+    // Transactions and times of creation and change.
+    if body.remaining() < 32 {
+        return Err(Malformed);
+    }
+    body.advance(32);
+    Ok((data, body.try_get_i32().map_err(|_| Malformed)?))
+}
+
 /// The body of the reply to [`Request::Create`]: the path with its number.
 pub fn parse_path(mut body: Bytes) -> Result<String, Malformed> {
     take_string(&mut body)
@@ -255,7 +323,7 @@ mod tests {
 
     #[test]
     fn requests_are_encoded_as_zookeeper_expects() {
-        let children = encode(7, &Request::Children { path: "/m" });
+        let children = encode(7, &Request::Children { path: "/m", watch: true });
         assert_eq!(children.as_ref(), b"\0\0\0\x0f\0\0\0\x07\0\0\0\x08\0\0\0\x02/m\x01");
         assert_eq!(encode(7, &Request::Ping).as_ref(), b"\0\0\0\x08\xff\xff\xff\xfe\0\0\0\x0b");
         let create = encode(
@@ -265,6 +333,11 @@ mod tests {
         let wanted = b"\0\0\0\x32\0\0\0\x01\0\0\0\x01\0\0\0\x02/a\0\0\0\x01d\
             \0\0\0\x01\0\0\0\x1f\0\0\0\x05world\0\0\0\x06anyone\0\0\0\x03";
         assert_eq!(create.as_ref(), wanted);
+        let set = encode(2, &Request::SetData { path: "/a", data: b"d", version: 3 });
+        let wanted = b"\0\0\0\x17\0\0\0\x02\0\0\0\x05\0\0\0\x02/a\0\0\0\x01d\0\0\0\x03";
+        assert_eq!(set.as_ref(), wanted);
+        let delete = encode(2, &Request::Delete { path: "/a", version: 3 });
+        assert_eq!(delete.as_ref(), b"\0\0\0\x12\0\0\0\x02\0\0\0\x02\0\0\0\x02/a\0\0\0\x03");
         // Version, transaction, timeout, session, password, read-only.
         assert_eq!(connect(10_000).len(), 4 + 4 + 8 + 4 + 8 + 4 + 16 + 1);
     }
@@ -277,6 +350,15 @@ mod tests {
         assert_eq!(parse_children(body).unwrap(), ["a", "bc"]);
         assert_eq!(parse_data(Bytes::from_static(b"\0\0\0\x01xSTAT")).unwrap(), "x");
         assert_eq!(parse_data(Bytes::from_static(b"\xff\xff\xff\xff")).unwrap(), "");
+        let mut versioned = b"\0\0\0\x01x".to_vec();
+        versioned.extend([0; 32]);
+        assert_eq!(parse_versioned(versioned.clone().into()), Err(Malformed));
+        versioned.extend([0, 0, 0, 7]);
+        assert_eq!(parse_versioned(versioned.into()).unwrap(), (Bytes::from_static(b"x"), 7));
+        let expired = ServerError::Other(-112);
+        assert!(expired.is_of_connection() && !ServerError::NoNode.is_of_connection());
+        assert_eq!(ServerError::Other(-102).to_string(), "not authenticated");
+        assert_eq!(ServerError::Other(-99).to_string(), "ZooKeeper error -99");
         for malformed in [b"".as_slice(), b"\x7f\xff\xff\xff\0\0\0\x01", b"\0\0\0\x01\0\0\0\x09a"] {
             assert_eq!(parse_children(Bytes::copy_from_slice(malformed)), Err(Malformed));
         }
@@ -308,6 +390,7 @@ mod tests {
                 let _ = parse_connected(frame.clone());
                 let _ = parse_path(frame.clone());
                 let _ = parse_data(frame.clone());
+                let _ = parse_versioned(frame.clone());
                 let _ = parse_children(frame.clone());
                 let _ = parse_reply(frame);
             }

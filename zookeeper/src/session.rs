@@ -13,8 +13,26 @@ use crate::codec::{self, Malformed, Reply, Request, ServerError, XID_AUTH, XID_W
 
 /// How long one server may take to accept a connection and a session.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// The session timeout that is asked for; Mesos' default.
+/// The session timeout that is asked for unless another is wanted; Mesos' default.
 const SESSION: Duration = Duration::from_secs(10);
+
+/// How a client authenticates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authentication {
+    /// As `digest`.
+    pub scheme: String,
+    /// For `digest`, `user:password`.
+    pub credentials: Vec<u8>,
+}
+
+/// What a session is opened with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// The timeout that is asked for. The server chooses within its own bounds.
+    pub timeout: Duration,
+    /// Who the client is.
+    pub authentication: Option<Authentication>,
+}
 
 /// Why a session has ended, or a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +51,8 @@ pub enum SessionError {
     Server(#[from] ServerError),
     #[error("ZooKeeper refused the session")]
     Refused,
+    #[error("Failed to authenticate with ZooKeeper: {0}")]
+    Unauthenticated(ServerError),
 }
 
 /// A session. Its requests are sent one after the other.
@@ -55,11 +75,26 @@ impl Session {
         first: usize,
         digest: Option<&str>,
     ) -> Result<Self, SessionError> {
+        let authentication = digest.map(|digest| Authentication {
+            scheme: "digest".to_owned(),
+            credentials: digest.as_bytes().to_vec(),
+        });
+        Self::connect_with(servers, first, &SessionOptions { timeout: SESSION, authentication }).await
+    }
+
+    /// The same with other options.
+    pub async fn connect_with(
+        servers: &[String],
+        first: usize,
+        options: &SessionOptions,
+    ) -> Result<Self, SessionError> {
         let mut reason = "there is none".to_owned();
         for index in 0..servers.len() {
             let server = &servers[(first + index) % servers.len()];
-            match timeout(CONNECT_MAX, Self::open(server, digest)).await {
+            match timeout(CONNECT_MAX, Self::open(server, options)).await {
                 Ok(Ok(session)) => return Ok(session),
+                // The other servers would say the same.
+                Ok(Err(error @ SessionError::Unauthenticated(_))) => return Err(error),
                 Ok(Err(error)) => reason = format!("{server}: {error}"),
                 Err(_) => reason = format!("{server}: no answer within {CONNECT_MAX:?}"),
             }
@@ -67,20 +102,20 @@ impl Session {
         Err(SessionError::Unreachable { servers: servers.join(","), reason })
     }
 
-    async fn open(server: &str, digest: Option<&str>) -> Result<Self, SessionError> {
+    async fn open(server: &str, options: &SessionOptions) -> Result<Self, SessionError> {
         let stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;
         let mut session = Session {
             stream,
             received: BytesMut::new(),
             xid: 0,
-            timeout: SESSION,
+            timeout: options.timeout,
             authenticated: false,
             events: 0,
         };
         session
             .stream
-            .write_all(&codec::connect(i32::try_from(SESSION.as_millis()).unwrap_or(i32::MAX)))
+            .write_all(&codec::connect(i32::try_from(options.timeout.as_millis()).unwrap_or(i32::MAX)))
             .await?;
         let connected = codec::parse_connected(session.frame().await?)?;
         let granted = u64::try_from(connected.timeout).unwrap_or_default();
@@ -88,9 +123,13 @@ impl Session {
             return Err(SessionError::Refused);
         }
         session.timeout = Duration::from_millis(granted);
-        if let Some(digest) = digest {
-            session.stream.write_all(&codec::encode(XID_AUTH, &Request::Authenticate { digest })).await?;
-            session.reply(XID_AUTH).await?;
+        if let Some(Authentication { scheme, credentials }) = &options.authentication {
+            let request = Request::Authenticate { scheme, credentials };
+            session.stream.write_all(&codec::encode(XID_AUTH, &request)).await?;
+            session.reply(XID_AUTH).await.map_err(|error| match error {
+                SessionError::Server(error) => SessionError::Unauthenticated(error),
+                other => other,
+            })?;
             session.authenticated = true;
         }
         Ok(session)
@@ -98,7 +137,43 @@ impl Session {
 
     /// The names of a node's children; a watch tells of their next change.
     pub async fn children(&mut self, path: &str) -> Result<Vec<String>, SessionError> {
-        Ok(codec::parse_children(self.request(&Request::Children { path }).await?)?)
+        Ok(codec::parse_children(self.request(&Request::Children { path, watch: true }).await?)?)
+    }
+
+    /// The names of a node's children, without a watch.
+    pub async fn children_now(&mut self, path: &str) -> Result<Vec<String>, SessionError> {
+        Ok(codec::parse_children(self.request(&Request::Children { path, watch: false }).await?)?)
+    }
+
+    /// The content of a node with its version.
+    pub async fn versioned_data(&mut self, path: &str) -> Result<(Bytes, i32), SessionError> {
+        Ok(codec::parse_versioned(self.request(&Request::Data { path }).await?)?)
+    }
+
+    /// Replaces the content of a node that has this version.
+    pub async fn set_data(&mut self, path: &str, data: &[u8], version: i32) -> Result<(), SessionError> {
+        self.request(&Request::SetData { path, data, version }).await.map(|_| ())
+    }
+
+    /// Deletes a node that has this version.
+    pub async fn delete(&mut self, path: &str, version: i32) -> Result<(), SessionError> {
+        self.request(&Request::Delete { path, version }).await.map(|_| ())
+    }
+
+    /// Creates a lasting node.
+    pub async fn create_lasting(&mut self, path: &str, data: &[u8]) -> Result<(), SessionError> {
+        self.create(path, data, 0).await.map(|_| ())
+    }
+
+    /// The longest pause between requests or pings that keeps the session alive.
+    pub fn ping_interval(&self) -> Duration {
+        self.timeout / 3
+    }
+
+    /// Keeps the session alive.
+    pub async fn ping(&mut self) -> Result<(), SessionError> {
+        self.send(&codec::encode(0, &Request::Ping)).await?;
+        self.reply(codec::XID_PING).await.map(|_| ())
     }
 
     /// The content of a node.
@@ -143,14 +218,11 @@ impl Session {
 
     /// Waits until a watch tells of a change, and keeps the session alive meanwhile.
     pub async fn changed(&mut self) -> Result<(), SessionError> {
-        let pause = self.timeout / 3;
+        let pause = self.ping_interval();
         while self.events == 0 {
             match timeout(pause, self.frame()).await {
                 Ok(frame) => self.take_event(&codec::parse_reply(frame?)?),
-                Err(_) => {
-                    self.send(&codec::encode(0, &Request::Ping)).await?;
-                    self.reply(codec::XID_PING).await?;
-                }
+                Err(_) => self.ping().await?,
             }
         }
         self.events = 0;

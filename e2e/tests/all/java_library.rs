@@ -7,6 +7,7 @@ use e2e::{
     cluster::Cluster,
     java::{JavaProgram, library},
     program::wait_for,
+    spark::ZooKeeper,
 };
 use serde_json::Value;
 
@@ -125,4 +126,55 @@ fn java_frameworks_use_the_v1_library() -> anyhow::Result<()> {
         assert!(!active.iter().any(|f| f["framework_info"]["name"] == "library"), "{state:#}");
     }
     cluster.stop_and_assert_clean()
+}
+
+/// `org.apache.mesos.state`: variables in a real ZooKeeper, which is killed in between; and the classes that are refused.
+#[test]
+fn java_frameworks_keep_their_state_in_zookeeper() -> anyhow::Result<()> {
+    let mut zookeeper = ZooKeeper::start()?;
+    let files = tempfile::tempdir()?;
+    let mut program = JavaProgram::start(files.path(), "StateProgram", &[&zookeeper.address])?;
+    program.wait_for_line("reader: UnsatisfiedLinkError org.apache.mesos.Log.Reader is not supported by Catamaran's libmesos.so: the replicated log needs the libmesos.so of Mesos")?;
+    zookeeper.restart()?;
+    program.go_on()?;
+    program.wait()?;
+    let refused = |class: &str, advice: &str| {
+        format!(
+            "UnsatisfiedLinkError org.apache.mesos.{class} is not supported by Catamaran's libmesos.so: {advice}"
+        )
+    };
+    let state = "use org.apache.mesos.state.ZooKeeperState, or the libmesos.so of Mesos";
+    let log = "the replicated log needs the libmesos.so of Mesos";
+    let wanted = [
+        "version: 1.11.0".to_owned(),
+        "names before: ExecutionException Failed to get children of '/own/state' in ZooKeeper: no node".to_owned(),
+        "new: ''".to_owned(),
+        "stored: 'one'".to_owned(),
+        "fetched: 'one'".to_owned(),
+        "stale: null".to_owned(),
+        "names: [x]".to_owned(),
+        "stale expunged: false".to_owned(),
+        "too big: ExecutionException Serialized data is too big (> 1 MB)".to_owned(),
+        "read by others: 's'".to_owned(),
+        "written by others: ExecutionException Failed to set '/secret/y' in ZooKeeper: not authenticated".to_owned(),
+        "unknown scheme: ExecutionException Failed to authenticate with ZooKeeper: authentication failed".to_owned(),
+        "no servers: IllegalArgumentException Failed to parse the ZooKeeper servers 'a b': expecting 'host:port'"
+            .to_owned(),
+        "away: TimeoutException Failed to wait for future within timeout".to_owned(),
+        "interrupted: InterruptedException Interrupted while waiting".to_owned(),
+        "cancel: false true".to_owned(),
+        "cancelled: CancellationException Future was discarded".to_owned(),
+        format!("leveldb: {}", refused("state.LevelDBState", state)),
+        format!("log state: {}", refused("state.LogState", state)),
+        format!("log: {}", refused("Log", log)),
+        format!("reader: {}", refused("Log.Reader", log)),
+        "ready: true".to_owned(),
+        "after a restart: 'two'".to_owned(),
+        "expunged: true".to_owned(),
+        "expunged again: false".to_owned(),
+        "done: true false".to_owned(),
+        "end: []".to_owned(),
+    ];
+    assert_eq!(program.lines(), wanted, "{}", program.log());
+    Ok(())
 }

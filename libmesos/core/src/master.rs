@@ -135,13 +135,18 @@ fn zookeeper(text: &str) -> Result<ZooKeeperPath, &'static str> {
         Some(_) => return Err("expecting 'username:password' before '@'"),
         None => (None, authority),
     };
+    Ok(ZooKeeperPath { servers: self::servers(servers)?, path: path.to_owned(), digest })
+}
+
+/// Parses the servers of a ZooKeeper ensemble: `host[:port][,host[:port]…]`.
+pub fn servers(text: &str) -> Result<Vec<String>, &'static str> {
     let mut parsed = Vec::new();
-    for server in servers.split(',') {
-        let (host, port) = host_and_port(server)?;
+    for server in text.split(',') {
+        let (host, port) = host_and_port(server.trim())?;
         let port = port.unwrap_or(ZOOKEEPER_PORT);
         parsed.push(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") });
     }
-    Ok(ZooKeeperPath { servers: parsed, path: path.to_owned(), digest })
+    Ok(parsed)
 }
 
 #[cfg(test)]

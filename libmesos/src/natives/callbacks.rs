@@ -126,7 +126,10 @@ impl<C: JavaCallback> JavaObjects for Objects<C> {
 }
 
 /// Runs a function with the environment of this thread, which is attached as a daemon if it is not attached.
-fn with_daemon<T>(vm: &JavaVM, run: impl FnOnce(&mut Env<'_>) -> Result<T, Error>) -> Result<T, Error> {
+pub(super) fn with_daemon<T>(
+    vm: &JavaVM,
+    run: impl FnOnce(&mut Env<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
     let raw = vm.get_raw();
     let mut name = *b"mesos-callbacks\0";
     let mut arguments = sys::JavaVMAttachArgs {

@@ -24,10 +24,15 @@ impl<T> Registry<T> {
 
     /// Adds an object and returns its number.
     pub(super) fn add(&self, object: T) -> i64 {
+        self.add_shared(Arc::new(object))
+    }
+
+    /// The same for an object that others have, too.
+    pub(super) fn add_shared(&self, object: Arc<T>) -> i64 {
         let mut numbered = self.lock();
         numbered.last += 1;
         let number = numbered.last;
-        numbered.by_number.insert(number, Arc::new(object));
+        numbered.by_number.insert(number, object);
         number
     }
 

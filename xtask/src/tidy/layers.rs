@@ -37,7 +37,7 @@ const LAYERED: &[LayeredSources] = &[
     },
     LayeredSources {
         folder: "libmesos/src",
-        layers: &[&["log"], &["endpoint_client", "driver", "network", "detector"], &["natives"]],
+        layers: &[&["log"], &["endpoint_client", "driver", "network", "detector"], &["state"], &["natives"]],
     },
     LayeredSources {
         folder: "apiserver-shim/src",
