@@ -8,7 +8,7 @@ use std::{
 };
 
 use executor_core::dns::{
-    message::{Code, Data, Query, Record, kind, read_answer},
+    message::{Code, Query, Record, kind, read_answer},
     zone::{Answer, Zone},
 };
 use tokio::{
@@ -153,7 +153,9 @@ impl Server {
         let authority = Zone::authority(1);
         Some(match zone.answer(&query) {
             Answer::Records(mut records) => {
-                self.follow(&query, &mut records).await;
+                if let Some(alias) = zone.leads_out(&records).map(str::to_owned) {
+                    self.follow(&query, &alias, &mut records).await;
+                }
                 let authority = records.is_empty().then_some(&authority);
                 query.answer(Code::NoError, &records, authority, max)
             }
@@ -166,8 +168,7 @@ impl Server {
     }
 
     /// Asks for the addresses of an alias that leads out of the cluster: clients expect them in the same answer.
-    async fn follow(&self, query: &Query, records: &mut Vec<Record>) {
-        let Some(Record { data: Data::Cname(alias), .. }) = records.last() else { return };
+    async fn follow(&self, query: &Query, alias: &str, records: &mut Vec<Record>) {
         if !matches!(query.kind, kind::A | kind::AAAA) {
             return;
         }

@@ -125,6 +125,20 @@ fn names_are_those_of_the_specification() {
 }
 
 #[test]
+fn only_aliases_that_leave_the_cluster_are_asked_of_others() {
+    let zone = zone();
+    let leads_out = |name: &str, kind: u16| {
+        let Answer::Records(records) = zone.answer(&Query::new(1, name, kind)) else { panic!("{name}") };
+        zone.leads_out(&records).map(str::to_owned)
+    };
+    for kind in [kind::A, kind::AAAA] {
+        assert_eq!(leads_out("out.ns.svc.cluster.local", kind).as_deref(), Some("www.example.org"));
+        assert_eq!(leads_out("in.ns.svc.cluster.local", kind), None);
+        assert_eq!(leads_out("web.ns.svc.cluster.local", kind), None);
+    }
+}
+
+#[test]
 fn an_answer_repeats_the_question_and_fits() {
     let mut asked = Query::new(7, "WEB.ns.svc.cluster.local", kind::A).bytes();
     let query = Query::parse(&asked).unwrap();

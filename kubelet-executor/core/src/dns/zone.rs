@@ -209,6 +209,14 @@ impl Zone {
         if is_inside(name) { Answer::NoName } else { Answer::Elsewhere }
     }
 
+    /// The name to ask others for: the target of an alias that ends an answer and leads out of the cluster.
+    pub fn leads_out<'r>(&self, records: &'r [Record]) -> Option<&'r str> {
+        match &records.last()?.data {
+            Data::Cname(alias) if !is_inside(alias) && !self.records.contains_key(alias) => Some(alias),
+            _ => None,
+        }
+    }
+
     /// The record that accompanies an answer without records.
     pub fn authority(serial: u32) -> Record {
         Record { name: DOMAIN.to_owned(), ttl: TTL, data: Data::Soa { zone: DOMAIN.to_owned(), serial } }
