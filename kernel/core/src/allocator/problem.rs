@@ -7,7 +7,7 @@
 //! 2. *Weighted fairness at each level*: each allocation goes to the role, and in it to the framework, with the lowest dominant share by
 //!    weight among those that can use it. So between siblings with demand the highest and the lowest share by weight never differ by
 //!    more than one allocation, but for what fills guarantees, which come first.
-//!    `shares_of_siblings_differ_by_one_allocation`. (The agent that fills the last of a guarantee may go whole to that framework.)
+//!    `shares_of_siblings_differ_by_one_allocation`
 //! 3. *Sharing incentive*: everybody gets as many agents as its weight's part of them, rounded down, when all use what they are
 //!    offered. (The rest of an agent of which a part is on offer may be left in one round, until that is answered.)
 //!    `nobody_gets_less_than_its_part_of_the_agents`
