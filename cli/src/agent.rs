@@ -191,6 +191,7 @@ pub async fn start(
     progress.doing("starting the agent");
     let mut options = node::agent_options(data.path(), files, arguments, pod_cidr.as_deref())?;
     options.access = mesos.access.clone();
+    options.run_as = mesos.run_as.clone();
     if beside_server {
         options.attributes.push(Attribute::text(node::CONTROL_PLANE_ATTRIBUTE, "true"));
     }

@@ -32,7 +32,7 @@ use verbs::{
 use crate::{
     agent, announcement, backup, build, documentation, explain, images,
     logging::{self, LogFormat},
-    run, server, status, task_images, uninstall, up, user_kubeconfig,
+    nested_container, run, server, status, task_images, uninstall, up, user_kubeconfig,
 };
 
 /// A Kubernetes API and the Apache Mesos v1 API on the same machines, with one resource ledger.
@@ -88,6 +88,9 @@ enum Verb {
     /// Run groups of tasks (started by an agent)
     #[command(hide = true)]
     DefaultExecutor,
+    /// Run a container below another one (started by an agent)
+    #[command(hide = true, subcommand)]
+    NestedContainer(nested_container::NestedContainerVerb),
     /// Run a task's container of an image, or a command in it (started by an agent and its executors)
     #[command(hide = true, subcommand)]
     TaskContainer(task_images::TaskContainerVerb),
@@ -118,6 +121,7 @@ impl Arguments {
             // The agent reads this exit code as the task's.
             Verb::CommandExecutor => return Ok(builtin_executor::run_command()),
             Verb::DefaultExecutor => return Ok(builtin_executor::run_default()),
+            Verb::NestedContainer(verb) => return Ok(nested_container::run(&verb)),
             Verb::TaskContainer(verb) => return task_images::run(verb),
             Verb::EditKubeconfig { edit, path } => return user_kubeconfig::run(edit, &path),
         }?;
@@ -244,9 +248,6 @@ pub struct ServerArguments {
     /// File with an AdmissionConfiguration: Pod Security's defaults and exemptions [default: privileged, none exempt]
     #[arg(long, value_name = "PATH")]
     pub admission_control_config_file: Option<PathBuf>,
-    /// File with Mesos ACLs in JSON ('run_tasks' and 'permissive'): the users that principals may run tasks as
-    #[arg(long, visible_alias = "acls", value_name = "PATH")]
-    pub mesos_acls: Option<PathBuf>,
     /// Let clients without credentials run tasks as root, too
     #[arg(long, requires = "mesos_anonymous")]
     pub mesos_anonymous_root: bool,
@@ -359,6 +360,9 @@ pub struct MesosArguments {
     /// directory, generated]
     #[arg(long, visible_alias = "credentials", value_name = "PATH")]
     pub mesos_credentials: Option<PathBuf>,
+    /// File with Mesos ACLs in JSON ('run_tasks' and 'permissive'): the users that principals may run tasks and containers as
+    #[arg(long, visible_alias = "acls", value_name = "PATH")]
+    pub mesos_acls: Option<PathBuf>,
     /// Open the Mesos API to clients without credentials, who run tasks as unprivileged users
     #[arg(long)]
     pub mesos_anonymous: bool,

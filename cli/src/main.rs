@@ -28,6 +28,7 @@ mod kube_client;
 mod logging;
 mod mesos_access;
 mod mesos_client;
+mod nested_container;
 mod node;
 mod output;
 mod pod_network;

@@ -11,11 +11,7 @@ use anyhow::Context;
 use kernel::access::{Access, Credentials, RunAsPolicy, parse_acls};
 use shim_pki::directory;
 
-use crate::{
-    arguments::{MesosArguments, ServerArguments},
-    data_directory::DataDirectory,
-    progress::Progress,
-};
+use crate::{arguments::MesosArguments, data_directory::DataDirectory, progress::Progress};
 
 /// The file with the generated credentials, in Mesos' form.
 pub const CREDENTIALS_FILE: &str = "mesos-credentials";
@@ -26,6 +22,8 @@ const PRINCIPAL: &str = "catamaran";
 pub struct MesosAccess {
     /// The rules.
     pub access: Access,
+    /// The rules about users of tasks and containers.
+    pub run_as: RunAsPolicy,
     /// The file with the credentials.
     pub file: PathBuf,
     anonymous: bool,
@@ -51,7 +49,13 @@ impl MesosAccess {
             false if arguments.mesos_anonymous_executors => access.or_anonymous_executors(),
             false => access,
         };
-        Ok(Self { access, file, anonymous: arguments.mesos_anonymous, anonymous_root: root })
+        Ok(Self {
+            access,
+            run_as: run_as(arguments)?,
+            file,
+            anonymous: arguments.mesos_anonymous,
+            anonymous_root: root,
+        })
     }
 
     /// Prints that no credentials are needed, if so.
@@ -74,7 +78,7 @@ impl MesosAccess {
 }
 
 /// The rules about users of tasks.
-pub fn run_as(arguments: &ServerArguments) -> anyhow::Result<RunAsPolicy> {
+fn run_as(arguments: &MesosArguments) -> anyhow::Result<RunAsPolicy> {
     match &arguments.mesos_acls {
         Some(path) => {
             let text = read(&local_path(path)).context("--mesos-acls")?;

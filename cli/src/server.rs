@@ -32,7 +32,7 @@ use crate::{
     control::{self, ControlSocket},
     data_directory::{DataDirectory, running::RunningProcess},
     hollow,
-    mesos_access::{self, MesosAccess},
+    mesos_access::MesosAccess,
     pod_network::Ranges,
     preflight::{self, Listener},
     progress::Progress,
@@ -352,7 +352,7 @@ async fn start_master(
     options.offer_timeout = Some(arguments.offer_timeout).filter(|timeout| !timeout.is_zero());
     options.preempt_after = Some(arguments.preempt_after).filter(|after| !after.is_zero());
     options.access = mesos.access.clone();
-    options.run_as = mesos_access::run_as(arguments)?;
+    options.run_as = mesos.run_as.clone();
     options.flags = flags(arguments, &options);
     options.agent_endpoint = Some(AgentEndpoint { tls: agent_tls, authority: Arc::new(authority) });
     let master = kernel::server::start(options).await?;

@@ -48,6 +48,8 @@ mod sets;
 mod spark;
 #[path = "all/stops.rs"]
 mod stops;
+#[path = "all/task_exec.rs"]
+mod task_exec;
 #[path = "all/task_images.rs"]
 mod task_images;
 #[path = "all/walk.rs"]

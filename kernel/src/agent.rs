@@ -26,13 +26,13 @@ pub use detection::detect_resources;
 pub use kernel_core::agent::{STOP_MARGIN, StopProgress};
 
 use crate::{
-    access::{Access, executor_tokens::ExecutorTokens},
+    access::{Access, RunAsPolicy, executor_tokens::ExecutorTokens},
     agent_driver::{AgentDriver, AgentExit, AgentQueue, checkpoint_log::CheckpointLog},
     agent_http,
     agent_link::Dialer,
     clock::Clock,
     images::ImageRuntime,
-    runtime::{ProcessRuntime, RuntimeOptions, cgroups},
+    runtime::{Runtime, RuntimeOptions, cgroups},
 };
 
 /// Queued container events; the runtime's tasks wait when the queue is full.
@@ -87,6 +87,8 @@ pub struct AgentOptions {
     pub oversubscription: Oversubscription,
     /// Who may use the HTTP API, besides executors with their tokens.
     pub access: Access,
+    /// Which users clients of the operator API may run containers as.
+    pub run_as: RunAsPolicy,
     /// Runs containers of images; without one, tasks with an image are refused.
     pub images: Option<Arc<dyn ImageRuntime>>,
 }
@@ -109,6 +111,7 @@ impl AgentOptions {
             stop_grace_max: None,
             oversubscription: Oversubscription::default(),
             access: Access::default(),
+            run_as: RunAsPolicy::default(),
             images: None,
         }
     }
@@ -143,7 +146,7 @@ pub enum ShutdownKind {
 /// A running agent. Dropping it stops the agent like a crash: its executors keep running.
 pub struct AgentHandle {
     queue: AgentQueue,
-    runtime: ProcessRuntime,
+    runtime: Runtime,
     local_addr: SocketAddr,
     endpoint: SocketAddr,
     driver: tokio::task::JoinHandle<AgentExit>,
@@ -161,7 +164,7 @@ pub fn remove_empty_cgroups() {
 /// Kills the tasks and executors that a killed agent with this work directory has left running, and returns how many they were.
 /// The next start of the agent reports their ends. An executor that respawns is not killed: its runtime stops it in order.
 pub fn kill_orphans(work_dir: &Path) -> usize {
-    ProcessRuntime::kill_recorded(work_dir)
+    Runtime::kill_recorded(work_dir)
 }
 
 /// Starts an agent that connects to its master through `dialer`.
@@ -204,7 +207,7 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
         images: options.images.clone(),
     };
     let (container_events, ended) = mpsc::channel(CONTAINER_EVENT_QUEUE_BOUND);
-    let runtime = ProcessRuntime::new(runtime_options, container_events);
+    let runtime = Runtime::new(runtime_options, container_events);
     let (live, gone) = runtime.recover();
     let (log, records) = CheckpointLog::open(&options.work_dir.join("meta"))?;
     let clock = Clock::start();
@@ -276,6 +279,7 @@ impl AgentHandle {
         let _ = tokio::time::timeout(LINK_END_MAX, &mut self.link).await;
         self.others.shutdown().await;
         if kind == ShutdownKind::StopTasks {
+            self.runtime.stop_standalone().await;
             self.runtime.close();
         }
     }
@@ -330,7 +334,7 @@ async fn lock(work_dir: &Path) -> Result<File, AgentError> {
     Err(AgentError::InUse(work_dir.to_owned()))
 }
 
-async fn collect_garbage(runtime: ProcessRuntime) {
+async fn collect_garbage(runtime: Runtime) {
     loop {
         tokio::time::sleep(GARBAGE_EVERY).await;
         let runtime = runtime.clone();

@@ -22,7 +22,7 @@ use queue::{Input, Reply};
 
 use crate::{
     clock::Clock,
-    runtime::{ContainerEvent, ProcessRuntime},
+    runtime::{ContainerEvent, Runtime},
     task_trace,
 };
 use checkpoint_log::CheckpointLog;
@@ -77,7 +77,7 @@ pub(crate) struct AgentDriver {
     clock: Clock,
     /// `None` only during a write.
     log: Option<CheckpointLog>,
-    runtime: ProcessRuntime,
+    runtime: Runtime,
     inputs: mpsc::Receiver<Input>,
     link: Option<MasterLink>,
     streams: BTreeMap<ConnectionId, ExecutorConnection>,
@@ -95,7 +95,7 @@ impl AgentDriver {
         agent: Agent,
         clock: Clock,
         log: CheckpointLog,
-        runtime: ProcessRuntime,
+        runtime: Runtime,
         inputs: mpsc::Receiver<Input>,
     ) -> Self {
         Self {

@@ -1,9 +1,12 @@
-//! The agent's HTTP server: the executor API, reads of the operator API, and the unversioned endpoints that tools still
+//! The agent's HTTP server: the executor API, the operator API, and the unversioned endpoints that tools still
 //! use.
 //!
 //! This file listens and routes; each family of paths has its own file. Content negotiation and messages are shared
 //! with the master (`http::negotiate`).
 
+mod attach;
+mod container_calls;
+mod containers;
 mod executor_api;
 mod executor_stream;
 mod file_pages;
@@ -28,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use transport::server::{Peer, Tls};
 
 use crate::{
-    access::{Access, Realm, executor_tokens::ExecutorTokens},
+    access::{Access, RunAsPolicy, executor_tokens::ExecutorTokens},
     agent::AgentOptions,
     agent_driver::AgentQueue,
     clock::Clock,
@@ -37,7 +40,7 @@ use crate::{
         negotiate::{accepts_gzip, compress, not_found, text},
         paths,
     },
-    runtime::ProcessRuntime,
+    runtime::Runtime,
     server::server_options,
 };
 
@@ -47,13 +50,15 @@ const CONNECTIONS_MAX: usize = 4096;
 /// The state that all handlers share.
 pub(crate) struct Handlers {
     queue: AgentQueue,
-    runtime: ProcessRuntime,
+    runtime: Runtime,
     flags: Vec<(String, String)>,
     clock: Clock,
     /// The containers of subscribed executors, added to the statuses that they send.
     containers: Mutex<BTreeMap<(FrameworkId, ExecutorId), ContainerId>>,
     ip: String,
     access: Access,
+    /// Which users the callers of the operator API may run containers as.
+    run_as: RunAsPolicy,
     tokens: ExecutorTokens,
     files: file_pool::FilePool,
 }
@@ -61,7 +66,7 @@ pub(crate) struct Handlers {
 impl Handlers {
     pub(crate) fn new(
         queue: AgentQueue,
-        runtime: ProcessRuntime,
+        runtime: Runtime,
         options: &AgentOptions,
         tokens: ExecutorTokens,
         clock: Clock,
@@ -83,8 +88,10 @@ impl Handlers {
         let flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let ip = options.advertise_ip.to_string();
         let access = options.access.clone();
+        let anonymous_root = access.anonymous_root();
+        let run_as = RunAsPolicy { anonymous_root, ..options.run_as.clone() };
         let (containers, files) = Default::default();
-        Arc::new(Self { queue, runtime, flags, clock, containers, ip, access, tokens, files })
+        Arc::new(Self { queue, runtime, flags, clock, containers, ip, access, run_as, tokens, files })
     }
 
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
@@ -97,10 +104,7 @@ impl Handlers {
         let Some(route) = paths::resolve(canonical(&path), route) else { return not_found() };
         match route {
             Route::Executor => executor_api::serve(self, request).await,
-            Route::Operator => match self.access.admit(Realm::AgentReadWrite, request.headers()) {
-                Ok(_) => operator_api::serve(self, request).await,
-                Err(refusal) => refusal,
-            },
+            Route::Operator => operator_api::serve(self, request).await,
             Route::Page(page) => v0::serve(self, page, request).await,
         }
     }

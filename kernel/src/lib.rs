@@ -18,6 +18,7 @@ mod master_driver;
 mod registry_store;
 mod runtime;
 pub mod server;
+pub mod supervisor;
 mod task_trace;
 
 pub use clock::Clock;

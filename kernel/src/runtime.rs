@@ -1,17 +1,18 @@
-//! The process runtime: executors as ordinary processes, each with a sandbox, a session and, if the machine supports
-//! it, a cgroup. Containers survive the agent: they are recorded, and recognised at the next start.
-//!
-//! It carries out what the agent's state machine requests, and reports the results.
+//! The agent's containers: those of executors, which the agent's state machine requests, and those that clients of the agent's
+//! operator API start ([`nested`]). It makes sandboxes and fetches files; a [`Containerizer`] runs the containers.
 
 pub(crate) mod cgroups;
 pub(crate) mod container;
+pub(crate) mod containerizer;
 pub(crate) mod credentials;
 pub(crate) mod environment;
 pub(crate) mod fetch;
 mod image;
 mod images;
 pub(crate) mod launch;
+pub(crate) mod nested;
 pub(crate) mod process;
+mod processes;
 pub(crate) mod sandbox;
 pub(crate) mod volumes;
 
@@ -19,7 +20,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -27,6 +28,7 @@ use std::{
 
 use kernel_core::agent::{Limitation, Limits, LinkedVolume, Start};
 use kernel_model::{
+    container_path::ContainerPath,
     ids::{AgentId, ContainerId},
     resources::{Resource, VolumeId},
     task::Reason,
@@ -36,18 +38,17 @@ use kernel_wire::{
     resources::{self, Format},
     v1,
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use rustix::process::Signal;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
-use crate::{
-    access::executor_tokens::ExecutorTokens,
-    images::{ContainerFailure, ImageRuntime},
-};
-use cgroups::Cgroups;
-use container::Container;
+use crate::{access::executor_tokens::ExecutorTokens, images::ImageRuntime};
+use cgroups::MemoryExceeded;
+use containerizer::{Containerizer, Launch, Streams, Termination};
+use images::ImageContainers;
+use launch::LaunchError;
+use processes::Processes;
 use sandbox::{Paths, Sandbox};
-
-/// How long processes may take to terminate after SIGKILL before the container is reported as terminated anyway.
-const DEATH_MAX: Duration = Duration::from_secs(10);
 
 /// Launches that are prepared at a time. Most take milliseconds; one that waits for a download holds a thread, whose stack
 /// takes some ten KiB.
@@ -85,19 +86,32 @@ pub(crate) enum ContainerEvent {
 
 /// Starts and stops containers. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct ProcessRuntime {
+pub(crate) struct Runtime {
     inner: Arc<Inner>,
 }
 
 struct Inner {
     options: RuntimeOptions,
     paths: Paths,
-    cgroups: Option<Cgroups>,
-    containers: Mutex<BTreeMap<ContainerId, Container>>,
+    containers: Arc<dyn Containerizer>,
+    runs: Mutex<BTreeMap<ContainerPath, Run>>,
     /// For threads that prepare launches.
     preparations: Arc<Semaphore>,
     fetches: Arc<FetchCounts>,
     events: mpsc::Sender<ContainerEvent>,
+}
+
+/// A container, from the request for it to its removal.
+#[derive(Default)]
+struct Run {
+    /// Cancelled once it is to be destroyed, which ends its start if that is in progress.
+    stop: CancellationToken,
+    /// Once it is there.
+    sandbox: Option<PathBuf>,
+    /// To be linked in its sandbox when that exists.
+    volumes: Vec<LinkedVolume>,
+    /// Set when it has ended.
+    ended: watch::Sender<Option<Termination>>,
 }
 
 /// How often the files of launches were fetched.
@@ -122,17 +136,21 @@ impl FetchCounts {
     }
 }
 
-impl ProcessRuntime {
+impl Runtime {
     /// A runtime that reports to `events`.
     pub(crate) fn new(options: RuntimeOptions, events: mpsc::Sender<ContainerEvent>) -> Self {
-        let cgroups = if options.limit { Cgroups::detect() } else { None };
         let paths = Paths::new(options.work_dir.clone());
         paths.protect();
+        let processes = Processes::new(paths.clone(), options.binary.clone(), options.limit);
+        let containers: Arc<dyn Containerizer> = match &options.images {
+            Some(images) => Arc::new(ImageContainers::new(processes, images.clone(), options.limit)),
+            None => Arc::new(processes),
+        };
         let inner = Inner {
             options,
             paths,
-            cgroups,
-            containers: Mutex::default(),
+            containers,
+            runs: Mutex::default(),
             preparations: Arc::new(Semaphore::new(PREPARATIONS_MAX)),
             fetches: Arc::default(),
             events,
@@ -144,64 +162,30 @@ impl ProcessRuntime {
         &self.inner.fetches
     }
 
-    /// Finds containers that survived from an earlier run of the agent, and watches them. The second set are containers
-    /// that terminated since; their records stay until [`ProcessRuntime::forget`].
+    /// Finds containers that survived from an earlier run of the agent, and watches them. The second set are containers of executors
+    /// that terminated since; their records stay until [`Runtime::forget`].
     pub(crate) fn recover(&self) -> (BTreeSet<ContainerId>, BTreeSet<ContainerId>) {
-        let (mut live, mut ended) = (BTreeSet::new(), BTreeSet::new());
-        for (container_id, container) in container::recorded(&self.inner.paths) {
-            match container.process().filter(|process| process.is_alive()) {
-                Some(process) => {
-                    self.containers().insert(container_id.clone(), container);
-                    live.insert(container_id.clone());
-                    let runtime = self.clone();
-                    tokio::spawn(async move {
-                        process.wait().await;
-                        runtime.ended(container_id, 0).await;
-                    });
-                }
-                // Kill what it left behind.
-                None => {
-                    self.clean(&container_id, &container);
-                    if container.is_opened() {
-                        ended.insert(container_id);
-                    } else {
-                        container::forget(&self.inner.paths, &container_id);
-                    }
+        let recovered = self.inner.containers.recover();
+        let mut live = BTreeSet::new();
+        for path in recovered.live {
+            let Some(status) = self.inner.containers.status(&path) else { continue };
+            self.runs().insert(path.clone(), Run { sandbox: Some(status.sandbox), ..Run::default() });
+            let runtime = self.clone();
+            match path.is_nested() || status.is_supervised {
+                true => drop(tokio::spawn(async move { runtime.end_nested(&path).await })),
+                false => {
+                    live.insert(path.root_id().clone());
+                    tokio::spawn(async move { runtime.ended(path).await });
                 }
             }
         }
-        if let Some(cgroups) = &self.inner.cgroups {
-            cgroups.sweep(std::time::SystemTime::now());
-        }
-        self.recover_images(&live);
-        (live, ended)
+        (live, recovered.ended.into_iter().map(|path| path.root_id().clone()).collect())
     }
 
     /// Kills the containers that a killed agent has left running, except executors that respawn, and returns their number. Their
     /// records stay: the next start of the agent reports the ends of their tasks.
     pub(crate) fn kill_recorded(work_dir: &Path) -> usize {
-        let recorded = container::recorded(&Paths::new(work_dir.to_owned()));
-        if recorded.is_empty() {
-            return 0;
-        }
-        let cgroups = Cgroups::detect();
-        let deadline = std::time::Instant::now() + DEATH_MAX;
-        let mut killed = 0;
-        for (container_id, container) in recorded {
-            let Some(process) = container.process().filter(|_| !container.keeps_children()) else { continue };
-            killed += usize::from(process.is_alive());
-            process.kill();
-            while process::kill_session(process) > 0 && std::time::Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            if let Some(cgroups) = &cgroups {
-                cgroups.remove(&container_id, deadline);
-            }
-        }
-        if let Some(cgroups) = &cgroups {
-            cgroups.close();
-        }
-        killed
+        Processes::kill_recorded(&Paths::new(work_dir.to_owned()))
     }
 
     /// Removes the records of containers whose termination the agent has persisted. A container without a record never
@@ -214,93 +198,98 @@ impl ProcessRuntime {
 
     /// Starts a container in the background; the result is sent as an event.
     pub(crate) fn start(&self, start: Box<Start>) {
-        let container_id = start.container_id.clone();
-        let keeps_children = start.executor.respawns();
-        self.containers().insert(container_id.clone(), Container::new(keeps_children));
+        let path = ContainerPath::from(&start.container_id);
+        self.runs().insert(path.clone(), Run::default());
         let runtime = self.clone();
         tokio::spawn(async move {
             match runtime.launch(&start).await {
-                Ok(mut child) => {
-                    let status = child.wait().await.map(std::os::unix::process::ExitStatusExt::into_raw);
-                    runtime.ended(container_id, status.unwrap_or(0)).await;
-                }
+                Ok(()) => runtime.ended(path).await,
                 Err(error) => {
-                    tracing::warn!(container = %container_id, %error, "cannot start executor");
-                    runtime.failed(container_id, error.to_string()).await;
+                    tracing::warn!(container = %path, %error, "cannot start executor");
+                    runtime.remove(&path).await;
+                    let container_id = start.container_id.clone();
+                    runtime
+                        .report(ContainerEvent::StartFailed { container_id, message: error.to_string() })
+                        .await;
                 }
             }
         });
     }
 
-    async fn launch(&self, start: &Start) -> Result<tokio::process::Child, launch::LaunchError> {
-        let inner = self.inner.clone();
+    async fn launch(&self, start: &Start) -> Result<(), LaunchError> {
         // A respawned executor has limits of its own for what it runs.
-        let limited = inner.cgroups.as_ref().filter(|_| !start.executor.respawns());
-        if let Some(why) = limited.and_then(|_| Cgroups::refusal(start.limits)) {
-            return Err(launch::LaunchError::Unlimited(why));
+        let keeps_children = start.executor.respawns();
+        let limits = Some(start.limits).filter(|_| !keeps_children);
+        if image::of_launch(start)?.is_some() && self.inner.options.images.is_none() {
+            return Err(LaunchError::NoImages);
         }
-        if image::of_launch(start)?.is_some() {
-            self.wait_for_images(start).await?;
-        }
-        let launch::Prepared { sandbox: prepared, plan } = self.prepare(start).await?;
-        let pending = launch::spawn(&prepared, plan)?;
-        let process = pending.process()?;
-        let destroyed = {
-            let mut containers = self.containers();
-            let container = containers.get_mut(&start.container_id);
-            let container = container.ok_or(launch::LaunchError::Destroyed)?;
-            container.started(process, prepared.path().to_owned());
-            volumes::link(&inner.paths, &prepared, &container.take_volumes())?;
-            container::record(&inner.paths, &start.container_id, container)?;
-            container.is_destroyed()
+        let path = ContainerPath::from(&start.container_id);
+        let (inner, what) = (self.inner.clone(), start.clone());
+        let prepare = move |stop: &CancellationToken| {
+            launch::prepare(&inner.options, &inner.paths, &inner.fetches, &what, stop)
         };
-        if let Some(cgroups) = limited {
-            cgroups.create(&start.container_id, process.pid, start.limits);
-        }
-        if destroyed {
-            return Err(launch::LaunchError::Destroyed);
-        }
-        if let Some(container) = self.containers().get_mut(&start.container_id) {
-            container.open();
-            container::record(&inner.paths, &start.container_id, container)?;
-        }
-        pending.open().await
+        let (prepared, stop) = self.prepare(&path, prepare).await?;
+        self.open_sandbox(&path, &prepared.sandbox)?;
+        let launch::Prepared { sandbox, plan, image, surroundings } = prepared;
+        let launch = Launch {
+            path,
+            sandbox,
+            plan,
+            directory: None,
+            limits,
+            keeps_children,
+            streams: Streams::Files,
+            is_supervised: false,
+            surroundings,
+            image,
+            stop,
+        };
+        self.inner.containers.launch(launch).await
+    }
+
+    /// Links the volumes that came while the sandbox was made; later ones are linked at once.
+    fn open_sandbox(&self, path: &ContainerPath, sandbox: &Sandbox) -> Result<(), LaunchError> {
+        let mut runs = self.runs();
+        let run = runs.get_mut(path).ok_or(LaunchError::Destroyed)?;
+        volumes::link(&self.inner.paths, sandbox, &std::mem::take(&mut run.volumes))?;
+        run.sandbox = Some(sandbox.path().to_owned());
+        Ok(())
     }
 
     /// Prepares a launch in a thread of its own, which nobody waits for once the container is to be destroyed: a download can
     /// take as long as its server likes.
-    async fn prepare(&self, start: &Start) -> Result<launch::Prepared, launch::LaunchError> {
-        use launch::LaunchError::{Destroyed, Panicked};
-        let container = self.containers().get(&start.container_id).map(Container::destruction);
-        let stop = container.ok_or(Destroyed)?;
+    async fn prepare<T: Send + 'static>(
+        &self,
+        path: &ContainerPath,
+        prepare: impl FnOnce(&CancellationToken) -> Result<T, LaunchError> + Send + 'static,
+    ) -> Result<(T, CancellationToken), LaunchError> {
+        use LaunchError::{Destroyed, Panicked};
+        let stop = self.runs().get(path).map(|run| run.stop.clone()).ok_or(Destroyed)?;
         let permit = self.inner.preparations.clone().acquire_owned();
         let permit = tokio::select! {
             permit = permit => permit.map_err(|_| Panicked)?,
             () = stop.cancelled() => return Err(Destroyed),
         };
         let (answer, prepared) = oneshot::channel();
-        let (inner, start, stopped) = (self.inner.clone(), start.clone(), stop.clone());
+        let stopped = stop.clone();
         let handle = tokio::runtime::Handle::current();
         let body = move || {
             let _runtime = handle.enter();
-            let result = launch::prepare(&inner.options, &inner.paths, &inner.fetches, &start, &stopped);
+            let result = prepare(&stopped);
             drop(permit);
             let _ = answer.send(result);
         };
         std::thread::Builder::new().name("launch".to_owned()).spawn(body)?;
-        tokio::select! {
+        let prepared = tokio::select! {
             prepared = prepared => prepared.map_err(|_| Panicked)?,
             () = stop.cancelled() => Err(Destroyed),
-        }
+        };
+        Ok((prepared?, stop))
     }
 
     /// Changes the limits of a container.
     pub(crate) fn set_limits(&self, container_id: &ContainerId, limits: Limits) {
-        let kept = self.containers().get(container_id).is_some_and(|container| !container.keeps_children());
-        self.set_limits_in_image(container_id, limits);
-        if let Some(cgroups) = self.inner.cgroups.as_ref().filter(|_| kept) {
-            cgroups.limit(container_id, limits);
-        }
+        self.inner.containers.update(&container_id.into(), limits);
     }
 
     /// Makes the directories of the agent's persistent volumes, and removes those of its former ones.
@@ -319,38 +308,49 @@ impl ProcessRuntime {
 
     /// Links volumes in the sandbox of a container, which is destroyed if that fails: its new task would do without.
     pub(crate) fn link_volumes(&self, container_id: &ContainerId, volumes: Vec<LinkedVolume>) {
-        let mut containers = self.containers();
-        let Some(container) = containers.get_mut(container_id) else { return };
-        let Some(path) = container.sandbox() else { return container.link_later(volumes) };
-        let sandbox = Sandbox::open(path).map_err(launch::LaunchError::Sandbox);
-        let linked = sandbox.and_then(|sandbox| Ok(volumes::link(&self.inner.paths, &sandbox, &volumes)?));
+        let path = ContainerPath::from(container_id);
+        let linked = {
+            let mut runs = self.runs();
+            let Some(run) = runs.get_mut(&path) else { return };
+            let Some(sandbox) = &run.sandbox else { return run.volumes = volumes };
+            let sandbox = Sandbox::open(sandbox).map_err(LaunchError::Sandbox);
+            sandbox.and_then(|sandbox| Ok(volumes::link(&self.inner.paths, &sandbox, &volumes)?))
+        };
         if let Err(error) = linked {
             tracing::error!(container = %container_id, %error, "a container is destroyed");
-            container.destroy();
-            self.kill_all(container_id, container);
+            self.destroy(container_id);
         }
     }
 
     /// Sends SIGTERM to a container's first process.
     pub(crate) fn terminate(&self, container_id: &ContainerId) {
-        if let Some(process) = self.containers().get(container_id).and_then(Container::process) {
-            process.terminate();
+        if let Err(error) = self.inner.containers.kill(&container_id.into(), Signal::TERM) {
+            tracing::warn!(container = %container_id, %error, "cannot terminate a container");
         }
     }
 
     /// Kills all processes of a container. A container that is being started is killed as soon as possible.
     pub(crate) fn destroy(&self, container_id: &ContainerId) {
-        let containers = self.containers();
-        let Some(container) = containers.get(container_id) else { return };
-        container.destroy();
-        self.kill_all(container_id, container);
+        self.destroy_all(&container_id.into());
+    }
+
+    /// Kills all processes of a container and of those below it.
+    fn destroy_all(&self, path: &ContainerPath) {
+        for (_, run) in self.runs().iter().filter(|(below, _)| below.is_within(path)) {
+            run.stop.cancel();
+        }
+        self.inner.containers.destroy(path);
     }
 
     /// The first process of a running container.
-    pub(crate) fn pid(&self, container_id: &ContainerId) -> Option<u32> {
-        let containers = self.containers();
-        let process = containers.get(container_id).and_then(Container::process)?;
-        u32::try_from(process.pid).ok()
+    pub(crate) fn pid(&self, container: impl Into<ContainerPath>) -> Option<u32> {
+        let status = self.inner.containers.status(&container.into())?;
+        u32::try_from(status.process.pid).ok()
+    }
+
+    /// The current resource usage of a container, if known.
+    pub(crate) fn usage(&self, container_id: &ContainerId) -> Option<cgroups::Usage> {
+        self.inner.containers.usage(&container_id.into())
     }
 
     /// The sandbox paths.
@@ -358,98 +358,76 @@ impl ProcessRuntime {
         &self.inner.paths
     }
 
-    /// The CPU time that each container has used, as far as it is known.
+    /// The CPU time that each container of an executor has used, as far as it is known.
     pub(crate) fn cpu_seconds(&self) -> BTreeMap<ContainerId, f64> {
-        let ids: Vec<ContainerId> = self.containers().keys().cloned().collect();
-        let used = ids.into_iter().filter_map(|id| Some((self.usage(&id)?.cpu_seconds, id)));
-        used.map(|(seconds, id)| (id, seconds)).collect()
+        let paths: Vec<ContainerPath> =
+            self.runs().keys().filter(|path| !path.is_nested()).cloned().collect();
+        let used = paths.iter().filter_map(|path| Some((path.root_id(), self.inner.containers.usage(path)?)));
+        used.map(|(id, usage)| (id.clone(), usage.cpu_seconds)).collect()
     }
 
     /// The limit that a container has exceeded.
     pub(crate) fn limitation(&self, container_id: &ContainerId) -> Option<Limitation> {
-        let exceeded = self.memory_exceeded(container_id)?;
-        let memory = Resource::scalar("mem", exceeded.memory());
-        let status = v1::TaskStatus {
-            limitation: Some(v1::TaskResourceLimitation {
-                resources: vec![resources::resource_to_wire(&memory, Format::ENDPOINT)],
-            }),
-            ..Default::default()
-        };
-        Some(Limitation {
-            reason: Reason::ContainerLimitationMemory,
-            message: exceeded.message(),
-            details: status.encode_to_vec().into(),
-        })
+        self.inner.containers.memory_exceeded(&container_id.into()).map(|exceeded| limitation(&exceeded))
     }
 
     /// Removes the parent cgroups, unless something still runs in them.
     pub(crate) fn close(&self) {
-        if let Some(cgroups) = &self.inner.cgroups {
-            cgroups.close();
-        }
+        self.inner.containers.close();
     }
 
-    fn containers(&self) -> MutexGuard<'_, BTreeMap<ContainerId, Container>> {
-        self.inner.containers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn kill_all(&self, container_id: &ContainerId, container: &Container) {
-        let Some(process) = container.process() else { return };
-        process.kill();
-        // A respawned executor's children are containers that its next run adopts.
-        if !container.keeps_children() {
-            process::kill_session(process);
-            if let Some(cgroups) = &self.inner.cgroups {
-                cgroups.kill(container_id);
-            }
-        }
-    }
-
-    /// Kills what a container left behind, and waits for it.
-    fn clean(&self, container_id: &ContainerId, container: &Container) {
-        let Some(process) = container.process().filter(|_| !container.keeps_children()) else { return };
-        let deadline = std::time::Instant::now() + DEATH_MAX;
-        while process::kill_session(process) > 0 && std::time::Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        if let Some(cgroups) = &self.inner.cgroups {
-            cgroups.remove(container_id, deadline);
-        }
-    }
-
-    async fn ended(&self, container_id: ContainerId, status: i32) {
-        let limitation = self.limitation(&container_id);
-        let failure = self.failure_in_image(&container_id);
-        self.remove(&container_id).await;
-        if let Some(ContainerFailure::NotStarted(message)) = failure {
-            return self.report(ContainerEvent::StartFailed { container_id, message }).await;
-        }
-        self.report(ContainerEvent::Exited { container_id, status, limitation }).await;
-    }
-
-    async fn failed(&self, container_id: ContainerId, message: String) {
-        self.remove(&container_id).await;
-        self.report(ContainerEvent::StartFailed { container_id, message }).await;
-    }
-
-    async fn remove(&self, container_id: &ContainerId) {
-        let container = self.containers().remove(container_id);
-        let (runtime, id) = (self.clone(), container_id.clone());
-        let clean = move || {
-            if let Some(container) = container {
-                runtime.clean(&id, &container);
-            }
-        };
-        if tokio::task::spawn_blocking(clean).await.is_err() {
-            tracing::error!(container = %container_id, "cleaning up after a container failed");
-        }
+    /// Starts no container runtime any more.
+    pub(crate) fn close_images(&self) {
         if let Some(images) = &self.inner.options.images {
-            images.remove(container_id).await;
+            images.close();
         }
+    }
+
+    fn runs(&self) -> MutexGuard<'_, BTreeMap<ContainerPath, Run>> {
+        self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the end of an executor's container, removes it and reports.
+    async fn ended(&self, path: ContainerPath) {
+        let termination = self.inner.containers.wait(&path).await.unwrap_or_default();
+        self.publish(&path, termination.clone());
+        self.remove(&path).await;
+        let container_id = path.root_id().clone();
+        let limitation = termination.exceeded.as_ref().map(limitation);
+        self.report(match termination.not_started {
+            Some(message) => ContainerEvent::StartFailed { container_id, message },
+            None => {
+                ContainerEvent::Exited { container_id, status: termination.status.unwrap_or(0), limitation }
+            }
+        })
+        .await;
+    }
+
+    async fn remove(&self, path: &ContainerPath) {
+        // Nothing is started below it from here on.
+        self.runs().remove(path);
+        self.destroy_all(path);
+        self.inner.containers.remove(path).await;
     }
 
     async fn report(&self, event: ContainerEvent) {
         // Without a receiver the agent has stopped; the next one recovers the container's state.
         let _ = self.inner.events.send(event).await;
     }
+}
+
+/// The part of a status that says which limit was exceeded.
+fn limitation(exceeded: &MemoryExceeded) -> Limitation {
+    let status = v1::TaskStatus { limitation: Some(resource_limitation(exceeded)), ..Default::default() };
+    Limitation {
+        reason: Reason::ContainerLimitationMemory,
+        message: exceeded.message(),
+        details: status.encode_to_vec().into(),
+    }
+}
+
+/// The memory that was exceeded, as Mesos shows it.
+pub(crate) fn resource_limitation(exceeded: &MemoryExceeded) -> v1::TaskResourceLimitation {
+    let memory = Resource::scalar("mem", exceeded.memory());
+    v1::TaskResourceLimitation { resources: vec![resources::resource_to_wire(&memory, Format::ENDPOINT)] }
 }

@@ -17,6 +17,10 @@ mod default_executor;
 mod files;
 #[path = "agent/http.rs"]
 mod http;
+#[path = "agent/nested.rs"]
+mod nested;
+#[path = "agent/nested_refusals.rs"]
+mod nested_refusals;
 #[path = "agent/state.rs"]
 mod state;
 #[path = "agent/users.rs"]
@@ -36,9 +40,21 @@ fn builtin_executor_entry() {
     if let Ok(verb) = std::env::var("BUILTIN_EXECUTOR") {
         let code = match verb.as_str() {
             "default-executor" => kernel::builtin_executor::run_default(),
+            "nested-container" => nested_container(),
             _ => kernel::builtin_executor::run_command(),
         };
         std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
+    }
+}
+
+/// The processes of a nested container. The code of the exit is that of `enter`, which returns only if it fails.
+fn nested_container() -> std::process::ExitCode {
+    let arguments = std::env::var("BUILTIN_ARGUMENTS").unwrap();
+    let (verb, directory) = arguments.split_once(' ').unwrap();
+    let directory = std::path::Path::new(directory);
+    match verb {
+        "supervise" => kernel::supervisor::supervise(directory),
+        _ => kernel::supervisor::enter(directory),
     }
 }
 
@@ -125,15 +141,21 @@ async fn unsupported_features_are_refused() {
     };
     let linux = v1::LinuxInfo { ipc_mode: Some(linux_info::IpcMode::Private as i32), ..Default::default() };
     let refused = [
-        ("networks", v1::ContainerInfo { network_infos: vec![network(Some("n"), vec![])], ..container() }),
-        ("networks", v1::ContainerInfo { network_infos: vec![network(None, vec![mapping])], ..container() }),
-        ("host names", v1::ContainerInfo { hostname: Some("h".into()), ..container() }),
+        (
+            "named networks",
+            v1::ContainerInfo { network_infos: vec![network(Some("n"), vec![])], ..container() },
+        ),
+        (
+            "named networks",
+            v1::ContainerInfo { network_infos: vec![network(None, vec![mapping])], ..container() },
+        ),
+        ("host names of containers", v1::ContainerInfo { hostname: Some("h".into()), ..container() }),
         (
             "resource limits of processes",
             v1::ContainerInfo { rlimit_info: Some(Default::default()), ..container() },
         ),
-        ("terminals", v1::ContainerInfo { tty_info: Some(Default::default()), ..container() }),
-        ("private shared memory", v1::ContainerInfo { linux_info: Some(linux), ..container() }),
+        ("terminals of tasks", v1::ContainerInfo { tty_info: Some(Default::default()), ..container() }),
+        ("private shared memory segments", v1::ContainerInfo { linux_info: Some(linux), ..container() }),
     ];
     let mut cluster = Cluster::start().await;
     let extra = |container| {
@@ -146,7 +168,7 @@ async fn unsupported_features_are_refused() {
         cluster.flush().await;
         assert_eq!(cluster.states_until_end(&id).await, [Failed], "{what}");
         let message = cluster.last.message.clone().unwrap();
-        assert_eq!(message, format!("{what} of framework tasks are not supported yet"));
+        assert_eq!(message, format!("{what} are not supported yet"));
     }
     let docker = v1::ContainerInfo { r#type: container_info::Type::Docker as i32, ..container() };
     cluster.launch_with("no-docker", |task| task.extra = extra(docker));

@@ -209,7 +209,7 @@ fn ends(framework: &mut Framework) -> anyhow::Result<()> {
     assert_eq!(absent["reason"], "REASON_CONTAINER_LAUNCH_FAILED", "{absent}");
     assert!(framework.updates("absent").iter().all(|update| update["state"] != "TASK_RUNNING"));
     let refused = framework.wait_for("privileged", "TASK_ERROR")?;
-    assert_eq!(refused["message"], "privileged containers of framework tasks are not supported yet");
+    assert_eq!(refused["message"], "privileged containers are not supported yet");
     assert_eq!(refused["source"], "SOURCE_MASTER");
     Ok(())
 }

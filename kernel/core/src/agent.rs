@@ -395,6 +395,13 @@ impl Framework {
 }
 
 impl Limits {
+    /// Those of a container with these resources.
+    pub fn of(resources: &Resources) -> Self {
+        let mut limits = Self::default();
+        limits.add(resources);
+        limits
+    }
+
     fn add(&mut self, resources: &Resources) {
         for resource in resources.iter() {
             let Value::Scalar(amount) = &resource.value else { continue };

@@ -9,7 +9,7 @@ use std::{
 use kernel_core::agent::Event;
 use kernel_model::{ids::ContainerId, oversubscription::Sample, resources::Scalar};
 
-use crate::{agent_driver::AgentQueue, runtime::ProcessRuntime};
+use crate::{agent_driver::AgentQueue, runtime::Runtime};
 
 /// The unit of `/proc/stat`, which Linux fixes for user space.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -24,7 +24,7 @@ struct Counters {
 }
 
 /// Measures until the agent stops.
-pub(super) async fn run(queue: AgentQueue, runtime: ProcessRuntime, every: Duration) {
+pub(super) async fn run(queue: AgentQueue, runtime: Runtime, every: Duration) {
     let mut before: Option<Counters> = None;
     loop {
         let runtime = runtime.clone();
@@ -45,7 +45,7 @@ pub(super) async fn run(queue: AgentQueue, runtime: ProcessRuntime, every: Durat
     }
 }
 
-fn counters(runtime: &ProcessRuntime) -> Counters {
+fn counters(runtime: &Runtime) -> Counters {
     let stat = fs::read_to_string("/proc/stat").ok();
     Counters {
         at: Instant::now(),

@@ -15,7 +15,7 @@ use kernel_wire::{
     v1::{self, executor::call},
 };
 
-use super::{Handlers, agent_stopped, executor_stream};
+use super::{Handlers, agent_stopped, containers, executor_stream};
 use crate::{
     access::executor_tokens::{TokenClaims, token_missing},
     agent_driver::Subscription,
@@ -37,6 +37,8 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
     let mut parsed = parse::<v1::executor::Call>(request).await?;
     let is_subscribe = parsed.call.r#type == Some(call::Type::Subscribe as i32);
     add_container(handlers, &mut parsed.call);
+    let container = parsed.call.update.as_ref().and_then(|update| update.status.container_status.as_ref());
+    let container = container.and_then(|status| status.container_id.clone());
     let call = executor_api::call_from_wire(parsed.call)
         .map_err(|why| text(StatusCode::BAD_REQUEST, format!("Failed to validate Executor::Call: {why}")))?;
     let call = call.ok_or_else(not_implemented)?;
@@ -63,6 +65,7 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
             Ok(with_header(Response::new(body), header::CONTENT_TYPE, content.as_str()))
         }
         mut call => {
+            let is_end = matches!(&call, Call::Update { status } if status.state.is_terminal());
             if let Call::Update { status } = &mut call {
                 add_limitation(handlers, &framework_id, &executor_id, status).await?;
             }
@@ -72,6 +75,9 @@ async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<
                 .await
                 .map_err(|_| agent_stopped())?
                 .map_err(refused)?;
+            if let Some(container) = container.filter(|_| is_end) {
+                containers::end_below_task(handlers, &container);
+            }
             Ok(accepted_empty())
         }
     }

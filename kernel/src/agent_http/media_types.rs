@@ -7,13 +7,12 @@ use hyper::{
 };
 use kernel_wire::{
     codec::{ContentType, DecodeError, decode},
-    recordio::Decoder,
     v1::agent::{Call, call::Type},
 };
 
 use crate::http::{
     Answer,
-    negotiate::{self, BODY_BYTES_MAX, accepts, header_allows, text},
+    negotiate::{self, accepts, header_allows, text, with_header},
 };
 
 const RECORDIO: &str = "application/recordio";
@@ -43,26 +42,33 @@ impl MediaTypes {
         Ok(Self { content: content_form(headers)?, accept: accepted_form(headers)? })
     }
 
-    /// The call in a body. Of a stream it is the first record.
-    pub(super) fn call(&self, body: &bytes::Bytes) -> Result<Call, Answer> {
-        let refuse = |why: String| text(StatusCode::BAD_REQUEST, why);
-        let (content, message) = match self.content {
-            Form::Message(content) => (content, body.clone()),
-            Form::Stream(content) => {
-                let mut decoder = Decoder::new(BODY_BYTES_MAX);
-                decoder.push(body);
-                let record = decoder.next_record().map_err(|error| refuse(error.to_string()))?;
-                let empty = || refuse("Received EOF while reading request body".to_owned());
-                (content, record.ok_or_else(empty)?)
-            }
-        };
-        decode(content, &message).map_err(|error| {
-            refuse(match error {
+    /// Whether the body is a stream of calls.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.content, Form::Stream(_))
+    }
+
+    /// The call in a body that is one, or in a record of a body that is a stream.
+    pub(super) fn call(&self, message: &bytes::Bytes) -> Result<Call, Answer> {
+        let (Form::Message(content) | Form::Stream(content)) = self.content;
+        decode(content, message).map_err(|error| {
+            let why = match error {
                 DecodeError::Protobuf(_) => "Failed to parse body into a protobuf object".to_owned(),
                 DecodeError::Json(_) => error.to_string(),
                 DecodeError::Convert(_, why) => why.to_string(),
-            })
+            };
+            text(StatusCode::BAD_REQUEST, why)
         })
+    }
+
+    /// Adds the headers of a stream of records to a response.
+    pub(super) fn streaming(&self, response: Answer, content: ContentType) -> Answer {
+        match self.accept {
+            Form::Message(_) => with_header(response, header::CONTENT_TYPE, content.as_str()),
+            Form::Stream(_) => {
+                let response = with_header(response, header::CONTENT_TYPE, RECORDIO);
+                with_header(response, MESSAGE_CONTENT_TYPE, content.as_str())
+            }
+        }
     }
 
     /// The content type of the response to a call of this type, which must allow the negotiated forms.

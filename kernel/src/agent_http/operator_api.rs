@@ -1,9 +1,9 @@
-//! `/api/v1`: reads of the agent's operator API. Calls that change state, and those about nested containers, are not
+//! `/api/v1`: the agent's operator API: reads, and calls about containers ([`containers`]). Other calls that change state are not
 //! implemented.
 
 use std::sync::Arc;
 
-use hyper::{Request, StatusCode, body::Incoming};
+use hyper::{Request, StatusCode, body::Incoming, header};
 use kernel_core::agent::{Agent, ExecutorView, FrameworkView};
 use kernel_wire::{
     codec::encode,
@@ -16,8 +16,16 @@ use kernel_wire::{
     },
 };
 
-use super::{Handlers, agent_stopped, files, media_types::MediaTypes, v0};
+use super::{
+    Handlers, agent_stopped, attach,
+    container_calls::{self, CallError},
+    containers::{self, ApiCaller},
+    files,
+    media_types::MediaTypes,
+    v0,
+};
 use crate::{
+    access::Realm,
     agent_driver::AgentStopped,
     http::{
         Answer,
@@ -30,30 +38,63 @@ pub(super) async fn serve(handlers: &Arc<Handlers>, request: Request<Incoming>) 
     answer(handlers, request).await.unwrap_or_else(|refusal| refusal)
 }
 
+/// Clients have credentials, executors their tokens.
+fn admit(handlers: &Handlers, request: &Request<Incoming>) -> Result<ApiCaller, Answer> {
+    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let scheme = authorization.and_then(|value| value.split(' ').next()).unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("Bearer")
+        && let Some(claims) = handlers.tokens.verify(request.headers())?
+    {
+        return Ok(ApiCaller::Executor(claims));
+    }
+    handlers.access.admit(Realm::AgentReadWrite, request.headers()).map(ApiCaller::Client)
+}
+
 async fn answer(handlers: &Arc<Handlers>, request: Request<Incoming>) -> Result<Answer, Answer> {
+    let caller = admit(handlers, &request)?;
     require_method(&request, &["POST"])?;
     let media = MediaTypes::of(request.headers())?;
     let (head, body) = request.into_parts();
+    if media.is_stream() {
+        return attach::input(handlers, &caller, media, body).await;
+    }
     let call = media.call(&read_body(&head.headers, body).await?)?;
+    let kind = kind_of(&call)?;
+    let parsed = container_calls::parse(kind, &call);
+    if let Err(CallError::Invalid(_)) = parsed {
+        parsed?;
+        return Err(not_implemented());
+    }
+    let content = media.response(kind)?;
+    if let Some(container_call) = parsed? {
+        return containers::serve(handlers, &caller, container_call, media, content).await;
+    }
+    if let ApiCaller::Executor(_) = caller {
+        return Err(containers::forbidden());
+    }
+    let message = match (kind, &call.list_files, &call.read_file) {
+        (call::Type::ListFiles, Some(requested), _) => files::list(handlers, &requested.path).await?,
+        (call::Type::ReadFile, _, Some(requested)) => files::read(handlers, requested).await?,
+        (kind, ..) => plain(handlers, kind, &call)
+            .await
+            .map_err(|AgentStopped| agent_stopped())?
+            .ok_or_else(|| not_there(kind))?,
+    };
+    Ok(ok(content.as_str(), encode(content, &message)))
+}
+
+/// The type of a call, whose part for it must be present.
+pub(super) fn kind_of(call: &v1::agent::Call) -> Result<call::Type, Answer> {
     let invalid = |part: &str| {
         let why = format!("Failed to validate agent::Call: Expecting '{part}' to be present");
         text(StatusCode::BAD_REQUEST, why)
     };
     let number = call.r#type.ok_or_else(|| invalid("type"))?;
     let kind = call::Type::try_from(number).unwrap_or_default();
-    if let Some(part) = operator_parts::missing_for_agent(kind, &call) {
-        return Err(invalid(part));
+    match operator_parts::missing_for_agent(kind, call) {
+        Some(part) => Err(invalid(part)),
+        None => Ok(kind),
     }
-    let content = media.response(kind)?;
-    let message = match (kind, &call.list_files, &call.read_file) {
-        (call::Type::ListFiles, Some(requested), _) => files::list(handlers, &requested.path).await?,
-        (call::Type::ReadFile, _, Some(requested)) => files::read(handlers, requested).await?,
-        (kind, ..) => plain(handlers, kind)
-            .await
-            .map_err(|AgentStopped| agent_stopped())?
-            .ok_or_else(|| not_there(kind))?,
-    };
-    Ok(ok(content.as_str(), encode(content, &message)))
 }
 
 fn not_there(kind: call::Type) -> Answer {
@@ -65,7 +106,11 @@ fn not_there(kind: call::Type) -> Answer {
 }
 
 /// Handles calls without arguments; `None` for calls that are not implemented.
-async fn plain(handlers: &Arc<Handlers>, kind: call::Type) -> Result<Option<Response>, AgentStopped> {
+async fn plain(
+    handlers: &Arc<Handlers>,
+    kind: call::Type,
+    call: &v1::agent::Call,
+) -> Result<Option<Response>, AgentStopped> {
     match kind {
         call::Type::GetState
         | call::Type::GetTasks
@@ -73,7 +118,11 @@ async fn plain(handlers: &Arc<Handlers>, kind: call::Type) -> Result<Option<Resp
         | call::Type::GetFrameworks
         | call::Type::GetContainers => {
             let (view, completed) = handlers.queue.read(everything).await?;
-            Ok(Some(of_tasks(handlers, kind, &view, &completed)))
+            let mut response = of_tasks(handlers, kind, &view, &completed);
+            if let (Some(all), Some(shown)) = (&mut response.get_containers, &call.get_containers) {
+                all.containers.extend(containers::listed(handlers, shown));
+            }
+            Ok(Some(response))
         }
         kind => of_agent(handlers, kind).await,
     }
@@ -102,7 +151,7 @@ fn of_tasks(
             Type::GetFrameworks
         }
         call::Type::GetContainers => {
-            to.get_containers = Some(containers(handlers, view));
+            to.get_containers = Some(of_executors(handlers, view));
             Type::GetContainers
         }
         _ => {
@@ -228,7 +277,7 @@ fn frameworks(view: &[FrameworkView], completed: &[FrameworkView]) -> response::
     }
 }
 
-fn containers(handlers: &Handlers, view: &[FrameworkView]) -> response::GetContainers {
+fn of_executors(handlers: &Handlers, view: &[FrameworkView]) -> response::GetContainers {
     let all = view.iter().flat_map(|framework| framework.executors.iter().map(move |e| (framework, e)));
     let wire = |(framework, executor): (&FrameworkView, &ExecutorView)| {
         let id = v1::ContainerId { value: executor.container_id.as_str().to_owned(), parent: None };

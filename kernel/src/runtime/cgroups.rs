@@ -12,10 +12,14 @@ use std::{
 };
 
 use kernel_core::agent::Limits;
-use kernel_model::{ids::ContainerId, resources::Scalar};
+use kernel_model::{container_path::ContainerPath, ids::ContainerId, resources::Scalar};
+use serde_json::{Value, json};
 
 /// The parent of our cgroups, below the root of each hierarchy.
 const PARENT: &str = "catamaran";
+
+/// Starts the names of cgroups of containers below others, so that they are none of the kernel's own files.
+const BELOW: &str = "below:";
 
 /// CPU shares per CPU (Mesos' `CPU_SHARES_PER_CPU`).
 const SHARES_PER_CPU: i64 = 1024;
@@ -62,6 +66,20 @@ impl MemoryExceeded {
     /// For a container of which no more than its limit is known.
     pub(super) fn of_limit(bytes: i64) -> Self {
         Self { limit_bytes: u64::try_from(bytes).ok(), peak_bytes: None, statistics: String::new() }
+    }
+
+    /// As it is recorded.
+    pub(super) fn to_json(&self) -> Value {
+        json!({ "limit": self.limit_bytes, "peak": self.peak_bytes, "statistics": self.statistics })
+    }
+
+    /// Reads the record.
+    pub(super) fn of_json(value: &Value) -> Option<Self> {
+        Some(Self {
+            limit_bytes: value["limit"].as_u64(),
+            peak_bytes: value["peak"].as_u64(),
+            statistics: value["statistics"].as_str()?.to_owned(),
+        })
     }
 
     /// Mesos' message.
@@ -122,6 +140,37 @@ pub(crate) fn remove_empty_parents() {
         // Most of them do not exist.
         let _ = fs::remove_dir(root.join(controller).join(PARENT));
     }
+}
+
+/// A cgroup and all below it, innermost first.
+fn tree(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    below.flat_map(|entry| tree(&entry.path())).chain(std::iter::once(directory.to_owned())).collect()
+}
+
+/// Kills every process in a cgroup and in those below; returns how many there were.
+pub(crate) fn kill_below(directory: &Path) -> usize {
+    let mut killed = 0;
+    for directory in tree(directory) {
+        let Ok(pids) = fs::read_to_string(directory.join("cgroup.procs")) else { continue };
+        for pid in pids.lines().filter_map(|line| rustix::process::Pid::from_raw(line.parse().ok()?)) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            killed += 1;
+        }
+    }
+    killed
+}
+
+/// Removes a cgroup and all below it. Succeeds if there is none.
+fn remove_tree(directory: &Path) -> io::Result<()> {
+    for directory in tree(directory) {
+        match fs::remove_dir(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 impl Cgroups {
@@ -199,8 +248,34 @@ impl Cgroups {
         }
     }
 
-    fn directories(&self, container_id: &ContainerId) -> Vec<PathBuf> {
-        self.roots().into_iter().map(|root| root.join(container_id.as_str())).collect()
+    /// The cgroups of a container. Those of a container below another are in the other's.
+    fn directories(&self, path: &ContainerPath) -> Vec<PathBuf> {
+        let own = |root: &PathBuf| {
+            let mut parts = path.parts();
+            let outermost = parts.next().map(ContainerId::as_str).unwrap_or_default();
+            parts.fold(root.join(outermost), |above, part| above.join(format!("{BELOW}{part}")))
+        };
+        self.roots().into_iter().map(own).collect()
+    }
+
+    /// Creates the cgroups of a container whose first process enters them itself. One below another has no limits of its own.
+    pub(crate) fn create_below(&self, path: &ContainerPath, limits: Option<Limits>) -> Vec<PathBuf> {
+        if let Err(error) = self.open() {
+            tracing::warn!(%error, "the parent cgroup cannot be created");
+        }
+        let mut made = Vec::new();
+        for directory in self.directories(path) {
+            match fs::create_dir_all(&directory) {
+                Ok(()) => made.push(directory),
+                Err(error) => {
+                    tracing::warn!(cgroup = %directory.display(), %error, "container runs outside of a cgroup");
+                }
+            }
+        }
+        if let Some(limits) = limits.filter(|_| !path.is_nested()) {
+            self.set(path.root_id(), limits);
+        }
+        made
     }
 
     /// Why a container with these limits is not started, in Mesos' words: one without an amount would have no limit.
@@ -219,13 +294,17 @@ impl Cgroups {
         if let Err(error) = self.open() {
             tracing::warn!(%error, "the parent cgroup cannot be created");
         }
-        for directory in self.directories(container_id) {
+        for directory in self.directories(&container_id.into()) {
             let made = fs::create_dir_all(&directory);
             let entered = made.and_then(|()| fs::write(directory.join("cgroup.procs"), pid.to_string()));
             if let Err(error) = entered {
                 tracing::warn!(cgroup = %directory.display(), %error, "container runs outside of a cgroup");
             }
         }
+        self.set(container_id, limits);
+    }
+
+    fn set(&self, container_id: &ContainerId, limits: Limits) {
         let memory = memory_bytes(limits);
         report(
             container_id,
@@ -273,31 +352,20 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Kills every process in a container's cgroups; returns how many there were.
-    pub(crate) fn kill(&self, container_id: &ContainerId) -> usize {
-        let mut killed = 0;
-        for directory in self.directories(container_id) {
-            let Ok(pids) = fs::read_to_string(directory.join("cgroup.procs")) else { continue };
-            for pid in pids.lines().filter_map(|line| rustix::process::Pid::from_raw(line.parse().ok()?)) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                killed += 1;
-            }
-        }
-        killed
+    /// Kills every process in a container's cgroups and in those below; returns how many there were.
+    pub(crate) fn kill(&self, path: &ContainerPath) -> usize {
+        self.directories(path).iter().map(|directory| kill_below(directory)).sum()
     }
 
     /// Kills remaining processes and removes the cgroups.
-    pub(crate) fn remove(&self, container_id: &ContainerId, deadline: Instant) {
-        for directory in self.directories(container_id) {
-            while let Err(error) = fs::remove_dir(&directory) {
-                if error.kind() == io::ErrorKind::NotFound {
-                    break;
-                }
+    pub(crate) fn remove(&self, path: &ContainerPath, deadline: Instant) {
+        for directory in self.directories(path) {
+            while let Err(error) = remove_tree(&directory) {
                 if Instant::now() >= deadline {
                     tracing::warn!(cgroup = %directory.display(), %error, "cannot remove a cgroup");
                     break;
                 }
-                self.kill(container_id);
+                self.kill(path);
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
@@ -317,46 +385,56 @@ impl Cgroups {
         }
     }
 
-    /// What the kernel says about memory, if its OOM killer has killed a process of the container.
-    pub(crate) fn memory_exceeded(&self, container_id: &ContainerId) -> Option<MemoryExceeded> {
-        let id = container_id.as_str();
-        let (directory, [events, limit, peak]) = match self {
-            Cgroups::V1 { memory, .. } => (
-                memory.join(id),
-                ["memory.oom_control", "memory.limit_in_bytes", "memory.max_usage_in_bytes"],
-            ),
-            Cgroups::V2 { root } => (root.join(id), ["memory.events", "memory.max", "memory.peak"]),
+    /// What the kernel says about memory, if its OOM killer has killed a process of the container. The limit of a container
+    /// below another is that of the outermost.
+    pub(crate) fn memory_exceeded(&self, path: &ContainerPath) -> Option<MemoryExceeded> {
+        let [events, limit, peak] = match self {
+            Cgroups::V1 { .. } => {
+                ["memory.oom_control", "memory.limit_in_bytes", "memory.max_usage_in_bytes"]
+            }
+            Cgroups::V2 { .. } => ["memory.events", "memory.max", "memory.peak"],
         };
-        let read = |name: &str| fs::read_to_string(directory.join(name)).ok();
-        let events = read(events)?;
+        let (own, outermost) = (self.memory(path), self.memory(&path.root_id().into()));
+        let events = fs::read_to_string(own.join(events)).ok()?;
         let kills: u64 =
             events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())?;
         if kills == 0 {
             return None;
         }
+        let read = |name: &str| fs::read_to_string(outermost.join(name)).ok();
         let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
         let statistics = read("memory.stat").unwrap_or_default();
         Some(MemoryExceeded { limit_bytes: number(limit), peak_bytes: number(peak), statistics })
     }
 
+    /// The cgroup with a container's memory.
+    fn memory(&self, path: &ContainerPath) -> PathBuf {
+        let directories = self.directories(path);
+        let memory = match self {
+            Cgroups::V1 { .. } => 1,
+            Cgroups::V2 { .. } => 0,
+        };
+        directories.into_iter().nth(memory).unwrap_or_default()
+    }
+
     /// The resource usage of a container.
-    pub(crate) fn usage(&self, container_id: &ContainerId) -> Option<Usage> {
-        let id = container_id.as_str();
+    pub(crate) fn usage(&self, path: &ContainerPath) -> Option<Usage> {
         let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        let (directories, memory) = (self.directories(path), self.memory(path));
         match self {
-            Cgroups::V1 { memory, cpuacct, .. } => Some(Usage {
-                cpu_seconds: cpuacct
-                    .as_ref()
-                    .and_then(|root| number(root.join(id).join("cpuacct.usage")))
+            Cgroups::V1 { .. } => Some(Usage {
+                cpu_seconds: directories
+                    .get(2)
+                    .and_then(|cpuacct| number(cpuacct.join("cpuacct.usage")))
                     .map_or(0.0, |nanos| nanos as f64 / 1e9),
-                memory_bytes: number(memory.join(id).join("memory.usage_in_bytes"))?,
+                memory_bytes: number(memory.join("memory.usage_in_bytes"))?,
             }),
-            Cgroups::V2 { root } => {
-                let cpu = fs::read_to_string(root.join(id).join("cpu.stat")).ok()?;
+            Cgroups::V2 { .. } => {
+                let cpu = fs::read_to_string(memory.join("cpu.stat")).ok()?;
                 let used = cpu.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse::<u64>().ok());
                 Some(Usage {
                     cpu_seconds: used.unwrap_or(0) as f64 / 1e6,
-                    memory_bytes: number(root.join(id).join("memory.current"))?,
+                    memory_bytes: number(memory.join("memory.current"))?,
                 })
             }
         }
@@ -364,85 +442,4 @@ impl Cgroups {
 }
 
 #[cfg(test)]
-mod tests {
-    use kernel_core::agent::Limits;
-    use kernel_model::resources::Scalar;
-
-    use super::{Cgroups, MemoryExceeded, bytes_text};
-
-    fn limits(cpus: i64, mem: i64) -> Limits {
-        Limits {
-            cpus: Scalar::from_units(cpus),
-            mem_mib: Scalar::from_units(mem),
-            revocable_cpus: Scalar::ZERO,
-        }
-    }
-
-    #[test]
-    fn a_container_without_an_amount_is_refused_as_in_mesos() {
-        assert_eq!(Cgroups::refusal(limits(1, 1)), None);
-        let why = |cpus, mem| Cgroups::refusal(limits(cpus, mem)).unwrap();
-        let memory =
-            "Failed to update subsystems: Failed to update subsystem 'memory': No memory resource given";
-        assert_eq!(why(1, 0), memory);
-        let both = "Failed to update subsystems: Failed to update subsystem 'cpu': No cpus resource given; \
-                    Failed to update subsystem 'memory': No memory resource given";
-        assert_eq!(why(0, 0), both);
-    }
-
-    #[test]
-    fn revocable_cpus_have_a_low_weight() {
-        let root = tempfile::tempdir().unwrap();
-        let container = root.path().join("c");
-        std::fs::create_dir(&container).unwrap();
-        let cgroups =
-            Cgroups::V1 { cpu: root.path().to_owned(), memory: root.path().to_owned(), cpuacct: None };
-        for (cpus, revocable, shares) in [(2, 0, "2048"), (0, 2, "20"), (1, 2, "1044"), (0, 0, "2")] {
-            let revocable_cpus = Scalar::from_units(revocable);
-            cgroups.limit(&"c".into(), Limits { revocable_cpus, ..limits(cpus, 64) });
-            assert_eq!(std::fs::read_to_string(container.join("cpu.shares")).unwrap(), shares);
-        }
-    }
-
-    #[test]
-    fn the_memory_limit_of_a_running_container_only_rises() {
-        let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir(root.path().join("c")).unwrap();
-        let cgroups = Cgroups::V2 { root: root.path().to_owned() };
-        let limit = || std::fs::read_to_string(root.path().join("c/memory.max")).unwrap();
-        cgroups.create(&"c".into(), 1, limits(1, 64));
-        assert_eq!(limit(), (64 << 20).to_string());
-        for (mem, expected) in [(128, 128), (96, 128), (0, 128), (160, 160)] {
-            cgroups.limit(&"c".into(), limits(1, mem));
-            assert_eq!(limit(), (expected << 20).to_string(), "after {mem} MiB");
-        }
-    }
-
-    #[test]
-    fn the_message_of_an_exceeded_limit_is_that_of_mesos() {
-        for (bytes, text) in
-            [(0, "0B"), (1, "1B"), (1536, "1536B"), (64 << 10, "64KB"), (32 << 20, "32MB"), (3 << 30, "3GB")]
-        {
-            assert_eq!(bytes_text(bytes), text);
-        }
-        let root = tempfile::tempdir().unwrap();
-        let cgroups = Cgroups::V2 { root: root.path().to_owned() };
-        let container = root.path().join("c");
-        std::fs::create_dir(&container).unwrap();
-        let write = |name: &str, text: &str| std::fs::write(container.join(name), text).unwrap();
-        write("memory.events", "low 0\nhigh 0\nmax 9\noom 1\noom_kill 0\noom_group_kill 0\n");
-        assert_eq!(cgroups.memory_exceeded(&"c".into()), None);
-        write("memory.events", "low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\noom_group_kill 0\n");
-        write("memory.max", "67108864\n");
-        write("memory.stat", "anon 5\n");
-        let exceeded = cgroups.memory_exceeded(&"c".into()).unwrap();
-        assert_eq!(
-            exceeded.message(),
-            "Memory limit exceeded: Requested: 64MB \nMEMORY STATISTICS: \nanon 5\n\n"
-        );
-        let exceeded = MemoryExceeded { peak_bytes: Some(65 << 20), ..exceeded };
-        let text =
-            "Memory limit exceeded: Requested: 64MB Maximum Used: 65MB\n\nMEMORY STATISTICS: \nanon 5\n\n";
-        assert_eq!((exceeded.message().as_str(), exceeded.memory().0), (text, 65_000));
-    }
-}
+mod tests;

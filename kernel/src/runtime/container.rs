@@ -1,103 +1,91 @@
-//! A container: its first process, and the record that lets a later agent recognise it.
+//! A running container: its first process, and the record of an outermost one that lets a later agent recognise it.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use kernel_core::agent::LinkedVolume;
 use kernel_model::ids::ContainerId;
-use tokio_util::sync::CancellationToken;
+use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::{
+    cgroups::MemoryExceeded,
+    containerizer::{Status, Surroundings, Termination},
     process::{Process, boot_id},
     sandbox::Paths,
 };
 
-/// A container: one run of an executor.
+/// A running container.
 #[derive(Debug)]
 pub(crate) struct Container {
-    /// `None` while it is being started.
-    process: Option<Process>,
-    sandbox: Option<PathBuf>,
-    keeps_children: bool,
-    /// Cancelled once it is to be destroyed.
-    destroyed: CancellationToken,
+    pub(super) process: Process,
+    pub(super) sandbox: PathBuf,
+    /// Whether its children survive it, as those of respawned executors.
+    pub(super) keeps_children: bool,
     /// Whether its process was, or is about to be, allowed to exec: it may have run.
-    opened: bool,
-    /// To be linked in its sandbox when that exists.
-    volumes: Vec<LinkedVolume>,
+    pub(super) opened: bool,
+    pub(super) surroundings: Surroundings,
+    /// The process that waits for the first one and has its input and output, of a container below another.
+    pub(super) supervisor: Option<Supervisor>,
+    /// The memory limit that the container above was killed for.
+    pub(super) exceeded_above: Option<MemoryExceeded>,
+    /// Set when no process of it is left.
+    pub(super) ended: watch::Sender<Option<Termination>>,
+}
+
+/// See [`Container::supervisor`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Supervisor {
+    pub(super) process: Process,
+    pub(super) is_attachable: bool,
+}
+
+/// What is recorded of an outermost container.
+pub(super) struct Recorded {
+    /// `None` if it was of an earlier boot of the machine, or is not known.
+    pub(super) container: Option<Container>,
+    pub(super) opened: bool,
 }
 
 impl Container {
-    pub(crate) fn new(keeps_children: bool) -> Self {
-        let destroyed = CancellationToken::new();
-        Self { process: None, sandbox: None, keeps_children, destroyed, opened: false, volumes: Vec::new() }
+    pub(super) fn new(process: Process, sandbox: &Path, surroundings: Surroundings) -> Self {
+        Self {
+            process,
+            sandbox: sandbox.to_owned(),
+            keeps_children: false,
+            opened: false,
+            surroundings,
+            supervisor: None,
+            exceeded_above: None,
+            ended: watch::Sender::new(None),
+        }
     }
 
-    pub(crate) fn started(&mut self, process: Process, sandbox: PathBuf) {
-        self.process = Some(process);
-        self.sandbox = Some(sandbox);
-    }
-
-    /// Its sandbox, once its process waits there.
-    pub(crate) fn sandbox(&self) -> Option<&Path> {
-        self.sandbox.as_deref()
-    }
-
-    pub(crate) fn link_later(&mut self, volumes: Vec<LinkedVolume>) {
-        self.volumes = volumes;
-    }
-
-    pub(crate) fn take_volumes(&mut self) -> Vec<LinkedVolume> {
-        std::mem::take(&mut self.volumes)
-    }
-
-    pub(crate) fn process(&self) -> Option<Process> {
-        self.process
-    }
-
-    /// Whether its children survive it, as for respawned executors.
-    pub(crate) fn keeps_children(&self) -> bool {
-        self.keeps_children
-    }
-
-    pub(crate) fn open(&mut self) {
-        self.opened = true;
-    }
-
-    pub(crate) fn is_opened(&self) -> bool {
-        self.opened
-    }
-
-    /// Ends its start, if that is in progress.
-    pub(crate) fn destroy(&self) {
-        self.destroyed.cancel();
-    }
-
-    pub(crate) fn is_destroyed(&self) -> bool {
-        self.destroyed.is_cancelled()
-    }
-
-    /// Is cancelled by [`Container::destroy`].
-    pub(crate) fn destruction(&self) -> CancellationToken {
-        self.destroyed.clone()
+    pub(super) fn status(&self) -> Status {
+        Status {
+            process: self.process,
+            sandbox: self.sandbox.clone(),
+            keeps_children: self.keeps_children,
+            is_supervised: self.supervisor.is_some(),
+            surroundings: self.surroundings.clone(),
+        }
     }
 }
 
 /// Records a started container. Its process does not exec before this is done, so no unknown process can run. The
 /// record is not synced: if the machine crashes, the process is lost too.
-pub(crate) fn record(paths: &Paths, container_id: &ContainerId, container: &Container) -> io::Result<()> {
-    let Some(process) = container.process else { return Ok(()) };
+pub(super) fn record(paths: &Paths, container_id: &ContainerId, container: &Container) -> io::Result<()> {
     let dir = paths.containers();
     fs::create_dir_all(&dir)?;
-    let note = serde_json::json!({
+    let note = json!({
         "boot": boot_id(),
-        "pid": process.pid,
-        "started": process.started,
+        "pid": container.process.pid,
+        "started": container.process.started,
         "keeps_children": container.keeps_children,
         "opened": container.opened,
         "sandbox": container.sandbox,
+        "surroundings": container.surroundings.to_json(),
     });
     let temporary = dir.join(format!(".{container_id}"));
     fs::write(&temporary, note.to_string())?;
@@ -109,8 +97,8 @@ pub(crate) fn forget(paths: &Paths, container_id: &ContainerId) {
     let _ = fs::remove_file(paths.containers().join(container_id.as_str()));
 }
 
-/// The recorded containers. Those of an earlier boot have no process.
-pub(crate) fn recorded(paths: &Paths) -> Vec<(ContainerId, Container)> {
+/// The recorded containers.
+pub(super) fn recorded(paths: &Paths) -> Vec<(ContainerId, Recorded)> {
     let Ok(entries) = fs::read_dir(paths.containers()) else { return Vec::new() };
     let boot = boot_id();
     let mut all = Vec::new();
@@ -120,20 +108,48 @@ pub(crate) fn recorded(paths: &Paths) -> Vec<(ContainerId, Container)> {
             let _ = fs::remove_file(&path);
             continue;
         }
-        let unreadable = || Container { opened: true, ..Container::new(true) };
+        let unreadable = || Recorded { container: None, opened: true };
         all.push((ContainerId::from(name), read(&path, &boot).unwrap_or_else(unreadable)));
     }
     all
 }
 
-fn read(path: &Path, boot: &str) -> Option<Container> {
-    let note: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    let pid = i32::try_from(note["pid"].as_i64()?).ok()?;
-    let process = Process { pid, started: note["started"].as_u64()? };
-    let mut container = Container::new(note["keeps_children"].as_bool()?);
-    container.opened = note["opened"].as_bool()?;
-    if note["boot"].as_str()? == boot {
-        container.started(process, note["sandbox"].as_str()?.into());
+fn read(path: &Path, boot: &str) -> Option<Recorded> {
+    let note: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let process = Process::of_json(&note)?;
+    let opened = note["opened"].as_bool()?;
+    let keeps_children = note["keeps_children"].as_bool()?;
+    if note["boot"].as_str()? != boot {
+        return Some(Recorded { container: None, opened });
     }
-    Some(container)
+    // Earlier versions recorded no surroundings.
+    let surroundings = Surroundings::of_json(&note["surroundings"]).unwrap_or_default();
+    let container = Container::new(process, Path::new(note["sandbox"].as_str()?), surroundings);
+    Some(Recorded { container: Some(Container { keeps_children, opened, ..container }), opened })
+}
+
+impl Surroundings {
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "user": self.user,
+            "environment": self.environment,
+            "directory": self.directory,
+            "in_image": self.in_image,
+        })
+    }
+
+    pub(crate) fn of_json(value: &Value) -> Option<Self> {
+        Some(Self {
+            user: value["user"].as_str()?.to_owned(),
+            environment: pairs(&value["environment"])?,
+            directory: value["directory"].as_str()?.into(),
+            in_image: value["in_image"].as_bool()?,
+        })
+    }
+}
+
+/// Pairs of texts, as variables are recorded.
+pub(crate) fn pairs(value: &Value) -> Option<Vec<(String, String)>> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    value.as_array()?.iter().map(|pair| Some((text(&pair[0])?, text(&pair[1])?))).collect()
 }

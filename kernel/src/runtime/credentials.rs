@@ -61,7 +61,7 @@ impl Credentials {
     }
 
     /// The user by number, for containers, whose images may have other names.
-    pub(super) fn in_container(&self) -> ContainerUser {
+    pub(crate) fn in_container(&self) -> ContainerUser {
         ContainerUser {
             uid: self.uid.as_raw(),
             gid: self.gid.as_raw(),
@@ -70,7 +70,7 @@ impl Credentials {
     }
 
     /// Gives an open file to the user.
-    pub(super) fn own(&self, file: impl AsFd) -> io::Result<()> {
+    pub(crate) fn own(&self, file: impl AsFd) -> io::Result<()> {
         sandbox::give(file, self.uid, self.gid)
     }
 
@@ -90,7 +90,17 @@ impl Credentials {
         ended.unwrap_or_else(|_| Err(io::Error::other("a thread with other credentials panicked").into()))
     }
 
-    fn switch(&self) -> io::Result<()> {
+    /// The credentials with these numbers.
+    pub(crate) fn of_numbers(user: &ContainerUser) -> Self {
+        Self {
+            uid: Uid::from_raw(user.uid),
+            gid: Gid::from_raw(user.gid),
+            groups: user.groups.iter().map(|group| Gid::from_raw(*group)).collect(),
+        }
+    }
+
+    /// Switches the calling thread, and what it starts or executes.
+    pub(crate) fn switch(&self) -> io::Result<()> {
         set_thread_groups(&self.groups)?;
         set_thread_res_gid(self.gid, self.gid, self.gid)?;
         set_thread_res_uid(self.uid, self.uid, self.uid)?;

@@ -1,75 +1,165 @@
-//! What the process runtime has of the machine's container runtime: the processes of some containers stand for containers of images.
+//! Containers of images, in the machine's container runtime (CRI). A process of the machine stands for each, or starts it: so
+//! they are containers of [`Processes`], with what the container runtime adds.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 
-use kernel_core::agent::{Limits, Start};
-use kernel_model::ids::ContainerId;
+use async_trait::async_trait;
+use kernel_core::agent::Limits;
+use kernel_model::{container_path::ContainerPath, ids::ContainerId};
+use rustix::process::Signal;
+use tokio::net::UnixStream;
 
-use super::{Container, ProcessRuntime, cgroups, image, launch};
-use crate::images::{ContainerFailure, ImageRuntime};
+use super::{
+    cgroups::{MemoryExceeded, Usage},
+    containerizer::{AttachError, Containerizer, ImageUse, Launch, Recovered, Status, Termination},
+    image,
+    launch::{CONTAINER_VARIABLE, LaunchError},
+    processes::Processes,
+};
+use crate::images::{ContainerFailure, ImageContainerConfig, ImageRuntime};
 
-impl ProcessRuntime {
-    /// Waits for the machine's container runtime.
-    pub(super) async fn wait_for_images(&self, start: &Start) -> Result<(), launch::LaunchError> {
-        use launch::LaunchError::{ContainerRuntime, Destroyed, NoImages};
-        let images = self.inner.options.images.as_ref().ok_or(NoImages)?;
-        let stop = self.containers().get(&start.container_id).map(Container::destruction).ok_or(Destroyed)?;
+/// See the module. Containers without an image are those of [`Processes`]. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct ImageContainers {
+    processes: Processes,
+    images: Arc<dyn ImageRuntime>,
+    /// Whether containers have limits.
+    limited: bool,
+}
+
+impl ImageContainers {
+    pub(crate) fn new(processes: Processes, images: Arc<dyn ImageRuntime>, limited: bool) -> Self {
+        Self { processes, images, limited }
+    }
+
+    /// Prepares the container of an image for the process that stands for it or starts it.
+    async fn prepare(&self, launch: &mut Launch, image: ImageUse) -> Result<(), LaunchError> {
         tokio::select! {
-            ready = images.ready() => ready.map_err(ContainerRuntime),
-            () = stop.cancelled() => Err(Destroyed),
+            ready = self.images.ready() => ready.map_err(LaunchError::ContainerRuntime)?,
+            () = launch.stop.cancelled() => return Err(LaunchError::Destroyed),
         }
+        let prepare = |config: &ImageContainerConfig| self.images.prepare(config);
+        match image {
+            ImageUse::Inside(config) => {
+                let commands = prepare(&config)?;
+                launch.plan.environment = commands.environment;
+                launch.plan.arguments = commands.run;
+                // It uses the runtime's socket.
+                launch.plan.user = None;
+            }
+            ImageUse::Beside(config) => {
+                let text = prepare(&config)?.to_text();
+                launch.plan.environment.push((CONTAINER_VARIABLE.to_owned(), text));
+            }
+        }
+        Ok(())
     }
 
-    /// Brings the container runtime up if containers of images are there, and removes those whose process does not live.
-    pub(super) fn recover_images(&self, live: &BTreeSet<ContainerId>) {
-        let Some(images) = self.inner.options.images.clone() else { return };
-        let recorded = images.recorded();
-        if recorded.is_empty() {
-            return;
+    fn failure(&self, path: &ContainerPath) -> Option<ContainerFailure> {
+        if path.is_nested() { None } else { self.images.failure(path.root_id()) }
+    }
+}
+
+#[async_trait]
+impl Containerizer for ImageContainers {
+    async fn launch(&self, mut launch: Launch) -> Result<(), LaunchError> {
+        let path = launch.path.clone();
+        let prepared = match launch.image.take() {
+            Some(image) => self.prepare(&mut launch, image).await,
+            None => Ok(()),
+        };
+        let launched = match prepared {
+            Ok(()) => self.processes.launch(launch).await,
+            Err(error) => Err(error),
+        };
+        if launched.is_err() && !path.is_nested() {
+            self.images.remove(path.root_id()).await;
         }
-        let gone = recorded.into_iter().filter(|id| !live.contains(id)).collect();
-        tokio::spawn(recover(images, gone));
+        launched
     }
 
-    /// Changes the limits of a container of an image, if this one is.
-    pub(super) fn set_limits_in_image(&self, container_id: &ContainerId, limits: Limits) {
-        if let Some(images) = self.inner.options.images.as_ref().filter(|_| self.inner.options.limit) {
-            let (images, container_id) = (images.clone(), container_id.clone());
+    async fn attach(&self, path: &ContainerPath) -> Result<UnixStream, AttachError> {
+        self.processes.attach(path).await
+    }
+
+    async fn wait(&self, path: &ContainerPath) -> Option<Termination> {
+        let termination = self.processes.wait(path).await?;
+        Some(match self.failure(path) {
+            Some(ContainerFailure::NotStarted(why)) => Termination { not_started: Some(why), ..termination },
+            Some(ContainerFailure::MemoryExceeded(limits)) => {
+                let exceeded = Some(MemoryExceeded::of_limit(limits.memory_bytes));
+                Termination { exceeded, ..termination }
+            }
+            None => termination,
+        })
+    }
+
+    fn kill(&self, path: &ContainerPath, signal: Signal) -> io::Result<bool> {
+        self.processes.kill(path, signal)
+    }
+
+    fn destroy(&self, path: &ContainerPath) {
+        self.processes.destroy(path);
+    }
+
+    fn update(&self, path: &ContainerPath, limits: Limits) {
+        if self.limited && !path.is_nested() {
+            let (images, container_id) = (self.images.clone(), path.root_id().clone());
             tokio::spawn(async move { images.set_limits(&container_id, image::limits(limits)).await });
         }
+        self.processes.update(path, limits);
     }
 
-    /// The current resource usage of a container, if known.
-    pub(crate) fn usage(&self, container_id: &ContainerId) -> Option<cgroups::Usage> {
-        let images = self.inner.options.images.as_ref();
-        let in_image = images.and_then(|images| images.usage(container_id));
-        let own = self.inner.cgroups.as_ref().and_then(|cgroups| cgroups.usage(container_id));
+    fn status(&self, path: &ContainerPath) -> Option<Status> {
+        self.processes.status(path)
+    }
+
+    fn usage(&self, path: &ContainerPath) -> Option<Usage> {
+        let own = self.processes.usage(path);
+        let in_image = if path.is_nested() { None } else { self.images.usage(path.root_id()) };
         if own.is_none() && in_image.is_none() {
             return None;
         }
         let (own, in_image) = (own.unwrap_or_default(), in_image.unwrap_or_default());
-        Some(cgroups::Usage {
+        Some(Usage {
             cpu_seconds: own.cpu_seconds + in_image.cpu_seconds,
             memory_bytes: own.memory_bytes + in_image.memory_bytes,
         })
     }
 
-    pub(super) fn failure_in_image(&self, container_id: &ContainerId) -> Option<ContainerFailure> {
-        self.inner.options.images.as_ref()?.failure(container_id)
+    fn memory_exceeded(&self, path: &ContainerPath) -> Option<MemoryExceeded> {
+        if let Some(ContainerFailure::MemoryExceeded(limits)) = self.failure(path) {
+            return Some(MemoryExceeded::of_limit(limits.memory_bytes));
+        }
+        self.processes.memory_exceeded(path)
     }
 
-    pub(super) fn memory_exceeded(&self, container_id: &ContainerId) -> Option<cgroups::MemoryExceeded> {
-        if let Some(ContainerFailure::MemoryExceeded(limits)) = self.failure_in_image(container_id) {
-            return Some(cgroups::MemoryExceeded::of_limit(limits.memory_bytes));
-        }
-        self.inner.cgroups.as_ref()?.memory_exceeded(container_id)
+    fn containers(&self) -> Vec<ContainerPath> {
+        Containerizer::containers(&self.processes)
     }
 
-    /// Starts no container runtime any more.
-    pub(crate) fn close_images(&self) {
-        if let Some(images) = &self.inner.options.images {
-            images.close();
+    /// Brings the container runtime up if containers of images are there, and removes those whose process does not live.
+    fn recover(&self) -> Recovered {
+        let recovered = self.processes.recover();
+        let recorded = self.images.recorded();
+        if !recorded.is_empty() {
+            let live: BTreeSet<&ContainerId> =
+                recovered.live.iter().filter(|path| !path.is_nested()).map(ContainerPath::root_id).collect();
+            let gone = recorded.into_iter().filter(|id| !live.contains(id)).collect();
+            tokio::spawn(recover(self.images.clone(), gone));
         }
+        recovered
+    }
+
+    async fn remove(&self, path: &ContainerPath) {
+        self.processes.remove(path).await;
+        if !path.is_nested() {
+            self.images.remove(path.root_id()).await;
+        }
+    }
+
+    fn close(&self) {
+        self.processes.close();
     }
 }
 

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     FetchCounts, RuntimeOptions,
+    containerizer::{ImageUse, Surroundings},
     credentials::{self, Credentials},
     environment::environment,
     fetch::{FetchError, fetch},
@@ -29,6 +30,7 @@ use super::{
     sandbox::{Paths, Sandbox},
     volumes::{self, VolumeError},
 };
+use crate::access::executor_tokens::TOKEN_VARIABLE;
 
 /// Waits for the line, then execs the program in a new session.
 const GATE: &str = "read -r _ || exit 111; exec </dev/null; exec /usr/bin/setsid \"$@\"";
@@ -92,16 +94,18 @@ impl From<Invalid> for LaunchError {
 pub(crate) struct Prepared {
     pub(crate) sandbox: Sandbox,
     pub(crate) plan: LaunchPlan,
+    pub(crate) image: Option<ImageUse>,
+    pub(crate) surroundings: Surroundings,
 }
 
 /// The command to run.
 pub(crate) struct LaunchPlan {
-    arguments: Vec<String>,
-    environment: Vec<(String, String)>,
+    pub(super) arguments: Vec<String>,
+    pub(super) environment: Vec<(String, String)>,
     /// The owner of the sandbox; `None` is the agent's user.
-    owner: Option<Credentials>,
+    pub(super) owner: Option<Credentials>,
     /// The user of the process.
-    user: Option<Credentials>,
+    pub(super) user: Option<Credentials>,
 }
 
 /// Prepares everything that needs no process, until `stop` is cancelled. Blocks.
@@ -140,29 +144,42 @@ pub(crate) fn prepare(
         arguments: Vec::new(),
         owner,
     };
-    let container = match image::of_launch(start)? {
+    let image = match image::of_launch(start)? {
         Some((image, command)) => {
             let owner = plan.owner.as_ref();
             let parts = image::Parts { options, paths, sandbox: &sandbox, owner, token };
-            let config = image::config(start, image, command, parts)?;
-            Some(options.images.as_ref().ok_or(LaunchError::NoImages)?.prepare(&config)?)
+            let config = Box::new(image::config(start, image, command, parts)?);
+            Some(match start.executor.kind {
+                ExecutorKind::Custom => ImageUse::Inside(config),
+                ExecutorKind::Command | ExecutorKind::Default => ImageUse::Beside(config),
+            })
         }
         None => None,
     };
-    match container {
-        // The process of the agent's that stands for the container.
-        Some(container) if start.executor.kind == ExecutorKind::Custom => {
-            plan.environment = container.environment;
-            plan.arguments = container.run;
-            plan.user = None;
-        }
-        container => {
-            plan.arguments = arguments(options, start)?;
-            plan.environment
-                .extend(container.map(|container| (CONTAINER_VARIABLE.to_owned(), container.to_text())));
-        }
+    if !matches!(image, Some(ImageUse::Inside(_))) {
+        plan.arguments = arguments(options, start)?;
     }
-    Ok(Prepared { sandbox, plan })
+    let surroundings = surroundings(start, command, &plan, &sandbox, image.is_some());
+    Ok(Prepared { sandbox, plan, image, surroundings })
+}
+
+/// What a session below the container inherits: as in Mesos the variables of the container, with those of a command task.
+fn surroundings(
+    start: &Start,
+    command: Option<&CommandInfo>,
+    plan: &LaunchPlan,
+    sandbox: &Sandbox,
+    in_image: bool,
+) -> Surroundings {
+    let variables = plan.environment.iter().filter(|(name, _)| name != TOKEN_VARIABLE);
+    let of_task = start.task.as_ref().and(command).map(|command| command.environment.as_slice());
+    let user = command.and_then(|command| command.user.as_deref()).unwrap_or(&start.framework.user);
+    Surroundings {
+        user: user.to_owned(),
+        environment: variables.chain(of_task.unwrap_or_default()).cloned().collect(),
+        directory: sandbox.path().to_owned(),
+        in_image,
+    }
 }
 
 /// Refuses features that are not supported, instead of ignoring them. They are in the fields that the kernel does not

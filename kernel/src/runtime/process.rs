@@ -1,6 +1,6 @@
 //! Processes by pid and start time: a pid alone may have been reused.
 
-use std::{fs, os::fd::OwnedFd, time::Duration};
+use std::{fs, io, os::fd::OwnedFd, time::Duration};
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 use tokio::io::unix::AsyncFd;
@@ -30,22 +30,28 @@ impl Process {
         Some(Self { pid, started: stat(pid)?.started })
     }
 
+    /// As it is recorded.
+    pub(crate) fn of_json(value: &serde_json::Value) -> Option<Self> {
+        Some(Self { pid: i32::try_from(value["pid"].as_i64()?).ok()?, started: value["started"].as_u64()? })
+    }
+
     pub(crate) fn is_alive(&self) -> bool {
         stat(self.pid).is_some_and(|stat| stat.started == self.started && !matches!(stat.state, b'Z' | b'X'))
     }
 
-    pub(crate) fn terminate(&self) {
-        self.signal(Signal::TERM);
-    }
-
     /// Sends SIGKILL to this process only.
     pub(crate) fn kill(&self) {
-        self.signal(Signal::KILL);
+        let _ = self.signal(Signal::KILL);
     }
 
-    fn signal(&self, signal: Signal) {
-        if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_alive()) {
-            let _ = kill_process(pid, signal);
+    /// Sends a signal to this process only. One that has ended ignores it.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        match Pid::from_raw(self.pid).filter(|_| self.is_alive()) {
+            Some(pid) => match kill_process(pid, signal) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+                Err(error) => Err(error.into()),
+            },
+            None => Ok(()),
         }
     }
 

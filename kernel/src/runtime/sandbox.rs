@@ -62,6 +62,16 @@ impl Paths {
         self.work_dir.join("meta").join("containers")
     }
 
+    /// The directory with what is known of containers below others.
+    pub(crate) fn below(&self) -> PathBuf {
+        self.work_dir.join("meta").join("below")
+    }
+
+    /// The directory of sandboxes of containers without an executor.
+    pub(crate) fn standalone(&self) -> PathBuf {
+        self.work_dir.join("containers")
+    }
+
     pub(crate) fn work_dir(&self) -> &Path {
         &self.work_dir
     }
@@ -86,7 +96,7 @@ impl Paths {
 
     /// Removes the sandboxes of old runs.
     pub(crate) fn collect_garbage(&self, now: SystemTime, is_live: impl Fn(&str) -> bool) {
-        for runs in self.all_runs() {
+        for runs in self.all_runs().into_iter().chain([self.standalone()]) {
             for run in entries(&runs).filter(|run| run.is_dir() && !run.is_symlink()) {
                 let name = run.file_name().and_then(|name| name.to_str()).unwrap_or_default();
                 let modified = run.metadata().and_then(|metadata| metadata.modified());
@@ -142,6 +152,32 @@ impl Sandbox {
         Ok(Self { path: path.to_owned(), directory })
     }
 
+    /// Creates the sandbox of a container without an executor.
+    pub(crate) fn create_standalone(
+        all: &Path,
+        container_id: &ContainerId,
+        user: Option<&Credentials>,
+    ) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(PARENT_MODE).create(all)?;
+        Self::open(all)?.create_below(Path::new(container_id.as_str()), user)
+    }
+
+    /// Creates a sandbox in this one.
+    pub(crate) fn create_below(&self, relative: &Path, user: Option<&Credentials>) -> io::Result<Self> {
+        let directory = self.create_directory(relative)?;
+        fchmod(&directory, SANDBOX_MODE)?;
+        if let Some(user) = user {
+            user.own(&directory)?;
+        }
+        Ok(Self { path: self.path.join(relative), directory: directory.into() })
+    }
+
+    /// Opens a sandbox in this one, without following links.
+    pub(crate) fn open_below(&self, relative: &Path) -> io::Result<Self> {
+        let directory = self.open_directory(relative)?;
+        Ok(Self { path: self.path.join(relative), directory: directory.into() })
+    }
+
     /// Creates the sandbox of a task of a group in this one, which is its executor's, and points `tasks/TASK` to it.
     pub(crate) fn create_nested(
         &self,
@@ -150,11 +186,7 @@ impl Sandbox {
         user: Option<&Credentials>,
     ) -> io::Result<Self> {
         let relative = Path::new("containers").join(container_id.as_str());
-        let directory = self.create_directory(&relative)?;
-        fchmod(&directory, SANDBOX_MODE)?;
-        if let Some(user) = user {
-            user.own(&directory)?;
-        }
+        let sandbox = self.create_below(&relative, user)?;
         let tasks = self.create_directory(Path::new("tasks"))?;
         // An earlier task of this id has ended.
         match unlinkat(&tasks, task_id.as_str(), AtFlags::empty()) {
@@ -162,7 +194,7 @@ impl Sandbox {
             Err(error) => return Err(error.into()),
         }
         symlinkat(Path::new("..").join(&relative), &tasks, task_id.as_str())?;
-        Ok(Self { path: self.path.join(relative), directory: directory.into() })
+        Ok(sandbox)
     }
 
     /// Shows a persistent volume of this sandbox in one below it.

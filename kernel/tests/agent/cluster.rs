@@ -114,7 +114,7 @@ impl Cluster {
         let binary = self.work_dir.path().join("binary");
         let this = std::env::current_exe().unwrap();
         let script = format!(
-            "#!/bin/sh\nBUILTIN_EXECUTOR=$1 exec {} --exact builtin_executor_entry --nocapture\n",
+            "#!/bin/sh\nBUILTIN_EXECUTOR=$1 BUILTIN_ARGUMENTS=\"$2 $3\" exec {} --exact builtin_executor_entry --nocapture\n",
             this.display()
         );
         fs::write(&binary, script).unwrap();

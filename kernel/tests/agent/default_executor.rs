@@ -129,7 +129,7 @@ async fn what_a_task_of_a_group_cannot_have_fails_the_group() {
     cluster.launch_with("beside", line("sleep 1000"));
     cluster.flush_group("group").await;
     assert_eq!(cluster.states_until_end("asks").await, [Starting, Failed]);
-    assert_eq!(cluster.last.message.as_deref(), Some("volumes of framework tasks are not supported yet"));
+    assert_eq!(cluster.last.message.as_deref(), Some("volumes without an image are not supported yet"));
     assert_eq!(cluster.states_until_end("beside").await.last(), Some(&Killed));
     cluster.no_process_left().await;
 }

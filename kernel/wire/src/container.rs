@@ -100,7 +100,7 @@ fn network_from_wire(docker: &DockerInfo) -> Supported<ContainerNetwork> {
             Ok(ContainerNetwork::Bridge(mappings.collect::<Supported<_>>()?))
         }
         docker_info::Network::None => refuse("containers without a network"),
-        docker_info::Network::User => refuse("networks"),
+        docker_info::Network::User => refuse("named networks"),
     }
 }
 
@@ -251,9 +251,12 @@ mod tests {
     fn what_is_not_supported_is_named() {
         let why = |container: &v1::ContainerInfo| image_from_wire(container).unwrap_err().to_string();
         let of_docker = |change: fn(&mut DockerInfo)| why(&docker(|_, docker| change(docker)));
-        let with = |what: &str| format!("{what} of framework tasks are not supported yet");
+        let with = |what: &str| format!("{what} are not supported yet");
         assert_eq!(of_docker(|docker| docker.privileged = Some(true)), with("privileged containers"));
-        assert_eq!(of_docker(|docker| docker.set_network(docker_info::Network::User)), with("networks"));
+        assert_eq!(
+            of_docker(|docker| docker.set_network(docker_info::Network::User)),
+            with("named networks")
+        );
         let others = of_docker(|docker| docker.parameters = vec![parameter("cap-add", "ALL")]);
         assert!(others.starts_with("docker parameters other than 'entrypoint', "), "{others}");
         assert!(of_docker(|docker| docker.parameters = vec![parameter("env", "HOME")]).starts_with("docker"));

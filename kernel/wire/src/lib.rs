@@ -10,6 +10,7 @@
 pub mod codec;
 #[allow(deprecated)] // deprecated fields are refused by name
 pub mod container;
+pub mod container_path;
 #[allow(deprecated)] // deprecated fields are still sent and read
 pub mod executor;
 pub mod executor_api;

@@ -12,8 +12,8 @@ use crate::{Invalid, container, v1};
 /// Why a task is refused. The text is the message of its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// It asks for a feature that this version does not have.
-    #[error("{0} of framework tasks are not supported yet")]
+    /// It asks for this, in the plural, which this version does not have.
+    #[error("{0} are not supported yet")]
     Unsupported(&'static str),
     /// Its container contradicts itself, or lacks something.
     #[error("Invalid ContainerInfo: {0}")]
@@ -96,7 +96,7 @@ fn check_persistent_volumes(resources: &[v1::Resource]) -> Result<(), Refused> {
     mounts.into_iter().try_for_each(|mount| match mount.mode() {
         v1::volume::Mode::Ro => Err(Unsupported("read-only persistent volumes")),
         v1::volume::Mode::Rw if !is_in_sandbox(&mount.container_path) => {
-            Err(Unsupported("container paths outside of the sandbox"))
+            Err(Unsupported("persistent volumes outside of the sandbox"))
         }
         v1::volume::Mode::Rw => Ok(()),
     })
@@ -114,6 +114,34 @@ pub fn check_command(command: &v1::CommandInfo) -> Result<(), Refused> {
         true => Err(Unsupported("secrets in the environment")),
         false => Ok(()),
     }
+}
+
+/// Validates what must hold of a command's variables in every version, with Mesos' texts.
+pub fn check_variables(command: &v1::CommandInfo) -> Result<(), String> {
+    use v1::environment::variable::Type;
+    let variables = command.environment.iter().flat_map(|environment| &environment.variables);
+    for variable in variables {
+        let of_type = |kind: &str, rule: &str| {
+            Err(format!("Environment variable '{}' of type '{kind}' must {rule}", variable.name))
+        };
+        match variable.r#type() {
+            Type::Unknown => return Err("Environment variable of type 'UNKNOWN' is not allowed".to_owned()),
+            Type::Secret if variable.secret.is_none() => return of_type("SECRET", "have a secret set"),
+            Type::Secret if variable.value.is_some() => return of_type("SECRET", "not have a value set"),
+            Type::Value if variable.value.is_none() => return of_type("VALUE", "have a value set"),
+            Type::Value if variable.secret.is_some() => return of_type("VALUE", "not have a secret set"),
+            Type::Secret | Type::Value => {}
+        }
+    }
+    Ok(())
+}
+
+/// Validates a container of the agent's API, which is a process and may have a terminal.
+pub fn check_nested(container: &v1::ContainerInfo) -> Result<(), Refused> {
+    if container::has_image(container) {
+        return Err(Unsupported("images of nested and standalone containers"));
+    }
+    check_volumes(&v1::ContainerInfo { tty_info: None, ..container.clone() }, 0)
 }
 
 /// Validates a container. One without an image is a process on the host network; features that this already satisfies are
@@ -151,10 +179,10 @@ fn is_below(path: &str) -> bool {
 /// Refuses a container with more than this number of volumes.
 fn check_volumes(container: &v1::ContainerInfo, volumes_max: usize) -> Result<(), Refused> {
     if container::has_image(container) {
-        return Err(Unsupported("container images in groups"));
+        return Err(Unsupported("images of tasks in groups"));
     }
     if container.volumes.len() > volumes_max {
-        return Err(Unsupported("volumes"));
+        return Err(Unsupported("volumes without an image"));
     }
     check_features(container)
 }
@@ -165,16 +193,16 @@ fn check_features(container: &v1::ContainerInfo) -> Result<(), Refused> {
     let linux = container.linux_info.clone().unwrap_or_default();
     let own_network = |network: &v1::NetworkInfo| network.name.is_some() || !network.port_mappings.is_empty();
     let requested = [
-        (container.network_infos.iter().any(own_network), "networks"),
-        (container.hostname.is_some(), "host names"),
+        (container.network_infos.iter().any(own_network), "named networks"),
+        (container.hostname.is_some(), "host names of containers"),
         (container.rlimit_info.is_some(), "resource limits of processes"),
-        (container.tty_info.is_some(), "terminals"),
+        (container.tty_info.is_some(), "terminals of tasks"),
         (linux.seccomp.is_some(), "seccomp profiles"),
         (
             linux.effective_capabilities.is_some() || linux.bounding_capabilities.is_some(),
             "Linux capabilities",
         ),
-        (linux.ipc_mode() == IpcMode::Private || linux.shm_size.is_some(), "private shared memory"),
+        (linux.ipc_mode() == IpcMode::Private || linux.shm_size.is_some(), "private shared memory segments"),
     ];
     match requested.into_iter().find(|(requested, _)| *requested) {
         Some((_, what)) => Err(Unsupported(what)),
@@ -211,11 +239,11 @@ mod tests {
         let shared = with(vec![volume("in", volume::Mode::Rw)]);
         let expected = SharedVolume { container_path: "in".into(), path: "of".into() };
         assert_eq!(shared_volumes(&shared), Ok(vec![expected]));
-        assert_eq!(check_container(&shared), Err(Unsupported("volumes")));
+        assert_eq!(check_container(&shared), Err(Unsupported("volumes without an image")));
         let names = ["/in", "../in", "in/..", "stdout", ""].map(|name| volume(name, volume::Mode::Rw));
         for other in names.into_iter().chain([volume("in", volume::Mode::Ro), Default::default()]) {
             let mixed = with(vec![volume("in", volume::Mode::Rw), other]);
-            assert_eq!(shared_volumes(&mixed), Err(Unsupported("volumes")));
+            assert_eq!(shared_volumes(&mixed), Err(Unsupported("volumes without an image")));
         }
     }
 
@@ -236,9 +264,9 @@ mod tests {
         assert_eq!(check_task(&task(Some(executor(custom, Some(image.clone()))))), Ok(()));
         let tty = v1::ContainerInfo { tty_info: Some(Default::default()), ..image.clone() };
         let refused = check_task(&task(Some(executor(custom, Some(tty)))));
-        assert_eq!(refused, Err(Unsupported("terminals")));
+        assert_eq!(refused, Err(Unsupported("terminals of tasks")));
         assert_eq!(check_group(&executor(custom, None), &[task(None)]), Ok(()));
         let refused = check_group(&executor(default, None), &[task(None)]);
-        assert_eq!(refused, Err(Unsupported("container images in groups")));
+        assert_eq!(refused, Err(Unsupported("images of tasks in groups")));
     }
 }

@@ -123,6 +123,15 @@ impl Agent {
         Some((executor.info.clone(), executor.container_id.clone()))
     }
 
+    /// The executor whose container this is.
+    pub fn executor_of(&self, container_id: &ContainerId) -> Option<(FrameworkId, Arc<ExecutorInfo>)> {
+        self.frameworks.iter().find_map(|(id, framework)| {
+            let mut executors = framework.executors.values();
+            let executor = executors.find(|executor| executor.container_id == *container_id)?;
+            Some((id.clone(), executor.info.clone()))
+        })
+    }
+
     /// A task, until its terminal update is acknowledged.
     pub fn task(&self, framework_id: &FrameworkId, task_id: &TaskId) -> Option<&Task> {
         self.frameworks.get(framework_id)?.tasks.get(task_id).map(|entry| &entry.task)

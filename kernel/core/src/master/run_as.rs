@@ -56,6 +56,16 @@ impl Entity {
 }
 
 impl RunAsPolicy {
+    /// Whether a caller may run something as this user.
+    pub fn permits(&self, caller: &Caller, user: &str) -> bool {
+        let principal = match caller {
+            Caller::Principal(who) => Some(who.as_str()),
+            // The principal that a client without credentials claims proves nothing.
+            Caller::InProcess | Caller::Anonymous => None,
+        };
+        self.allows(caller, principal, user)
+    }
+
     fn allows(&self, caller: &Caller, principal: Option<&str>, user: &str) -> bool {
         let user = if user.is_empty() { "root" } else { user };
         match caller {
@@ -111,12 +121,7 @@ impl Master {
         if *caller == Caller::InProcess {
             return None;
         }
-        // The principal that a client without credentials claims proves nothing.
-        let principal = match caller {
-            Caller::Principal(who) => Some(who.as_str()),
-            Caller::InProcess | Caller::Anonymous => None,
-        };
-        let refused = |user: &&str| !self.config.run_as.allows(caller, principal, user);
+        let refused = |user: &&str| !self.config.run_as.permits(caller, user);
         users(&framework.info, executor, task).find(refused).map(str::to_owned)
     }
 

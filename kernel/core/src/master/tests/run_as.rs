@@ -209,3 +209,24 @@ fn frameworks_belong_to_their_callers() {
     "#]],
     );
 }
+
+#[test]
+fn a_policy_permits_users_to_callers() {
+    use kernel_model::caller::Caller;
+    let open = RunAsPolicy::default();
+    let principal = Caller::Principal("p".into());
+    for (caller, user, permitted) in [
+        (&Caller::Anonymous, "", false),
+        (&Caller::Anonymous, "root", false),
+        (&Caller::Anonymous, "nobody", true),
+        (&principal, "", true),
+        (&principal, "root", true),
+    ] {
+        assert_eq!(open.permits(caller, user), permitted, "{caller:?} {user}");
+    }
+    let rule =
+        RunAsRule { principals: Entity::Some(vec!["p".into()]), users: Entity::Some(vec!["nobody".into()]) };
+    let strict = RunAsPolicy { rules: vec![rule], permissive: false, anonymous_root: false };
+    assert!(strict.permits(&principal, "nobody") && !strict.permits(&principal, "root"));
+    assert!(!strict.permits(&Caller::Principal("q".into()), "nobody"));
+}
