@@ -287,6 +287,7 @@ impl AgentHandle {
 
 impl Drop for AgentHandle {
     fn drop(&mut self) {
+        self.runtime.abandon();
         self.driver.abort();
         self.link.abort();
     }

@@ -376,6 +376,11 @@ impl Runtime {
         self.inner.containers.close();
     }
 
+    /// Watches no container any more: those that run are the next agent's.
+    pub(crate) fn abandon(&self) {
+        self.inner.containers.abandon();
+    }
+
     /// Starts no container runtime any more.
     pub(crate) fn close_images(&self) {
         if let Some(images) = &self.inner.options.images {

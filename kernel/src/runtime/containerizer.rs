@@ -59,6 +59,9 @@ pub(crate) trait Containerizer: Send + Sync + 'static {
     /// Removes a container that has ended, and what is known of those below it. Succeeds if there is none.
     async fn remove(&self, path: &ContainerPath);
 
+    /// Watches nothing any more: the containers that run are the next agent's.
+    fn abandon(&self);
+
     /// Removes what containers share, unless some still run.
     fn close(&self);
 }

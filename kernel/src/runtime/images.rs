@@ -158,6 +158,10 @@ impl Containerizer for ImageContainers {
         }
     }
 
+    fn abandon(&self) {
+        self.processes.abandon();
+    }
+
     fn close(&self) {
         self.processes.close();
     }

@@ -20,6 +20,7 @@ use kernel_core::agent::Limits;
 use kernel_model::{container_path::ContainerPath, ids::ContainerId};
 use rustix::process::Signal;
 use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     cgroups::{Cgroups, MemoryExceeded, Usage},
@@ -48,13 +49,16 @@ struct Inner {
     binary: PathBuf,
     cgroups: Option<Cgroups>,
     containers: Mutex<BTreeMap<ContainerPath, Container>>,
+    /// Cancelled once the agent has gone.
+    abandoned: CancellationToken,
 }
 
 impl Processes {
     /// Those of an agent with these paths, in cgroups if they are limited.
     pub(crate) fn new(paths: Paths, binary: PathBuf, limited: bool) -> Self {
         let cgroups = if limited { Cgroups::detect() } else { None };
-        Self { inner: Arc::new(Inner { paths, binary, cgroups, containers: Mutex::default() }) }
+        let (containers, abandoned) = Default::default();
+        Self { inner: Arc::new(Inner { paths, binary, cgroups, containers, abandoned }) }
     }
 
     /// Kills the containers that a killed agent has left running, except executors that respawn, and returns the number of outermost
@@ -137,6 +141,9 @@ impl Processes {
 
     /// Ends what is left of a container whose first process has ended.
     async fn outermost_ended(&self, path: ContainerPath, status: Option<i32>) {
+        if self.inner.abandoned.is_cancelled() {
+            return;
+        }
         let exceeded = Containerizer::memory_exceeded(self, &path);
         self.end_below(&path, exceeded.as_ref()).await;
         let (processes, id) = (self.clone(), path.clone());
@@ -280,6 +287,10 @@ impl Containerizer for Processes {
         }
         self.containers().remove(path);
         self.remove_records(path).await;
+    }
+
+    fn abandon(&self) {
+        self.inner.abandoned.cancel();
     }
 
     fn close(&self) {

@@ -143,6 +143,9 @@ impl Processes {
 
     /// Ends what is left of a container whose supervisor has ended, and records how it ended.
     async fn below_ended(&self, path: ContainerPath) {
+        if self.inner.abandoned.is_cancelled() {
+            return;
+        }
         let above = self.containers().get(&path).and_then(|container| container.exceeded_above.clone());
         let own = self.memory_exceeded(&path).or(above);
         self.end_below(&path, own.as_ref()).await;
