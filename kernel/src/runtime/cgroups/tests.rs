@@ -1,3 +1,5 @@
+//! Limits, refusals and texts of cgroups, in directories that stand for them.
+
 use kernel_core::agent::Limits;
 use kernel_model::{container_path::ContainerPath, resources::Scalar};
 
