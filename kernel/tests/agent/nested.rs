@@ -287,10 +287,10 @@ async fn a_terminal_has_a_size_and_a_shell_controls_it() {
     printed(&mut answer, Some("10 20\r\n")).await;
     input.data("a\n").await;
     printed(&mut answer, Some("got a\r\n")).await;
-    // Ctrl-C.
-    input.data("\u{3}").await;
+    // Ctrl-D. (Whether Ctrl-C is a signal depends on how the tests were started: a process inherits what is ignored.)
+    input.data("\u{4}").await;
     printed(&mut answer, None).await;
-    assert_eq!(wait(&cluster, &session).await, json!({ "exit_status": 2 }), "SIGINT");
+    assert_eq!(wait(&cluster, &session).await, json!({ "exit_status": 0 }));
     // Without a terminal there is no size.
     let session = below(&task, "pipe");
     let mut answer =
