@@ -17,7 +17,10 @@ use std::{
 
 use kernel_core::agent::{Agent, Config, Event};
 use kernel_model::{
-    agent::AgentInfo, ids::AgentId, oversubscription::Oversubscription, resources::Attribute,
+    agent::AgentInfo,
+    ids::{AgentId, ContainerId},
+    oversubscription::Oversubscription,
+    resources::Attribute,
 };
 use tokio::{net::TcpListener, sync::mpsc};
 
@@ -340,7 +343,7 @@ async fn collect_garbage(runtime: Runtime) {
         tokio::time::sleep(GARBAGE_EVERY).await;
         let runtime = runtime.clone();
         let collect = move || {
-            let is_live = |name: &str| runtime.pid(&name.into()).is_some();
+            let is_live = |name: &str| runtime.pid(ContainerId::from(name)).is_some();
             runtime.paths().collect_garbage(std::time::SystemTime::now(), is_live);
         };
         if tokio::task::spawn_blocking(collect).await.is_err() {

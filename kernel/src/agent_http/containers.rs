@@ -229,10 +229,10 @@ async fn session(
     content: ContentType,
 ) -> Result<Answer, Answer> {
     let path = launch.path.clone();
-    of_executor(handlers, &path).await.or_else(|answer| match handlers.runtime.user_of(&launch) {
+    of_executor(handlers, &path).await.map_err(|answer| match handlers.runtime.user_of(&launch) {
         // It is below a container without an executor.
-        Ok(_) => Err(answer),
-        Err(why) => Err(text(StatusCode::BAD_REQUEST, why.to_string())),
+        Ok(_) => answer,
+        Err(why) => text(StatusCode::BAD_REQUEST, why.to_string()),
     })?;
     if let Err(other) = start(handlers, caller, launch).await? {
         return Ok(other);
