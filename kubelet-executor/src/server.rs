@@ -173,6 +173,8 @@ fn refused(code: StatusCode, text: String) -> Response<Body> {
     *response.status_mut() = code;
     let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    // Who may do nothing keeps no connection from others.
+    response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     response
 }
 

@@ -80,6 +80,8 @@ pub fn node_port_key(port: i64) -> Key {
 
 /// The node port range (upstream's default).
 pub const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
+/// The node ports that agents offer to frameworks by default: a Service gets one of them only if it asks for it, or if there is no other.
+const OFFERED_PORTS: std::ops::RangeInclusive<i64> = 31_000..=32_000;
 /// Candidates tried before the range counts as full.
 const TRIES_MAX: usize = 4096;
 
@@ -390,8 +392,10 @@ fn free_address(ranges: &Ranges, is_taken: impl Fn(Ipv4Addr) -> bool) -> Option<
 fn free_port(taken: &BTreeSet<Key>, used: &BTreeSet<i64>) -> Result<i64, Status> {
     let span = NODE_PORTS.end() - NODE_PORTS.start() + 1;
     let start = i64::from(uuid::Uuid::new_v4().as_u128() as u16) % span;
-    (0..span)
+    let mut free = (0..span)
         .map(|step| NODE_PORTS.start() + (start + step) % span)
-        .find(|p| !used.contains(p) && !taken.contains(&node_port_key(*p)))
-        .ok_or_else(|| status::service_unavailable("node port range is full"))
+        .filter(|port| !used.contains(port) && !taken.contains(&node_port_key(*port)));
+    // A framework's task may listen at a port that was offered.
+    let unoffered = free.clone().find(|port| !OFFERED_PORTS.contains(port));
+    unoffered.or_else(|| free.next()).ok_or_else(|| status::service_unavailable("node port range is full"))
 }

@@ -7,7 +7,7 @@ pub fn node_tag(directory: &[u8]) -> String {
 }
 
 /// FNV-1a: stable across releases, unlike the standard library's hasher.
-pub(crate) fn hash(bytes: &[u8]) -> u64 {
+fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })

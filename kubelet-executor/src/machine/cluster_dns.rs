@@ -174,7 +174,11 @@ impl Server {
         }
         let [first, second, ..] = *uuid::Uuid::new_v4().as_bytes();
         let question = Query::new(u16::from_be_bytes([first, second]), alias, query.kind);
-        let answer = self.ask(&question.bytes(), Transport::Tcp).await;
+        let bytes = question.bytes();
+        let answer = match self.ask(&bytes, Transport::Udp).await {
+            Some(cut) if is_truncated(&cut) => self.ask(&bytes, Transport::Tcp).await,
+            answer => answer,
+        };
         records
             .extend(answer.and_then(|answer| Some(read_answer(&question, &answer)?.1)).into_iter().flatten());
     }
@@ -198,6 +202,11 @@ impl Server {
         }
         None
     }
+}
+
+/// Whether an answer says that it has been cut (the bit TC).
+fn is_truncated(answer: &[u8]) -> bool {
+    answer.get(2).is_some_and(|flags| flags & 0x02 != 0)
 }
 
 async fn ask_by_udp(server: SocketAddr, message: &[u8]) -> std::io::Result<Vec<u8>> {

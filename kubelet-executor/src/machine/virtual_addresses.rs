@@ -242,12 +242,13 @@ pub(crate) async fn remove(config: &Config) {
     }
 }
 
-/// Whether the table of the rules exists.
+/// Whether the table of the rules exists, with the rules that look Services up: somebody may have flushed it.
 pub(crate) fn exist(config: &Config) -> bool {
     let mut command = Command::new("nft");
-    command.args(["list", "table", "ip", &network_name(config)]).stdin(Stdio::null());
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
+    command.args(["list", "chain", "ip", &network_name(config), ruleset::SERVICES]);
+    command.stdin(Stdio::null()).stderr(Stdio::null());
+    let listed = command.output();
+    listed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(" vmap "))
 }
 
 /// Applies a transaction.

@@ -236,9 +236,13 @@ fn parse(json: &str) -> String {
     };
     match scheduler_call::from_wire(call) {
         Ok(ParsedCall::Call(_, call)) => {
-            let again = scheduler_call::from_wire(scheduler_call::to_wire(&"f".into(), &call));
-            assert_eq!(again, Ok(ParsedCall::Call("f".into(), call.clone())));
-            format!("{call:?}")
+            let shown = format!("{call:?}");
+            // An operation that cannot be carried out has no message.
+            if !shown.contains("[Invalid {") {
+                let again = scheduler_call::from_wire(scheduler_call::to_wire(&"f".into(), &call));
+                assert_eq!(again, Ok(ParsedCall::Call("f".into(), call.clone())));
+            }
+            shown
         }
         Ok(other) => format!("{other:?}"),
         Err(e) => e.to_string(),
@@ -269,7 +273,7 @@ fn calls_are_refused_with_mesos_texts() {
         Expecting 'framework_id' to be present
         Teardown
         Expecting 'accept' to be present
-        Accept { offer_ids: [OfferId(o)], operations: [Convert { id: Some(OperationId(op)), kind: Create, resources: Resources([]) }], filters: Filters { refuse: 5s } }
+        Accept { offer_ids: [OfferId(o)], operations: [Invalid { id: Some(OperationId(op)), why: "A CREATE offer operation must have the Offer.Operation.create field set." }], filters: Filters { refuse: 5s } }
         Revive { roles: [] }
         Not a valid UUID
         Reconcile { tasks: [(TaskId(t), None)] }

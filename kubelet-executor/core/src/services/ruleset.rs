@@ -4,10 +4,12 @@
 use std::{
     collections::BTreeMap,
     fmt::{Display, Write},
+    net::Ipv4Addr,
 };
 
+use sha2::{Digest, Sha256};
+
 use super::routes::{Endpoint, Route};
-use crate::tag::hash;
 
 /// The mark of packets that get this machine's address as source; kube-proxy's.
 const MASQUERADE: &str = "0x4000";
@@ -15,8 +17,12 @@ const MASQUERADE: &str = "0x4000";
 const ADDRESSES: &str = "service-addresses";
 /// Maps protocol and port of the node's own addresses to a verdict.
 const NODE_PORTS: &str = "node-ports";
+/// Maps address, protocol and port from outside of the cluster, which nobody answers, to a verdict.
+const UNANSWERED: &str = "unanswered";
+/// The chain that rejects.
+const REJECT: &str = "reject";
 /// The chain that looks into the maps.
-const SERVICES: &str = "services";
+pub const SERVICES: &str = "services";
 
 /// The node's networks, as rules need them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,24 +46,73 @@ pub struct Ruleset {
     elements: BTreeMap<(&'static str, String), String>,
 }
 
+impl Networks {
+    /// Whether an address is one of the cluster's own: of Services or of Pods.
+    fn contain(&self, address: Ipv4Addr) -> bool {
+        let is_within = |range: &String| {
+            let (base, bits) = range.split_once('/')?;
+            let (base, bits): (Ipv4Addr, u32) = (base.parse().ok()?, bits.parse().ok()?);
+            let mask = u32::MAX.checked_shl(32u32.checked_sub(bits)?).unwrap_or(0);
+            Some(base.to_bits() & mask == address.to_bits() & mask)
+        };
+        self.virtual_ranges.iter().chain(&self.pod_cidr).any(|range| is_within(range) == Some(true))
+    }
+}
+
+/// The chains that choose one of a route's endpoints: of all, and of those on this node.
+struct Balanced {
+    everywhere: Option<String>,
+    here: Option<String>,
+}
+
+/// A name for the chains of something, which nobody can find another thing for.
+fn id(of: &str) -> String {
+    let mut id = format!("{:x}", Sha256::digest(of.as_bytes()));
+    id.truncate(32);
+    id
+}
+
+/// The key of a route at an address.
+fn at(map: &'static str, address: &dyn Display, route: &Route) -> (&'static str, String) {
+    (map, format!("{address} . {} . {}", route.protocol.name(), route.port))
+}
+
+/// The rules for packets from outside of the cluster.
+fn from_outside(networks: &Networks, route: &Route, everywhere: &str, here: Option<&str>) -> Vec<String> {
+    let masqueraded = format!("meta mark set meta mark | {MASQUERADE} goto {everywhere}");
+    match route.external_local {
+        false => vec![masqueraded],
+        // Pods and this machine's own processes are inside the cluster.
+        true => {
+            let pods = networks.pod_cidr.iter().map(|pods| format!("ip saddr {pods} goto {everywhere}"));
+            let own = format!("fib saddr type local {masqueraded}");
+            pods.chain([own]).chain(here.map(|here| format!("goto {here}"))).collect()
+        }
+    }
+}
+
 impl Ruleset {
     /// The rules for these routes.
     pub fn new(networks: &Networks, routes: &[Route]) -> Self {
         let mut ruleset = Self::default();
         ruleset.base_chains(networks);
-        for route in routes {
-            ruleset.add(networks, route);
+        // Addresses that clients choose come after those of the cluster, which they cannot take over.
+        let balanced: Vec<_> = routes.iter().map(|route| ruleset.add(route)).collect();
+        for (route, balanced) in routes.iter().zip(balanced) {
+            ruleset.add_external(networks, route, balanced);
         }
         ruleset
     }
 
     fn base_chains(&mut self, networks: &Networks) {
-        let mut reject = Vec::new();
+        let key = "ct state new ip daddr . meta l4proto . th dport";
+        let mut reject = vec![format!("{key} vmap @{UNANSWERED}")];
         if !networks.virtual_ranges.is_empty() {
             let new = format!("ct state new ip daddr {{ {} }}", networks.virtual_ranges.join(", "));
-            // A reset ends a TCP client of this machine at once; an ICMP error only at its first retransmission.
-            reject = vec![format!("{new} meta l4proto tcp reject with tcp reset"), format!("{new} reject")];
+            reject.push(format!("{new} goto {REJECT}"));
         }
+        // A reset ends a TCP client of this machine at once; an ICMP error only at its first retransmission.
+        let rejects = vec!["meta l4proto tcp reject with tcp reset".to_owned(), "reject".to_owned()];
         let jump = vec![format!("jump {SERVICES}")];
         let lookups = vec![
             format!("ip daddr . meta l4proto . th dport vmap @{ADDRESSES}"),
@@ -78,49 +133,67 @@ impl Ruleset {
             ("nat-output", jump),
             ("nat-postrouting", masquerade),
             (SERVICES, lookups),
+            (REJECT, rejects),
         ];
         self.chains.extend(chains.map(|(name, rules)| (name.to_owned(), rules)));
     }
 
-    fn add(&mut self, networks: &Networks, route: &Route) {
-        let (id, protocol) = (hash(route.name.as_bytes()), route.protocol.name());
-        let at = |address: &dyn Display| (ADDRESSES, format!("{address} . {protocol} . {}", route.port));
-        let everywhere = self.balance(route, format!("cluster-{id:016x}"), &route.endpoints);
+    /// Adds the route at its cluster IP.
+    fn add(&mut self, route: &Route) -> Balanced {
+        let id = id(&route.name);
+        let everywhere = self.balance(route, format!("cluster-{id}"), &route.endpoints);
         let here = (route.internal_local || route.external_local)
-            .then(|| self.balance(route, format!("local-{id:016x}"), &route.local_endpoints))
+            .then(|| self.balance(route, format!("local-{id}"), &route.local_endpoints))
             .flatten();
         if let Some(chain) = if route.internal_local { &here } else { &everywhere } {
-            self.elements.insert(at(&route.cluster_ip), format!("goto {chain}"));
+            self.elements.insert(at(ADDRESSES, &route.cluster_ip, route), format!("goto {chain}"));
         }
-        let mut keys: Vec<_> = route.external.iter().map(|address| at(address)).collect();
-        keys.extend(route.node_port.map(|port| (NODE_PORTS, format!("{protocol} . {port}"))));
-        let balancers: Vec<_> = route.balancers.iter().map(|address| at(address)).collect();
-        let is_internal = keys.is_empty() && balancers.is_empty();
-        let Some(everywhere) = everywhere.filter(|_| !is_internal) else { return };
-        let masqueraded = format!("meta mark set meta mark | {MASQUERADE} goto {everywhere}");
-        let rules = match route.external_local {
-            false => vec![masqueraded],
-            // Pods and this machine's own processes are inside the cluster.
-            true => {
-                let pods = networks.pod_cidr.iter().map(|pods| format!("ip saddr {pods} goto {everywhere}"));
-                let own = format!("fib saddr type local {masqueraded}");
-                pods.chain([own]).chain(here.iter().map(|here| format!("goto {here}"))).collect()
-            }
+        Balanced { everywhere, here }
+    }
+
+    /// Adds the route at node ports, external addresses and those of balancers. Of two routes, the first one has an address.
+    fn add_external(&mut self, networks: &Networks, route: &Route, Balanced { everywhere, here }: Balanced) {
+        let free = |address: &&Ipv4Addr| !networks.contain(**address);
+        let external: Vec<&Ipv4Addr> = route.external.iter().filter(free).collect();
+        let balancers: Vec<&Ipv4Addr> = route.balancers.iter().filter(free).collect();
+        let protocol = route.protocol.name();
+        let node_port = route.node_port.map(|port| (NODE_PORTS, format!("{protocol} . {port}")));
+        if node_port.is_none() && external.is_empty() && balancers.is_empty() {
+            return;
+        }
+        let unanswered = match (&everywhere, &here) {
+            (None, _) => Some(format!("goto {REJECT}")),
+            // Another machine may answer: the packets went astray.
+            (Some(_), None) if route.external_local => Some("drop".to_owned()),
+            _ => None,
         };
-        let chain = format!("external-{id:016x}");
+        let refused = unanswered.clone().or((!route.sources.is_empty()).then(|| "drop".to_owned()));
+        let verdicts = external.iter().map(|address| (address, &unanswered));
+        let verdicts = verdicts.chain(balancers.iter().map(|address| (address, &refused)));
+        for (address, verdict) in verdicts {
+            if let Some(verdict) = verdict {
+                self.elements.entry(at(UNANSWERED, address, route)).or_insert_with(|| verdict.clone());
+            }
+        }
+        let Some(everywhere) = everywhere else { return };
+        let id = id(&route.name);
+        let chain = format!("external-{id}");
+        self.chains.insert(chain.clone(), from_outside(networks, route, &everywhere, here.as_deref()));
         let admitted = match route.sources.is_empty() {
             true => chain.clone(),
             // What comes from elsewhere gets no route.
             false => {
-                let admitted = format!("admitted-{id:016x}");
+                let admitted = format!("admitted-{id}");
                 let rule = format!("ip saddr {{ {} }} goto {chain}", route.sources.join(", "));
                 self.chains.insert(admitted.clone(), vec![rule]);
                 admitted
             }
         };
-        self.elements.extend(balancers.into_iter().map(|key| (key, format!("goto {admitted}"))));
-        self.elements.extend(keys.into_iter().map(|key| (key, format!("goto {chain}"))));
-        self.chains.insert(chain, rules);
+        let balancers = balancers.into_iter().map(|address| (at(ADDRESSES, address, route), &admitted));
+        let others = external.into_iter().map(|address| at(ADDRESSES, address, route)).chain(node_port);
+        for (key, chain) in balancers.chain(others.map(|key| (key, &chain))) {
+            self.elements.entry(key).or_insert_with(|| format!("goto {chain}"));
+        }
     }
 
     /// A chain that chooses one of the endpoints; `None` if there are none.
@@ -147,7 +220,7 @@ impl Ruleset {
         // Another timeout is another set: that of a set cannot be changed.
         let affinity = route.affinity_seconds.map(|seconds| format!("/{seconds}")).unwrap_or_default();
         let name = format!("{}/{address}/{port}{affinity}", route.name);
-        let chain = format!("endpoint-{:016x}", hash(name.as_bytes()));
+        let chain = format!("endpoint-{}", id(&name));
         // A Pod that reaches itself would ignore an answer from its own address.
         let mut rules = vec![format!("ip saddr {address} meta mark set meta mark | {MASQUERADE}")];
         if let Some(seconds) = route.affinity_seconds {
@@ -164,9 +237,9 @@ impl Ruleset {
     pub fn replacement(&self, table: &str) -> String {
         let mut text = removal(table);
         let _ = writeln!(text, "add table ip {table}");
-        for (map, key) in
-            [(ADDRESSES, "ipv4_addr . inet_proto . inet_service"), (NODE_PORTS, "inet_proto . inet_service")]
-        {
+        let address = "ipv4_addr . inet_proto . inet_service";
+        let maps = [(ADDRESSES, address), (UNANSWERED, address), (NODE_PORTS, "inet_proto . inet_service")];
+        for (map, key) in maps {
             let _ = writeln!(text, "add map ip {table} {map} {{ type {key} : verdict; }}");
         }
         text + &self.changes(&Self::default(), table)

@@ -127,46 +127,50 @@ fn a_service_becomes_rules() {
         delete table ip t
         add table ip t
         add map ip t service-addresses { type ipv4_addr . inet_proto . inet_service : verdict; }
+        add map ip t unanswered { type ipv4_addr . inet_proto . inet_service : verdict; }
         add map ip t node-ports { type inet_proto . inet_service : verdict; }
-        add set ip t clients-of-endpoint-4d1c13dde950096e { type ipv4_addr; flags dynamic, timeout; timeout 10800s; }
-        add set ip t clients-of-endpoint-58fed6eebc8f6367 { type ipv4_addr; flags dynamic, timeout; timeout 10800s; }
-        add chain ip t cluster-e19b7fbc762c08cc
-        add chain ip t endpoint-4d1c13dde950096e
-        add chain ip t endpoint-58fed6eebc8f6367
-        add chain ip t external-e19b7fbc762c08cc
+        add set ip t clients-of-endpoint-59371140c1a510be8f4c7dbe3ef69add { type ipv4_addr; flags dynamic, timeout; timeout 10800s; }
+        add set ip t clients-of-endpoint-8c9f8d259b7f230ed02156e50f65a3ee { type ipv4_addr; flags dynamic, timeout; timeout 10800s; }
+        add chain ip t cluster-c7a03e8853ad97740af1c25fe0b80319
+        add chain ip t endpoint-59371140c1a510be8f4c7dbe3ef69add
+        add chain ip t endpoint-8c9f8d259b7f230ed02156e50f65a3ee
+        add chain ip t external-c7a03e8853ad97740af1c25fe0b80319
         add chain ip t forward { type filter hook forward priority 0; policy accept; }
-        add chain ip t local-e19b7fbc762c08cc
+        add chain ip t local-c7a03e8853ad97740af1c25fe0b80319
         add chain ip t nat-output { type nat hook output priority -100; policy accept; }
         add chain ip t nat-postrouting { type nat hook postrouting priority 100; policy accept; }
         add chain ip t nat-prerouting { type nat hook prerouting priority -100; policy accept; }
         add chain ip t output { type filter hook output priority 0; policy accept; }
+        add chain ip t reject
         add chain ip t services
-        add rule ip t cluster-e19b7fbc762c08cc ip saddr @clients-of-endpoint-58fed6eebc8f6367 goto endpoint-58fed6eebc8f6367
-        add rule ip t cluster-e19b7fbc762c08cc ip saddr @clients-of-endpoint-4d1c13dde950096e goto endpoint-4d1c13dde950096e
-        add rule ip t cluster-e19b7fbc762c08cc numgen random mod 2 vmap { 0 : goto endpoint-58fed6eebc8f6367, 1 : goto endpoint-4d1c13dde950096e }
-        add rule ip t endpoint-4d1c13dde950096e ip saddr 10.244.1.2 meta mark set meta mark | 0x4000
-        add rule ip t endpoint-4d1c13dde950096e update @clients-of-endpoint-4d1c13dde950096e { ip saddr }
-        add rule ip t endpoint-4d1c13dde950096e meta l4proto tcp dnat to 10.244.1.2:8080
-        add rule ip t endpoint-58fed6eebc8f6367 ip saddr 10.244.0.2 meta mark set meta mark | 0x4000
-        add rule ip t endpoint-58fed6eebc8f6367 update @clients-of-endpoint-58fed6eebc8f6367 { ip saddr }
-        add rule ip t endpoint-58fed6eebc8f6367 meta l4proto tcp dnat to 10.244.0.2:8080
-        add rule ip t external-e19b7fbc762c08cc ip saddr 10.244.0.0/24 goto cluster-e19b7fbc762c08cc
-        add rule ip t external-e19b7fbc762c08cc fib saddr type local meta mark set meta mark | 0x4000 goto cluster-e19b7fbc762c08cc
-        add rule ip t external-e19b7fbc762c08cc goto local-e19b7fbc762c08cc
-        add rule ip t forward ct state new ip daddr { 10.96.0.0/12 } meta l4proto tcp reject with tcp reset
-        add rule ip t forward ct state new ip daddr { 10.96.0.0/12 } reject
-        add rule ip t local-e19b7fbc762c08cc ip saddr @clients-of-endpoint-58fed6eebc8f6367 goto endpoint-58fed6eebc8f6367
-        add rule ip t local-e19b7fbc762c08cc numgen random mod 1 vmap { 0 : goto endpoint-58fed6eebc8f6367 }
+        add rule ip t cluster-c7a03e8853ad97740af1c25fe0b80319 ip saddr @clients-of-endpoint-8c9f8d259b7f230ed02156e50f65a3ee goto endpoint-8c9f8d259b7f230ed02156e50f65a3ee
+        add rule ip t cluster-c7a03e8853ad97740af1c25fe0b80319 ip saddr @clients-of-endpoint-59371140c1a510be8f4c7dbe3ef69add goto endpoint-59371140c1a510be8f4c7dbe3ef69add
+        add rule ip t cluster-c7a03e8853ad97740af1c25fe0b80319 numgen random mod 2 vmap { 0 : goto endpoint-8c9f8d259b7f230ed02156e50f65a3ee, 1 : goto endpoint-59371140c1a510be8f4c7dbe3ef69add }
+        add rule ip t endpoint-59371140c1a510be8f4c7dbe3ef69add ip saddr 10.244.1.2 meta mark set meta mark | 0x4000
+        add rule ip t endpoint-59371140c1a510be8f4c7dbe3ef69add update @clients-of-endpoint-59371140c1a510be8f4c7dbe3ef69add { ip saddr }
+        add rule ip t endpoint-59371140c1a510be8f4c7dbe3ef69add meta l4proto tcp dnat to 10.244.1.2:8080
+        add rule ip t endpoint-8c9f8d259b7f230ed02156e50f65a3ee ip saddr 10.244.0.2 meta mark set meta mark | 0x4000
+        add rule ip t endpoint-8c9f8d259b7f230ed02156e50f65a3ee update @clients-of-endpoint-8c9f8d259b7f230ed02156e50f65a3ee { ip saddr }
+        add rule ip t endpoint-8c9f8d259b7f230ed02156e50f65a3ee meta l4proto tcp dnat to 10.244.0.2:8080
+        add rule ip t external-c7a03e8853ad97740af1c25fe0b80319 ip saddr 10.244.0.0/24 goto cluster-c7a03e8853ad97740af1c25fe0b80319
+        add rule ip t external-c7a03e8853ad97740af1c25fe0b80319 fib saddr type local meta mark set meta mark | 0x4000 goto cluster-c7a03e8853ad97740af1c25fe0b80319
+        add rule ip t external-c7a03e8853ad97740af1c25fe0b80319 goto local-c7a03e8853ad97740af1c25fe0b80319
+        add rule ip t forward ct state new ip daddr . meta l4proto . th dport vmap @unanswered
+        add rule ip t forward ct state new ip daddr { 10.96.0.0/12 } goto reject
+        add rule ip t local-c7a03e8853ad97740af1c25fe0b80319 ip saddr @clients-of-endpoint-8c9f8d259b7f230ed02156e50f65a3ee goto endpoint-8c9f8d259b7f230ed02156e50f65a3ee
+        add rule ip t local-c7a03e8853ad97740af1c25fe0b80319 numgen random mod 1 vmap { 0 : goto endpoint-8c9f8d259b7f230ed02156e50f65a3ee }
         add rule ip t nat-output jump services
         add rule ip t nat-postrouting meta mark & 0x4000 == 0x4000 meta mark set meta mark & 0xffffbfff masquerade
         add rule ip t nat-prerouting jump services
-        add rule ip t output ct state new ip daddr { 10.96.0.0/12 } meta l4proto tcp reject with tcp reset
-        add rule ip t output ct state new ip daddr { 10.96.0.0/12 } reject
+        add rule ip t output ct state new ip daddr . meta l4proto . th dport vmap @unanswered
+        add rule ip t output ct state new ip daddr { 10.96.0.0/12 } goto reject
+        add rule ip t reject meta l4proto tcp reject with tcp reset
+        add rule ip t reject reject
         add rule ip t services ip daddr . meta l4proto . th dport vmap @service-addresses
         add rule ip t services fib daddr type local ip daddr != 127.0.0.0/8 meta l4proto . th dport vmap @node-ports
-        add element ip t node-ports { tcp . 30080 : goto external-e19b7fbc762c08cc }
-        add element ip t service-addresses { 10.96.0.7 . tcp . 80 : goto cluster-e19b7fbc762c08cc }
-        add element ip t service-addresses { 192.0.2.7 . tcp . 80 : goto external-e19b7fbc762c08cc }
+        add element ip t node-ports { tcp . 30080 : goto external-c7a03e8853ad97740af1c25fe0b80319 }
+        add element ip t service-addresses { 10.96.0.7 . tcp . 80 : goto cluster-c7a03e8853ad97740af1c25fe0b80319 }
+        add element ip t service-addresses { 192.0.2.7 . tcp . 80 : goto external-c7a03e8853ad97740af1c25fe0b80319 }
     "#]].assert_eq(&ruleset.replacement("t"));
 }
 
@@ -180,9 +184,10 @@ fn load_balancers_serve_their_source_ranges() {
     let text = Ruleset::new(&networks(), &routes_of(json!([one]), slices)).replacement("t");
     let lines = text.lines().filter(|line| line.contains("admitted") || line.contains("192.0.2"));
     expect![[r#"
-        add chain ip t admitted-e19b7fbc762c08cc
-        add rule ip t admitted-e19b7fbc762c08cc ip saddr { 198.51.100.0/24, 203.0.113.0/24 } goto external-e19b7fbc762c08cc
-        add element ip t service-addresses { 192.0.2.9 . tcp . 80 : goto admitted-e19b7fbc762c08cc }
+        add chain ip t admitted-c7a03e8853ad97740af1c25fe0b80319
+        add rule ip t admitted-c7a03e8853ad97740af1c25fe0b80319 ip saddr { 198.51.100.0/24, 203.0.113.0/24 } goto external-c7a03e8853ad97740af1c25fe0b80319
+        add element ip t service-addresses { 192.0.2.9 . tcp . 80 : goto admitted-c7a03e8853ad97740af1c25fe0b80319 }
+        add element ip t unanswered { 192.0.2.9 . tcp . 80 : drop }
     "#]].assert_eq(&(lines.collect::<Vec<_>>().join("\n") + "\n"));
 }
 
@@ -196,21 +201,21 @@ fn a_change_leaves_the_rest() {
     };
     let (before, after) = (of(before), of(after));
     expect![[r#"
-        flush chain ip t cluster-e19b7fbc762c08cc
-        add rule ip t cluster-e19b7fbc762c08cc ip saddr @clients-of-endpoint-90ba98ce06f5f5b2 goto endpoint-90ba98ce06f5f5b2
-        add rule ip t cluster-e19b7fbc762c08cc numgen random mod 1 vmap { 0 : goto endpoint-90ba98ce06f5f5b2 }
-        flush chain ip t endpoint-fc9295357b36f12d
-        delete chain ip t endpoint-fc9295357b36f12d
-        delete set ip t clients-of-endpoint-fc9295357b36f12d
+        flush chain ip t cluster-c7a03e8853ad97740af1c25fe0b80319
+        add rule ip t cluster-c7a03e8853ad97740af1c25fe0b80319 ip saddr @clients-of-endpoint-88cffeeb53e5e22cc95859429df2ac0f goto endpoint-88cffeeb53e5e22cc95859429df2ac0f
+        add rule ip t cluster-c7a03e8853ad97740af1c25fe0b80319 numgen random mod 1 vmap { 0 : goto endpoint-88cffeeb53e5e22cc95859429df2ac0f }
+        flush chain ip t endpoint-be93c3705179e7436962c5fcb76d1f46
+        delete chain ip t endpoint-be93c3705179e7436962c5fcb76d1f46
+        delete set ip t clients-of-endpoint-be93c3705179e7436962c5fcb76d1f46
     "#]].assert_eq(&after.changes(&before, "t"));
     let none = Ruleset::new(&networks(), &[]);
     expect![[r#"
-        delete element ip t service-addresses { 10.96.0.7 . tcp . 80 : goto cluster-e19b7fbc762c08cc }
-        flush chain ip t cluster-e19b7fbc762c08cc
-        flush chain ip t endpoint-90ba98ce06f5f5b2
-        delete chain ip t cluster-e19b7fbc762c08cc
-        delete chain ip t endpoint-90ba98ce06f5f5b2
-        delete set ip t clients-of-endpoint-90ba98ce06f5f5b2
+        delete element ip t service-addresses { 10.96.0.7 . tcp . 80 : goto cluster-c7a03e8853ad97740af1c25fe0b80319 }
+        flush chain ip t cluster-c7a03e8853ad97740af1c25fe0b80319
+        flush chain ip t endpoint-88cffeeb53e5e22cc95859429df2ac0f
+        delete chain ip t cluster-c7a03e8853ad97740af1c25fe0b80319
+        delete chain ip t endpoint-88cffeeb53e5e22cc95859429df2ac0f
+        delete set ip t clients-of-endpoint-88cffeeb53e5e22cc95859429df2ac0f
     "#]]
     .assert_eq(&none.changes(&after, "t"));
 }
@@ -246,4 +251,61 @@ proptest! {
         let ruleset = Ruleset::new(&networks(), &routes_of(json!(services), json!(slices)));
         prop_assert_eq!(ruleset.changes(&ruleset.clone(), "t"), "");
     }
+}
+
+/// The elements of a map.
+fn elements(ruleset: &Ruleset, map: &str) -> Vec<String> {
+    let start = format!("add element ip t {map} {{ ");
+    let text = ruleset.replacement("t");
+    text.lines()
+        .filter_map(|line| Some(line.strip_prefix(&start)?.strip_suffix(" }")?.split("-").next()?.to_owned()))
+        .collect()
+}
+
+#[test]
+fn addresses_of_the_cluster_cannot_be_taken_over() {
+    let named = |name: &str, address: &str, external: Value| {
+        let mut service = service(json!({"clusterIP": address, "externalIPs": external}));
+        service["metadata"]["name"] = json!(name);
+        let mut slice = slice(json!([endpoint("10.244.0.2", NODE, json!({}))]));
+        slice["metadata"] = json!({"namespace": "ns", "name": format!("{name}-x"),
+            "labels": {"kubernetes.io/service-name": name}});
+        (service, slice)
+    };
+    let (web, of_web) = named("web", "10.96.0.7", json!(["192.0.2.7"]));
+    let taken = json!(["10.96.0.7", "10.96.0.99", "10.244.0.1", "192.0.2.7", "192.0.2.8"]);
+    let (evil, of_evil) = named("zz", "10.96.0.8", taken);
+    let ruleset = Ruleset::new(&networks(), &routes_of(json!([web, evil]), json!([of_web, of_evil])));
+    let expected = [
+        "10.96.0.7 . tcp . 80 : goto cluster",
+        "10.96.0.8 . tcp . 80 : goto cluster",
+        "192.0.2.7 . tcp . 80 : goto external",
+        "192.0.2.8 . tcp . 80 : goto external",
+    ];
+    assert_eq!(elements(&ruleset, "service-addresses"), expected);
+    let verdicts = |ruleset: &Ruleset| -> Vec<String> {
+        let text = ruleset.replacement("t");
+        let lines = text.lines().filter(|line| line.contains("element") && line.contains("192.0.2.7"));
+        lines.map(|line| line.rsplit(' ').nth(1).unwrap_or_default().to_owned()).collect()
+    };
+    let (web, of_web) = named("web", "10.96.0.7", json!(["192.0.2.7"]));
+    let alone = Ruleset::new(&networks(), &routes_of(json!([web]), json!([of_web])));
+    assert_eq!(verdicts(&ruleset), verdicts(&alone), "of two Services, the first has an address");
+}
+
+#[test]
+fn what_nobody_answers_at_an_address_from_outside_does_not_leave_the_machine() {
+    let of = |spec: Value, endpoints: Value| {
+        let spec = service(spec);
+        let ruleset = Ruleset::new(&networks(), &routes_of(json!([spec]), json!([slice(endpoints)])));
+        elements(&ruleset, "unanswered")
+    };
+    let external = json!({"externalIPs": ["192.0.2.7"]});
+    assert_eq!(of(external.clone(), json!([])), ["192.0.2.7 . tcp . 80 : goto reject"]);
+    let here = json!([endpoint("10.244.0.2", NODE, json!({}))]);
+    assert!(of(external, here.clone()).is_empty());
+    let local = json!({"externalIPs": ["192.0.2.7"], "externalTrafficPolicy": "Local"});
+    let there = json!([endpoint("10.244.1.2", "there", json!({}))]);
+    assert_eq!(of(local.clone(), there), ["192.0.2.7 . tcp . 80 : drop"]);
+    assert!(of(local, here).is_empty());
 }
