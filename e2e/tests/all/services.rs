@@ -18,7 +18,7 @@ spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, nodePort: 30080}
 apiVersion: v1
 kind: Service
 metadata: {name: nobody}
-spec: {selector: {app: nobody}, ports: [{port: 80}]}
+spec: {selector: {app: nobody}, externalIPs: [198.51.100.7], ports: [{port: 80}]}
 ---
 apiVersion: v1
 kind: Service
@@ -70,8 +70,10 @@ fn services_lead_to_pods_of_both_machines() -> anyhow::Result<()> {
     for address in [Network::FIRST, Network::SECOND] {
         assert_eq!(many(address, 30080)?.len(), 4, "{address}");
     }
-    let refused = in_pod(&cluster, &pod, "nc -w 5 nobody 80 < /dev/null 2>&1")?;
-    assert!(refused.contains("refused"), "{refused}");
+    for address in ["nobody", "198.51.100.7"] {
+        let refused = in_pod(&cluster, &pod, &format!("nc -w 5 {address} 80 < /dev/null 2>&1"))?;
+        assert!(refused.contains("refused"), "{refused}");
+    }
     // The API server, as programs in Pods reach it.
     let port = in_pod(
         &cluster,

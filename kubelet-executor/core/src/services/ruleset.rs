@@ -20,7 +20,7 @@ const NODE_PORTS: &str = "node-ports";
 /// Maps address, protocol and port from outside of the cluster, which nobody answers, to a verdict.
 const UNANSWERED: &str = "unanswered";
 /// The chain that rejects.
-const REJECT: &str = "reject";
+const REJECT: &str = "rejections";
 /// The chain that looks into the maps.
 pub const SERVICES: &str = "services";
 

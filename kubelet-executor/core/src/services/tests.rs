@@ -141,7 +141,7 @@ fn a_service_becomes_rules() {
         add chain ip t nat-postrouting { type nat hook postrouting priority 100; policy accept; }
         add chain ip t nat-prerouting { type nat hook prerouting priority -100; policy accept; }
         add chain ip t output { type filter hook output priority 0; policy accept; }
-        add chain ip t reject
+        add chain ip t rejections
         add chain ip t services
         add rule ip t cluster-c7a03e8853ad97740af1c25fe0b80319 ip saddr @clients-of-endpoint-8c9f8d259b7f230ed02156e50f65a3ee goto endpoint-8c9f8d259b7f230ed02156e50f65a3ee
         add rule ip t cluster-c7a03e8853ad97740af1c25fe0b80319 ip saddr @clients-of-endpoint-59371140c1a510be8f4c7dbe3ef69add goto endpoint-59371140c1a510be8f4c7dbe3ef69add
@@ -156,16 +156,16 @@ fn a_service_becomes_rules() {
         add rule ip t external-c7a03e8853ad97740af1c25fe0b80319 fib saddr type local meta mark set meta mark | 0x4000 goto cluster-c7a03e8853ad97740af1c25fe0b80319
         add rule ip t external-c7a03e8853ad97740af1c25fe0b80319 goto local-c7a03e8853ad97740af1c25fe0b80319
         add rule ip t forward ct state new ip daddr . meta l4proto . th dport vmap @unanswered
-        add rule ip t forward ct state new ip daddr { 10.96.0.0/12 } goto reject
+        add rule ip t forward ct state new ip daddr { 10.96.0.0/12 } goto rejections
         add rule ip t local-c7a03e8853ad97740af1c25fe0b80319 ip saddr @clients-of-endpoint-8c9f8d259b7f230ed02156e50f65a3ee goto endpoint-8c9f8d259b7f230ed02156e50f65a3ee
         add rule ip t local-c7a03e8853ad97740af1c25fe0b80319 numgen random mod 1 vmap { 0 : goto endpoint-8c9f8d259b7f230ed02156e50f65a3ee }
         add rule ip t nat-output jump services
         add rule ip t nat-postrouting meta mark & 0x4000 == 0x4000 meta mark set meta mark & 0xffffbfff masquerade
         add rule ip t nat-prerouting jump services
         add rule ip t output ct state new ip daddr . meta l4proto . th dport vmap @unanswered
-        add rule ip t output ct state new ip daddr { 10.96.0.0/12 } goto reject
-        add rule ip t reject meta l4proto tcp reject with tcp reset
-        add rule ip t reject reject
+        add rule ip t output ct state new ip daddr { 10.96.0.0/12 } goto rejections
+        add rule ip t rejections meta l4proto tcp reject with tcp reset
+        add rule ip t rejections reject
         add rule ip t services ip daddr . meta l4proto . th dport vmap @service-addresses
         add rule ip t services fib daddr type local ip daddr != 127.0.0.0/8 meta l4proto . th dport vmap @node-ports
         add element ip t node-ports { tcp . 30080 : goto external-c7a03e8853ad97740af1c25fe0b80319 }
@@ -301,7 +301,7 @@ fn what_nobody_answers_at_an_address_from_outside_does_not_leave_the_machine() {
         elements(&ruleset, "unanswered")
     };
     let external = json!({"externalIPs": ["192.0.2.7"]});
-    assert_eq!(of(external.clone(), json!([])), ["192.0.2.7 . tcp . 80 : goto reject"]);
+    assert_eq!(of(external.clone(), json!([])), ["192.0.2.7 . tcp . 80 : goto rejections"]);
     let here = json!([endpoint("10.244.0.2", NODE, json!({}))]);
     assert!(of(external, here.clone()).is_empty());
     let local = json!({"externalIPs": ["192.0.2.7"], "externalTrafficPolicy": "Local"});
