@@ -110,6 +110,8 @@ struct Run {
     sandbox: Option<PathBuf>,
     /// To be linked in its sandbox when that exists.
     volumes: Vec<LinkedVolume>,
+    /// Those that came after the request.
+    limits: Option<Limits>,
     /// Set when it has ended.
     ended: watch::Sender<Option<Termination>>,
 }
@@ -219,7 +221,6 @@ impl Runtime {
     async fn launch(&self, start: &Start) -> Result<(), LaunchError> {
         // A respawned executor has limits of its own for what it runs.
         let keeps_children = start.executor.respawns();
-        let limits = Some(start.limits).filter(|_| !keeps_children);
         if image::of_launch(start)?.is_some() && self.inner.options.images.is_none() {
             return Err(LaunchError::NoImages);
         }
@@ -231,8 +232,10 @@ impl Runtime {
         let (prepared, stop) = self.prepare(&path, prepare).await?;
         self.open_sandbox(&path, &prepared.sandbox)?;
         let launch::Prepared { sandbox, plan, image, surroundings } = prepared;
+        let changed = || self.runs().get(&path).and_then(|run| run.limits);
+        let limits = Some(changed().unwrap_or(start.limits)).filter(|_| !keeps_children);
         let launch = Launch {
-            path,
+            path: path.clone(),
             sandbox,
             plan,
             directory: None,
@@ -244,7 +247,12 @@ impl Runtime {
             image,
             stop,
         };
-        self.inner.containers.launch(launch).await
+        self.inner.containers.launch(launch).await?;
+        // Those of tasks that came while it was launched.
+        if let Some(limits) = changed().filter(|_| !keeps_children) {
+            self.inner.containers.update(&path, limits);
+        }
+        Ok(())
     }
 
     /// Links the volumes that came while the sandbox was made; later ones are linked at once.
@@ -289,7 +297,11 @@ impl Runtime {
 
     /// Changes the limits of a container.
     pub(crate) fn set_limits(&self, container_id: &ContainerId, limits: Limits) {
-        self.inner.containers.update(&container_id.into(), limits);
+        let path = container_id.into();
+        if let Some(run) = self.runs().get_mut(&path) {
+            run.limits = Some(limits);
+        }
+        self.inner.containers.update(&path, limits);
     }
 
     /// Makes the directories of the agent's persistent volumes, and removes those of its former ones.

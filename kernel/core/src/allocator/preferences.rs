@@ -14,6 +14,9 @@ use regex::{Regex, RegexBuilder};
 /// and small compared with the agents that it is matched against.
 const REGEX_BYTES_MAX: usize = 64 * 1024;
 
+/// How many expressions a framework may have. Each takes up to a millisecond to compile, in which the master does nothing else.
+const REGEXES_MAX: usize = 128;
+
 /// The properties of an agent that constraints select.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct AgentProperties {
@@ -56,6 +59,16 @@ enum CompiledPredicate {
 impl CompiledPreferences {
     /// Compiles the expressions. The error is the message for the framework.
     pub fn new(preferences: &OfferPreferences) -> Result<Self, String> {
+        let all = preferences.constraints.values().flatten().flatten();
+        let is_regex = |from: &&AttributeConstraint| {
+            matches!(from.predicate, Predicate::TextMatches(_) | Predicate::TextNotMatches(_))
+        };
+        let regexes = all.filter(is_regex).count();
+        if regexes > REGEXES_MAX {
+            return Err(format!(
+                "Offer constraints are not valid: {regexes} regexes are more than {REGEXES_MAX}"
+            ));
+        }
         let mut constraints = BTreeMap::new();
         for (role, groups) in preferences.constraints.iter().filter(|(_, groups)| !groups.is_empty()) {
             let group = |group: &Vec<AttributeConstraint>| group.iter().map(compile).collect();
@@ -97,10 +110,10 @@ fn compile(from: &AttributeConstraint) -> Result<Constraint, String> {
 /// Compiles an expression that matches whole texts.
 fn expression(pattern: &str) -> Result<Regex, String> {
     let refuse = |why: String| format!("Failed to construct regex from pattern '{pattern}': {why}");
-    // The pattern is compiled alone first, so that it cannot close the group that is put around it.
-    let built = |text: &str| RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
-    built(pattern).map_err(|error| refuse(error.to_string()))?;
-    built(&format!(r"\A(?:{pattern})\z")).map_err(|error| refuse(error.to_string()))
+    // The pattern is parsed alone first, so that it cannot close the group that is put around it.
+    regex_syntax::Parser::new().parse(pattern).map_err(|error| refuse(error.to_string()))?;
+    let built = RegexBuilder::new(&format!(r"\A(?:{pattern})\z")).size_limit(REGEX_BYTES_MAX).build();
+    built.map_err(|error| refuse(error.to_string()))
 }
 
 impl ClientPreferences {

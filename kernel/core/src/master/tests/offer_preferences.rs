@@ -85,6 +85,12 @@ fn constraints_are_checked_and_replaced() {
         let log = c.log();
         assert!(log.contains("Offer constraints for role '*' are not valid: Failed to construct"), "{log}");
     }
+    let mut many = only(Selector::Hostname, Predicate::TextMatches("h".into()));
+    let group = &mut many.constraints.get_mut(&Role::any()).unwrap()[0];
+    *group = vec![group[0].clone(); 129];
+    c.subscribe_with("s0", many);
+    let log = c.log();
+    assert!(log.contains("Offer constraints are not valid: 129 regexes are more than 128"), "{log}");
     c.subscribe_with("s1", only(Selector::Hostname, Predicate::TextEquals("h2".into())));
     c.agent(1, "cpus:4;mem:1024");
     assert_eq!(c.master.offers(None).count(), 0);
