@@ -1,11 +1,14 @@
 //! What operators see of an agent: executors of command tasks, what has ended, and every key that tools read.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use kernel_model::task::{Reason, Source, TaskState::*};
 use serde_json::{Value, json};
 
-use crate::{client, cluster::Cluster};
+use crate::{
+    client,
+    cluster::{Cluster, custom_executor},
+};
 
 async fn get(address: SocketAddr, path: &str) -> Value {
     let answer = client::send(address, &format!("GET {path} HTTP/1.1"), b"").await;
@@ -148,5 +151,41 @@ async fn a_task_that_exceeds_its_memory_fails_for_that_reason() {
     assert!(message.contains("\nMEMORY STATISTICS: \n"), "{message}");
     let status: kernel_wire::v1::TaskStatus = kernel_wire::prost::Message::decode(status.extra).unwrap();
     assert_eq!(status.limitation.unwrap().resources[0].name, "mem");
+    cluster.no_process_left().await;
+}
+
+/// The memory limit of the cgroup that `/proc/PID/cgroup` names.
+fn memory_limit(of: &str) -> Option<u64> {
+    let limit = of.lines().find_map(|line| match line.splitn(3, ':').collect::<Vec<_>>()[..] {
+        [_, "memory", path] => Some(format!("/sys/fs/cgroup/memory{path}/memory.limit_in_bytes")),
+        ["0", "", path] => Some(format!("/sys/fs/cgroup{path}/memory.max")),
+        _ => None,
+    });
+    std::fs::read_to_string(limit?).ok()?.trim().parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_has_the_limits_of_all_tasks_that_came_before_it_ran() {
+    if !memory_is_limited() {
+        return;
+    }
+    let mut cluster = Cluster::start().await;
+    for task in ["t1", "t2", "t3"] {
+        cluster.launch_with(task, |task| {
+            let line = "cat /proc/self/cgroup > cgroup; touch ready; sleep 1000";
+            task.command = None;
+            task.executor = Some(custom_executor("x", line).into());
+        });
+    }
+    cluster.flush().await;
+    cluster.wait_for_file("x", "ready").await;
+    let cgroup = std::fs::read_to_string(cluster.sandbox("x").join("cgroup")).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    // 64 MB of each task.
+    while memory_limit(&cgroup) != Some(192 << 20) {
+        assert!(std::time::Instant::now() < deadline, "{:?} of {cgroup}", memory_limit(&cgroup));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    cluster.end_executor("x").await;
     cluster.no_process_left().await;
 }
