@@ -112,6 +112,8 @@ struct Run {
     volumes: Vec<LinkedVolume>,
     /// Those that came after the request.
     limits: Option<Limits>,
+    /// Of one that a client has started.
+    user: Option<String>,
     /// Set when it has ended.
     ended: watch::Sender<Option<Termination>>,
 }
@@ -424,6 +426,7 @@ impl Runtime {
         // Nothing is started below it from here on.
         self.runs().remove(path);
         self.destroy_all(path);
+        self.end_below(path).await;
         self.inner.containers.remove(path).await;
     }
 

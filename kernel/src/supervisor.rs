@@ -131,9 +131,10 @@ fn try_to_enter(directory: &Path) -> io::Result<std::convert::Infallible> {
     let config = Config::read(&Files::new(directory.to_owned()))?;
     for cgroup in &config.cgroups {
         // 0 is the process that writes.
-        if let Err(error) = std::fs::write(cgroup.join("cgroup.procs"), "0") {
-            eprintln!("Container runs outside of its cgroup {}: {error}", cgroup.display());
-        }
+        std::fs::write(cgroup.join("cgroup.procs"), "0").map_err(|error| {
+            let why = format!("the cgroup {} cannot be entered: {error}", cgroup.display());
+            io::Error::new(error.kind(), why)
+        })?;
     }
     setsid()?;
     if let Streams::Attachable { terminal: Some(_), .. } = config.streams {

@@ -19,6 +19,8 @@ mod files;
 mod http;
 #[path = "agent/nested.rs"]
 mod nested;
+#[path = "agent/nested_lives.rs"]
+mod nested_lives;
 #[path = "agent/nested_refusals.rs"]
 mod nested_refusals;
 #[path = "agent/state.rs"]

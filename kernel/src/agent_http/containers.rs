@@ -18,6 +18,7 @@ use kernel_wire::{
     },
 };
 use rustix::process::Signal;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Handlers, agent_stopped, attach,
@@ -32,7 +33,7 @@ use crate::{
     },
     runtime::{
         containerizer::Termination,
-        nested::{NestedError, NestedLaunch, TaskAbove},
+        nested::{Launching, NestedError, NestedLaunch, RemoveError, TaskAbove},
         resource_limitation,
     },
 };
@@ -75,7 +76,10 @@ pub(super) async fn serve(
         ContainerCall::Launch(launch) if launch.is_session => {
             session(handlers, caller, launch, media, content).await
         }
-        ContainerCall::Launch(launch) => start(handlers, caller, launch).await.unwrap_or_else(Err),
+        ContainerCall::Launch(launch) => {
+            let started = begin(handlers, caller, launch)?.started().await;
+            started.map(|()| empty(StatusCode::OK)).map_err(|why| refused(&why))
+        }
         ContainerCall::Wait { path, is_deprecated } => {
             let termination = handlers.runtime.wait(&path).await;
             let termination = termination.ok_or_else(|| not_found(&path))?;
@@ -86,6 +90,12 @@ pub(super) async fn serve(
             kill(handlers, &path, signal)
         }
         ContainerCall::Remove { path } => {
+            may_remove(handlers, caller, &path).await?;
+            let within = path.clone();
+            let runs = handlers.queue.read(move |agent: &Agent| has_task_within(agent, &within)).await;
+            if runs.map_err(|_| agent_stopped())? {
+                return Err(failed(&RemoveError::Running));
+            }
             let removed = handlers.runtime.remove_nested(&path).await;
             removed.map(|()| empty(StatusCode::OK)).map_err(|why| failed(&why))
         }
@@ -122,6 +132,17 @@ fn task_in(agent: &Agent, path: &ContainerPath) -> Option<TaskAbove> {
         user: command.and_then(|command| command.user.clone()).unwrap_or_else(|| framework.user.clone()),
         environment: command.map(|command| command.environment.clone()).unwrap_or_default(),
     })
+}
+
+/// Whether an executor runs a task in this container, or in one below it.
+fn has_task_within(agent: &Agent, path: &ContainerPath) -> bool {
+    let executors = agent.view().into_iter().flat_map(|framework| framework.executors);
+    let tasks = executors
+        .filter(|executor| executor.container_id == *path.root_id())
+        .flat_map(|executor| executor.tasks)
+        .map(|(task, _)| task);
+    let mut running = tasks.filter(|task| !task.state.is_terminal());
+    running.any(|task| container_of(&task).is_some_and(|container| container.is_within(path)))
 }
 
 fn container_of(task: &Task) -> Option<ContainerPath> {
@@ -184,6 +205,13 @@ pub(super) fn may_control(
     }
 }
 
+/// The same for what is left of a container.
+async fn may_remove(handlers: &Handlers, caller: &ApiCaller, path: &ContainerPath) -> Result<(), Answer> {
+    let (runtime, left) = (handlers.runtime.clone(), path.clone());
+    let user = tokio::task::spawn_blocking(move || runtime.user_of_left(&left)).await;
+    user.map_err(|why| failed(&why))?.map_or(Ok(()), |user| may_use(handlers, caller, &user))
+}
+
 fn may_use(handlers: &Handlers, caller: &ApiCaller, user: &str) -> Result<(), Answer> {
     match caller {
         ApiCaller::Client(caller) if !handlers.run_as.permits(caller, user) => Err(forbidden()),
@@ -191,22 +219,21 @@ fn may_use(handlers: &Handlers, caller: &ApiCaller, user: &str) -> Result<(), An
     }
 }
 
-/// Starts a container. The inner answer is that to a call that was right.
-async fn start(
-    handlers: &Handlers,
-    caller: &ApiCaller,
-    launch: NestedLaunch,
-) -> Result<Result<Answer, Answer>, Answer> {
-    let refused = |why: NestedError| match why {
-        NestedError::Exists => Ok(Err(empty(StatusCode::ACCEPTED))),
-        why => Err(text(StatusCode::BAD_REQUEST, why.to_string())),
-    };
+fn refused(why: &NestedError) -> Answer {
+    match why {
+        NestedError::Exists => empty(StatusCode::ACCEPTED),
+        why => text(StatusCode::BAD_REQUEST, why.to_string()),
+    }
+}
+
+/// Begins to start a container, which goes on without the client.
+fn begin(handlers: &Arc<Handlers>, caller: &ApiCaller, launch: NestedLaunch) -> Result<Launching, Answer> {
     let above = match handlers.runtime.user_of(&launch) {
         Ok((user, above)) => {
             may_use(handlers, caller, &user)?;
             above
         }
-        Err(why) => return refused(why),
+        Err(why) => return Err(refused(&why)),
     };
     // An executor runs what it is below as its own user, and chooses no other one.
     if matches!(caller, ApiCaller::Executor(_))
@@ -214,9 +241,24 @@ async fn start(
     {
         return Err(forbidden());
     }
-    match handlers.runtime.launch_nested(launch).await {
-        Ok(()) => Ok(Ok(empty(StatusCode::OK))),
-        Err(why) => refused(why),
+    let (path, of_task) = (launch.path.clone(), launch.task.is_some());
+    let launching = handlers.runtime.launch_nested(launch).map_err(|why| refused(&why))?;
+    if let Some(parent) = path.parent().filter(|_| of_task) {
+        tokio::spawn(end_without_task(handlers.clone(), path, parent, launching.stop()));
+    }
+    Ok(launching)
+}
+
+/// Ends a container whose task has ended before it was known to be below it. From here on [`end_below_task`] finds it.
+async fn end_without_task(
+    handlers: Arc<Handlers>,
+    path: ContainerPath,
+    parent: ContainerPath,
+    run: CancellationToken,
+) {
+    let read = move |agent: &Agent| task_in(agent, &parent).is_some();
+    if !handlers.queue.read(read).await.unwrap_or(true) {
+        let _ = tokio::task::spawn_blocking(move || handlers.runtime.end_run(&path, &run)).await;
     }
 }
 
@@ -234,10 +276,9 @@ async fn session(
         Ok(_) => answer,
         Err(why) => text(StatusCode::BAD_REQUEST, why.to_string()),
     })?;
-    if let Err(other) = start(handlers, caller, launch).await? {
-        return Ok(other);
-    }
-    let guard = SessionGuard { handlers: handlers.clone(), path: path.clone() };
+    let launching = begin(handlers, caller, launch)?;
+    let guard = SessionGuard { handlers: handlers.clone(), path: path.clone(), run: launching.stop() };
+    launching.started().await.map_err(|why| refused(&why))?;
     attach::output(handlers, &path, media, content, Some(guard)).await
 }
 
@@ -245,14 +286,15 @@ async fn session(
 pub(super) struct SessionGuard {
     handlers: Arc<Handlers>,
     path: ContainerPath,
+    run: CancellationToken,
 }
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        let (runtime, path) = (self.handlers.runtime.clone(), self.path.clone());
+        let (runtime, path, run) = (self.handlers.runtime.clone(), self.path.clone(), self.run.clone());
         // It looks at all processes of the machine.
         if let Ok(tokio) = tokio::runtime::Handle::try_current() {
-            tokio.spawn_blocking(move || runtime.destroy_nested(&path));
+            tokio.spawn_blocking(move || runtime.end_run(&path, &run));
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
@@ -173,6 +174,45 @@ fn remove_tree(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Kills what is left in cgroups and in those below, and removes them. Blocks.
+pub(crate) fn remove_all(directories: &[PathBuf], deadline: Instant) {
+    for directory in directories {
+        while let Err(error) = remove_tree(directory) {
+            if Instant::now() >= deadline {
+                tracing::warn!(cgroup = %directory.display(), %error, "cannot remove a cgroup");
+                break;
+            }
+            for directory in directories {
+                kill_below(directory);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Creates a cgroup that must not be there. False if it is one of those just made.
+fn create_new(directory: &Path, is_nested: bool, made: &[PathBuf]) -> io::Result<bool> {
+    if let Some(parent) = directory.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let number = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let own = number(directory);
+            if made.iter().any(|other| number(other) == own) {
+                return Ok(false);
+            }
+            // Within a container of this agent, an earlier one with this path may have left it.
+            if is_nested && remove_tree(directory).and_then(|()| fs::create_dir(directory)).is_ok() {
+                return Ok(true);
+            }
+            // Mesos' text.
+            Err(io::Error::other(format!("The cgroup at '{}' already exists", directory.display())))
+        }
+        created => created.map(|()| true),
+    }
+}
+
 impl Cgroups {
     /// Detects a writable cgroup hierarchy, and logs which.
     pub(crate) fn detect() -> Option<Self> {
@@ -259,23 +299,29 @@ impl Cgroups {
     }
 
     /// Creates the cgroups of a container whose first process enters them itself. One below another has no limits of its own.
-    pub(crate) fn create_below(&self, path: &ContainerPath, limits: Option<Limits>) -> Vec<PathBuf> {
-        if let Err(error) = self.open() {
-            tracing::warn!(%error, "the parent cgroup cannot be created");
-        }
+    /// The path is a client's: what is there already is the kernel's, or another container's. If it fails, nothing is left.
+    pub(crate) fn create_below(
+        &self,
+        path: &ContainerPath,
+        limits: Option<Limits>,
+    ) -> io::Result<Vec<PathBuf>> {
+        self.open()?;
         let mut made = Vec::new();
         for directory in self.directories(path) {
-            match fs::create_dir_all(&directory) {
-                Ok(()) => made.push(directory),
+            match create_new(&directory, path.is_nested(), &made) {
+                Ok(true) => made.push(directory),
+                // Controllers can share a hierarchy.
+                Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!(cgroup = %directory.display(), %error, "container runs outside of a cgroup");
+                    made.iter().for_each(|directory| drop(fs::remove_dir(directory)));
+                    return Err(error);
                 }
             }
         }
         if let Some(limits) = limits.filter(|_| !path.is_nested()) {
             self.set(path.root_id(), limits);
         }
-        made
+        Ok(made)
     }
 
     /// Why a container with these limits is not started, in Mesos' words: one without an amount would have no limit.
@@ -359,16 +405,7 @@ impl Cgroups {
 
     /// Kills remaining processes and removes the cgroups.
     pub(crate) fn remove(&self, path: &ContainerPath, deadline: Instant) {
-        for directory in self.directories(path) {
-            while let Err(error) = remove_tree(&directory) {
-                if Instant::now() >= deadline {
-                    tracing::warn!(cgroup = %directory.display(), %error, "cannot remove a cgroup");
-                    break;
-                }
-                self.kill(path);
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
+        remove_all(&self.directories(path), deadline);
     }
 
     /// Removes abandoned cgroups of agents that never came back: those without processes that are not new.

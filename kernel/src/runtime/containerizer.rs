@@ -44,6 +44,9 @@ pub(crate) trait Containerizer: Send + Sync + 'static {
     /// A running container; `None` if there is no such container.
     fn status(&self, path: &ContainerPath) -> Option<Status>;
 
+    /// The user of a container that runs, or whose end is known.
+    fn user(&self, path: &ContainerPath) -> Option<String>;
+
     /// The current usage of a container, if it is known.
     fn usage(&self, path: &ContainerPath) -> Option<Usage>;
 

@@ -1,6 +1,12 @@
 //! The user of an executor: user, group and supplementary groups from the name service switch (`/etc/passwd`, LDAP, …).
 
-use std::{ffi::CString, io, os::fd::AsFd, thread};
+use std::{
+    ffi::CString,
+    io,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::Path,
+    thread,
+};
 
 use kernel_core::agent::Start;
 use kernel_model::executor::CommandInfo;
@@ -43,6 +49,16 @@ pub(crate) fn of_user(name: &str) -> Result<Option<Credentials>, LaunchError> {
             credentials => Ok(Some(credentials)),
         },
     }
+}
+
+/// The user who owns a directory; empty is the agent's own. Blocks.
+pub(super) fn owner(directory: &Path) -> Option<String> {
+    let uid = std::fs::metadata(directory).ok()?.uid();
+    if uid == rustix::process::geteuid().as_raw() {
+        return Some(String::new());
+    }
+    let user = User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
+    Some(user.map_or_else(|| uid.to_string(), |user| user.name))
 }
 
 impl Credentials {

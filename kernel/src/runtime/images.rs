@@ -114,6 +114,10 @@ impl Containerizer for ImageContainers {
         self.processes.status(path)
     }
 
+    fn user(&self, path: &ContainerPath) -> Option<String> {
+        self.processes.user(path)
+    }
+
     fn usage(&self, path: &ContainerPath) -> Option<Usage> {
         let own = self.processes.usage(path);
         let in_image = if path.is_nested() { None } else { self.images.usage(path.root_id()) };

@@ -12,7 +12,8 @@ use std::{
 use kernel_core::agent::Limits;
 use kernel_model::{container_path::ContainerPath, executor::CommandInfo};
 use rustix::process::Signal;
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Run, Runtime,
@@ -65,6 +66,24 @@ pub(crate) enum NestedError {
     Failed(#[from] LaunchError),
 }
 
+/// A container that is being started.
+pub(crate) struct Launching {
+    started: JoinHandle<Result<(), NestedError>>,
+    stop: CancellationToken,
+}
+
+impl Launching {
+    /// Names this run of the container, for [`Runtime::end_run`].
+    pub(crate) fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Waits until its program is about to run. Nothing depends on somebody who waits.
+    pub(crate) async fn started(self) -> Result<(), NestedError> {
+        self.started.await.unwrap_or(Err(NestedError::Failed(LaunchError::Panicked)))
+    }
+}
+
 /// A container that is not removed. The texts are Mesos'.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RemoveError {
@@ -83,9 +102,23 @@ impl Runtime {
         Ok((launch.command.user.clone().unwrap_or_else(|| above.clone()), above))
     }
 
-    /// The user of a running container.
+    /// The user of a container that is there, or of which something is recorded. One that is not known is as the outermost one.
     pub(crate) fn user_in(&self, path: &ContainerPath) -> Option<String> {
-        Some(self.inner.containers.status(path)?.surroundings.user)
+        let starting = self.runs().get(path).and_then(|run| run.user.clone());
+        let of_outermost = || match path.is_nested() {
+            true => self.inner.containers.user(&path.root_id().into()),
+            false => None,
+        };
+        starting.or_else(|| self.inner.containers.user(path)).or_else(of_outermost)
+    }
+
+    /// The user of what is left of a container. Blocks.
+    pub(crate) fn user_of_left(&self, path: &ContainerPath) -> Option<String> {
+        let standalone = || match path.is_nested() {
+            true => None,
+            false => credentials::owner(&self.inner.paths.standalone().join(path.root_id().as_str())),
+        };
+        self.user_in(path).or_else(standalone)
     }
 
     /// Whether there is such a container, which may be about to start.
@@ -116,28 +149,41 @@ impl Runtime {
         Ok(Surroundings { user: task.user.clone(), environment, directory, in_image: false })
     }
 
-    /// Starts a container, and returns when its program is about to run.
-    pub(crate) async fn launch_nested(&self, launch: NestedLaunch) -> Result<(), NestedError> {
-        let path = launch.path.clone();
-        {
-            let mut runs = self.runs();
-            if runs.contains_key(&path) {
-                return Err(NestedError::Exists);
-            }
-            let known = |above: ContainerPath| match launch.task {
-                Some(_) => above.root_id().into(),
-                None => above,
-            };
-            if let Some(parent) = path.parent().map(known)
-                && runs.get(&parent).is_none_or(|run| run.stop.is_cancelled())
-            {
-                return Err(match runs.contains_key(&parent) {
-                    true => NestedError::ParentDestroying(parent),
-                    false => NestedError::ParentUnknown(parent),
-                });
-            }
-            runs.insert(path.clone(), Run::default());
+    /// Starts a container in a task of its own, which completes whoever waits for it.
+    pub(crate) fn launch_nested(&self, launch: NestedLaunch) -> Result<Launching, NestedError> {
+        let stop = self.admit(&launch)?;
+        let runtime = self.clone();
+        Ok(Launching { started: tokio::spawn(async move { runtime.run_nested(launch).await }), stop })
+    }
+
+    /// Takes the path of a container, whose parent must be there.
+    fn admit(&self, launch: &NestedLaunch) -> Result<CancellationToken, NestedError> {
+        let path = &launch.path;
+        let user = self.user_of(launch).ok().map(|(user, _)| user);
+        let mut runs = self.runs();
+        if runs.contains_key(path) {
+            return Err(NestedError::Exists);
         }
+        let known = |above: ContainerPath| match launch.task {
+            Some(_) => above.root_id().into(),
+            None => above,
+        };
+        if let Some(parent) = path.parent().map(known)
+            && runs.get(&parent).is_none_or(|run| run.stop.is_cancelled())
+        {
+            return Err(match runs.contains_key(&parent) {
+                true => NestedError::ParentDestroying(parent),
+                false => NestedError::ParentUnknown(parent),
+            });
+        }
+        let run = Run { user, ..Run::default() };
+        let stop = run.stop.clone();
+        runs.insert(path.clone(), run);
+        Ok(stop)
+    }
+
+    async fn run_nested(&self, launch: NestedLaunch) -> Result<(), NestedError> {
+        let path = launch.path.clone();
         match self.start_nested(launch).await {
             Ok(()) => {
                 let runtime = self.clone();
@@ -146,6 +192,7 @@ impl Runtime {
             }
             Err(error) => {
                 tracing::warn!(container = %path, %error, "cannot start a container");
+                self.end_below(&path).await;
                 self.publish(&path, Termination::default());
                 Err(error)
             }
@@ -215,15 +262,35 @@ impl Runtime {
     /// Waits for the end of a container that is none of an executor's, and tells those who wait.
     pub(super) async fn end_nested(&self, path: &ContainerPath) {
         let termination = self.inner.containers.wait(path).await.unwrap_or_default();
+        self.end_below(path).await;
         if !path.is_nested() {
             self.inner.containers.remove(path).await;
         }
         self.publish(path, termination);
     }
 
+    /// Ends what is below a container that has ended, which may just be starting. Nothing is started below it any more.
+    pub(super) async fn end_below(&self, path: &ContainerPath) {
+        let mut below = Vec::new();
+        for (other, run) in self.runs().iter().filter(|(other, _)| other.is_within(path)) {
+            run.stop.cancel();
+            if other != path {
+                below.push((other.clone(), run.ended.subscribe()));
+            }
+        }
+        for (other, _) in below.iter().rev() {
+            self.inner.containers.destroy(other);
+        }
+        for (_, mut ended) in below {
+            // Without a sender it has ended.
+            let _ = ended.wait_for(Option::is_some).await;
+        }
+    }
+
     /// Tells those who wait for a container how it ended.
     pub(super) fn publish(&self, path: &ContainerPath, termination: Termination) {
         if let Some(run) = self.runs().remove(path) {
+            run.stop.cancel();
             run.ended.send_replace(Some(termination));
         }
     }
@@ -254,6 +321,13 @@ impl Runtime {
         self.destroy_all(path);
     }
 
+    /// The same for one run of a container, unless it has ended: the path may be another's now.
+    pub(crate) fn end_run(&self, path: &ContainerPath, run: &CancellationToken) {
+        if !run.is_cancelled() {
+            self.destroy_all(path);
+        }
+    }
+
     /// Connects to the input and output of a container.
     pub(crate) async fn attach(&self, path: &ContainerPath) -> Result<UnixStream, AttachError> {
         self.inner.containers.attach(path).await
@@ -261,7 +335,7 @@ impl Runtime {
 
     /// Removes what is left of a container that has ended, and its sandbox.
     pub(crate) async fn remove_nested(&self, path: &ContainerPath) -> Result<(), RemoveError> {
-        if self.runs().contains_key(path) {
+        if self.runs().keys().any(|run| run.is_within(path)) {
             return Err(RemoveError::Running);
         }
         let root = ContainerPath::from(path.root_id());

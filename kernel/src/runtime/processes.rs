@@ -71,7 +71,10 @@ impl Processes {
         }
         let cgroups = Cgroups::detect();
         let deadline = Instant::now() + DEATH_MAX;
-        below.into_iter().for_each(|found| found.kill(deadline));
+        for found in below {
+            found.kill(deadline);
+            found.remove_cgroups(deadline);
+        }
         let mut killed = 0;
         for (container_id, found) in recorded {
             let Some(container) = found.container.filter(|container| !container.keeps_children) else {
@@ -117,6 +120,8 @@ impl Processes {
             }
         };
         self.containers().insert(path.clone(), container);
+        // Whoever destroys it later finds it.
+        let noted = if stop.is_cancelled() { Err(LaunchError::Destroyed) } else { noted };
         let opened = match noted {
             Ok(()) => pending.open().await,
             Err(error) => Err(error),
@@ -247,6 +252,11 @@ impl Containerizer for Processes {
 
     fn status(&self, path: &ContainerPath) -> Option<Status> {
         self.containers().get(path).map(Container::status)
+    }
+
+    fn user(&self, path: &ContainerPath) -> Option<String> {
+        let running = self.containers().get(path).map(|container| container.surroundings.user.clone());
+        running.or_else(|| self.recorded_user(path))
     }
 
     fn usage(&self, path: &ContainerPath) -> Option<Usage> {

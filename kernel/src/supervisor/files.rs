@@ -47,6 +47,17 @@ impl Files {
         fs::read_to_string(self.directory.join(name))
     }
 
+    /// Removes what is left of an earlier container, but not of those below it.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        for name in [CONFIG, SUPERVISOR, RUNNING, FAILED, ENDED, TERMINATION, STREAMS] {
+            match fs::remove_file(self.directory.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a file in one step. The directory must exist.
     pub(crate) fn write(&self, name: &str, text: &str) -> io::Result<()> {
         let temporary = self.directory.join(format!(".{name}"));

@@ -40,6 +40,8 @@ pub struct Cluster {
     events: mpsc::Receiver<Event>,
     framework_id: FrameworkId,
     agent: Option<AgentHandle>,
+    /// Whether the next agent serves clients without credentials, who may do nothing as root.
+    pub serves_anonymous: bool,
     agent_address: SocketAddr,
     work_dir: tempfile::TempDir,
     waiting: Vec<TaskInfo>,
@@ -93,6 +95,7 @@ impl Cluster {
             events,
             framework_id,
             agent: None,
+            serves_anonymous: false,
             agent_address: listen,
             work_dir: tempfile::tempdir().unwrap(),
             waiting: Vec::new(),
@@ -122,6 +125,9 @@ impl Cluster {
         let mut options = AgentOptions::new(self.work_dir.path(), binary);
         options.listen = self.agent_address;
         options.access = Access::with(Credentials::one(&Credential::new("test", "secret")));
+        if self.serves_anonymous {
+            options.access = options.access.or_anonymous(false);
+        }
         options.resources = Some("cpus:1000;mem:1000000;disk:1000000".into());
         let agent = agent::start(options, self.dialer.clone()).await.unwrap();
         self.agent_address = agent.local_addr();

@@ -54,7 +54,7 @@ pub async fn wait(cluster: &Cluster, id: &Value) -> Value {
 }
 
 /// What a session or attachment prints, until its end or a text.
-async fn printed(answer: &mut Answer, until: Option<&str>) -> (String, String) {
+pub async fn printed(answer: &mut Answer, until: Option<&str>) -> (String, String) {
     let (mut out, mut errors) = (String::new(), String::new());
     while !until.is_some_and(|text| out.contains(text)) {
         let Some(record) = answer.event().await else { break };

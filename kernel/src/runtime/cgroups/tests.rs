@@ -77,3 +77,31 @@ fn the_message_of_an_exceeded_limit_is_that_of_mesos() {
     let text = "Memory limit exceeded: Requested: 64MB Maximum Used: 65MB\n\nMEMORY STATISTICS: \nanon 5\n\n";
     assert_eq!((exceeded.message().as_str(), exceeded.memory().0), (text, 65_000));
 }
+
+#[test]
+fn a_cgroup_that_is_there_is_not_taken() {
+    let root = tempfile::tempdir().unwrap();
+    let [cpu, memory] = ["cpu", "memory"].map(|name| root.path().join(name));
+    for controller in [&cpu, &memory] {
+        std::fs::create_dir(controller).unwrap();
+    }
+    std::fs::write(memory.join("tasks"), "").unwrap();
+    std::fs::create_dir(memory.join("other")).unwrap();
+    // These controllers share a hierarchy.
+    let accounting = root.path().join("cpuacct");
+    std::os::unix::fs::symlink(&cpu, &accounting).unwrap();
+    let cgroups = Cgroups::V1 { cpu: cpu.clone(), memory: memory.clone(), cpuacct: Some(accounting) };
+    for id in ["tasks", "other"] {
+        let why = cgroups.create_below(&ContainerPath::root(id.into()), None).unwrap_err().to_string();
+        assert_eq!(why, format!("The cgroup at '{}' already exists", memory.join(id).display()));
+        assert!(!cpu.join(id).exists(), "nothing is left");
+    }
+    let own = cgroups.create_below(&path(), None).unwrap();
+    assert_eq!(own, [cpu.join("c"), memory.join("c")]);
+    assert!(cgroups.create_below(&path(), None).is_err());
+    // Below a container of the agent nobody else's is.
+    let below = path().child("tasks".into());
+    for _ in 0..2 {
+        assert_eq!(cgroups.create_below(&below, None).unwrap()[0], cpu.join("c/below:tasks"));
+    }
+}

@@ -24,7 +24,7 @@ use tokio::{
 use super::{DEATH_MAX, Processes, kill_session_until};
 use crate::{
     runtime::{
-        cgroups::{MemoryExceeded, kill_below},
+        cgroups::{self, MemoryExceeded, kill_below},
         container::{Container, Supervisor},
         containerizer::{Containerizer, Launch, Streams, Termination},
         environment::PATH,
@@ -63,13 +63,20 @@ impl Processes {
     pub(super) async fn launch_below(&self, launch: Launch) -> Result<(), LaunchError> {
         let (path, stop) = (launch.path.clone(), launch.stop.clone());
         let files = self.files(&path);
+        let cgroups = self.inner.cgroups.as_ref().map(|cgroups| cgroups.create_below(&path, launch.limits));
+        let cgroups = cgroups.transpose().map_err(|why| LaunchError::NotStarted(why.to_string()))?;
+        let cgroups = cgroups.unwrap_or_default();
         let started = tokio::select! {
-            started = tokio::time::timeout(START_MAX, self.start_below(&files, launch)) => {
+            started = tokio::time::timeout(START_MAX, self.start_below(&files, launch, cgroups.clone())) => {
                 started.unwrap_or(Err(LaunchError::Spawn(io::ErrorKind::TimedOut.into())))
             }
             () = stop.cancelled() => Err(LaunchError::Destroyed),
         };
         match started {
+            // Whoever destroys it later finds it.
+            Ok(_) if stop.is_cancelled() => {
+                self.not_started(path, files, cgroups, LaunchError::Destroyed).await
+            }
             Ok(mut child) => {
                 let processes = self.clone();
                 tokio::spawn(async move {
@@ -78,26 +85,46 @@ impl Processes {
                 });
                 Ok(())
             }
-            Err(error) => {
-                let left = RecordedBelow { path: path.clone(), files };
-                let _ = tokio::task::spawn_blocking(move || left.kill(Instant::now() + DEATH_MAX)).await;
-                self.containers().remove(&path);
-                self.remove_records(&path).await;
-                Err(error)
-            }
+            Err(error) => self.not_started(path, files, cgroups, error).await,
         }
     }
 
-    async fn start_below(&self, files: &Files, launch: Launch) -> Result<Child, LaunchError> {
-        let Launch { path, sandbox, plan, limits, surroundings, directory, streams, .. } = launch;
+    /// Ends what is left of a container that does not start.
+    async fn not_started(
+        &self,
+        path: ContainerPath,
+        files: Files,
+        cgroups: Vec<PathBuf>,
+        error: LaunchError,
+    ) -> Result<(), LaunchError> {
+        let left = RecordedBelow { path: path.clone(), files };
+        let kill = move || {
+            let deadline = Instant::now() + DEATH_MAX;
+            left.kill(deadline);
+            cgroups::remove_all(&cgroups, deadline);
+        };
+        let _ = tokio::task::spawn_blocking(kill).await;
+        self.containers().remove(&path);
+        self.remove_records(&path).await;
+        Err(error)
+    }
+
+    async fn start_below(
+        &self,
+        files: &Files,
+        launch: Launch,
+        cgroups: Vec<PathBuf>,
+    ) -> Result<Child, LaunchError> {
+        let Launch { path, sandbox, plan, surroundings, directory, streams, .. } = launch;
         DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(files.directory())?;
-        let cgroups = self.inner.cgroups.as_ref().map(|cgroups| cgroups.create_below(&path, limits));
+        // What is left of an earlier container with this path.
+        files.clear()?;
         let output = |name| sandbox.create_output(name, plan.owner.as_ref()).map_err(LaunchError::Sandbox);
         let (output, errors) = (output("stdout")?, output("stderr")?);
         let config = Config {
             binary: self.inner.binary.clone(),
             user: plan.user,
-            cgroups: cgroups.unwrap_or_default(),
+            cgroups,
             streams,
             sandbox: sandbox.path().to_owned(),
             surroundings: surroundings.clone(),
@@ -193,6 +220,11 @@ impl Processes {
         }
     }
 
+    /// The user of a container below another, or of one with a supervisor.
+    pub(super) fn recorded_user(&self, path: &ContainerPath) -> Option<String> {
+        Some(Config::read(&self.files(path)).ok()?.surroundings.user)
+    }
+
     /// How a container below another ended, if it has.
     pub(super) fn recorded_end(&self, path: &ContainerPath) -> Option<Termination> {
         let text = self.files(path).read(files::TERMINATION).ok()?;
@@ -243,7 +275,9 @@ impl Processes {
                 (above, Config::read(files), processes)
             else {
                 // It was about to start, which it does not without its directory, or it ends with the one above.
-                found.kill(Instant::now() + DEATH_MAX);
+                let deadline = Instant::now() + DEATH_MAX;
+                found.kill(deadline);
+                found.remove_cgroups(deadline);
                 let _ = fs::remove_dir_all(files.directory());
                 continue;
             };
@@ -318,6 +352,13 @@ impl RecordedBelow {
             && Instant::now() < deadline
         {
             std::thread::sleep(super::DEATH_POLL);
+        }
+    }
+
+    /// Removes its cgroups, and those below. Blocks.
+    pub(super) fn remove_cgroups(&self, deadline: Instant) {
+        if let Ok(config) = Config::read(&self.files) {
+            cgroups::remove_all(&config.cgroups, deadline);
         }
     }
 }
