@@ -124,3 +124,30 @@ fn embedded_structs_have_their_fields() {
     assert_eq!(of(named, "operations"), ["RuleWithOperations"]);
     assert_eq!(of(named, "apiGroups"), ["RuleWithOperations", "Rule"]);
 }
+
+/// Without empty metadata, which messages always have and JSON need not.
+fn without_empty_metadata(mut value: Value) -> Value {
+    if let Value::Object(members) = &mut value {
+        members.values_mut().for_each(|member| *member = without_empty_metadata(member.take()));
+        members.retain(|name, member| name != "metadata" || *member != json!({}));
+    }
+    value
+}
+
+/// What is absent in a message has a zero, and so in JSON: both ways lead to the same object.
+#[test]
+fn empty_messages_have_the_zeros_that_are_always_written() {
+    use crate::schema::{Media, Schema, Strictness, decode, roots};
+    let schema = Schema::builtin();
+    let mut wrong = Vec::new();
+    for ty in roots::all().filter_map(|root| schema.object_type(root.kind)) {
+        let body = envelope_head("", "", 0);
+        let Ok(empty) = decode(&body, Media::Protobuf, &ty, Strictness::Strict) else { continue };
+        let Some(again) = encode_value(&empty.value) else { continue };
+        let again = decode(&again, Media::Protobuf, &ty, Strictness::Strict).unwrap().value;
+        if without_empty_metadata(again.clone()) != without_empty_metadata(empty.value.clone()) {
+            wrong.push(format!("{}: {} is {again} again", ty.kind().kind, empty.value));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
