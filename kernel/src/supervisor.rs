@@ -12,6 +12,7 @@
 pub(crate) mod config;
 pub(crate) mod files;
 pub(crate) mod frames;
+mod readers;
 mod streams;
 mod terminal;
 
@@ -22,7 +23,7 @@ use std::{
         process::{CommandExt, ExitStatusExt},
     },
     path::Path,
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Child, Command, ExitCode, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -88,7 +89,7 @@ fn try_to_supervise(directory: &Path) -> io::Result<()> {
         Some(switchboard) => {
             let running = switchboard.start(&mut child)?;
             let status = wait(&mut child, process, &config)?;
-            running.finish();
+            running.finish(ExitStatus::from_raw(status).signal().is_some());
             status
         }
         None => wait(&mut child, process, &config)?,

@@ -68,6 +68,10 @@ pub(super) async fn output(
 ) -> Result<Answer, Answer> {
     let mut stream = handlers.runtime.attach(path).await.map_err(|why| failed(&why))?;
     stream.write_all(&[frames::ATTACH_OUTPUT]).await.map_err(|why| failed(&why))?;
+    // Without an answer the supervisor has ended with the container, and so has the output.
+    if let Ok((frames::BUSY, _)) = read_frame(&mut stream).await {
+        return Err(failed(&"Too many clients are attached to the container's output"));
+    }
     let (sender, records) = mpsc::channel(RECORDS_MAX);
     tokio::spawn(read_output(stream, content, sender));
     let mut heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT_EVERY, HEARTBEAT_EVERY);

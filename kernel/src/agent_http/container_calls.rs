@@ -1,5 +1,7 @@
 //! Calls about containers: their validation, with Mesos' texts, and what they ask for.
 
+use std::iter;
+
 use kernel_core::agent::Limits;
 use kernel_model::container_path::ContainerPath;
 use kernel_wire::{
@@ -242,6 +244,9 @@ fn launch_of(
     if let Some(command) = command {
         supported::check_variables(command)
             .or_else(|why| invalid(format!("'{part}.command' is invalid: {why}")))?;
+        if texts_of(command).any(|text| text.contains('\0')) {
+            return invalid(format!("'{part}.command' is invalid: It contains a NUL character"));
+        }
     }
     let mut terminal = None;
     if let Some(container) = container {
@@ -251,6 +256,14 @@ fn launch_of(
     command.map_or(Ok(()), supported::check_command).map_err(unsupported)?;
     let command = executor::command_from_wire(command.cloned().unwrap_or_default());
     Ok(ContainerCall::Launch(NestedLaunch { path, command, terminal, is_session, limits: None, task: None }))
+}
+
+/// What a program is given, in which NUL is the end.
+fn texts_of(command: &v1::CommandInfo) -> impl Iterator<Item = &str> {
+    let variables = command.environment.iter().flat_map(|environment| &environment.variables);
+    let variables =
+        variables.flat_map(|variable| iter::once(variable.name.as_str()).chain(variable.value.as_deref()));
+    command.value.as_deref().into_iter().chain(command.arguments.iter().map(String::as_str)).chain(variables)
 }
 
 /// The terminal that a container asks for, which must ask for nothing else.

@@ -61,6 +61,12 @@ pub(super) fn owner(directory: &Path) -> Option<String> {
     Some(user.map_or_else(|| uid.to_string(), |user| user.name))
 }
 
+/// Whether a directory is there and belongs to another user. Blocks.
+pub(super) fn is_of_other(directory: &Path, user: Option<&Credentials>) -> bool {
+    let own = user.map_or_else(rustix::process::geteuid, |user| user.uid);
+    std::fs::metadata(directory).is_ok_and(|found| found.uid() != own.as_raw())
+}
+
 impl Credentials {
     /// Looks up a user with its groups. Blocks: the name service may ask a server.
     pub(crate) fn of(name: &str) -> Result<Self, LaunchError> {

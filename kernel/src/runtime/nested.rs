@@ -223,7 +223,13 @@ impl Runtime {
             let sandbox = match &root {
                 Some(root) => Sandbox::open(root)
                     .and_then(|root| root.create_below(&below_root(&launch.path), owner.as_ref())),
-                None => Sandbox::create_standalone(&standalone, launch.path.root_id(), owner.as_ref()),
+                None => {
+                    let id = launch.path.root_id();
+                    if credentials::is_of_other(&standalone.join(id.as_str()), owner.as_ref()) {
+                        return Err(left_by_other());
+                    }
+                    Sandbox::create_standalone(&standalone, id, owner.as_ref())
+                }
             };
             let sandbox = sandbox.map_err(LaunchError::Sandbox)?;
             if !launch.command.uris.is_empty() {
@@ -363,7 +369,10 @@ impl Runtime {
 
     /// Ends the containers that are on their own, because the machine stops.
     pub(crate) async fn stop_standalone(&self) {
-        for path in self.nested_containers().into_iter().filter(|path| !path.is_nested()) {
+        let running = self.nested_containers();
+        let starting: Vec<ContainerPath> =
+            self.runs().iter().filter(|(_, run)| run.user.is_some()).map(|(path, _)| path.clone()).collect();
+        for path in running.into_iter().chain(starting).filter(|path| !path.is_nested()) {
             self.destroy_all(&path);
             self.wait(&path).await;
         }
@@ -417,6 +426,10 @@ fn prepared(
 fn session_directory(root: &Path, above: &Surroundings) -> io::Result<Sandbox> {
     let relative = above.directory.strip_prefix(root).map_err(|_| io::ErrorKind::NotFound)?;
     Sandbox::open(root)?.open_below(relative)
+}
+
+fn left_by_other() -> LaunchError {
+    LaunchError::Invalid("the sandbox of another user's container is left: remove that first".to_owned())
 }
 
 fn no_command() -> LaunchError {

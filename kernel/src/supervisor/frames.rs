@@ -4,7 +4,7 @@
 
 use std::io::{self, Read, Write};
 
-/// The first byte of a connection that receives the output, as [`OUTPUT`] and [`ERRORS`] until the container has ended.
+/// The first byte of a connection that receives [`ATTACHED`] and then the output, as [`OUTPUT`] and [`ERRORS`] until the container has ended.
 pub(crate) const ATTACH_OUTPUT: u8 = b'o';
 /// The first byte of a connection that sends input, as [`INPUT`], [`WINDOW`] and [`END`]. It is answered once: with [`DONE`] after
 /// the last frame or the container's end, or with what is wrong.
@@ -28,6 +28,9 @@ pub(crate) const BUSY: u8 = 7;
 pub(crate) const NO_WINDOW: u8 = 8;
 /// The container did not take its input: why.
 pub(crate) const NOT_WRITTEN: u8 = 9;
+
+/// From here on this connection receives the output; [`BUSY`] if too many others do.
+pub(crate) const ATTACHED: u8 = 10;
 
 /// The longest content: what is read of an output at a time, and longer input is divided.
 pub(crate) const CONTENT_MAX: usize = 16 * 1024;

@@ -1,7 +1,7 @@
 //! The input and output of a container: from its terminal or pipes to its files and to whoever is attached, and back. A thread per
 //! output, and one per connection that sends input.
 //!
-//! Nothing is kept: a reader that is slow holds the container up, and one that takes nothing for a while is disconnected.
+//! Nothing is kept: a reader that is slow holds the container up, and one that stalls is disconnected ([`Readers`]).
 
 use std::{
     fs::File,
@@ -22,21 +22,25 @@ use std::{
 use super::{
     files::Files,
     frames::{self, ATTACH_INPUT, ATTACH_OUTPUT, CONTENT_MAX},
+    readers::Readers,
     terminal,
 };
 use crate::runtime::{containerizer::WindowSize, credentials::Credentials};
 
-/// How long somebody who is attached may take nothing.
-const STALL_MAX: Duration = Duration::from_secs(30);
+/// How long somebody who sends input may not take the answer.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// How long the output of a session that has ended waits for somebody to attach (Mesos' grace period of its switchboard).
 const FIRST_READER_MAX: Duration = Duration::from_secs(5);
 
-/// How long the rest of the output may take to be passed on once the container has ended: longer than a reader may take nothing.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
+/// How long readers may take for the rest of the output once the container has ended.
+const LAST_OUTPUT_MAX: Duration = Duration::from_secs(30);
 
-/// Readers at a time, each of which the container may have to wait for.
-const READERS_MAX: usize = 16;
+/// The same of a container that was killed: whoever kills it waits for its end.
+const LAST_OUTPUT_OF_KILLED_MAX: Duration = Duration::from_secs(1);
+
+/// How long the rest of the output may take to be written into files when nobody is waited for.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// A container's ends of its streams, before it is started.
 pub(super) struct Switchboard {
@@ -55,7 +59,7 @@ pub(super) struct RunningStreams {
 }
 
 struct Shared {
-    readers: Mutex<Vec<UnixStream>>,
+    readers: Readers,
     /// Whether somebody has attached, or the output need not wait for it.
     released: Mutex<bool>,
     change: Condvar,
@@ -106,7 +110,7 @@ impl Switchboard {
             }
         };
         let shared = Arc::new(Shared {
-            readers: Mutex::default(),
+            readers: Readers::default(),
             released: Mutex::new(!self.is_session),
             change: Condvar::new(),
             has_terminal: outputs.len() == 1,
@@ -126,15 +130,18 @@ impl Switchboard {
 
 impl RunningStreams {
     /// Waits until the output of the container, which has ended, was passed on.
-    pub(super) fn finish(self) {
-        if self.is_session {
+    pub(super) fn finish(self, was_killed: bool) {
+        if self.is_session && !was_killed {
             let released = lock(&self.shared.released);
             let waited =
                 self.shared.change.wait_timeout_while(released, FIRST_READER_MAX, |released| !*released);
             drop(waited);
         }
+        let rest = if was_killed { LAST_OUTPUT_OF_KILLED_MAX } else { LAST_OUTPUT_MAX };
+        let last = Instant::now() + rest;
+        self.shared.readers.end_by(last);
         self.shared.release();
-        let deadline = Instant::now() + DRAIN_MAX;
+        let deadline = last + DRAIN_MAX;
         for _ in 0..self.outputs {
             let left = deadline.saturating_duration_since(Instant::now());
             if let Err(RecvTimeoutError::Timeout) = self.drained.recv_timeout(left) {
@@ -167,8 +174,7 @@ impl Shared {
                 frames::ERRORS => io::stderr().write_all(content),
                 _ => write_out(content),
             };
-            let frame = frames::encode(kind, content);
-            lock(&self.readers).retain_mut(|reader| reader.write_all(&frame).is_ok());
+            self.readers.pass_on(&frames::encode(kind, content));
         }
         let _ = done.send(());
     }
@@ -183,18 +189,14 @@ impl Shared {
     }
 
     fn attach(&self, mut connection: UnixStream) -> io::Result<()> {
-        connection.set_write_timeout(Some(STALL_MAX))?;
+        connection.set_write_timeout(Some(ANSWER_MAX))?;
         let mut purpose = [0];
         connection.read_exact(&mut purpose)?;
         match purpose[0] {
             ATTACH_OUTPUT => {
-                let mut readers = lock(&self.readers);
-                if readers.len() < READERS_MAX {
-                    readers.push(connection);
-                }
-                drop(readers);
+                let added = self.readers.add(connection);
                 self.release();
-                Ok(())
+                added
             }
             ATTACH_INPUT => {
                 let (kind, why) = self.take_input(&mut connection)?;
@@ -270,6 +272,6 @@ fn without_number(error: &io::Error) -> String {
     text.split_once(" (os error").map_or(text.clone(), |(text, _)| text.to_owned())
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,7 +16,7 @@ use crate::{
     cluster::{Cluster, wait_until},
 };
 
-const STREAM: &str = "\r\nAccept: application/recordio\r\nMessage-Accept: application/json";
+pub const STREAM: &str = "\r\nAccept: application/recordio\r\nMessage-Accept: application/json";
 
 pub async fn call(cluster: &Cluster, kind: &str, content: Value) -> (u16, String) {
     let answer = send(cluster, kind, content, "").await;
@@ -96,7 +96,7 @@ impl Input {
         self.record(json!({ "type": "PROCESS_IO", "process_io": message })).await;
     }
 
-    async fn data(&mut self, text: &str) {
+    pub async fn data(&mut self, text: &str) {
         use base64::Engine;
         let data = base64::engine::general_purpose::STANDARD.encode(text);
         self.process_io(json!({ "type": "DATA", "data": { "type": "STDIN", "data": data } })).await;

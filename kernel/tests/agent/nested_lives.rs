@@ -1,7 +1,11 @@
 //! Lives of nested and standalone containers that others than their programs end, or do not: clients that leave, parents, tasks, and
 //! earlier containers with the same path.
 
-use std::{fs, future::Future, time::Duration};
+use std::{
+    fs,
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use kernel_model::task::TaskState::*;
 use kernel_wire::{prost::Message, v1};
@@ -14,7 +18,7 @@ use tokio::{
 use crate::{
     client,
     cluster::Cluster,
-    nested::{below, call, printed, running, send, shell, wait},
+    nested::{Input, STREAM, below, call, printed, running, send, shell, wait},
 };
 
 /// A server whose files come when it says so.
@@ -203,5 +207,89 @@ async fn a_standalone_container_takes_no_other_ones_cgroup() {
         assert_eq!(call(&cluster, "WAIT_CONTAINER", of(&id)).await.0, 404);
     }
     fs::remove_dir(all.join(other)).unwrap();
+    cluster.no_process_left().await;
+}
+
+fn terminal(id: &Value, line: &str) -> Value {
+    let mut launch = shell(id, line);
+    launch["container"] = json!({ "type": "MESOS", "tty_info": {} });
+    launch
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_that_stall_do_not_keep_a_killed_container() {
+    let mut cluster = Cluster::start().await;
+    let task = running(&mut cluster, "t").await;
+    let child = below(&task, "child");
+    assert_eq!(call(&cluster, "LAUNCH_NESTED_CONTAINER", terminal(&child, "read go; yes")).await.0, 200);
+    let mut stalled = Vec::new();
+    for _ in 0..3 {
+        stalled.push(send(&cluster, "ATTACH_CONTAINER_OUTPUT", of(&child), STREAM).await);
+        assert_eq!(stalled.last().unwrap().status, 200);
+    }
+    let mut input = Input::open(&cluster, &child).await;
+    input.data("go\n").await;
+    let file = cluster.sandbox("t").join("containers/child/stdout");
+    let length = || fs::metadata(&file).map_or(0, |found| found.len());
+    let mut before = (length(), Instant::now());
+    while before.0 < 100_000 || before.1.elapsed() < Duration::from_millis(500) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if length() != before.0 {
+            before = (length(), Instant::now());
+        }
+    }
+    let begin = Instant::now();
+    assert_eq!(call(&cluster, "KILL_NESTED_CONTAINER", of(&child)).await.0, 200);
+    assert_eq!(wait(&cluster, &child).await, json!({ "exit_status": 9 }));
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    drop(stalled);
+    end(&mut cluster, "t").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_readers_are_refused() {
+    let mut cluster = Cluster::start().await;
+    let task = running(&mut cluster, "t").await;
+    let child = below(&task, "child");
+    assert_eq!(call(&cluster, "LAUNCH_NESTED_CONTAINER", terminal(&child, "sleep 1000")).await.0, 200);
+    let mut readers = Vec::new();
+    for _ in 0..16 {
+        readers.push(send(&cluster, "ATTACH_CONTAINER_OUTPUT", of(&child), STREAM).await);
+        assert_eq!(readers.last().unwrap().status, 200);
+    }
+    let refused = (500, "Too many clients are attached to the container's output".to_owned());
+    assert_eq!(call(&cluster, "ATTACH_CONTAINER_OUTPUT", of(&child)).await, refused);
+    drop(readers.pop());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while send(&cluster, "ATTACH_CONTAINER_OUTPUT", of(&child), STREAM).await.status != 200 {
+        assert!(Instant::now() < deadline, "one has left");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    end(&mut cluster, "t").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_gives_no_sandbox_of_another_user() {
+    let cluster = Cluster::start().await;
+    // Only root switches users.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let id = json!({ "value": format!("users-{}", std::process::id()) });
+    let mut launch = shell(&id, "exit 2");
+    launch["command"]["user"] = json!("nobody");
+    launch["resources"] = json!([
+        { "name": "cpus", "type": "SCALAR", "scalar": { "value": 0.1 } },
+        { "name": "mem", "type": "SCALAR", "scalar": { "value": 32 } },
+    ]);
+    let ended = || async { while call(&cluster, "WAIT_CONTAINER", of(&id)).await.0 != 404 {} };
+    assert_eq!(call(&cluster, "LAUNCH_CONTAINER", launch.clone()).await, (200, String::new()));
+    ended().await;
+    launch["command"]["user"] = json!("root");
+    let refused = "the launch is invalid: the sandbox of another user's container is left: remove that first";
+    assert_eq!(call(&cluster, "LAUNCH_CONTAINER", launch.clone()).await, (400, refused.to_owned()));
+    assert_eq!(call(&cluster, "REMOVE_CONTAINER", of(&id)).await.0, 200);
+    assert_eq!(call(&cluster, "LAUNCH_CONTAINER", launch).await, (200, String::new()));
+    ended().await;
     cluster.no_process_left().await;
 }

@@ -64,6 +64,17 @@ fn invalid_calls(task: &Value, child: &Value) -> Vec<Case> {
         ),
         (
             "LAUNCH_NESTED_CONTAINER",
+            json!({ "container_id": child, "command": { "value": "a",
+                "environment": { "variables": [{ "name": "A", "value": "b\0" }] } } }),
+            invalid("'launch_nested_container.command' is invalid: It contains a NUL character"),
+        ),
+        (
+            "LAUNCH_NESTED_CONTAINER",
+            shell(child, "a\0b"),
+            invalid("'launch_nested_container.command' is invalid: It contains a NUL character"),
+        ),
+        (
+            "LAUNCH_NESTED_CONTAINER",
             with(json!({ "type": "DOCKER" })),
             invalid(
                 "'launch_nested_container.container' \
