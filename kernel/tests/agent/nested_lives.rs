@@ -293,3 +293,22 @@ async fn an_id_gives_no_sandbox_of_another_user() {
     ended().await;
     cluster.no_process_left().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_started_ends_with_an_agent_that_stops_its_tasks() {
+    let mut cluster = Cluster::start().await;
+    let slow = Slow::start().await;
+    let id = json!({ "value": format!("late-{}", std::process::id()) });
+    let mut content = slow.shell(&id, "sleep 1000");
+    content["resources"] = json!([
+        { "name": "cpus", "type": "SCALAR", "scalar": { "value": 0.1 } },
+        { "name": "mem", "type": "SCALAR", "scalar": { "value": 32 } },
+    ]);
+    let mut launch = Box::pin(call(&cluster, "LAUNCH_CONTAINER", content));
+    let asking = slow.asked(launch.as_mut()).await;
+    drop(launch);
+    cluster.stop_agent(kernel::agent::ShutdownKind::StopTasks).await;
+    give(asking).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    cluster.no_process_left().await;
+}
