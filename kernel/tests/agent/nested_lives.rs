@@ -140,10 +140,10 @@ async fn what_runs_is_not_removed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_those_who_may_kill_a_container_remove_it() {
     let mut cluster = Cluster::start().await;
+    let task = running(&mut cluster, "t").await;
     cluster.crash_agent().await;
     cluster.serves_anonymous = true;
     cluster.restart_agent().await;
-    let task = running(&mut cluster, "t").await;
     let child = below(&task, "child");
     assert_eq!(call(&cluster, "LAUNCH_NESTED_CONTAINER", shell(&child, "exit 1")).await.0, 200);
     assert_eq!(wait(&cluster, &child).await, json!({ "exit_status": 1 << 8 }));
