@@ -349,7 +349,7 @@ impl Runtime {
     }
 
     /// Kills all processes of a container and of those below it.
-    fn destroy_all(&self, path: &ContainerPath) {
+    pub(crate) fn destroy_all(&self, path: &ContainerPath) {
         for (_, run) in self.runs().iter().filter(|(below, _)| below.is_within(path)) {
             run.stop.cancel();
         }

@@ -80,6 +80,14 @@ fn native_driver<M: Machine<Callback: JavaCallback>>(
     drivers.get(number).ok_or(NativeError::NoDriver)
 }
 
+/// Runs a method that returns nothing to Java.
+fn void<'local>(
+    mut env: EnvUnowned<'local>,
+    method: impl FnOnce(&mut Env<'local>) -> Result<(), NativeError>,
+) {
+    env.with_env(method).resolve::<ThrowRuntimeExAndDefault>();
+}
+
 /// Runs a method of a driver and returns its status to Java.
 fn status_of<'local, M: Machine<Callback: JavaCallback>>(
     mut env: EnvUnowned<'local>,
@@ -97,19 +105,18 @@ fn status_of<'local, M: Machine<Callback: JavaCallback>>(
 
 /// Ends a driver whose finalizer runs. A running driver is not collected, but finalizers can be called by hand.
 fn finalize_driver<'local, M: Machine<Callback: JavaCallback>>(
-    mut env: EnvUnowned<'local>,
+    env: EnvUnowned<'local>,
     this: &JObject<'local>,
     drivers: &Drivers<M>,
 ) {
-    env.with_env(|env| -> Result<(), NativeError> {
+    void(env, |env| {
         let number = env.get_field(this, jni_str!("__driver"), jni_sig!("J"))?.j()?;
         set_long(env, this, 0)?;
         if let Some(native) = drivers.remove(number) {
             native.driver.abort();
         }
         Ok(())
-    })
-    .resolve::<ThrowRuntimeExAndDefault>();
+    });
 }
 
 /// Throws an exception of a class of the Java platform.

@@ -70,11 +70,10 @@ fn invalid<T>(why: impl Into<String>) -> Parsed<T> {
 #[allow(deprecated)] // deprecated calls are still answered
 pub(super) fn parse(kind: call::Type, call: &Call) -> Parsed<Option<ContainerCall>> {
     use call::Type;
-    let nested = |id: &v1::ContainerId, part: &str| nested_path(id, part);
     Ok(Some(match kind {
         Type::LaunchNestedContainer => {
             let Some(launch) = &call.launch_nested_container else { return Ok(None) };
-            let path = nested(&launch.container_id, "launch_nested_container")?;
+            let path = nested_path(&launch.container_id, "launch_nested_container")?;
             launch_of(
                 "launch_nested_container",
                 path,
@@ -86,7 +85,7 @@ pub(super) fn parse(kind: call::Type, call: &Call) -> Parsed<Option<ContainerCal
         Type::LaunchNestedContainerSession => {
             let Some(launch) = &call.launch_nested_container_session else { return Ok(None) };
             let part = "launch_nested_container_session";
-            let path = nested(&launch.container_id, part)?;
+            let path = nested_path(&launch.container_id, part)?;
             launch_of(part, path, launch.command.as_ref(), launch.container.as_ref(), true)?
         }
         Type::LaunchContainer => {
@@ -95,7 +94,7 @@ pub(super) fn parse(kind: call::Type, call: &Call) -> Parsed<Option<ContainerCal
         }
         Type::WaitNestedContainer => {
             let Some(wait) = &call.wait_nested_container else { return Ok(None) };
-            let path = nested(&wait.container_id, "wait_nested_container")?;
+            let path = nested_path(&wait.container_id, "wait_nested_container")?;
             ContainerCall::Wait { path, is_deprecated: true }
         }
         Type::WaitContainer => {
@@ -105,7 +104,7 @@ pub(super) fn parse(kind: call::Type, call: &Call) -> Parsed<Option<ContainerCal
         }
         Type::KillNestedContainer => {
             let Some(kill) = &call.kill_nested_container else { return Ok(None) };
-            let path = nested(&kill.container_id, "kill_nested_container")?;
+            let path = nested_path(&kill.container_id, "kill_nested_container")?;
             ContainerCall::Kill { path, signal: kill.signal.unwrap_or(SIGKILL) }
         }
         Type::KillContainer => {
@@ -115,7 +114,7 @@ pub(super) fn parse(kind: call::Type, call: &Call) -> Parsed<Option<ContainerCal
         }
         Type::RemoveNestedContainer => {
             let Some(remove) = &call.remove_nested_container else { return Ok(None) };
-            ContainerCall::Remove { path: nested(&remove.container_id, "remove_nested_container")? }
+            ContainerCall::Remove { path: nested_path(&remove.container_id, "remove_nested_container")? }
         }
         Type::RemoveContainer => {
             let Some(remove) = &call.remove_container else { return Ok(None) };

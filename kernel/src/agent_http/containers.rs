@@ -155,7 +155,7 @@ pub(super) fn end_below_task(handlers: &Handlers, container: &v1::ContainerId) {
     let path = container_path::from_wire(container);
     if path.is_nested() {
         let runtime = handlers.runtime.clone();
-        tokio::task::spawn_blocking(move || runtime.destroy_nested(&path));
+        tokio::task::spawn_blocking(move || runtime.destroy_all(&path));
     }
 }
 

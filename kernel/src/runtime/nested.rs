@@ -322,12 +322,7 @@ impl Runtime {
         Ok(exists)
     }
 
-    /// Kills all processes of a container and of those below it.
-    pub(crate) fn destroy_nested(&self, path: &ContainerPath) {
-        self.destroy_all(path);
-    }
-
-    /// The same for one run of a container, unless it has ended: the path may be another's now.
+    /// Kills all processes of one run of a container and of those below it, unless it has ended: the path may be another's now.
     pub(crate) fn end_run(&self, path: &ContainerPath, run: &CancellationToken) {
         if !run.is_cancelled() {
             self.destroy_all(path);

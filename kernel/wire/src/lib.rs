@@ -37,6 +37,7 @@ pub mod scheduler_event;
 pub mod supported;
 pub mod task;
 mod wirescan;
+mod wirewrite;
 
 /// The generated messages, a module per package.
 #[allow(missing_docs, clippy::all)]

@@ -15,6 +15,7 @@ use crate::{
     offer::{URL_PATH, URL_SCHEME},
     resources::{self, Format, ResourceForm},
     v1::{scheduler::event, value},
+    wirewrite::{put_bytes, put_fixed64, put_varint},
 };
 
 /// Bytes of most offers: an agent's addresses, and four resources with a role.
@@ -23,7 +24,7 @@ const OFFER_BYTES: usize = 512;
 /// The bytes of an OFFERS event.
 pub(crate) fn encode(offers: &[Arc<Offer>], format: Format) -> Vec<u8> {
     let mut out = Vec::with_capacity(offers.len() * OFFER_BYTES + 16);
-    number(&mut out, 1, event::Type::Offers as u64);
+    put_varint(1, event::Type::Offers as u64, &mut out);
     nested(&mut out, 3, |out| {
         for offer in offers {
             nested(out, 1, |out| write_offer(out, offer, format));
@@ -64,22 +65,22 @@ fn write_resource(out: &mut Vec<u8>, resource: &Resource, format: Format) {
         text(out, 1, name);
         match value {
             Value::Scalar(amount) => {
-                number(out, 2, value::Type::Scalar as u64);
-                nested(out, 3, |out| double(out, 1, amount.as_f64()));
+                put_varint(2, value::Type::Scalar as u64, out);
+                nested(out, 3, |out| put_fixed64(1, amount.as_f64().to_bits(), out));
             }
             Value::Ranges(ranges) => {
-                number(out, 2, value::Type::Ranges as u64);
+                put_varint(2, value::Type::Ranges as u64, out);
                 nested(out, 4, |out| {
                     for &(begin, end) in ranges.pairs() {
                         nested(out, 1, |out| {
-                            number(out, 1, begin);
-                            number(out, 2, end);
+                            put_varint(1, begin, out);
+                            put_varint(2, end, out);
                         });
                     }
                 });
             }
             Value::Set(items) => {
-                number(out, 2, value::Type::Set as u64);
+                put_varint(2, value::Type::Set as u64, out);
                 nested(out, 5, |out| items.iter().for_each(|item| text(out, 1, item)));
             }
         }
@@ -103,7 +104,7 @@ fn write_attribute(out: &mut Vec<u8>, attribute: &Attribute) {
     };
     nested(out, NUMBER, |out| {
         text(out, 1, &attribute.name);
-        number(out, 2, value::Type::Text as u64);
+        put_varint(2, value::Type::Text as u64, out);
         nested(out, 5, |out| text(out, 1, of));
     });
 }
@@ -113,25 +114,13 @@ fn write_url(out: &mut Vec<u8>, agent: &AgentInfo) {
     nested(out, 2, |out| {
         text(out, 1, &agent.hostname);
         text(out, 2, &agent.ip);
-        number(out, 3, u64::from(agent.port));
+        put_varint(3, u64::from(agent.port), out);
     });
     text(out, 3, URL_PATH);
 }
 
-fn number(out: &mut Vec<u8>, field: u32, number: u64) {
-    encode_key(field, WireType::Varint, out);
-    encode_varint(number, out);
-}
-
-fn double(out: &mut Vec<u8>, field: u32, double: f64) {
-    encode_key(field, WireType::SixtyFourBit, out);
-    out.extend_from_slice(&double.to_le_bytes());
-}
-
 fn text(out: &mut Vec<u8>, field: u32, text: &str) {
-    encode_key(field, WireType::LengthDelimited, out);
-    encode_varint(text.len() as u64, out);
-    out.extend_from_slice(text.as_bytes());
+    put_bytes(field, text.as_bytes(), out);
 }
 
 /// A message with one string, as all identifiers are.

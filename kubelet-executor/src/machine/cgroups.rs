@@ -193,15 +193,13 @@ pub(crate) fn usage(group: &str) -> Option<(f64, u64)> {
     }
 }
 
-/// The memory of a cgroup and its descendants that cannot be taken back: without files that were not used lately.
-pub(crate) fn working_set(group: &str) -> Option<u64> {
-    let dirs = existing(group);
-    let (_, used) = usage(group)?;
-    let stat = read(&dirs, "memory.stat")?;
+/// The memory of a cgroup and its descendants that can be taken back: that of files that were not used lately.
+pub(crate) fn idle_memory(group: &str) -> Option<u64> {
+    let stat = read(&existing(group), "memory.stat")?;
     let idle = ["total_inactive_file ", "inactive_file "]
         .iter()
         .find_map(|name| stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()));
-    Some(used.saturating_sub(idle.unwrap_or(0)))
+    Some(idle.unwrap_or(0))
 }
 
 /// Enables controllers for a cgroup, level by level.

@@ -52,11 +52,11 @@ fn of_pod(tag: &str, view: &PodView, containers: &Containers) -> PodUsage {
     let metadata = &view.pod.metadata;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let group = cgroups::pod_group(tag, &view.pod);
-    let usage = cgroups::usage(&group).zip(cgroups::working_set(&group));
-    let usage = usage.map(|((seconds, _), working_set_bytes)| Usage {
+    let usage = cgroups::usage(&group).zip(cgroups::idle_memory(&group));
+    let usage = usage.map(|((seconds, used), idle)| Usage {
         at: Timestamp::now(),
         cpu: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
-        working_set_bytes,
+        working_set_bytes: used.saturating_sub(idle),
     });
     let running = view.running.iter().filter_map(|(name, id)| {
         let usage = *containers.get(id)?;

@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use jni::{
-    EnvUnowned,
-    errors::ThrowRuntimeExAndDefault,
-    jni_mangle, jni_sig, jni_str,
+    EnvUnowned, jni_mangle, jni_sig, jni_str,
     objects::{IntoAuto, JByteArray, JObject},
 };
 use libmesos_core::executor::{self, Config, Request};
 
 use super::{
-    Drivers, NativeDriver, NativeError,
+    Drivers, NativeDriver,
     callbacks::{JavaHandler, Objects},
     executor_callbacks::ExecutorClasses,
     finalize_driver,
     java::{self, StatusClass},
-    seed, set_long, status_of,
+    seed, set_long, status_of, void,
 };
 use crate::{driver::Driver, endpoint_client::Api, network::Target};
 
@@ -37,8 +35,8 @@ fn driver() -> Driver<executor::Driver> {
 }
 
 #[jni_mangle("org.apache.mesos.MesosExecutorDriver", "initialize")]
-pub extern "system" fn initialize<'local>(mut env: EnvUnowned<'local>, this: JObject<'local>) {
-    env.with_env(|env| -> Result<(), NativeError> {
+pub extern "system" fn initialize<'local>(env: EnvUnowned<'local>, this: JObject<'local>) {
+    void(env, |env| {
         crate::log::init();
         let native = NativeDriver {
             driver: driver(),
@@ -46,8 +44,7 @@ pub extern "system" fn initialize<'local>(mut env: EnvUnowned<'local>, this: JOb
             classes: Arc::new(ExecutorClasses::find(env)?),
         };
         set_long(env, &this, DRIVERS.add(native))
-    })
-    .resolve::<ThrowRuntimeExAndDefault>();
+    });
 }
 
 #[jni_mangle("org.apache.mesos.MesosExecutorDriver", "finalize")]

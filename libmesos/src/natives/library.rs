@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jni::{
     Env, EnvUnowned, JValue,
-    errors::{Error, ThrowRuntimeExAndDefault},
+    errors::Error,
     jni_mangle, jni_sig, jni_str,
     objects::{IntoAuto, JObject},
     refs::Weak,
@@ -24,7 +24,7 @@ use super::{
     java::{self, MessageClass, message_class},
     registry::Registry,
     scheduler_driver::{complete, credential_of},
-    seed, throw,
+    seed, throw, void,
 };
 use crate::{
     driver::{Driver, find_master},
@@ -112,8 +112,8 @@ fn library(env: &mut Env<'_>, this: &JObject<'_>) -> Result<Arc<Driver<Library>>
     LIBRARIES.get(number).ok_or(NativeError::NoLibrary)
 }
 
-fn send(mut env: EnvUnowned<'_>, this: &JObject<'_>, call: &JObject<'_>) {
-    env.with_env(|env| -> Result<(), NativeError> {
+fn send(env: EnvUnowned<'_>, this: &JObject<'_>, call: &JObject<'_>) {
+    void(env, |env| {
         let library = library(env, this)?;
         let call = java::message(env, call)?;
         let ends = call_type(&call) == call::TEARDOWN;
@@ -123,25 +123,23 @@ fn send(mut env: EnvUnowned<'_>, this: &JObject<'_>, call: &JObject<'_>) {
             library.wait_until(Library::is_drained);
         }
         Ok(())
-    })
-    .resolve::<ThrowRuntimeExAndDefault>();
+    });
 }
 
-fn finalize(mut env: EnvUnowned<'_>, this: &JObject<'_>) {
-    env.with_env(|env| -> Result<(), NativeError> {
+fn finalize(env: EnvUnowned<'_>, this: &JObject<'_>) {
+    void(env, |env| {
         let number = env.get_field(this, NUMBER, jni_sig!("J"))?.j()?;
         env.set_field(this, NUMBER, jni_sig!("J"), JValue::Long(0))?;
         if let Some(library) = LIBRARIES.remove(number) {
             library.abort();
         }
         Ok(())
-    })
-    .resolve::<ThrowRuntimeExAndDefault>();
+    });
 }
 
 #[jni_mangle("org.apache.mesos.v1.scheduler.V1Mesos", "initialize")]
-pub extern "system" fn initialize_v1<'local>(mut env: EnvUnowned<'local>, this: JObject<'local>) {
-    env.with_env(|env| start(env, &this, None)).resolve::<ThrowRuntimeExAndDefault>();
+pub extern "system" fn initialize_v1<'local>(env: EnvUnowned<'local>, this: JObject<'local>) {
+    void(env, |env| start(env, &this, None));
 }
 
 #[jni_mangle("org.apache.mesos.v1.scheduler.V1Mesos", "finalize")]
@@ -159,23 +157,21 @@ pub extern "system" fn send_v1<'local>(
 }
 
 #[jni_mangle("org.apache.mesos.v1.scheduler.V1Mesos", "reconnect")]
-pub extern "system" fn reconnect_v1<'local>(mut env: EnvUnowned<'local>, this: JObject<'local>) {
-    env.with_env(|env| -> Result<(), NativeError> {
+pub extern "system" fn reconnect_v1<'local>(env: EnvUnowned<'local>, this: JObject<'local>) {
+    void(env, |env| {
         library(env, &this)?.request(Request::Reconnect);
         Ok(())
-    })
-    .resolve::<ThrowRuntimeExAndDefault>();
+    });
 }
 
 #[jni_mangle("org.apache.mesos.v1.scheduler.V0Mesos", "initialize")]
-pub extern "system" fn initialize_v0<'local>(mut env: EnvUnowned<'local>, this: JObject<'local>) {
-    env.with_env(|env| -> Result<(), NativeError> {
+pub extern "system" fn initialize_v0<'local>(env: EnvUnowned<'local>, this: JObject<'local>) {
+    void(env, |env| {
         let signature = jni_sig!("Lorg/apache/mesos/v1/Protos$FrameworkInfo;");
         let framework = env.get_field(&this, jni_str!("framework"), signature)?.l()?.auto();
         let framework = complete(java::message(env, &framework)?);
         start(env, &this, Some(framework))
-    })
-    .resolve::<ThrowRuntimeExAndDefault>();
+    });
 }
 
 #[jni_mangle("org.apache.mesos.v1.scheduler.V0Mesos", "finalize")]

@@ -22,7 +22,7 @@ use super::{
     finalize_driver,
     java::{self, StatusClass},
     scheduler_callbacks::SchedulerClasses,
-    seed, set_long, status_of, throw,
+    seed, set_long, status_of, throw, void,
 };
 use crate::{
     driver::{Driver, find_master},
@@ -50,8 +50,8 @@ pub extern "system" fn version<'local>(
 }
 
 #[jni_mangle("org.apache.mesos.MesosSchedulerDriver", "initialize")]
-pub extern "system" fn initialize<'local>(mut env: EnvUnowned<'local>, this: JObject<'local>) {
-    env.with_env(|env| -> Result<(), NativeError> {
+pub extern "system" fn initialize<'local>(env: EnvUnowned<'local>, this: JObject<'local>) {
+    void(env, |env| {
         crate::log::init();
         let native = NativeDriver {
             driver: driver(env, &this)?,
@@ -59,8 +59,7 @@ pub extern "system" fn initialize<'local>(mut env: EnvUnowned<'local>, this: JOb
             classes: Arc::new(SchedulerClasses::find(env)?),
         };
         set_long(env, &this, DRIVERS.add(native))
-    })
-    .resolve::<ThrowRuntimeExAndDefault>();
+    });
 }
 
 #[jni_mangle("org.apache.mesos.MesosSchedulerDriver", "finalize")]

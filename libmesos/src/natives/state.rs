@@ -19,7 +19,7 @@ use jni::{
 use libmesos_core::{master, state::Variable};
 use zookeeper::session::{Authentication, SessionOptions};
 
-use super::{NativeError, registry::Registry, throw};
+use super::{NativeError, registry::Registry, throw, void};
 use crate::state::{Failure, Operation, OperationFuture, Outcome, Storage, StorageOptions};
 
 /// All states, variables and futures by their numbers.
@@ -32,11 +32,6 @@ const SLICE: Duration = Duration::from_millis(200);
 
 fn number(env: &mut Env<'_>, this: &JObject<'_>, field: &JNIStr) -> Result<i64, NativeError> {
     Ok(env.get_field(this, field, jni_sig!("J"))?.j()?)
-}
-
-/// A method that returns nothing.
-fn void(mut env: EnvUnowned<'_>, method: impl FnOnce(&mut Env<'_>) -> Result<(), NativeError>) {
-    env.with_env(method).resolve::<ThrowRuntimeExAndDefault>();
 }
 
 /// `unit.toMillis(time)`; negative times are none.

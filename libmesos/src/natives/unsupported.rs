@@ -2,22 +2,19 @@
 //! objects whose constructor has thrown, do nothing.
 
 use jni::{
-    EnvUnowned,
-    errors::ThrowRuntimeExAndDefault,
-    jni_mangle,
+    EnvUnowned, jni_mangle,
     objects::JObject,
     sys::{jint, jlong},
 };
 
-use super::{NativeError, throw};
+use super::{throw, void};
 
 /// Throws what the JVM throws for a missing native method, with a text that says what to do.
-fn refuse(mut env: EnvUnowned<'_>, class: &str, advice: &str) {
-    env.with_env(|env| -> Result<(), NativeError> {
+fn refuse(env: EnvUnowned<'_>, class: &str, advice: &str) {
+    void(env, |env| {
         let message = format!("{class} is not supported by Catamaran's libmesos.so: {advice}");
         Err(throw(env, "java/lang/UnsatisfiedLinkError", &message))
-    })
-    .resolve::<ThrowRuntimeExAndDefault>();
+    });
 }
 
 const OTHER_STATE: &str = "use org.apache.mesos.state.ZooKeeperState, or the libmesos.so of Mesos";

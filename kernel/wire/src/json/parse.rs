@@ -5,12 +5,14 @@ use base64::{
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use prost::encoding::{encode_key, encode_varint};
 use prost_reflect::{Cardinality, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
 
 use super::syntax;
-use crate::required;
+use crate::{
+    required,
+    wirewrite::{put_bytes, put_fixed32, put_fixed64, put_varint},
+};
 
 /// Base64 as Mesos reads it: padding and the last bits are not checked.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -252,25 +254,4 @@ fn type_name(value: &Value) -> &'static str {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     }
-}
-
-fn put_varint(number: u32, value: u64, out: &mut Vec<u8>) {
-    encode_key(number, prost::encoding::WireType::Varint, out);
-    encode_varint(value, out);
-}
-
-fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
-    encode_key(number, prost::encoding::WireType::LengthDelimited, out);
-    encode_varint(bytes.len() as u64, out);
-    out.extend_from_slice(bytes);
-}
-
-fn put_fixed64(number: u32, bits: u64, out: &mut Vec<u8>) {
-    encode_key(number, prost::encoding::WireType::SixtyFourBit, out);
-    out.extend_from_slice(&bits.to_le_bytes());
-}
-
-fn put_fixed32(number: u32, bits: u32, out: &mut Vec<u8>) {
-    encode_key(number, prost::encoding::WireType::ThirtyTwoBit, out);
-    out.extend_from_slice(&bits.to_le_bytes());
 }
