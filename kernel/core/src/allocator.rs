@@ -344,7 +344,7 @@ impl Allocator {
         let Some(generation) = self.shares.generation(client.0) else { return };
         let Some(row) = self.agents.get_mut(agent.0 as usize) else { return };
         let until = filters::round_up(now + length, length);
-        let dropped = row.filters.add(now, client.0, generation, until, resources.unallocated());
+        let dropped = row.filters.add(client.0, generation, until, resources.unallocated());
         dropped.into_iter().for_each(|owner| self.shares.filter_gone(owner));
         self.shares.filter_added(client.0);
         self.expiries.entry(until).or_default().insert(agent.0);

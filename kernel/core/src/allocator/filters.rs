@@ -3,7 +3,7 @@
 //! Many clients decline equal resources: each distinct set of resources is stored once per agent, and compared once per
 //! change of the agent's free resources.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use kernel_model::{resources::Resources, time::Time};
 
@@ -67,37 +67,45 @@ pub(super) struct CandidateOffer<'a> {
 }
 
 impl Filters {
-    /// Adds a filter; returns the owners of those that it replaces, or that have expired.
+    /// Adds a filter; returns the owners of those that it replaces.
     pub(super) fn add(
         &mut self,
-        now: Time,
         client: u32,
         generation: u64,
         until: Time,
         refused: Resources,
     ) -> Vec<FilterOwner> {
+        let own = self.of_client(client);
         let sets = &self.sets;
-        let covered = |f: &OfferFilter| {
+        let is_replaced = |f: &OfferFilter| {
             f.generation != generation
                 || (f.until <= until && refused.contains(&sets[f.set as usize].resources))
         };
         let mut dropped = Vec::new();
-        self.list.retain(|f| {
-            let keep = f.until > now && !(f.client == client && covered(f));
-            if !keep {
-                dropped.push(f.clone());
+        let mut to = own.start;
+        for at in own.clone() {
+            if is_replaced(&self.list[at]) {
+                dropped.push(self.list[at].clone());
+            } else {
+                self.list.swap(to, at);
+                to += 1;
             }
-            keep
-        });
-        let from = self.list.partition_point(|f| f.client < client);
-        let mut to = self.list.partition_point(|f| f.client <= client);
-        if to - from >= FILTERS_MAX {
-            dropped.push(self.list.remove(from));
+        }
+        self.list.drain(to..own.end);
+        if to - own.start >= FILTERS_MAX {
+            dropped.push(self.list.remove(own.start));
             to -= 1;
         }
         let set = self.intern(refused);
         self.list.insert(to, OfferFilter { client, set, generation, until });
         self.release_all(dropped)
+    }
+
+    /// Where the client's filters are in the list, the oldest first.
+    fn of_client(&self, client: u32) -> Range<usize> {
+        let from = self.list.partition_point(|f| f.client < client);
+        let length = self.list[from..].iter().take_while(|f| f.client == client).count();
+        from..from + length
     }
 
     fn release_all(&mut self, dropped: Vec<OfferFilter>) -> Vec<FilterOwner> {
@@ -140,8 +148,7 @@ impl Filters {
 
     /// Whether a filter covers all of the candidate offer.
     pub(super) fn covers(&mut self, now: Time, candidate: &CandidateOffer<'_>) -> bool {
-        let from = self.list.partition_point(|f| f.client < candidate.client);
-        for filter in self.list[from..].iter().take_while(|f| f.client == candidate.client) {
+        for filter in &self.list[self.of_client(candidate.client)] {
             if filter.generation != candidate.generation || filter.until <= now {
                 continue;
             }
@@ -181,6 +188,6 @@ impl Filters {
 
     /// Whether the client has a filter on this agent.
     pub(super) fn refuses_any(&self, now: Time, client: u32, generation: u64) -> bool {
-        self.list.iter().any(|f| f.client == client && f.generation == generation && f.until > now)
+        self.list[self.of_client(client)].iter().any(|f| f.generation == generation && f.until > now)
     }
 }

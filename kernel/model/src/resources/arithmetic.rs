@@ -183,16 +183,18 @@ impl Resources {
 
     /// Whether `self` contains all of `other`.
     pub fn contains(&self, other: &Resources) -> bool {
-        other.iter().all(|wanted| {
-            if wanted.is_indivisible() {
-                let count = |of: &Resources| of.iter().filter(|r| r.cmp_kind(wanted).is_eq()).count();
-                return count(self) >= count(other);
-            }
-            match self.position(wanted) {
-                Ok(at) => self.list()[at].value.contains(&wanted.value),
-                Err(_) => false,
-            }
-        })
+        // Clones of one list, as of an agent that is declined whole, need no look at what is in it.
+        self == other
+            || other.iter().all(|wanted| {
+                if wanted.is_indivisible() {
+                    let count = |of: &Resources| of.iter().filter(|r| r.cmp_kind(wanted).is_eq()).count();
+                    return count(self) >= count(other);
+                }
+                match self.position(wanted) {
+                    Ok(at) => self.list()[at].value.contains(&wanted.value),
+                    Err(_) => false,
+                }
+            })
     }
 
     /// The sum of the scalars with this name, whatever their reservation, allocation and disk.

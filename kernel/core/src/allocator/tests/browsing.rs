@@ -58,8 +58,8 @@ fn everybody_sees_everything(
             for offer in offers {
                 seen[client.0 as usize].insert(offer.agent);
                 pool.offer_gone(offer.agent, client);
-                pool.recover(offer.agent, client, &offer.resources);
-                pool.refuse(now, offer.agent, client, &offer.resources, Duration::from_secs(3600), false);
+                pool.recover(offer.agent, client, &offer.free);
+                pool.refuse(now, offer.agent, client, &offer.free, Duration::from_secs(3600), false);
             }
         }
         let mut events: BTreeMap<ClientSlot, Vec<Allocation>> = BTreeMap::new();
