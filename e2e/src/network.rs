@@ -40,19 +40,31 @@ impl Network {
     /// Routes the Pod addresses of each host, as the network of several machines does.
     pub fn route(&self, first: &str, second: &str) -> anyhow::Result<()> {
         ip(&["-n", &self.first, "route", "add", second, "via", Self::SECOND])?;
-        ip(&["-n", &self.second, "route", "add", first, "via", Self::FIRST])
+        ip(&["-n", &self.second, "route", "add", first, "via", Self::FIRST]).map(drop)
+    }
+
+    /// Removes all rules of the first host's tables whose names begin so, as other software may; the tables stay.
+    pub fn flush_rules(&self, prefix: &str) -> anyhow::Result<()> {
+        let flush = format!("case $name in {prefix}*) nft flush table $family $name; esac");
+        let script = format!("nft list tables | while read -r _ family name; do {flush}; done");
+        ip(&["netns", "exec", &self.first, "sh", "-ec", &script]).map(drop)
+    }
+
+    /// The rules of the first host's packet filter, with handles: a table that is made anew has another one.
+    pub fn rules(&self) -> anyhow::Result<String> {
+        ip(&["netns", "exec", &self.first, "nft", "--handle", "list", "ruleset"])
     }
 
     /// Disconnects the hosts; connections do not notice at once.
     pub fn cut(&self) -> anyhow::Result<()> {
-        ip(&["-n", &self.second, "link", "set", "cable", "down"])
+        ip(&["-n", &self.second, "link", "set", "cable", "down"]).map(drop)
     }
 
     /// Connects the hosts again.
     pub fn restore(&self) -> anyhow::Result<()> {
         ip(&["-n", &self.second, "link", "set", "cable", "up"])?;
         // The link's routes were removed when it went down.
-        ip(&["-n", &self.second, "route", "replace", "default", "via", Self::FIRST])
+        ip(&["-n", &self.second, "route", "replace", "default", "via", Self::FIRST]).map(drop)
     }
 }
 
@@ -66,10 +78,11 @@ impl Drop for Network {
     }
 }
 
-fn ip(arguments: &[&str]) -> anyhow::Result<()> {
+/// Runs `ip`. Returns its output.
+fn ip(arguments: &[&str]) -> anyhow::Result<String> {
     let output = Command::new("ip").args(arguments).output()?;
     if !output.status.success() {
         bail!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -81,5 +81,17 @@ fn services_lead_to_pods_of_both_machines() -> anyhow::Result<()> {
         "echo $KUBERNETES_SERVICE_HOST; nc -w 5 $KUBERNETES_SERVICE_HOST 443 < /dev/null; echo $?",
     )?;
     assert_eq!(port, "10.96.0.1\n0\n");
+    // Somebody flushes the rules. The node looks every ten seconds.
+    let table = || -> anyhow::Result<Option<String>> {
+        let rules = network.rules()?;
+        let table = rules.lines().find(|line| line.starts_with("table ip catamaran-"));
+        Ok(table.filter(|_| rules.contains("vmap @service-addresses")).map(str::to_owned))
+    };
+    let flushed = table()?;
+    assert!(flushed.is_some());
+    network.flush_rules("catamaran-")?;
+    wait_for("another table", Duration::from_secs(60), || {
+        Ok(table()?.filter(|new| Some(new) != flushed.as_ref()))
+    })?;
     cluster.stop_and_assert_clean()
 }

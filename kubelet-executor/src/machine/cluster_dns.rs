@@ -8,15 +8,19 @@ use std::{
 };
 
 use executor_core::dns::{
-    message::{Code, Query, Record, kind, read_answer},
+    message::{Code, Query, Record, kind, read_answer, rotate},
     zone::{Answer, Zone},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
-    sync::{Semaphore, watch},
+    sync::watch,
     time::timeout,
 };
+
+mod shares;
+
+use shares::{Place, Shares};
 
 /// The port of DNS.
 const PORT: u16 = 53;
@@ -26,10 +30,10 @@ const MESSAGE_MAX: usize = 65_535;
 const SERVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a TCP client may be silent.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Questions that wait for a name server at once; each has a socket. Others get no answer, and are repeated by their client.
+/// Questions that wait for a name server at once; each has a socket. Others are answered with SERVFAIL.
 const WAITING_MAX: usize = 512;
-/// TCP clients at once.
-const CLIENTS_MAX: usize = 256;
+/// TCP connections at once; others are closed.
+const CONNECTIONS_MAX: usize = 256;
 /// Pause between attempts to listen: the address exists from the machine's first Pod on.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -41,8 +45,8 @@ struct Server {
     names: Names,
     /// The machine's name servers.
     servers: Vec<IpAddr>,
-    waiting: Semaphore,
-    clients: Arc<Semaphore>,
+    waiting: Arc<Shares>,
+    connections: Arc<Shares>,
 }
 
 /// How a question came, and so who has to be asked for other names and how long an answer may be.
@@ -57,8 +61,7 @@ pub(crate) async fn serve(address: Ipv4Addr, names: Names, servers: Vec<String>)
     let servers = servers.iter().filter_map(|server| server.parse().ok());
     // A machine that asks this server would ask in a circle.
     let servers = servers.filter(|server| *server != IpAddr::V4(address)).collect();
-    let (waiting, clients) = (Semaphore::new(WAITING_MAX), Arc::new(Semaphore::new(CLIENTS_MAX)));
-    let server = Arc::new(Server { names, servers, waiting, clients });
+    let server = Arc::new(Server::new(names, servers));
     let at = SocketAddr::from((address, PORT));
     let (udp, tcp) = listen(at).await;
     tracing::info!(%at, "cluster DNS listens");
@@ -83,6 +86,11 @@ async fn listen(at: SocketAddr) -> (UdpSocket, TcpListener) {
 }
 
 impl Server {
+    fn new(names: Names, servers: Vec<IpAddr>) -> Self {
+        let (waiting, connections) = (Shares::new(WAITING_MAX), Shares::new(CONNECTIONS_MAX));
+        Self { names, servers, waiting, connections }
+    }
+
     async fn serve_udp(self: Arc<Self>, socket: Arc<UdpSocket>) {
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
@@ -98,7 +106,7 @@ impl Server {
             let (server, socket) = (self.clone(), socket.clone());
             // Answers from memory do not wait; the others are bounded by `waiting`.
             tokio::spawn(async move {
-                if let Some(answer) = server.answer(&message, Transport::Udp).await
+                if let Some(answer) = server.answer(&message, Transport::Udp, client.ip()).await
                     && let Err(error) = socket.send_to(&answer, client).await
                 {
                     tracing::debug!(%error, "sending a DNS answer");
@@ -109,38 +117,43 @@ impl Server {
 
     async fn serve_tcp(self: Arc<Self>, listener: TcpListener) {
         loop {
-            let permit =
-                self.clients.clone().acquire_owned().await.expect("invariant: nobody closes the semaphore");
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+            let (stream, client) = match listener.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::debug!(%error, "accepting a DNS client");
                     tokio::time::sleep(RETRY).await;
                     continue;
                 }
             };
+            let Some(place) = self.connections.take(client.ip()) else { continue };
             let server = self.clone();
             tokio::spawn(async move {
-                let _permit = permit;
-                if let Err(error) = server.serve_client(stream).await {
+                if let Err(error) = server.serve_client(stream, client.ip(), place).await {
                     tracing::debug!(%error, "serving a DNS client");
                 }
             });
         }
     }
 
-    async fn serve_client(&self, mut stream: TcpStream) -> std::io::Result<()> {
+    async fn serve_client(
+        &self,
+        mut stream: TcpStream,
+        client: IpAddr,
+        _place: Place,
+    ) -> std::io::Result<()> {
         loop {
             let Some(message) = timeout(IDLE_TIMEOUT, read_message(&mut stream)).await?? else {
                 return Ok(());
             };
-            let Some(answer) = self.answer(&message, Transport::Tcp).await else { return Ok(()) };
+            let Some(answer) = self.answer(&message, Transport::Tcp, client).await else {
+                return Ok(());
+            };
             timeout(IDLE_TIMEOUT, write_message(&mut stream, &answer)).await??;
         }
     }
 
     /// The answer to a message, if it gets one.
-    async fn answer(&self, message: &[u8], transport: Transport) -> Option<Vec<u8>> {
+    async fn answer(&self, message: &[u8], transport: Transport, client: IpAddr) -> Option<Vec<u8>> {
         let query = match Query::parse(message) {
             Ok(query) => query,
             Err(refusal) => return refusal,
@@ -154,13 +167,14 @@ impl Server {
         Some(match zone.answer(&query) {
             Answer::Records(mut records) => {
                 if let Some(alias) = zone.leads_out(&records).map(str::to_owned) {
-                    self.follow(&query, &alias, &mut records).await;
+                    self.follow(&query, &alias, &mut records, client).await;
                 }
+                rotate(&mut records, usize::from(random()));
                 let authority = records.is_empty().then_some(&authority);
                 query.answer(Code::NoError, &records, authority, max)
             }
             Answer::NoName => query.answer(Code::NameError, &[], Some(&authority), max),
-            Answer::Elsewhere => match self.ask(message, transport).await {
+            Answer::Elsewhere => match self.ask(message, transport, client).await {
                 Some(answer) => answer,
                 None => query.answer(Code::ServerFailure, &[], None, max),
             },
@@ -168,24 +182,23 @@ impl Server {
     }
 
     /// Asks for the addresses of an alias that leads out of the cluster: clients expect them in the same answer.
-    async fn follow(&self, query: &Query, alias: &str, records: &mut Vec<Record>) {
+    async fn follow(&self, query: &Query, alias: &str, records: &mut Vec<Record>, client: IpAddr) {
         if !matches!(query.kind, kind::A | kind::AAAA) {
             return;
         }
-        let [first, second, ..] = *uuid::Uuid::new_v4().as_bytes();
-        let question = Query::new(u16::from_be_bytes([first, second]), alias, query.kind);
+        let question = Query::new(random(), alias, query.kind);
         let bytes = question.bytes();
-        let answer = match self.ask(&bytes, Transport::Udp).await {
-            Some(cut) if is_truncated(&cut) => self.ask(&bytes, Transport::Tcp).await,
+        let answer = match self.ask(&bytes, Transport::Udp, client).await {
+            Some(cut) if is_truncated(&cut) => self.ask(&bytes, Transport::Tcp, client).await,
             answer => answer,
         };
         records
             .extend(answer.and_then(|answer| Some(read_answer(&question, &answer)?.1)).into_iter().flatten());
     }
 
-    /// Asks the machine's name servers, one after the other. Their answer is passed on as it is.
-    async fn ask(&self, message: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        let _permit = self.waiting.try_acquire().ok()?;
+    /// Asks the machine's name servers for a client, one after the other. Their answer is passed on as it is.
+    async fn ask(&self, message: &[u8], transport: Transport, client: IpAddr) -> Option<Vec<u8>> {
+        let _place = self.waiting.take(client)?;
         for server in &self.servers {
             let at = SocketAddr::from((*server, PORT));
             let asked = async {
@@ -202,6 +215,12 @@ impl Server {
         }
         None
     }
+}
+
+/// A number that nobody can guess.
+fn random() -> u16 {
+    let [first, second, ..] = *uuid::Uuid::new_v4().as_bytes();
+    u16::from_be_bytes([first, second])
 }
 
 /// Whether an answer says that it has been cut (the bit TC).
@@ -258,20 +277,17 @@ mod tests {
 
     use super::*;
 
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 0, 9));
+
     fn server(zone: Option<Zone>) -> Server {
         let (_, names) = watch::channel(zone.map(Arc::new));
-        Server {
-            names,
-            servers: Vec::new(),
-            waiting: Semaphore::new(1),
-            clients: Arc::new(Semaphore::new(1)),
-        }
+        Server::new(names, Vec::new())
     }
 
     /// The response code.
     async fn code(server: &Server, name: &str) -> u8 {
         let question = Query::new(9, name, kind::TXT).bytes();
-        server.answer(&question, Transport::Udp).await.unwrap()[3] & 0xf
+        server.answer(&question, Transport::Udp, CLIENT).await.unwrap()[3] & 0xf
     }
 
     #[tokio::test]
@@ -281,7 +297,7 @@ mod tests {
         assert_eq!(code(&known, "none.svc.cluster.local").await, Code::NameError as u8);
         assert_eq!(code(&known, "example.org").await, Code::ServerFailure as u8);
         assert_eq!(code(&server(None), "dns-version.cluster.local").await, Code::ServerFailure as u8);
-        assert_eq!(known.answer(&[0; 3], Transport::Udp).await, None);
+        assert_eq!(known.answer(&[0; 3], Transport::Udp, CLIENT).await, None);
     }
 
     #[tokio::test]
@@ -301,5 +317,32 @@ mod tests {
         // A message of another server than the one asked is not taken.
         let question = Query::new(3, "dns-version.cluster.local", kind::TXT).bytes();
         assert!(ask_by_tcp(at, &question[..4]).await.is_err());
+    }
+    #[tokio::test]
+    async fn a_client_with_too_many_connections_is_closed_and_others_are_served() {
+        let known = Arc::new(server(Some(Zone::new(&Default::default(), &Default::default()))));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        tokio::spawn(known.clone().serve_tcp(listener));
+        let places: Vec<Place> = std::iter::from_fn(|| known.connections.take(at.ip())).collect();
+        let mut refused = TcpStream::connect(at).await.unwrap();
+        assert!(read_message(&mut refused).await.is_ok_and(|message| message.is_none()));
+        let other = tokio::net::TcpSocket::new_v4().unwrap();
+        other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut other = other.connect(at).await.unwrap();
+        write_message(&mut other, &Query::new(3, "dns-version.cluster.local", kind::TXT).bytes())
+            .await
+            .unwrap();
+        assert!(read_message(&mut other).await.unwrap().is_some());
+        drop(places);
+    }
+
+    #[tokio::test]
+    async fn questions_of_one_client_do_not_keep_others_from_the_name_servers() {
+        let server = server(Some(Zone::default()));
+        let places: Vec<Place> = std::iter::from_fn(|| server.waiting.take(CLIENT)).collect();
+        assert_eq!(places.len(), WAITING_MAX / 2);
+        assert_eq!(server.ask(&[0; 12], Transport::Udp, CLIENT).await, None);
+        assert!(server.waiting.take([10, 244, 0, 10].into()).is_some());
     }
 }

@@ -24,10 +24,13 @@ use kube::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, MissedTickBehavior, sleep_until},
 };
 
-use crate::{config::Config, machine::pod_network::network_name};
+use crate::{
+    config::Config,
+    machine::{netfilter, pod_network::network_name},
+};
 
 /// How often the configuration and the table are compared with the rules: the agent's latest start may have written other ranges,
 /// and somebody may have removed the table.
@@ -96,8 +99,8 @@ struct Table {
     slice_names: Watched<SliceNames>,
     names: watch::Sender<Option<Arc<Zone>>>,
     have_names_changed: bool,
-    /// What the table has; `None` if that is unknown.
-    applied: Option<Ruleset>,
+    /// What the table has, and the networks it was made for; `None` if that is unknown.
+    applied: Option<(Networks, Ruleset)>,
     has_warned: bool,
 }
 
@@ -113,6 +116,8 @@ pub(crate) async fn keep(
     // A table of an earlier executor stays until the Services are known: their packets are not rejected meanwhile.
     let mut due = (!exist(&table.config)).then(Instant::now);
     let mut look = tokio::time::interval(LOOK_EVERY);
+    // After a pause, changes come before further looks.
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let wait = due.unwrap_or_else(|| Instant::now() + LOOK_EVERY);
         tokio::select! {
@@ -187,27 +192,27 @@ impl Table {
         }
     }
 
-    fn ruleset(&self) -> Ruleset {
-        let networks = Networks {
+    fn networks(&self) -> Networks {
+        Networks {
             virtual_ranges: self.ranges.clone(),
             pod_cidr: self.config.pod_cidr.clone(),
             bridged_packets_pass: std::fs::read_to_string(BRIDGE_SETTING).is_ok_and(|on| on.trim() == "1"),
-        };
-        Ruleset::new(&networks, &routes::routes(&self.services.known, &self.slices.known))
+        }
     }
 
     /// Makes the table what it should be. Returns whether it is.
     async fn synchronize(&mut self) -> bool {
         self.publish_names();
-        let wanted = self.ruleset();
+        let networks = self.networks();
+        let wanted = Ruleset::new(&networks, &routes::routes(&self.services.known, &self.slices.known));
         let name = network_name(&self.config);
         let transaction = match &self.applied {
-            Some(applied) => wanted.changes(applied, &name),
+            Some((_, applied)) => wanted.changes(applied, &name),
             None => wanted.replacement(&name),
         };
         match apply(transaction).await {
             Ok(()) => {
-                self.applied = Some(wanted);
+                self.applied = Some((networks, wanted));
                 self.has_warned = false;
                 true
             }
@@ -222,7 +227,8 @@ impl Table {
         }
     }
 
-    /// Whether the ranges, the machine's settings or somebody else's changes make another table necessary.
+    /// Whether the ranges, the machine's settings or somebody else's changes make another table necessary. Changes of Services
+    /// are applied when they come.
     fn is_outdated(&mut self) -> bool {
         if let Some(newest) = self.config.newest() {
             self.ranges = newest.virtual_ranges;
@@ -231,7 +237,7 @@ impl Table {
             self.applied = None;
         }
         let known = self.services.complete && self.slices.complete;
-        known && self.applied.as_ref() != Some(&self.ruleset())
+        known && self.applied.as_ref().is_none_or(|(networks, _)| *networks != self.networks())
     }
 }
 
@@ -244,11 +250,7 @@ pub(crate) async fn remove(config: &Config) {
 
 /// Whether the table of the rules exists, with the rules that look Services up: somebody may have flushed it.
 pub(crate) fn exist(config: &Config) -> bool {
-    let mut command = Command::new("nft");
-    command.args(["list", "chain", "ip", &network_name(config), ruleset::SERVICES]);
-    command.stdin(Stdio::null()).stderr(Stdio::null());
-    let listed = command.output();
-    listed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(" vmap "))
+    netfilter::count_rules(&network_name(config), ruleset::SERVICES).is_ok_and(|rules| rules > 0)
 }
 
 /// Applies a transaction.

@@ -1,11 +1,15 @@
-//! DNS messages (RFC 1035): one question is read, records are written without compression. What else a message may have is
-//! left to the servers that questions are forwarded to.
+//! DNS messages (RFC 1035): one question is read, records are written. What else a message may have is left to the servers that
+//! questions are forwarded to.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 /// Length of a message's header.
 const HEADER: usize = 12;
-/// The longest name, with the lengths of its labels.
+/// The longest name, with the lengths of its labels and its end.
 const NAME_MAX: usize = 255;
 /// Compression pointers that are followed in one name; each must lead backwards.
 const POINTERS_MAX: usize = 32;
@@ -108,9 +112,10 @@ fn u16_at(message: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(message.get(at..at + 2)?.try_into().ok()?))
 }
 
-/// Reads a name. Returns it in lower case with the offset after it.
+/// Reads a name. Returns it in lower case with the offset after it. Bytes that are in no name of a cluster, and dots in labels, are
+/// written as in zone files, `\\032`.
 fn name_at(message: &[u8], start: usize) -> Option<(String, usize)> {
-    let (mut at, mut end, mut name, mut pointers) = (start, None, String::new(), 0);
+    let (mut at, mut end, mut name, mut pointers, mut written) = (start, None, String::new(), 0, 1);
     loop {
         let length = usize::from(*message.get(at)?);
         if length == 0 {
@@ -130,10 +135,14 @@ fn name_at(message: &[u8], start: usize) -> Option<(String, usize)> {
         if !name.is_empty() {
             name.push('.');
         }
-        // Other bytes, and dots in labels, are in no name of a cluster.
-        let is_plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'.' && *byte != b'\\';
-        name.push_str(std::str::from_utf8(label).ok().filter(|label| label.bytes().all(|b| is_plain(&b)))?);
-        if name.len() > NAME_MAX {
+        for byte in label {
+            match byte.is_ascii_graphic() && !b".\\".contains(byte) {
+                true => name.push(char::from(*byte)),
+                false => write!(name, "\\{byte:03}").ok()?,
+            }
+        }
+        written += 1 + length;
+        if written > NAME_MAX {
             return None;
         }
         at += 1 + length;
@@ -165,7 +174,7 @@ impl Query {
     /// A question of this machine's own.
     pub fn new(id: u16, name: &str, kind: u16) -> Self {
         let mut question = Vec::new();
-        write_name(&mut question, name);
+        write_name(&mut question, name, None);
         question.extend([kind.to_be_bytes(), INTERNET.to_be_bytes()].concat());
         Self { id, flags: 0x0100, name: name.to_owned(), kind, is_internet: true, question, udp_size: None }
     }
@@ -182,6 +191,17 @@ impl Query {
         self.udp_size.map_or(UDP_MIN, |size| usize::from(size).clamp(UDP_MIN, UDP_MAX))
     }
 
+    /// Where an answer has the names of the question.
+    fn written_names(&self) -> Names {
+        // A question with a pointer, or with escaped bytes, has another length.
+        if self.name.is_empty() || self.question.len() != self.name.len() + 6 {
+            return Names::default();
+        }
+        let starts = self.name.match_indices('.').map(|(dot, _)| dot + 1);
+        let starts = [0].into_iter().chain(starts);
+        Names(starts.map(|start| (self.name[start..].to_owned(), (HEADER + start) as u16)).collect())
+    }
+
     /// The answer: records, and the zone's authority if there is none. What is longer than `max` bytes is cut after the last
     /// record that fits, and says so.
     pub fn answer(&self, code: Code, records: &[Record], authority: Option<&Record>, max: usize) -> Vec<u8> {
@@ -191,10 +211,10 @@ impl Query {
         message.extend_from_slice(&self.question);
         let extra = if self.udp_size.is_some() { 11 } else { 0 };
         let mut counts = [1, 0, 0, u16::from(extra > 0)];
-        let mut truncated = false;
+        let (mut truncated, mut names) = (false, self.written_names());
         for (section, record) in records.iter().map(|r| (1, r)).chain(authority.map(|r| (2, r))) {
             let before = message.len();
-            write_record(&mut message, record);
+            write_record(&mut message, record, &mut names);
             if message.len() + extra > max {
                 message.truncate(before);
                 truncated = true;
@@ -214,6 +234,15 @@ impl Query {
     }
 }
 
+/// Rotates records of equal rank, which follow the aliases: many clients take the first address, and a cut answer has the first ones.
+pub fn rotate(records: &mut [Record], by: usize) {
+    let aliases = records.iter().take_while(|record| record.data.kind() == kind::CNAME).count();
+    let equal = &mut records[aliases..];
+    if !equal.is_empty() && equal.iter().all(|record| record.data.kind() != kind::CNAME) {
+        equal.rotate_left(by % equal.len());
+    }
+}
+
 /// Reads code and records of addresses and aliases of an answer to this machine's own question; `None` if it is another's.
 pub fn read_answer(query: &Query, message: &[u8]) -> Option<(u16, Vec<Record>)> {
     let flags = u16_at(message, 2)?;
@@ -225,8 +254,9 @@ pub fn read_answer(query: &Query, message: &[u8]) -> Option<(u16, Vec<Record>)> 
         return None;
     }
     let (mut at, mut records) = (end + 4, Vec::new());
+    let plain_name = |at: usize| name_at(message, at).filter(|(name, _)| !name.contains('\\'));
     for _ in 0..u16_at(message, 6)? {
-        let (name, end) = name_at(message, at)?;
+        let (name, end) = plain_name(at)?;
         let ttl = u32::from(u16_at(message, end + 4)?) << 16 | u32::from(u16_at(message, end + 6)?);
         let length = usize::from(u16_at(message, end + 8)?);
         let start = end + 10;
@@ -234,7 +264,7 @@ pub fn read_answer(query: &Query, message: &[u8]) -> Option<(u16, Vec<Record>)> 
         let data = match u16_at(message, end)? {
             kind::A => <[u8; 4]>::try_from(data).ok().map(|octets| Data::A(octets.into())),
             kind::AAAA => <[u8; 16]>::try_from(data).ok().map(|octets| Data::Aaaa(octets.into())),
-            kind::CNAME => Some(Data::Cname(name_at(message, start)?.0)),
+            kind::CNAME => Some(Data::Cname(plain_name(start)?.0)),
             _ => None,
         };
         records.extend(data.map(|data| Record { name, ttl, data }));
@@ -254,18 +284,38 @@ fn header(id: u16, flags: u16, counts: [u16; 4]) -> Vec<u8> {
     [id, flags].into_iter().chain(counts).flat_map(u16::to_be_bytes).collect()
 }
 
-fn write_name(message: &mut Vec<u8>, name: &str) {
-    for label in name.split('.').filter(|label| !label.is_empty()) {
+/// Offsets of the names in a message: a later one that ends as an earlier one points there.
+#[derive(Default)]
+struct Names(BTreeMap<String, u16>);
+
+/// The first offset that no pointer can have.
+const POINTER_END: usize = 0x4000;
+
+/// Writes a name; with `names`, the part that is there already as a pointer.
+fn write_name(message: &mut Vec<u8>, name: &str, mut names: Option<&mut Names>) {
+    let mut rest = name.trim_matches('.');
+    while !rest.is_empty() {
+        if let Some(Names(known)) = &mut names {
+            if let Some(offset) = known.get(rest) {
+                message.extend((0xc000 | offset).to_be_bytes());
+                return;
+            }
+            if message.len() < POINTER_END {
+                known.insert(rest.to_owned(), message.len() as u16);
+            }
+        }
+        let (label, parent) = rest.split_once('.').unwrap_or((rest, ""));
         // Kubernetes' labels have at most 63 bytes.
         let label = &label.as_bytes()[..label.len().min(63)];
         message.push(label.len() as u8);
         message.extend_from_slice(label);
+        rest = parent.trim_start_matches('.');
     }
     message.push(0);
 }
 
-fn write_record(message: &mut Vec<u8>, record: &Record) {
-    write_name(message, &record.name);
+fn write_record(message: &mut Vec<u8>, record: &Record, names: &mut Names) {
+    write_name(message, &record.name, Some(names));
     message.extend([record.data.kind().to_be_bytes(), INTERNET.to_be_bytes()].concat());
     message.extend(record.ttl.to_be_bytes());
     let length = message.len();
@@ -273,7 +323,7 @@ fn write_record(message: &mut Vec<u8>, record: &Record) {
     match &record.data {
         Data::A(address) => message.extend(address.octets()),
         Data::Aaaa(address) => message.extend(address.octets()),
-        Data::Cname(name) | Data::Ptr(name) => write_name(message, name),
+        Data::Cname(name) | Data::Ptr(name) => write_name(message, name, Some(names)),
         Data::Txt(text) => {
             let text = &text.as_bytes()[..text.len().min(255)];
             message.push(text.len() as u8);
@@ -283,11 +333,12 @@ fn write_record(message: &mut Vec<u8>, record: &Record) {
             // Priority and weight: endpoints are equal.
             message.extend([0, 0, 0, 100]);
             message.extend(port.to_be_bytes());
-            write_name(message, target);
+            // RFC 2782: without a pointer.
+            write_name(message, target, None);
         }
         Data::Soa { zone, serial } => {
-            write_name(message, &format!("ns.dns.{zone}"));
-            write_name(message, &format!("hostmaster.{zone}"));
+            write_name(message, &format!("ns.dns.{zone}"), Some(names));
+            write_name(message, &format!("hostmaster.{zone}"), Some(names));
             // Serial, refresh, retry, expiry, and how long a missing name may be remembered.
             message.extend([*serial, 7200, 1800, 86400, 5].into_iter().flat_map(u32::to_be_bytes));
         }

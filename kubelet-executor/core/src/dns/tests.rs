@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
-    message::{Code, Data, Query, Record, kind, read_answer},
+    message::{Code, Data, Query, Record, kind, read_answer, rotate},
     zone::{Answer, ServiceNames, SliceNames, Zone},
 };
 use crate::services::routes::key;
@@ -164,6 +164,75 @@ fn an_answer_repeats_the_question_and_fits() {
     assert_eq!(read_answer(&query, &cut).unwrap().1.len(), usize::from(cut[7]));
     let whole = query.answer(Code::NoError, &many, Some(&Zone::authority(1)), 65_535);
     assert_eq!((whole[2] & 2, read_answer(&query, &whole).unwrap().1.len()), (0, 200));
+}
+
+fn addresses(name: &str, count: u8) -> Vec<Record> {
+    let one = |n: u8| Record { name: name.to_owned(), ttl: 5, data: Data::A([10, 0, 0, n].into()) };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn names_that_a_message_has_already_are_pointers() {
+    let query = Query::new(7, "db.ns.svc.cluster.local", kind::A);
+    let many = addresses(&query.name, 100);
+    let cut = query.answer(Code::NoError, &many, None, 512);
+    assert_eq!(cut[7], 29, "16 bytes a record after a question of 41");
+    assert_eq!(read_answer(&query, &cut).unwrap().1, many[..29]);
+    // An alias and what it stands for share the domain; the target of SRV is written out (RFC 2782).
+    let alias =
+        Record { name: query.name.clone(), ttl: 5, data: Data::Cname("web.ns.svc.cluster.local".to_owned()) };
+    let records = [vec![alias], addresses("web.ns.svc.cluster.local", 1)].concat();
+    let answer = query.answer(Code::NoError, &records, None, 512);
+    assert_eq!(answer.len(), query.bytes().len() + (12 + 6) + (12 + 4));
+    assert_eq!(read_answer(&query, &answer).unwrap().1, records);
+    let target = Data::Srv { port: 1, target: query.name.clone() };
+    let srv = Record { name: query.name.clone(), ttl: 5, data: target };
+    assert_eq!(query.answer(Code::NoError, &[srv], None, 512).len(), query.bytes().len() + 12 + 6 + 25);
+}
+
+#[test]
+fn addresses_take_turns_and_aliases_stay_first() {
+    let rotated = |records: &[Record], by| {
+        let mut records = records.to_vec();
+        rotate(&mut records, by);
+        records
+    };
+    let three = addresses("a", 3);
+    for by in 0..7 {
+        let records = rotated(&three, by);
+        assert_eq!((records.len(), &records[0]), (3, &three[by % 3]), "{by}");
+    }
+    let alias = Record { name: "b".to_owned(), ttl: 5, data: Data::Cname("a".to_owned()) };
+    let aliased = [vec![alias.clone()], three.clone()].concat();
+    assert_eq!(rotated(&aliased, 1), [&[alias], &three[1..], &three[..1]].concat());
+    // An alias after an address, as another server may answer.
+    let mixed = [three, aliased].concat();
+    assert_eq!(rotated(&mixed, 1), mixed);
+    assert_eq!(rotated(&[], 1), []);
+}
+
+#[test]
+fn the_domain_has_a_start_of_authority() {
+    let answer = zone().answer(&Query::new(1, "cluster.local", kind::SOA));
+    assert_eq!(answer, Answer::Records(vec![Zone::authority(1)]));
+}
+
+#[test]
+fn names_with_any_bytes_are_questions() {
+    let mut asked = Query::new(7, "my-printer.local", kind::A).bytes();
+    asked[12 + 3] = b' ';
+    let query = Query::parse(&asked).unwrap();
+    assert_eq!((query.name.as_str(), zone().answer(&query)), ("my\\032printer.local", Answer::Elsewhere));
+    assert_eq!(query.answer(Code::ServerFailure, &[], None, 512)[12..], asked[12..]);
+    for name in [
+        "10-1-2-3.n\\032s.pod.cluster.local",
+        "10-1-2-3.a.b.pod.cluster.local",
+        "10-1-2-3..pod.cluster.local",
+    ] {
+        let mut query = query.clone();
+        query.name = name.to_owned();
+        assert_eq!(zone().answer(&query), Answer::NoName, "{name}");
+    }
 }
 
 #[test]

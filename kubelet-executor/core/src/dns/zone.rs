@@ -106,6 +106,7 @@ impl Zone {
     ) -> Self {
         let mut zone = Self::default();
         zone.add(format!("dns-version.{DOMAIN}"), Data::Txt(VERSION.to_owned()));
+        zone.add(DOMAIN.to_owned(), Self::authority(1).data);
         let mut by_service: BTreeMap<&ObjectKey, Vec<&SliceNames>> = BTreeMap::new();
         for slice in slices.values() {
             by_service.entry(&slice.service).or_default().push(slice);
@@ -234,6 +235,8 @@ fn reverse_name(address: Ipv4Addr) -> String {
 
 /// The address in `a-b-c-d.NAMESPACE.pod.cluster.local`.
 fn pod_address(name: &str) -> Option<Ipv4Addr> {
-    let (own, _) = name.strip_suffix(DOMAIN)?.strip_suffix(".pod.")?.split_once('.')?;
+    let (own, namespace) = name.strip_suffix(DOMAIN)?.strip_suffix(".pod.")?.split_once('.')?;
+    let is_label = namespace.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let own = Some(own).filter(|_| is_label && !namespace.is_empty())?;
     own.replace('-', ".").parse().ok()
 }
