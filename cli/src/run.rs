@@ -171,6 +171,7 @@ impl Run<'_> {
                 FrameworkCapability::PartitionAware,
                 FrameworkCapability::MultiRole,
                 FrameworkCapability::ReservationRefinement,
+                FrameworkCapability::GpuResources, // of a machine with GPUs, all is offered to these alone
             ]),
             labels: Labels::default(),
             extra: Bytes::new(),

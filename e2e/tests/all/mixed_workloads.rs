@@ -187,8 +187,11 @@ fn task_groups_run_beside_pods() -> anyhow::Result<()> {
 
 /// Creates a Pod that requests `cpu` and runs until it is told to stop.
 fn create_pod(cluster: &Cluster, namespace: &str, name: &str, cpu: &str) -> anyhow::Result<()> {
-    let container = json!({ "name": name, "image": "localhost/catamaran/example-web:1",
-        "resources": { "requests": { "cpu": cpu } },
+    create_pod_with(cluster, namespace, name, &json!({ "requests": { "cpu": cpu } }))
+}
+
+fn create_pod_with(cluster: &Cluster, namespace: &str, name: &str, resources: &Value) -> anyhow::Result<()> {
+    let container = json!({ "name": name, "image": "localhost/catamaran/example-web:1", "resources": resources,
         "command": ["sh", "-c", "trap 'exit 0' TERM; while true; do sleep 1 & wait $!; done"] });
     let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
         "spec": { "containers": [container], "terminationGracePeriodSeconds": 3 } });
@@ -345,5 +348,31 @@ fn roles_are_objects() -> anyhow::Result<()> {
     cluster.kubectl(&["wait", "-n", "team", "--for=condition=Ready", "pod/second", "--timeout=90s"])?;
     cluster.kubectl(&["delete", "roles.catamaran.dev", "team"])?;
     assert!(!cluster.operator(r#"{"type":"GET_QUOTA"}"#)?.to_string().contains("k8s/team"));
+    cluster.stop_and_assert_clean()
+}
+
+/// On a machine with GPUs, Pods run with and without them, `catamaran run` does, and each GPU is held once.
+#[test]
+fn pods_run_on_machines_with_gpus() -> anyhow::Result<()> {
+    let cluster = Cluster::up(&["--example-images", "--resources", "cpus:4;mem:3000;disk:1000;gpus:2"])?;
+    let gpus =
+        |count: &str| json!({ "requests": { "cpu": "100m" }, "limits": { "catamaran.dev/gpu": count } });
+    create_pod(&cluster, "default", "plain", "100m")?;
+    create_pod_with(&cluster, "default", "one", &gpus("1"))?;
+    let ready = |pod: &str| cluster.kubectl(&["wait", "--for=condition=Ready", pod, "--timeout=60s"]);
+    ready("pod/plain")?;
+    ready("pod/one")?;
+    assert_eq!(ledger(&cluster)?.1.get("gpus"), Some(&1.0));
+    create_pod_with(&cluster, "default", "two", &gpus("2"))?;
+    let data = cluster.data();
+    let mut run = Command::new(binary());
+    run.args(["run", "--data-dir"]).arg(&data).args(["--cpus", "0.1", "echo beside them"]);
+    let output = program::run(&mut run, Duration::from_secs(60))?.ok()?;
+    assert_eq!(output, "beside them\n");
+    assert_eq!(cluster.kubectl(&["get", "pod", "two", "-o", "jsonpath={.status.phase}"])?, "Pending");
+    cluster.kubectl(&["delete", "pod", "one"])?;
+    ready("pod/two")?;
+    assert_eq!(ledger(&cluster)?.1.get("gpus"), Some(&2.0));
+    assert_ledger_holds(&cluster)?;
     cluster.stop_and_assert_clean()
 }

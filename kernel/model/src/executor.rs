@@ -84,7 +84,7 @@ pub struct CommandInfo {
 }
 
 /// A URI to fetch into the sandbox (Mesos `CommandInfo.URI`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub struct Uri {
     pub value: String,

@@ -92,9 +92,9 @@ fn change(kind: call::Type, call: Call, caller: &Caller) -> Result<Option<Operat
         call::Type::SetQuota => {
             let request =
                 call.set_quota.map(|set| quota::request_from_wire(set.quota_request)).transpose()?;
-            request.map(|quota::SetQuota { role, guarantee, force }| OperatorCall::SetQuota {
+            request.map(|quota::SetQuota { role, quota, force }| OperatorCall::SetQuota {
                 role,
-                guarantee,
+                quota,
                 force,
             })
         }

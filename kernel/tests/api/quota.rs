@@ -95,3 +95,23 @@ async fn quotas_are_set_shown_removed_and_survive_a_restart() {
         {"consumed":{},"guarantee":{"cpus":0.25},"limit":{"cpus":0.25},"role":"ops"}
         {"type":"GET_QUOTA","get_quota":{"status":{"infos":[{"role":"eng/web"},{"role":"ops","guarantee":[{"name":"cpus","type":"SCALAR","scalar":{"value":0.25},"role":"*"}]}],"configs":[{"role":"eng/web","limits":{"cpus":{"value":1.0}}},{"role":"ops","guarantees":{"cpus":{"value":0.25}},"limits":{"cpus":{"value":0.25}}}]}}}"#]].assert_eq(&lines.join("\n"));
 }
+
+#[tokio::test]
+async fn a_limit_of_nothing_is_shown_with_its_amount() {
+    let master = master_on(Arc::new(MemoryStore::new())).await;
+    let address = master.mesos_address();
+    let nothing = json!({"cpus": {"value": 0.0}});
+    let configs = json!([{"role": "none", "guarantees": nothing, "limits": nothing}]);
+    let update = json!({"type": "UPDATE_QUOTA", "update_quota": {"quota_configs": configs}});
+    assert_eq!(post_json(address, "/api/v1", &update, None).await.status, 200);
+    let request =
+        br#"{"role": "set", "guarantee": [{"name": "mem", "type": "SCALAR", "scalar": {"value": 0}}]}"#;
+    assert_eq!(send(address, "POST /quota HTTP/1.1", request).await.status, 200);
+    let mut lines = vec![get(address, "/quota").await.text().await];
+    let roles: Value = serde_json::from_str(&get(address, "/roles").await.text().await).expect("JSON");
+    lines.extend(roles["roles"].as_array().into_iter().flatten().map(|role| role["quota"].to_string()));
+    expect![[r#"
+        {"configs":[{"limits":{"cpus":{"value":0.0}},"role":"none"},{"limits":{"mem":{"value":0.0}},"role":"set"}],"infos":[{"role":"none"},{"role":"set"}]}
+        {"consumed":{},"guarantee":{},"limit":{"cpus":0.0},"role":"none"}
+        {"consumed":{},"guarantee":{},"limit":{"mem":0.0},"role":"set"}"#]].assert_eq(&lines.join("\n"));
+}

@@ -9,9 +9,11 @@ use kernel_model::{
 };
 
 use crate::{
-    Invalid, resources,
+    Invalid,
+    link_proto::NamedAmount,
+    resources,
     v1::{
-        self, OfferFilters,
+        OfferFilters,
         offer_filters::ResourceQuantities,
         scheduler::{
             self as wire, OfferConstraints,
@@ -90,7 +92,7 @@ fn constraint_from_wire(from: wire::AttributeConstraint) -> Result<AttributeCons
 }
 
 fn quantities_from_wire(from: &ResourceQuantities) -> Result<BTreeMap<String, Scalar>, Invalid> {
-    let one = |(name, amount): (&String, &v1::value::Scalar)| {
+    let one = |NamedAmount { name, amount }: &NamedAmount| {
         let wrong = |why: &str| Invalid::new(format!("Invalid resource quantity for '{name}': {why}"));
         let amount = amount.value;
         if amount.is_infinite() {

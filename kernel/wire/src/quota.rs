@@ -1,6 +1,6 @@
 //! Converts quotas from and to `mesos.v1.quota`, with Mesos' rules and texts (upstream: `master/quota.cpp`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use kernel_model::{
     quota::{Quantities, Quota},
@@ -9,7 +9,9 @@ use kernel_model::{
 };
 
 use crate::{
-    Invalid, resources,
+    Invalid,
+    link_proto::NamedAmount,
+    resources,
     v1::{
         Resource,
         quota::{QuotaConfig, QuotaInfo, QuotaRequest, QuotaStatus},
@@ -21,14 +23,14 @@ use crate::{
 pub fn config_from_wire(from: QuotaConfig) -> Result<(Role, Quota), Invalid> {
     let role =
         Role::parse(&from.role).map_err(|error| Invalid(format!("Invalid 'QuotaConfig.role': {error}")))?;
-    let too_large = |what: &str, amounts: &HashMap<String, value::Scalar>| {
+    let too_large = |what: &str, amounts: &[NamedAmount]| {
         sorted(amounts)
             .find_map(|(name, amount)| too_large(name, amount))
             .map_or(Ok(()), |why| Err(Invalid(format!("Invalid 'QuotaConfig.{what}': {why}"))))
     };
     too_large("guarantees", &from.guarantees)?;
     too_large("limits", &from.limits)?;
-    let guarantees = amounts("guarantee", &from.guarantees)?;
+    let guarantees = without_zeros(amounts("guarantee", &from.guarantees)?);
     let limits = amounts("limit", &from.limits)?;
     let quota = Quota { guarantees, limits };
     if !quota.allows(&quota.guarantees) {
@@ -41,12 +43,13 @@ pub fn config_from_wire(from: QuotaConfig) -> Result<(Role, Quota), Invalid> {
     Ok((role, quota))
 }
 
-fn sorted(amounts: &HashMap<String, value::Scalar>) -> impl Iterator<Item = (&str, f64)> {
-    let sorted: BTreeMap<&str, f64> = amounts.iter().map(|(name, a)| (name.as_str(), a.value)).collect();
+fn sorted(amounts: &[NamedAmount]) -> impl Iterator<Item = (&str, f64)> {
+    let sorted: BTreeMap<&str, f64> =
+        amounts.iter().map(|named| (named.name.as_str(), named.amount.value)).collect();
     sorted.into_iter()
 }
 
-fn shown(amounts: &HashMap<String, value::Scalar>) -> String {
+fn shown(amounts: &[NamedAmount]) -> String {
     let one = |(name, amount)| format!("{name}: {}", general(amount, 15));
     format!("{{{}}}", sorted(amounts).map(one).collect::<Vec<_>>().join(", "))
 }
@@ -61,7 +64,7 @@ fn too_large(name: &str, amount: f64) -> Option<String> {
     })
 }
 
-fn amounts(what: &str, from: &HashMap<String, value::Scalar>) -> Result<Quantities, Invalid> {
+fn amounts(what: &str, from: &[NamedAmount]) -> Result<Quantities, Invalid> {
     let one = |(name, amount): (&str, f64)| {
         let why = match amount {
             amount if amount.is_nan() => "NaN not supported",
@@ -76,12 +79,18 @@ fn amounts(what: &str, from: &HashMap<String, value::Scalar>) -> Result<Quantiti
     sorted(from).map(one).collect()
 }
 
+/// A guarantee of nothing is none, but a limit of nothing is one.
+fn without_zeros(amounts: Quantities) -> Quantities {
+    let some = amounts.iter().filter(|(_, amount)| *amount != Scalar::ZERO);
+    some.map(|(name, amount)| (name.clone(), amount)).collect()
+}
+
 /// A decoded SET_QUOTA, which sets guarantee and limit to the same.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct SetQuota {
     pub role: Role,
-    pub guarantee: Quantities,
+    pub quota: Quota,
     /// Whether the guarantees may exceed the cluster.
     pub force: bool,
 }
@@ -104,8 +113,11 @@ pub fn request_from_wire(from: QuotaRequest) -> Result<SetQuota, Invalid> {
             return Err(refuse(format!("QuotaInfo contains duplicate resource name '{name}'")));
         }
     }
-    let guarantee = Quantities::of(&resources::from_wire(from.guarantee)?, |_| true);
-    Ok(SetQuota { role, guarantee, force: from.force.unwrap_or(false) })
+    let amount = |resource: &Resource| resource.scalar.as_ref().map_or(0.0, |scalar| scalar.value);
+    let limits: Quantities =
+        from.guarantee.iter().map(|r| (r.name.as_str(), Scalar::from_f64(amount(r)))).collect();
+    let quota = Quota { guarantees: without_zeros(limits.clone()), limits };
+    Ok(SetQuota { role, quota, force: from.force.unwrap_or(false) })
 }
 
 #[allow(deprecated)] // deprecated fields are still read
@@ -129,7 +141,11 @@ fn check_guarantee(resource: &Resource) -> Result<(), &'static str> {
 /// Encodes a quota.
 pub fn config_to_wire(role: &Role, quota: &Quota) -> QuotaConfig {
     let amounts = |of: &Quantities| {
-        of.iter().map(|(name, amount)| (name.to_string(), value::Scalar { value: amount.as_f64() })).collect()
+        let one = |(name, amount): (&std::sync::Arc<str>, model::Scalar)| NamedAmount {
+            name: name.to_string(),
+            amount: value::Scalar { value: amount.as_f64() },
+        };
+        of.iter().map(one).collect()
     };
     QuotaConfig {
         role: role.to_string(),

@@ -4,7 +4,7 @@ use kernel_model::{
     agent::ToMaster,
     caller::Caller,
     ids::{AgentId, FrameworkId, StreamId},
-    quota::{Quantities, Quota},
+    quota::Quota,
     resources::{ConversionKind, Resources},
     roles::Role,
     scheduler::{Call, Subscribe},
@@ -64,7 +64,7 @@ pub enum OperatorCall {
         force: bool,
     },
     /// SET_QUOTA: guarantee and limit of a role without quota.
-    SetQuota { role: Role, guarantee: Quantities, force: bool },
+    SetQuota { role: Role, quota: Quota, force: bool },
     /// REMOVE_QUOTA.
     RemoveQuota {
         role: Role,

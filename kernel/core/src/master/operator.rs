@@ -24,7 +24,7 @@ impl Master {
             }
             OperatorCall::UpdateWeights { weights } => self.update_weights(weights)?,
             OperatorCall::UpdateQuota { configs, force } => self.update_quota(configs, force)?,
-            OperatorCall::SetQuota { role, guarantee, force } => self.set_quota(role, guarantee, force)?,
+            OperatorCall::SetQuota { role, quota, force } => self.set_quota(role, quota, force)?,
             OperatorCall::RemoveQuota { role, refusal } => self.remove_quota(role, &refusal)?,
             OperatorCall::MarkAgentGone { agent_id } => {
                 if !self.mark_gone(&agent_id) {

@@ -63,19 +63,13 @@ impl Master {
         Ok(())
     }
 
-    /// SET_QUOTA: guarantee and limit are the same, and there was none before.
-    pub(super) fn set_quota(
-        &mut self,
-        role: Role,
-        guarantee: Quantities,
-        force: bool,
-    ) -> Result<(), Refusal> {
+    /// SET_QUOTA: of a role that had none before.
+    pub(super) fn set_quota(&mut self, role: Role, quota: Quota, force: bool) -> Result<(), Refusal> {
         let refuse = |why: String| Refusal::Invalid(format!("Failed to validate set quota request: {why}"));
         let mut all: BTreeMap<Role, Quota> = self.quotas().map(|(r, q)| (r.clone(), q.clone())).collect();
         if all.contains_key(&role) {
             return Err(refuse(format!("Cannot set quota for role '{role}' which already has quota")));
         }
-        let quota = Quota { guarantees: guarantee.clone(), limits: guarantee };
         if let Some(why) = quota.fault() {
             return Err(refuse(why));
         }

@@ -2,6 +2,7 @@
 
 mod agents;
 pub(crate) mod cluster;
+mod executors;
 mod explain;
 mod frameworks;
 mod guarantees;

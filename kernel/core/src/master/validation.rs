@@ -15,6 +15,8 @@ use kernel_model::{
 
 use super::state::{Agent, Framework};
 
+mod executors;
+
 /// What a task is validated against.
 pub(super) struct Context<'a> {
     pub(super) framework: &'a Framework,
@@ -99,7 +101,8 @@ pub(super) fn group(
     if tasks.is_empty() {
         return Err("Task group cannot be empty".to_owned());
     }
-    let differs = |task: &&TaskInfo| task.executor.as_ref().is_some_and(|own| !same_executor(own, executor));
+    let differs =
+        |task: &&TaskInfo| task.executor.as_ref().is_some_and(|own| !executors::are_same(own, executor));
     if let Some(task) = tasks.iter().find(differs) {
         return Err(format!(
             "The `ExecutorInfo` of task '{}' is different from executor '{}'",
@@ -248,12 +251,8 @@ fn check_executor(context: &Context<'_>, executor: &ExecutorInfo) -> Result<(), 
     check_resources(&executor.resources, "Executor", "executor")?;
     executor.image.as_ref().map_or(Ok(()), |image| check_image(context, image))?;
     match existing(context, executor) {
-        Some(existing) if !same_executor(existing, executor) => Err(text::bounded(format_args!(
-            "ExecutorInfo is not compatible with existing ExecutorInfo with same ExecutorID.\n{line}\n\
-             Existing ExecutorInfo:\n{existing:?}\n{line}\nExecutorInfo:\n{executor:?}\n{line}\n",
-            line = "-".repeat(60)
-        ))),
-        _ => Ok(()),
+        Some(existing) => executors::check_same(existing, executor),
+        None => Ok(()),
     }
 }
 
@@ -294,23 +293,4 @@ fn existing<'a>(context: &Context<'a>, executor: &ExecutorInfo) -> Option<&'a Ex
 
 fn is_new(context: &Context<'_>, executor: &ExecutorInfo) -> bool {
     existing(context, executor).is_none()
-}
-
-/// Whether two descriptions are of one executor. The allocation role is ignored: tasks of all roles of a framework can
-/// share an executor, which Mesos does not allow.
-fn same_executor(a: &ExecutorInfo, b: &ExecutorInfo) -> bool {
-    if std::ptr::eq(a, b) {
-        return true;
-    }
-    let same_resources = a.resources == b.resources || a.resources.unallocated() == b.resources.unallocated();
-    same_resources
-        && a.kind == b.kind
-        && a.executor_id == b.executor_id
-        && a.command == b.command
-        && a.name == b.name
-        && a.source == b.source
-        && a.data == b.data
-        && a.shutdown_grace == b.shutdown_grace
-        && a.labels == b.labels
-        && a.extra == b.extra
 }

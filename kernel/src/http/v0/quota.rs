@@ -16,8 +16,8 @@ use super::{Answer, Handlers, change, text};
 /// Sets the quota of a role without one.
 pub(in crate::http) async fn set(handlers: &Handlers, request: Request<Incoming>) -> Answer {
     let parse = |body: &[u8]| {
-        let SetQuota { role, guarantee, force } = parse(body)?;
-        Ok(OperatorCall::SetQuota { role, guarantee, force })
+        let SetQuota { role, quota, force } = parse(body)?;
+        Ok(OperatorCall::SetQuota { role, quota, force })
     };
     change::from_body(handlers, request, parse).await
 }

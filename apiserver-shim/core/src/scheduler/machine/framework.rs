@@ -38,6 +38,7 @@ pub fn framework_info(id: Option<FrameworkId>, roles: &[Role]) -> FrameworkInfo 
             TaskKillingState,
             ReservationRefinement,
             RevocableResources,
+            GpuResources, // Pods that need none run beside those that do, as upstream
         ]
         .into(),
         labels: Labels::default(),
@@ -80,5 +81,18 @@ pub(super) fn executor_info(framework_id: Option<&FrameworkId>, role: &str) -> E
         image: None,
         labels: Labels::default().with(RESPAWN_LABEL, "true"),
         extra: Bytes::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel offers machines with GPUs, or revocable resources, to those with the capability alone.
+    #[test]
+    fn pods_are_offered_machines_with_gpus_and_what_is_revocable() {
+        let capabilities = framework_info(None, &[]).capabilities;
+        assert!(capabilities.contains(&FrameworkCapability::GpuResources), "{capabilities:?}");
+        assert!(capabilities.contains(&FrameworkCapability::RevocableResources), "{capabilities:?}");
     }
 }

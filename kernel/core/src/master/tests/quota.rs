@@ -15,6 +15,11 @@ fn check(cluster: &mut Cluster, expected: Expect) {
     expected.assert_eq(&cluster.log());
 }
 
+/// The quota of a SET_QUOTA.
+fn same(text: &str) -> Quota {
+    Quota { guarantees: quantities(text), limits: quantities(text) }
+}
+
 fn quantities(text: &str) -> Quantities {
     Quantities::of(&text.parse::<Resources>().unwrap(), |_| true)
 }
@@ -38,10 +43,10 @@ fn quotas_that_contradict_each_other_or_the_cluster_are_refused() {
     update(&mut c, &[("a", "cpus:2", "cpus:3"), ("a/b", "cpus:1", ""), ("a/c", "cpus:2", "")], false);
     update(&mut c, &[("a", "", "cpus:3"), ("a/b", "", "cpus:4")], false);
     update(&mut c, &[("a", "cpus:5", "")], true);
-    let (role, guarantee) = (Role::parse("b").unwrap(), quantities("mem:2000"));
-    c.operator(OperatorCall::SetQuota { role: role.clone(), guarantee: guarantee.clone(), force: false });
-    c.operator(OperatorCall::SetQuota { role: role.clone(), guarantee: guarantee.clone(), force: true });
-    c.operator(OperatorCall::SetQuota { role: role.clone(), guarantee, force: true });
+    let (role, quota) = (Role::parse("b").unwrap(), same("mem:2000"));
+    c.operator(OperatorCall::SetQuota { role: role.clone(), quota: quota.clone(), force: false });
+    c.operator(OperatorCall::SetQuota { role: role.clone(), quota: quota.clone(), force: true });
+    c.operator(OperatorCall::SetQuota { role: role.clone(), quota, force: true });
     let refusal = "Failed to remove quota".to_owned();
     c.operator(OperatorCall::RemoveQuota { role: role.clone(), refusal: refusal.clone() });
     c.operator(OperatorCall::RemoveQuota { role, refusal });
@@ -199,8 +204,8 @@ fn what_could_not_be_read_again_is_refused_whoever_sets_it() {
     update(&mut c, &[("a", "cpus:2", "cpus:1")], true);
     update(&mut c, &[("a", "", "mem:2147483648000")], true);
     update(&mut c, &[("a", "", "cpus:1000000000001")], true);
-    let (role, guarantee) = (Role::parse("b").unwrap(), quantities("cpus:5000000000000"));
-    c.operator(OperatorCall::SetQuota { role, guarantee, force: true });
+    let (role, quota) = (Role::parse("b").unwrap(), same("cpus:5000000000000"));
+    c.operator(OperatorCall::SetQuota { role, quota, force: true });
     assert_eq!(c.master.quotas().count(), 0);
     check(
         &mut c,

@@ -121,10 +121,20 @@ fn an_executor_is_charged_once() {
     let mut other = on("d");
     std::sync::Arc::make_mut(other.executor.as_mut().unwrap()).name = "another".into();
     c.accept("m-0000", "s1", 1, vec![launch(vec![other])]);
-    let log = c.log();
-    assert!(
-        log.contains("Error by Master TaskInvalid 'ExecutorInfo is not compatible with existing"),
-        "{log}"
+    check(
+        &mut c,
+        expect![[r#"
+        reply Accepted
+        s1 <- Update d Error by Master TaskInvalid 'ExecutorInfo is not compatible with existing ExecutorInfo with same ExecutorID.
+        ------------------------------------------------------------
+        Existing ExecutorInfo:
+        name: ''
+        ------------------------------------------------------------
+        ExecutorInfo:
+        name: 'another'
+        ------------------------------------------------------------
+        '
+    "#]],
     );
     c.send_message(
         1,
