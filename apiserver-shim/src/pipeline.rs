@@ -11,9 +11,9 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use shim_core::kinds::reset_fields::reset_fields;
 use shim_core::kinds::{self, Subresource};
-use shim_model::managed_fields::{self, Writer};
+use shim_model::managed_fields::{self, Versions};
+use shim_model::resource::Resource;
 use shim_model::status::{self, Status};
 use store::Key;
 
@@ -23,7 +23,8 @@ use crate::metrics::{self, admission::AdmissionMetrics};
 use crate::service_client::ServiceClients;
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::Object;
-use crate::storage::registry::{Registry, now};
+use crate::storage::registry::Registry;
+use crate::storage::service_addresses::{self, Attempt, ServiceClaims};
 
 pub mod admission;
 mod apply;
@@ -38,6 +39,7 @@ mod delete;
 mod event;
 mod pod_status;
 mod update;
+mod versions;
 
 pub use crate::storage::preconditions::Preconditions;
 use admission::WebhookCaller;
@@ -126,6 +128,7 @@ fn subresource_name(subresource: Subresource<'_>) -> &str {
 #[derive(Clone)]
 pub struct Pipeline {
     registry: Registry,
+    service_claims: Arc<ServiceClaims>,
     access: AccessControl,
     admission: AdmissionChain,
     /// The clients of webhooks and aggregated API servers.
@@ -147,7 +150,8 @@ impl Pipeline {
         let webhooks = WebhookCaller::new(&registry);
         let (clients, webhook_metrics) = (webhooks.clients.clone(), webhooks.metrics.clone());
         let admission = AdmissionChain::new(admission::built_in(&registry, &access, configuration, webhooks));
-        Pipeline { registry, access, admission, clients, webhook_metrics, audit: None }
+        let service_claims = Arc::new(ServiceClaims::new(registry.clone()));
+        Pipeline { registry, service_claims, access, admission, clients, webhook_metrics, audit: None }
     }
 
     /// Creates a pipeline with the given admission plugins.
@@ -188,7 +192,8 @@ impl Pipeline {
         Ok(attributes.object)
     }
 
-    fn record_fields(
+    /// Sets the managed fields of an object that is to be written.
+    async fn record_fields(
         &self,
         context: &RequestContext,
         (resource, subresource): (&Arc<ServedResource>, &str),
@@ -198,16 +203,31 @@ impl Pipeline {
         if context.field_manager.is_empty() || context.owners_are_recorded() {
             return;
         }
-        let catalog = self.registry.catalog();
-        let writer = Writer {
-            manager: &context.field_manager,
-            ty: &resource.object_type,
-            subresource,
-            now: now(),
-            reset: reset_fields(resource, subresource),
-            versions: &apply::OtherVersions { catalog: &catalog, resource },
+        let versions = versions::ConvertedVersions::new(resource);
+        if old.is_none() || !versions.renames_fields() {
+            let writer = versions::writer(context, (resource, subresource), &versions);
+            return managed_fields::record_update(old, new, writer);
+        }
+        let sent = std::mem::take(new);
+        let record = |versions: &dyn Versions| {
+            let mut recorded = sent.clone();
+            let writer = versions::writer(context, (resource, subresource), versions);
+            managed_fields::record_update(old, &mut recorded, writer);
+            recorded
         };
-        managed_fields::record_update(old, new, writer);
+        *new = versions::with_conversions(resource, record).await;
+    }
+
+    /// Chooses the addresses and ports of a Service; other objects have none.
+    fn allocate_addresses(
+        &self,
+        resource: &Resource,
+        object: &mut Value,
+        old: Option<&Value>,
+        attempt: Attempt<'_>,
+    ) -> Result<Preconditions, Status> {
+        let source = (&self.registry, &*self.service_claims);
+        service_addresses::allocate(source, resource, object, old, attempt)
     }
 
     /// Removes owner references that occur twice. As upstream, a patch is looked at after admission only.

@@ -19,6 +19,8 @@ mod catalog;
 mod component_statuses;
 #[path = "api/custom_resources.rs"]
 mod custom_resources;
+#[path = "api/custom_versions.rs"]
+mod custom_versions;
 #[path = "api/delete.rs"]
 mod delete;
 #[path = "api/discovery.rs"]

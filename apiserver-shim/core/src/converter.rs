@@ -19,6 +19,11 @@ pub trait Converter: Send + Sync {
     /// Converts objects from the served version to the storage version.
     fn to_stored(&self, served: Vec<Value>) -> Conversion<'_>;
 
+    /// Whether a webhook converts: it takes time, and may rename fields and change labels.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// The name in the storage version of a selectable field of the served version.
     fn stored_field<'a>(&self, name: &'a str) -> Cow<'a, str> {
         name.into()

@@ -94,8 +94,7 @@ impl Family {
     }
 }
 
-/// The rows of a definition whose names are accepted, the preferred version first. A version that is stored and not served
-/// has none.
+/// The versions of a definition whose names are accepted, the preferred one first, those that are not served included.
 pub fn definitions(
     crd: &Value,
     environment: Environment<'_>,
@@ -121,9 +120,7 @@ pub fn definitions(
         renames: access::text(crd, &["spec", "conversion", "strategy"]) != "Webhook",
         versions: schemas.collect::<Result<_, _>>()?,
     });
-    let is_wanted =
-        |version: &&Value| access::flag(version, &["served"]) || access::flag(version, &["storage"]);
-    let mut wanted: Vec<&Value> = versions.iter().filter(is_wanted).collect();
+    let mut wanted: Vec<&Value> = versions.iter().collect();
     wanted.sort_by_key(|version| Reverse(version_order(access::text(version, &["name"]))));
     wanted.into_iter().map(|version| row(crd, version, &family, environment)).collect()
 }

@@ -93,10 +93,15 @@ impl ResetFields<'_> {
 
 /// The other versions of a kind. Entries name the version that their paths are of.
 pub trait Versions: fmt::Debug + Sync {
-    /// The type of the kind in a version; `None` if it is not served.
+    /// The type of the kind in a version; `None` if there is no such version.
     fn object_type(&self, api_version: &str) -> Option<ObjectType>;
-    /// Converts an object to a served version.
+    /// Converts an object to a known version.
     fn convert(&self, object: Value, api_version: &str) -> Result<Value, Status>;
+    /// Whether a field may have another name in another version: not if a conversion only removes what the other schema
+    /// lacks.
+    fn renames_fields(&self) -> bool {
+        false
+    }
 }
 
 /// A kind with one version.

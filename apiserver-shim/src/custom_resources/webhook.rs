@@ -80,4 +80,8 @@ impl Converter for WebhookConverter {
     fn to_stored(&self, served: Vec<Value>) -> Conversion<'_> {
         Box::pin(self.convert(served, &self.family.storage_version))
     }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
 }

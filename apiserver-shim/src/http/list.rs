@@ -19,7 +19,7 @@ use crate::request::query::Query;
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::Object;
 use crate::storage::registry::{Registry, of_store, parse};
-use crate::storage::selection::Selection;
+use crate::storage::selection::{CONVERTED_MAX, Selection, ShownSelection};
 use crate::storage::watch_cache::{View, push_key};
 use shim_model::go_quote::go_quote;
 
@@ -212,8 +212,8 @@ pub async fn read(
     resource.stored().unreadable().check_all(options.selection.namespace())?;
     let read = match at {
         Some(exact) if exact < registry.expired_before() => Err(status::list_expired()),
-        _ => match read_cache(registry, resource, options, at, &start) {
-            Some(read) => return Ok(read),
+        _ => match read_cache(registry, resource, options, at, &start).await {
+            Some(read) => return read,
             None => read_history(registry, resource, options, at.unwrap_or_default(), start.clone()).await,
         },
     };
@@ -226,13 +226,36 @@ pub async fn read(
 }
 
 /// Reads from the cache; `None` if the requested revision is older than the cache's.
-fn read_cache(
+async fn read_cache(
     registry: &Registry,
     resource: &ServedResource,
     options: &ListOptions,
     at: Option<u64>,
     start: &str,
-) -> Option<(Vec<Arc<Object>>, ListMeta)> {
+) -> Option<Result<(Vec<Arc<Object>>, ListMeta), Status>> {
+    let (shown, candidates) = match cached(registry, resource, options, at, start)? {
+        Cached::Selected(items, meta) => return Some(Ok((items, meta))),
+        Cached::Candidates { shown, objects } => (shown, objects),
+    };
+    let found = ShownSelection::new(resource, &options.selection)?;
+    Some(read_shown(&found, candidates, options, shown).await)
+}
+
+/// What the cache has of a selection.
+enum Cached {
+    /// The selected objects.
+    Selected(Vec<Arc<Object>>, ListMeta),
+    /// The objects that may be selected, with their keys, of a version that is not stored, at a revision.
+    Candidates { shown: u64, objects: Vec<(String, Arc<Object>)> },
+}
+
+fn cached(
+    registry: &Registry,
+    resource: &ServedResource,
+    options: &ListOptions,
+    at: Option<u64>,
+    start: &str,
+) -> Option<Cached> {
     // Read the progress before taking the snapshot: the snapshot may be newer, but never older.
     let progress = registry.progress();
     let view = resource.cache().view();
@@ -242,7 +265,35 @@ fn read_cache(
         Some(exact) if view.last_change() <= exact => exact,
         Some(_) => return None,
     };
-    Some(read_view(&view, options, shown, start))
+    if let Some(converted) = ShownSelection::new(resource, &options.selection) {
+        let coarse = converted.coarse();
+        let objects = view.selected(&coarse, start).map(|(key, object)| (key.to_owned(), object.clone()));
+        return Some(Cached::Candidates { shown, objects: objects.collect() });
+    }
+    let (items, meta) = read_view(&view, options, shown, start);
+    Some(Cached::Selected(items, meta))
+}
+
+/// Selects by what the version shows.
+async fn read_shown(
+    selection: &ShownSelection<'_>,
+    candidates: Vec<(String, Arc<Object>)>,
+    options: &ListOptions,
+    revision: u64,
+) -> Result<(Vec<Arc<Object>>, ListMeta), Status> {
+    let mut items = Vec::new();
+    for (at, batch) in candidates.chunks(CONVERTED_MAX).enumerate() {
+        let objects: Vec<_> = batch.iter().map(|(_, object)| object).collect();
+        let selected = selection.matches(&objects).await?;
+        for (i, (key, object)) in batch.iter().enumerate().filter(|(i, _)| selected[*i]) {
+            items.push(object.clone());
+            if options.limit > 0 && items.len() >= options.limit {
+                let left = candidates.len() - (at * CONVERTED_MAX + i + 1);
+                return Ok((items, meta_of(&options.selection, revision, key, left as u64)));
+            }
+        }
+    }
+    Ok((items, ListMeta { revision, ..ListMeta::default() }))
 }
 
 fn read_view(
@@ -306,10 +357,17 @@ async fn read_history(
         registry.store_requests(resource).list.observe(start, &page);
         let page = page.map_err(of_store)?;
         let count = page.kvs.len();
-        for (i, kv) in page.kvs.iter().enumerate() {
-            let object = parse(resource.stored().definition(), kv, None)
-                .map_err(|why| status::internal(format!("unable to transform key {:?}: {why}", kv.key)))?;
-            if selection.matches(&object) {
+        let objects = page.kvs.iter().map(|kv| {
+            parse(resource.stored().definition(), kv, None)
+                .map_err(|why| status::internal(format!("unable to transform key {:?}: {why}", kv.key)))
+        });
+        let objects = objects.collect::<Result<Vec<_>, _>>()?;
+        let selected = match ShownSelection::new(resource, selection) {
+            Some(shown) => shown.matches(&objects.iter().collect::<Vec<_>>()).await?,
+            None => objects.iter().map(|object| selection.matches(object)).collect(),
+        };
+        for (i, (kv, object)) in page.kvs.iter().zip(objects).enumerate() {
+            if selected[i] {
                 items.push(object);
             }
             if options.limit > 0 && items.len() >= options.limit {

@@ -24,7 +24,10 @@ use crate::request::query::Query;
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::{set_resource_version, write_resource_version};
 use crate::storage::registry::Registry;
-use crate::storage::watch_cache::{BroadcastGroup, Delivery, EncodedBatch, WatchEnd, WatchFrom, Watcher};
+use crate::storage::selection::{Selection, ShownSelection};
+use crate::storage::watch_cache::{
+    BroadcastGroup, Delivery, EncodedBatch, WatchEnd, WatchFrom, Watcher, redeliver,
+};
 
 /// Maximum number of events in a frame. Small objects then make about 256 KiB, which is also the limit for large
 /// ones.
@@ -48,6 +51,8 @@ struct Codec {
     shape: Shape,
     include: IncludeObject,
     headed: bool,
+    /// The selection, if it can be compared with converted objects only.
+    shown: Option<Arc<Selection>>,
 }
 
 struct State {
@@ -94,11 +99,13 @@ pub async fn watch(
         _ => WATCH_SECONDS_MIN + u64::from(uuid::Uuid::new_v4().as_u128() as u16) % WATCH_SECONDS_MIN,
     };
     let Accepted { media, shape, .. } = accepted;
-    let codec = Codec { resource: resource.clone(), media, shape, include, headed: false };
+    let converted = ShownSelection::new(resource, &options.selection).map(|shown| shown.coarse());
+    let shown = converted.is_some().then(|| Arc::new(options.selection.clone()));
+    let codec = Codec { resource: resource.clone(), media, shape, include, headed: false, shown };
     let now = Instant::now();
     let bookmarks = query.flag("allowWatchBookmarks");
-    let watcher = match reached.map(|from| resource.cache().watch_debounced(from, options.selection.clone()))
-    {
+    let delivered = converted.unwrap_or_else(|| options.selection.clone());
+    let watcher = match reached.map(|from| resource.cache().watch_debounced(from, delivered)) {
         Ok(Ok(watcher)) => Ok(watcher),
         Ok(Err(WatchEnd::Closed)) => return Err(status::unknown_path()),
         Ok(Err(WatchEnd::Lagged { oldest })) => Err(status::too_old(options.revision.unwrap_or(0), oldest)),
@@ -193,8 +200,8 @@ impl State {
             } else if !stored_version {
                 // The first frame of a Table, as below.
                 let batch = self.watcher.poll(FRAME_EVENTS_MAX)?;
-                let bytes = codec.convert_all(&batch.deliveries).await?;
-                EncodedBatch { bytes, events: batch.deliveries.len(), cut: batch.cut }
+                let (bytes, events) = codec.convert_all(batch.deliveries).await?;
+                EncodedBatch { bytes, events, cut: batch.cut }
             } else if codec.is_shareable() {
                 let write = |deliveries: &[Delivery]| codec.write_all(deliveries, None);
                 self.watcher.poll_written(&self.group, FRAME_EVENTS_MAX, write)?
@@ -268,15 +275,20 @@ impl Codec {
     }
 
     /// [`Codec::convert_all`] as a future of its own, which other watchers may await as well.
-    fn conversion(&self, deliveries: Vec<Delivery>) -> BoxFuture<'static, Result<Bytes, Status>> {
+    fn conversion(&self, deliveries: Vec<Delivery>) -> BoxFuture<'static, Result<(Bytes, usize), Status>> {
         let mut codec = self.clone();
-        Box::pin(async move { codec.convert_all(&deliveries).await })
+        Box::pin(async move { codec.convert_all(deliveries).await })
     }
 
-    /// Writes events of a resource whose storage version differs from the served one.
-    async fn convert_all(&mut self, deliveries: &[Delivery]) -> Result<Bytes, Status> {
+    /// Writes events of a resource whose storage version differs from the served one. Returns their number, too.
+    async fn convert_all(&mut self, mut deliveries: Vec<Delivery>) -> Result<(Bytes, usize), Status> {
+        if let Some(selection) = &self.shown
+            && let Some(shown) = ShownSelection::new(&self.resource, selection)
+        {
+            deliveries = redeliver(&shown, deliveries).await?;
+        }
         if deliveries.is_empty() {
-            return Ok(Bytes::new());
+            return Ok((Bytes::new(), 0));
         }
         let objects: Vec<_> = deliveries.iter().map(|d| d.object.clone()).collect();
         let mut values = self.resource.decode_all(&objects).await?;
@@ -284,7 +296,7 @@ impl Codec {
             let revisions = deliveries.iter().map(|d| d.revision);
             values.iter_mut().zip(revisions).for_each(|(value, at)| set_resource_version(value, at));
         }
-        Ok(self.write_all(deliveries, Some(values)))
+        Ok((self.write_all(&deliveries, Some(values)), deliveries.len()))
     }
 
     /// Writes events. `converted` holds the objects in the served version if it differs from the storage version.

@@ -1,21 +1,16 @@
 //! Server-side apply: creates the object, or merges a configuration into it and prunes what the manager no longer
 //! applies. The decision is in `shim_model::managed_fields`.
 
-use futures::FutureExt;
 use serde_json::Value;
-use shim_core::kinds::reset_fields::reset_fields;
 use shim_core::kinds::{self, Subresource};
 use shim_model::access;
 use shim_model::managed_fields::{self, ApplyOptions, Versions};
-use shim_model::resource::split_api_version;
-use shim_model::schema::{ObjectType, Strictness};
+use shim_model::schema::Strictness;
 use shim_model::status::{self, Status};
-use std::sync::Arc;
 
-use super::update::check_uid_kept;
+use super::update::{Change, check_uid_kept};
+use super::versions::{self, ConvertedVersions, with_conversions};
 use super::{CONFLICT_RETRIES_MAX, ObjectRef, Pipeline, RequestContext, WriteOutcome, subresource_name};
-use crate::storage::catalog::{Catalog, ServedResource};
-use crate::storage::registry::now;
 
 /// An applied configuration.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +44,8 @@ impl Pipeline {
     ) -> Result<WriteOutcome, Status> {
         let main = target.subresource == Subresource::Main;
         for _ in 0..CONFLICT_RETRIES_MAX {
-            let change = |current: &Value| self.applied(context, &target, Some(current), configuration);
-            let absent = match self.update_with(context, target, change).await {
+            let change = Application { context, target, configuration };
+            let absent = match self.update_by(context, target, change).await {
                 Err(absent) if main && absent.code == 404 => absent,
                 done => return done,
             };
@@ -59,7 +54,9 @@ impl Pipeline {
             }
             let make = || {
                 may_create()?;
-                self.applied(context, &target, None, configuration)
+                // No other manager's version is asked for yet.
+                let versions = ConvertedVersions::new(target.resource);
+                Application { context, target, configuration }.object(None, &versions)
             };
             match self.create_from(context, target, make()?, make).await {
                 // Somebody else created it meanwhile.
@@ -69,27 +66,28 @@ impl Pipeline {
         }
         Err(status::modified(target.resource, target.name))
     }
+}
 
+/// One application of a configuration.
+#[derive(Clone, Copy)]
+struct Application<'a> {
+    context: &'a RequestContext,
+    target: ObjectRef<'a>,
+    configuration: Configuration<'a>,
+}
+
+impl Change for Application<'_> {
+    async fn changed(&mut self, current: &Value) -> Result<Value, Status> {
+        with_conversions(self.target.resource, |versions| self.object(Some(current), versions)).await
+    }
+}
+
+impl Application<'_> {
     /// The object that results from a configuration, with its owners.
-    fn applied(
-        &self,
-        context: &RequestContext,
-        target: &ObjectRef<'_>,
-        live: Option<&Value>,
-        configuration: Configuration<'_>,
-    ) -> Result<Value, Status> {
-        let ObjectRef { resource, namespace, name, .. } = *target;
-        let catalog = self.registry.catalog();
-        let versions = OtherVersions { catalog: &catalog, resource };
-        let subresource = subresource_name(target.subresource);
-        let writer = managed_fields::Writer {
-            manager: &context.field_manager,
-            ty: &resource.object_type,
-            subresource,
-            now: now(),
-            reset: reset_fields(resource, subresource),
-            versions: &versions,
-        };
+    fn object(&self, live: Option<&Value>, versions: &dyn Versions) -> Result<Value, Status> {
+        let Application { context, target, configuration } = *self;
+        let ObjectRef { resource, namespace, name, .. } = target;
+        let writer = versions::writer(context, (resource, subresource_name(target.subresource)), versions);
         let options = ApplyOptions { writer, force: configuration.force };
         let mut object = managed_fields::apply(live, configuration.value, options)?;
         configuration.judge(context.strictness)?;
@@ -115,39 +113,4 @@ impl Pipeline {
 /// Whether a 404 is about the object, and not about its namespace.
 fn is_about(absent: &Status, target: &ObjectRef<'_>) -> bool {
     absent.details.as_ref().is_some_and(|d| d.kind == target.resource.plural && d.name == target.name)
-}
-
-/// The versions of a resource that are served now.
-#[derive(Debug)]
-pub(super) struct OtherVersions<'a> {
-    pub catalog: &'a Catalog,
-    pub resource: &'a Arc<ServedResource>,
-}
-
-impl OtherVersions<'_> {
-    /// The row of a version of the same objects.
-    fn row(&self, api_version: &str) -> Option<&Arc<ServedResource>> {
-        let (group, version) = split_api_version(api_version);
-        let mut rows = self.catalog.iter().filter(|row| row.group == group && row.version == version);
-        let store = self.resource.store()?;
-        rows.find(|row| row.store().is_some_and(|other| Arc::ptr_eq(store, other)))
-    }
-}
-
-impl Versions for OtherVersions<'_> {
-    fn object_type(&self, api_version: &str) -> Option<ObjectType> {
-        self.row(api_version).map(|row| row.object_type.clone())
-    }
-
-    fn convert(&self, object: Value, api_version: &str) -> Result<Value, Status> {
-        let from = access::text(&object, &["apiVersion"]).to_owned();
-        let unknown =
-            || status::internal(format!("{} is not served in {api_version}", self.resource.qualified()));
-        let (from, to) = self.row(&from).zip(self.row(api_version)).ok_or_else(unknown)?;
-        let converted = async { to.to_served(from.to_stored(object).await?).await };
-        // Built-in conversions are ready at once.
-        converted
-            .now_or_never()
-            .unwrap_or_else(|| Err(status::internal("the conversion has to wait for a webhook")))
-    }
 }

@@ -84,7 +84,7 @@ impl Pipeline {
         kinds::begin_admission(resource, namespace, &mut object)?;
         let name = access::text(&object, &["metadata", "name"]).to_owned();
         self.deduplicate_owners(context, &mut object, false);
-        self.record_fields(context, (resource, ""), None, &mut object);
+        self.record_fields(context, (resource, ""), None, &mut object).await;
         let mut preconditions = Preconditions::default();
         let mut attributes = Attributes::new(Operation::Create, resource, namespace);
         (attributes.name, attributes.object) = (&name, Some(object));
@@ -143,7 +143,7 @@ impl Pipeline {
         let create = CreateContext { namespace, uid: &uid, now: now(), suffix: &suffix, is_unlabelled };
         // A dry run also chooses addresses, but does not claim them.
         let attempt = service_addresses::Attempt { broken, dry_run: context.dry_run };
-        preconditions.extend(service_addresses::allocate(&self.registry, resource, object, None, attempt)?);
+        preconditions.extend(self.allocate_addresses(resource, object, None, attempt)?);
         let warnings = resource.strategy().preparation_warnings(object);
         warnings.into_iter().for_each(|warning| context.warn(warning));
         let found = self.claim_errors(context, target, Subresource::Main, object, None).await;

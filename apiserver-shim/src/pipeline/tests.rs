@@ -16,6 +16,7 @@ use store::{MemoryStore, Store};
 use super::*;
 use crate::storage::deletion::DeleteOptions;
 use crate::storage::object::encoded;
+use crate::storage::registry::now;
 
 fn admin(verb: &'static str) -> RequestContext {
     Identity::apiserver().context(verb)

@@ -40,6 +40,17 @@ pub struct View<'a> {
     pub write: &'a (dyn Fn(&mut Value, &Value) -> Result<(), Status> + Send + Sync),
 }
 
+/// Computes the new object of an update from the current one, once for each attempt.
+pub(super) trait Change: Send {
+    fn changed(&mut self, current: &Value) -> impl Future<Output = Result<Value, Status>> + Send;
+}
+
+impl<F: FnMut(&Value) -> Result<Value, Status> + Send> Change for F {
+    fn changed(&mut self, current: &Value) -> impl Future<Output = Result<Value, Status>> + Send {
+        std::future::ready(self(current))
+    }
+}
+
 /// What an update writes.
 #[derive(Clone, Copy)]
 struct Scope<'a> {
@@ -94,6 +105,15 @@ impl Pipeline {
         context: &RequestContext,
         target: ObjectRef<'_>,
         change: impl FnMut(&Value) -> Result<Value, Status> + Send,
+    ) -> Result<WriteOutcome, Status> {
+        self.update_by(context, target, change).await
+    }
+
+    pub(super) async fn update_by(
+        &self,
+        context: &RequestContext,
+        target: ObjectRef<'_>,
+        change: impl Change,
     ) -> Result<WriteOutcome, Status> {
         let audit = self.open_audit(context, &target, "").await;
         let updated = async {
@@ -156,13 +176,13 @@ impl Pipeline {
         context: &RequestContext,
         scope: Scope<'_>,
         mut current: Arc<Object>,
-        mut change: impl FnMut(&Value) -> Result<Value, Status> + Send,
+        mut change: impl Change,
     ) -> Result<WriteOutcome, Status> {
         let ObjectRef { resource, namespace, name, .. } = scope.target;
         let mut broken = None;
         for _ in 0..CONFLICT_RETRIES_MAX {
             let old = resource.decode(&current).await?;
-            let wanted = change(&old)?;
+            let wanted = change.changed(&old).await?;
             check_uid(resource, &old, &wanted)?;
             let mut preconditions = Preconditions::default();
             let new =
@@ -238,7 +258,7 @@ impl Pipeline {
         let strategy = resource.strategy();
         context.default(strategy, &mut new);
         self.deduplicate_owners(context, &mut new, false);
-        self.record_fields(context, (resource, subresource_name(part)), Some(old), &mut new);
+        self.record_fields(context, (resource, subresource_name(part)), Some(old), &mut new).await;
         let old_view = view.map(|view| (view.read)(old));
         let mut attributes = Attributes::new(Operation::Update, resource, namespace);
         attributes.name = name;
@@ -266,9 +286,7 @@ impl Pipeline {
         if part == Subresource::Main {
             // The object keeps its allocated addresses; the update may need more.
             let attempt = service_addresses::Attempt { broken, dry_run: context.dry_run };
-            let addresses =
-                service_addresses::allocate(&self.registry, resource, &mut new, Some(old), attempt)?;
-            preconditions.extend(addresses);
+            preconditions.extend(self.allocate_addresses(resource, &mut new, Some(old), attempt)?);
         }
         let found = self.claim_errors(context, target, part, &new, Some(old)).await;
         let is_large = blocking::is_large(&new);

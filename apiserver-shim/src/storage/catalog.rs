@@ -69,13 +69,24 @@ impl Deref for Catalog {
 pub struct ServedResource {
     definition: Arc<ResourceDefinition>,
     store: Option<Arc<ResourceStore>>,
+    versions: Vec<Arc<ResourceDefinition>>,
     series: ResourceSeries,
 }
 
 impl ServedResource {
-    /// `store` is `None` for virtual resources, whose objects are never stored, such as reviews.
-    pub fn new(definition: Arc<ResourceDefinition>, store: Option<Arc<ResourceStore>>) -> Self {
-        ServedResource { definition, store, series: ResourceSeries::default() }
+    /// `store` is `None` for virtual resources, whose objects are never stored, such as reviews. `versions` are all of the
+    /// resource, this one and those that are not served included.
+    pub fn new(
+        definition: Arc<ResourceDefinition>,
+        store: Option<Arc<ResourceStore>>,
+        versions: Vec<Arc<ResourceDefinition>>,
+    ) -> Self {
+        ServedResource { definition, store, versions, series: ResourceSeries::default() }
+    }
+
+    /// All versions of the resource's objects, those that are not served included.
+    pub fn versions(&self) -> &[Arc<ResourceDefinition>] {
+        &self.versions
     }
 
     /// The resource's static definition: names, strategy and converter.

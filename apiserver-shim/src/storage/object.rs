@@ -14,6 +14,7 @@ use shim_model::object::{Header, Parts, StoredObject};
 
 pub use message::CachedMessages;
 
+use super::selection::ShownVersions;
 use message::CachedMessage;
 
 /// Initial capacity of the encoding buffer; enough for most objects.
@@ -28,6 +29,8 @@ pub struct Object {
     definition: Arc<ResourceDefinition>,
     /// Values of the selectable fields, extracted on first use.
     fields: OnceLock<Vec<(FieldName, String)>>,
+    /// What other versions show of a custom resource to selectors.
+    shown: OnceLock<Box<ShownVersions>>,
     /// The message in protobuf, with its resourceVersion.
     message: OnceLock<CachedMessage>,
     /// Offset of the members after `apiVersion` and `kind`; list items are served from here.
@@ -78,8 +81,8 @@ impl Object {
             }
         };
         let definition = definition.clone();
-        let (fields, message) = (OnceLock::new(), OnceLock::new());
-        Some(Arc::new(Object { revision, stored, definition, fields, message, body, is_restored }))
+        let (fields, shown, message) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Some(Arc::new(Object { revision, stored, definition, fields, shown, message, body, is_restored }))
     }
 
     /// The header.
@@ -110,6 +113,16 @@ impl Object {
     /// The value of a selectable field.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields().iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// What other versions show to selectors, as far as they were asked for.
+    pub(super) fn shown(&self) -> Option<&ShownVersions> {
+        self.shown.get().map(|shown| &**shown)
+    }
+
+    /// The same, to add to it.
+    pub(super) fn shown_or_default(&self) -> &ShownVersions {
+        self.shown.get_or_init(Box::default)
     }
 
     /// The encoded object as it is stored, without resourceVersion.

@@ -1,9 +1,15 @@
 //! Selects the objects of a LIST, WATCH or DELETECOLLECTION by namespace, label selector and field selector. Matches
 //! against headers, without decoding.
 
+use std::collections::BTreeMap;
+
 use shim_model::selector::{FieldSelector, LabelSelector};
 
 use crate::storage::object::Object;
+
+mod shown;
+
+pub use shown::{CONVERTED_MAX, ShownSelection, ShownVersions};
 
 /// A selection of objects; the default selects all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -58,17 +64,27 @@ impl Selection {
 
     /// Whether the object is selected.
     pub fn matches(&self, object: &Object) -> bool {
+        self.matches_parts(object, &object.header().labels, |field| object.field(field))
+    }
+
+    /// Whether an object with these labels and fields of its kind is selected.
+    fn matches_parts<'a>(
+        &self,
+        object: &'a Object,
+        labels: &BTreeMap<String, String>,
+        own: impl Fn(&str) -> Option<&'a str>,
+    ) -> bool {
         if self.namespace.as_deref().is_some_and(|n| n != object.namespace()) {
             return false;
         }
-        if !self.labels.is_everything() && !self.labels.matches(&object.header().labels) {
+        if !self.labels.is_everything() && !self.labels.matches(labels) {
             return false;
         }
         self.fields.is_everything()
             || self.fields.matches(|field| match field {
                 "metadata.name" => Some(object.name()),
                 "metadata.namespace" => Some(object.namespace()),
-                other => object.field(other),
+                other => own(other),
             })
     }
 }

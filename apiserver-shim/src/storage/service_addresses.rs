@@ -18,7 +18,11 @@ use store::Key;
 use crate::storage::preconditions::Preconditions;
 use crate::storage::registry::Registry;
 
+mod claims;
 mod ip_addresses;
+
+pub use claims::ServiceClaims;
+use claims::Taken;
 pub use ip_addresses::record;
 
 const CLUSTER_IP_PREFIX: &str = "/catamaran/claims/cluster-ip/";
@@ -31,9 +35,11 @@ pub fn concerns(resource: &Resource) -> bool {
 
 /// The allocation keys that an object holds.
 pub fn claims_of(resource: &Resource, value: &Value) -> Vec<Key> {
-    if !concerns(resource) {
-        return Vec::new();
-    }
+    if concerns(resource) { claims_in(value) } else { Vec::new() }
+}
+
+/// The allocation keys that a Service holds.
+fn claims_in(value: &Value) -> Vec<Key> {
     let ip = access::text(value, &["spec", "clusterIP"]);
     let mut out = Vec::new();
     if !ip.is_empty() && ip != "None" {
@@ -97,7 +103,7 @@ pub struct Attempt<'a> {
 /// Allocates cluster IP and node ports of a Service. The result is only a proposal: the conditions of the transaction
 /// decide. `old` is the stored Service.
 pub fn allocate(
-    registry: &Registry,
+    (registry, claims): (&Registry, &ServiceClaims),
     resource: &Resource,
     service: &mut Value,
     old: Option<&Value>,
@@ -108,12 +114,7 @@ pub fn allocate(
         return Ok(preconditions);
     }
     let had = old.map(|o| claims_of(resource, o)).unwrap_or_default();
-    let mut taken: BTreeSet<Key> = BTreeSet::new();
-    for other in registry.cache(resource.group_resource()).list(None) {
-        let value = other.value();
-        taken.extend(claims_of(resource, &value).into_iter().filter(|k| !had.contains(k)));
-    }
-    taken.extend(attempt.broken.cloned());
+    let taken = claims.taken(&had, attempt.broken);
     if old.is_none() {
         check_families(service)?;
     }
@@ -130,6 +131,7 @@ pub fn allocate(
     }
     node_ports(service, &taken, attempt.dry_run)?;
     health_check_port(service, old, &taken, attempt.dry_run)?;
+    drop(taken);
     let wants = claims_of(resource, service);
     let (kept, given_back): (Vec<Key>, Vec<Key>) = had.into_iter().partition(|key| wants.contains(key));
     given_back.into_iter().for_each(|key| preconditions.release(key));
@@ -191,7 +193,7 @@ fn protocol(port: &Value) -> &str {
 fn cluster_ip(
     service: &mut Value,
     registry: &Registry,
-    (taken, had): (&BTreeSet<Key>, &[Key]),
+    (taken, had): (&Taken<'_>, &[Key]),
     dry_run: bool,
 ) -> Result<(), Status> {
     if service_type(service) == "ExternalName" {
@@ -297,7 +299,7 @@ fn no_address(service: &Value) -> Status {
     ))
 }
 
-fn node_ports(service: &mut Value, taken: &BTreeSet<Key>, dry_run: bool) -> Result<(), Status> {
+fn node_ports(service: &mut Value, taken: &Taken<'_>, dry_run: bool) -> Result<(), Status> {
     if !matches!(service_type(service), "NodePort" | "LoadBalancer") {
         return Ok(());
     }
@@ -349,7 +351,7 @@ fn is_health_checked(service: &Value) -> bool {
 fn health_check_port(
     service: &mut Value,
     old: Option<&Value>,
-    taken: &BTreeSet<Key>,
+    taken: &Taken<'_>,
     dry_run: bool,
 ) -> Result<(), Status> {
     const PATH: [&str; 2] = ["spec", "healthCheckNodePort"];
@@ -389,7 +391,7 @@ fn free_address(ranges: &Ranges, is_taken: impl Fn(Ipv4Addr) -> bool) -> Option<
     ranges.iter().find_map(free)
 }
 
-fn free_port(taken: &BTreeSet<Key>, used: &BTreeSet<i64>) -> Result<i64, Status> {
+fn free_port(taken: &Taken<'_>, used: &BTreeSet<i64>) -> Result<i64, Status> {
     let span = NODE_PORTS.end() - NODE_PORTS.start() + 1;
     let start = i64::from(uuid::Uuid::new_v4().as_u128() as u16) % span;
     let mut free = (0..span)

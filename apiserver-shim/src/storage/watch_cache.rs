@@ -25,6 +25,7 @@ mod watcher;
 
 pub use broadcast::BroadcastGroup;
 use broadcast::BroadcastGroups;
+pub use conversion::redeliver;
 use debouncer::Debouncer;
 use signature::{Signature, Wanted};
 pub use watcher::{Batch, Delivery, EncodedBatch, WatchEnd, WatchFrom, Watcher};

@@ -67,3 +67,38 @@ async fn addresses_come_from_further_ranges() {
     assert!(server.ask(&format!("DELETE {SERVICES}/a"), "").await.starts_with("200 "));
     assert!(server.ask(&format!("POST {SERVICES}"), &service("b", "203.0.113.10")).await.starts_with("201 "));
 }
+
+#[tokio::test]
+async fn a_port_is_free_once_its_service_gives_it_up() {
+    let server = Server::start().await;
+    let ported = |name: &str, port: u16| {
+        format!(
+            r#"{{"metadata":{{"name":"{name}"}},"spec":{{"type":"NodePort","ports":[{{"port":80,"nodePort":{port}}}]}}}}"#
+        )
+    };
+    let create =
+        async |name: &str, port: u16| server.ask(&format!("POST {SERVICES}"), &ported(name, port)).await;
+    assert!(create("a", 30_100).await.starts_with("201 "));
+    let taken = create("b", 30_100).await;
+    assert!(taken.contains("provided port is already allocated"), "{taken}");
+    // By another port, another type, and a deletion. A Service keeps its own port.
+    let merge = format!("PATCH {SERVICES}/a | Content-Type: application/merge-patch+json");
+    let labelled = server.ask(&merge, r#"{"metadata":{"labels":{"x":"y"}}}"#).await;
+    assert!(labelled.starts_with("200 ") && labelled.contains("30100"), "{labelled}");
+    let moved = r#"{"spec":{"ports":[{"port":80,"nodePort":30101}]}}"#;
+    assert!(server.ask(&merge, moved).await.starts_with("200 "));
+    assert!(create("b", 30_100).await.starts_with("201 "));
+    assert!(!create("c", 30_101).await.starts_with("201 "));
+    let hidden = r#"{"spec":{"type":"ClusterIP","ports":[{"port":80}]}}"#;
+    assert!(server.ask(&merge, hidden).await.starts_with("200 "));
+    assert!(create("c", 30_101).await.starts_with("201 "));
+    assert!(server.ask(&format!("DELETE {SERVICES}/b"), "").await.starts_with("200 "));
+    assert!(create("d", 30_100).await.starts_with("201 "));
+    // Many changes at once: the index reads them in order.
+    for round in 0..20 {
+        let (name, port) = (format!("r{round}"), 30_200);
+        assert!(create(&name, port).await.starts_with("201 "), "{round}");
+        assert!(!create("other", port).await.starts_with("201 "), "{round}");
+        assert!(server.ask(&format!("DELETE {SERVICES}/{name}"), "").await.starts_with("200 "));
+    }
+}

@@ -64,7 +64,8 @@ async fn an_applied_object_keeps_its_owners() {
     assert_eq!(stored["metadata"]["managedFields"].as_array().unwrap().len(), 1);
 }
 
-fn widgets() -> Value {
+/// Widgets in two versions.
+pub fn widgets() -> Value {
     let schema = |field: &str| {
         json!({"openAPIV3Schema": {"type": "object", "properties": {
             "spec": {"type": "object", "properties": {
@@ -80,7 +81,7 @@ fn widgets() -> Value {
 }
 
 /// Creates a definition and waits until it is established.
-async fn define(server: &Server, crd: &Value) {
+pub async fn define(server: &Server, crd: &Value) {
     let created = server.ask(&format!("POST {CRDS}"), &crd.to_string()).await;
     assert!(created.starts_with("201"), "{created}");
     let mut generations = server.handle.registry().generations();
@@ -100,7 +101,7 @@ async fn define(server: &Server, crd: &Value) {
 }
 
 /// Converts between `spec.size` of v1 and `spec.count` of v2.
-fn convert(review: &Value) -> Value {
+pub fn convert(review: &Value) -> Value {
     let wanted = review["request"]["desiredAPIVersion"].as_str().unwrap();
     let (from, to) = if wanted == "example.com/v1" { ("count", "size") } else { ("size", "count") };
     let converted = review["request"]["objects"].as_array().unwrap().iter().map(|object| {

@@ -38,23 +38,20 @@ pub(super) struct CustomResource {
     is_terminating: bool,
     scale: Option<ScalePaths>,
     columns: Vec<PrinterColumn>,
-    /// The names and paths of `selectableFields`, of all versions.
+    /// The names and paths of `selectableFields`.
     selectable: Vec<(String, Vec<String>)>,
 }
 
 impl CustomResource {
     pub fn new(crd: &Value, version: &Value, family: Arc<Family>, columns: Vec<PrinterColumn>) -> Self {
         let name = access::text(version, &["name"]);
-        let versions = access::list(crd, &["spec", "versions"]).iter();
-        let fields = versions.flat_map(|version| access::list(version, &["selectableFields"]));
-        let mut selectable: Vec<(String, Vec<String>)> = Vec::new();
-        for field in fields {
+        let fields = access::list(version, &["selectableFields"]).iter();
+        let selectable = fields.map(|field| {
             let name = access::text(field, &["jsonPath"]).trim_start_matches('.').to_owned();
-            if !selectable.iter().any(|(known, _)| *known == name) {
-                let path = name.split('.').map(str::to_owned).collect();
-                selectable.push((name, path));
-            }
-        }
+            let path = name.split('.').map(str::to_owned).collect();
+            (name, path)
+        });
+        let selectable = selectable.collect();
         CustomResource {
             schema: family.schema(name).cloned().unwrap_or_else(|| Arc::new(Structural::open())),
             api_version: format!("{}/{name}", family.group),

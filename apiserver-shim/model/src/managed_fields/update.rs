@@ -59,7 +59,7 @@ impl<'a> Updater<'a> {
         fields
     }
 
-    /// The object in a version; `None` if the version is not served.
+    /// The object in a version; `None` if there is no such version.
     fn convert<'v>(&'v self, object: &'v Value, version: &str) -> Result<Option<Versioned<'v>>, Status> {
         let mine = version == self.api_version;
         let Some(ty) = (if mine { Some(Cow::Borrowed(self.writer.ty)) } else { self.other_type(version) })
@@ -100,7 +100,7 @@ impl<'a> Updater<'a> {
     }
 
     /// Takes what a write changes from all entries but `me`, and drops entries that are left without fields, or whose
-    /// version is no longer served. Returns the changes.
+    /// version no longer exists. Returns the changes.
     pub fn take_over(
         &self,
         changes: Changes,
@@ -153,16 +153,15 @@ impl<'a> Updater<'a> {
     }
 
     fn changes_in(&self, version: &str, (old, new): (&Value, &Value)) -> Result<Option<Changes>, Status> {
-        let (Some((ty, before)), Some((_, after))) =
-            (self.convert(old, version)?, self.convert(new, version)?)
-        else {
-            return Ok(None);
-        };
-        if ty.schema().is_structural() {
+        let failed =
+            |which: &str, why: &str| unclassified(format!("failed to convert {which} object: {why}"));
+        let before = self.convert(old, version).map_err(|status| failed("old", &status.message))?;
+        let after = self.convert(new, version).map_err(|status| failed("new", &status.message))?;
+        let (Some((ty, before)), Some((_, after))) = (before, after) else { return Ok(None) };
+        if ty.schema().is_structural() && !self.writer.versions.renames_fields() {
             // The other version's schema may lack what this one's has, and the conversion removes it.
             for (which, object) in [("old", old), ("new", new)] {
-                let refused = |why| unclassified(format!("failed to convert {which} object: {why}"));
-                validate(&ty, object).map_err(refused)?;
+                validate(&ty, object).map_err(|why| failed(which, &why.to_string()))?;
             }
         }
         let mut changes = compare(&ty, &before, &after);

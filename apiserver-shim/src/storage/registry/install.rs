@@ -78,9 +78,16 @@ pub(super) fn rows<'a>(
     definitions: impl IntoIterator<Item = &'a Arc<ResourceDefinition>>,
     routes: &Routes,
 ) -> Vec<Arc<ServedResource>> {
+    let definitions: Vec<&Arc<ResourceDefinition>> = definitions.into_iter().collect();
+    let mut by_prefix: HashMap<String, Vec<Arc<ResourceDefinition>>> = HashMap::new();
+    for definition in &definitions {
+        by_prefix.entry(definition.storage_prefix()).or_default().push((*definition).clone());
+    }
     let row = |definition: &Arc<ResourceDefinition>| {
-        let store = is_stored(definition).then(|| routes.newest(&definition.storage_prefix()).cloned());
-        Arc::new(ServedResource::new(definition.clone(), store.flatten()))
+        let prefix = definition.storage_prefix();
+        let store = is_stored(definition).then(|| routes.newest(&prefix).cloned());
+        let versions = by_prefix.get(&prefix).cloned().unwrap_or_default();
+        Arc::new(ServedResource::new(definition.clone(), store.flatten(), versions))
     };
     let is_served = |definition: &&Arc<ResourceDefinition>| {
         definition.custom.as_ref().is_none_or(|custom| custom.is_served)

@@ -1,5 +1,5 @@
 //! Frames of a version that is not stored. A conversion is asynchronous and may be slow, so that the watchers of a broadcast
-//! group that have reached the same place await one conversion.
+//! group that have reached the same place await one conversion. Selectors are compared with the converted objects there.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -9,8 +9,11 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use shim_model::status::Status;
 
+use super::ChangeKind;
 use super::broadcast::{BroadcastGroup, Frame, keep_newest};
-use super::watcher::{Delivery, WatchEnd, Watcher};
+use super::watcher::{Delivery, WatchEnd, Watcher, deliver_as};
+use crate::storage::object::Object;
+use crate::storage::selection::ShownSelection;
 
 /// A frame whose conversion may be under way.
 pub type ConvertedFrame = Shared<BoxFuture<'static, Result<Arc<Frame>, Status>>>;
@@ -51,7 +54,7 @@ impl Watcher {
         &mut self,
         group: &Arc<BroadcastGroup>,
         limit: usize,
-        convert: impl FnOnce(Vec<Delivery>) -> BoxFuture<'static, Result<Bytes, Status>>,
+        convert: impl FnOnce(Vec<Delivery>) -> BoxFuture<'static, Result<(Bytes, usize), Status>>,
     ) -> Result<ConvertedFrame, WatchEnd> {
         let (from, initial) = (self.next, self.has_initial());
         let known = (!initial).then(|| group.conversions.find(from, self.after)).flatten();
@@ -60,11 +63,11 @@ impl Watcher {
         }
         let first = self.cache.view().state.revision_at(from);
         let batch = self.poll(limit)?;
-        let (to, revision, cut, events) = (self.next, batch.revision, batch.cut, batch.deliveries.len());
+        let (to, revision, cut) = (self.next, batch.revision, batch.cut);
         let oldest = first.unwrap_or(0);
-        let bytes = convert(batch.deliveries);
+        let converted = convert(batch.deliveries);
         let frame = async move {
-            let bytes = bytes.await?;
+            let (bytes, events) = converted.await?;
             Ok(Arc::new(Frame { from, to, oldest, revision, cut, events, bytes }))
         };
         let frame = frame.boxed().shared();
@@ -73,4 +76,37 @@ impl Watcher {
         }
         Ok(frame)
     }
+}
+
+/// The events of a selection in a version that is not stored, out of those of its coarse part: an object enters and leaves
+/// the selection by what the version shows.
+pub async fn redeliver(
+    selection: &ShownSelection<'_>,
+    deliveries: Vec<Delivery>,
+) -> Result<Vec<Delivery>, Status> {
+    let mut objects: Vec<&Arc<Object>> = Vec::with_capacity(2 * deliveries.len());
+    for delivery in &deliveries {
+        match &delivery.change {
+            None => objects.push(&delivery.object),
+            Some(change) => {
+                objects.extend(change.previous.as_ref());
+                objects.extend((change.kind != ChangeKind::Deleted).then_some(&change.object));
+            }
+        }
+    }
+    let mut selected = selection.matches(&objects).await?.into_iter();
+    let mut next = || selected.next().unwrap_or(false);
+    let mut out = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        match delivery.change.clone() {
+            None if next() => out.push(delivery),
+            None => {}
+            Some(change) => {
+                let before = change.previous.is_some() && next();
+                let after = change.kind != ChangeKind::Deleted && next();
+                out.extend(deliver_as(change, before, after));
+            }
+        }
+    }
+    Ok(out)
 }

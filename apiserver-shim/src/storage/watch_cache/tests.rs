@@ -232,12 +232,15 @@ fn conversion(
     count: &Arc<std::sync::atomic::AtomicUsize>,
     deliveries: Vec<Delivery>,
     fails: bool,
-) -> futures::future::BoxFuture<'static, Result<Bytes, shim_model::status::Status>> {
+) -> futures::future::BoxFuture<'static, Result<(Bytes, usize), shim_model::status::Status>> {
     let count = count.clone();
     Box::pin(async move {
         tokio::task::yield_now().await;
         count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if fails { Err(shim_model::status::bad_request("no".to_owned())) } else { Ok(write(&deliveries)) }
+        match fails {
+            true => Err(shim_model::status::bad_request("no".to_owned())),
+            false => Ok((write(&deliveries), deliveries.len())),
+        }
     })
 }
 

@@ -290,6 +290,11 @@ impl Watcher {
 fn deliver(selection: &Selection, change: Arc<Change>) -> Option<Delivery> {
     let before = change.previous.as_ref().is_some_and(|p| selection.matches(p));
     let after = change.kind != ChangeKind::Deleted && selection.matches(&change.object);
+    deliver_as(change, before, after)
+}
+
+/// The event of a change whose object was selected before, or whose new state is.
+pub(super) fn deliver_as(change: Arc<Change>, before: bool, after: bool) -> Option<Delivery> {
     let (kind, object) = match (before, after) {
         (false, false) => return None,
         (false, true) => (ChangeKind::Added, change.object.clone()),
