@@ -5,7 +5,7 @@ use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 use async_trait::async_trait;
 use kernel::images::{
     ContainerCommands, ContainerFailure, ContainerLimits, ContainerProgram, ContainerUsage,
-    ImageContainerConfig, ImageRuntime, SANDBOX_DIRECTORY, WorkingDirectory,
+    ImageContainerConfig, ImageRuntime, RunningContainer, SANDBOX_DIRECTORY, WorkingDirectory,
 };
 use kernel_model::{container::ContainerNetwork, ids::ContainerId};
 use kubelet_executor::{
@@ -83,6 +83,11 @@ impl ImageRuntime for TaskImages {
             exec: verb("exec"),
             environment: std::iter::once(config).chain(logging::environment()).collect(),
         })
+    }
+
+    fn running(&self, container_id: &ContainerId) -> Option<RunningContainer> {
+        let (running, _) = self.containers.files(container_id.as_str()).ok()?;
+        RunningContainer::parse(&std::fs::read_to_string(running).ok()?)
     }
 
     fn failure(&self, container_id: &ContainerId) -> Option<ContainerFailure> {

@@ -2,7 +2,8 @@
 """A Mesos framework on unmodified pymesos whose tasks run in containers of images.
 
 Launches the tasks of a JSON file, each once: a list of objects with the `name` of the task, its `command`, `container` and `executor` as
-in a TaskInfo, `mem`, `ports`, and `kill` if it is to be killed once it runs. An executor `"pymesos"` is `pymesos_executor.py` in the
+in a TaskInfo, `mem`, `ports`, and `kill` if it is to be killed once it runs. Those with the same `group` are launched as a task group in a
+default executor of that name. An executor `"pymesos"` is `pymesos_executor.py` in the
 task's container. One JSON object a line on standard output; exit code 0 when every task has ended, however, 2 when the deadline has
 passed. It ends with TEARDOWN at once when it gets SIGTERM.
 """
@@ -54,11 +55,29 @@ class Images(Scheduler):
     def resourceOffers(self, driver, offers):
         with self.lock:
             for offer in offers:
-                launches, self.waiting = [self.info(task, offer["agent_id"]) for task in self.waiting], []
-                if launches:
-                    driver.launchTasks(offer["id"], launches, {"refuse_seconds": 0.5})
+                waiting, self.waiting = self.waiting, []
+                if waiting:
+                    driver.acceptOffers(offer["id"], self.launches(waiting, offer["agent_id"]), {"refuse_seconds": 0.5})
                 else:
                     driver.declineOffer(offer["id"], {"refuse_seconds": 60})
+
+    def launches(self, tasks, agent_id):
+        """One LAUNCH, and a LAUNCH_GROUP for each group."""
+        groups = {}
+        for task in tasks:
+            groups.setdefault(task.get("group"), []).append(self.info(task, agent_id))
+        alone = groups.pop(None, [])
+        operations = [{"type": "LAUNCH", "launch": {"task_infos": alone}}] if alone else []
+        for name, infos in groups.items():
+            executor = {
+                "type": "DEFAULT",
+                "executor_id": {"value": name},
+                "framework_id": {"value": self.driver.framework_id},
+                "resources": [scalar("cpus", 0.1), scalar("mem", 64), scalar("disk", 8)],
+            }
+            group = {"executor": executor, "task_group": {"tasks": infos}}
+            operations.append({"type": "LAUNCH_GROUP", "launch_group": group})
+        return operations
 
     def info(self, task, agent_id):
         name = task["name"]

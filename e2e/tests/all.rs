@@ -10,6 +10,8 @@ mod custom_resources;
 mod debug;
 #[path = "all/faults.rs"]
 mod faults;
+#[path = "all/group_images.rs"]
+mod group_images;
 #[path = "all/guide.rs"]
 mod guide;
 #[path = "all/image_volumes.rs"]

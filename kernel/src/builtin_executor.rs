@@ -4,6 +4,8 @@
 //! The process keeps the agent's user, and commands and the commands of checks run as the task's user. So a task cannot
 //! reach its executor's token, and the program of the executor need not be readable for the user.
 //!
+//! A task of a group in an image is a container that the agent runs ([`nested`]).
+//!
 //! Plain threads: one reads the agent's events, one per task starts it and waits for it, one per check probes, and the main
 //! thread feeds what they send to the state machine ([`kernel_core::builtin_executor`]). Each thread that uses HTTP has a
 //! runtime of its own, which runs only while the thread waits for it.
@@ -13,6 +15,7 @@ mod command;
 mod containers;
 mod launch;
 mod main_loop;
+mod nested;
 mod probe;
 #[cfg(test)]
 mod tests;

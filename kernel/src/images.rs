@@ -19,6 +19,8 @@ pub trait ImageRuntime: fmt::Debug + Send + Sync + 'static {
     async fn ready(&self) -> Result<(), String>;
     /// Records a container, for [`ImageRuntime::recorded`], and returns how to run it.
     fn prepare(&self, container: &ImageContainerConfig) -> io::Result<ContainerCommands>;
+    /// A container that was started; it may have ended.
+    fn running(&self, container_id: &ContainerId) -> Option<RunningContainer>;
     /// Why a container could not be started, or did not end by itself.
     fn failure(&self, container_id: &ContainerId) -> Option<ContainerFailure>;
     /// Changes the limits of a running container.

@@ -145,10 +145,10 @@ impl Runtime {
     pub(crate) fn new(options: RuntimeOptions, events: mpsc::Sender<ContainerEvent>) -> Self {
         let paths = Paths::new(options.work_dir.clone());
         paths.protect();
-        let processes = Processes::new(paths.clone(), options.binary.clone(), options.limit);
+        let (directories, binary, limit) = (paths.clone(), options.binary.clone(), options.limit);
         let containers: Arc<dyn Containerizer> = match &options.images {
-            Some(images) => Arc::new(ImageContainers::new(processes, images.clone(), options.limit)),
-            None => Arc::new(processes),
+            Some(images) => Arc::new(ImageContainers::new(directories, binary, images.clone(), limit)),
+            None => Arc::new(Processes::new(directories, binary, limit)),
         };
         let inner = Inner {
             options,

@@ -7,6 +7,8 @@
 //!  agent ── attaches ─▶ DIR/streams, a socket with the frames of [`frames`]
 //! ```
 //!
+//! A session in the container of an image joins the namespaces of that container's first process ([`within`]).
+//!
 //! Both keep the agent's user until `enter` switches it, and have none of the framework's variables until it execs the program.
 
 pub(crate) mod config;
@@ -15,6 +17,7 @@ pub(crate) mod frames;
 mod readers;
 mod streams;
 mod terminal;
+mod within;
 
 use std::{
     io::{self, Write},
@@ -140,6 +143,9 @@ fn try_to_enter(directory: &Path) -> io::Result<std::convert::Infallible> {
     setsid()?;
     if let Streams::Attachable { terminal: Some(_), .. } = config.streams {
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+    }
+    if let Some(first) = config.enters {
+        return within::run(first, &config);
     }
     if let Some(user) = &config.user {
         user.switch()?;

@@ -11,7 +11,7 @@ with tarfile.open(fileobj=out, mode="w") as tar:
         add(name, kind=tarfile.DIRTYPE)
     add("tmp", kind=tarfile.DIRTYPE, mode=0o1777)
     add("bin/busybox", open("/bin/busybox", "rb").read())
-    for name in ("sh", "cat", "echo", "id", "pwd", "sleep", "httpd", "tail", "env", "test", "touch", "printf", "seq", "grep"):
+    for name in ("sh", "cat", "echo", "id", "pwd", "sleep", "httpd", "tail", "env", "test", "touch", "printf", "seq", "grep", "mkdir", "stty"):
         add("bin/" + name, kind=tarfile.SYMTYPE, link="busybox")
     add("usr/bin/env", kind=tarfile.SYMTYPE, link="../../bin/busybox")
     add("marker", b"of the image\n", mode=0o644)

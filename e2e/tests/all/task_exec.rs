@@ -18,7 +18,7 @@ use rustix::process::Signal;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs the client with these options and this input.
-fn exec(cluster: &Cluster, options: &[&str], input: &str) -> anyhow::Result<Output> {
+pub(crate) fn exec(cluster: &Cluster, options: &[&str], input: &str) -> anyhow::Result<Output> {
     let directory = std::env::var("CATAMARAN_FRAMEWORKS").context("CATAMARAN_FRAMEWORKS is not set")?;
     let mut client = cluster
         .command(Path::new(&directory).join("bin/python"))
@@ -36,7 +36,7 @@ fn exec(cluster: &Cluster, options: &[&str], input: &str) -> anyhow::Result<Outp
 }
 
 /// Output, errors and exit code.
-fn told(output: &Output) -> (String, String, Option<i32>) {
+pub(crate) fn told(output: &Output) -> (String, String, Option<i32>) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr), output.status.code())
 }

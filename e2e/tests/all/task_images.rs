@@ -20,21 +20,21 @@ use serde_json::{Value, json};
 use crate::pulls::{Registry, find_socket};
 
 /// An image that the agent builds at its start.
-const EXAMPLE: &str = "localhost/catamaran/example-web:1";
-const DEADLINE: Duration = Duration::from_secs(90);
+pub(crate) const EXAMPLE: &str = "localhost/catamaran/example-web:1";
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Writes an OCI archive: arguments are its path and the image's name.
 const MARKED_IMAGE: &str = include_str!("marked_image.py");
 
 /// A run of the framework. Dropping it kills it.
-struct Framework {
+pub(crate) struct Framework {
     process: Child,
     output: PathBuf,
     errors: PathBuf,
 }
 
 impl Framework {
-    fn start(cluster: &Cluster, name: &str, tasks: &Value) -> anyhow::Result<Self> {
+    pub(crate) fn start(cluster: &Cluster, name: &str, tasks: &Value) -> anyhow::Result<Self> {
         let directory = std::env::var("CATAMARAN_FRAMEWORKS")
             .context("CATAMARAN_FRAMEWORKS is not set; run the tests with `cargo xtask test --only NAME`")?;
         let file = |suffix: &str| cluster.directory().join(format!("{name}.{suffix}"));
@@ -54,19 +54,23 @@ impl Framework {
         Ok(Self { process, output: file("jsonl"), errors: file("stderr") })
     }
 
-    fn updates(&self, task: &str) -> Vec<Value> {
+    pub(crate) fn updates(&self, task: &str) -> Vec<Value> {
         let text = fs::read_to_string(&self.output).unwrap_or_default();
         let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         events.filter(|event| event["task"] == task).collect()
     }
 
-    fn tail(&self) -> String {
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(crate) fn tail(&self) -> String {
         let read = |path: &PathBuf| fs::read_to_string(path).unwrap_or_default();
         format!("{}\n{}", read(&self.output), read(&self.errors))
     }
 
     /// Waits for an update of a task with this state.
-    fn wait_for(&mut self, task: &str, state: &str) -> anyhow::Result<Value> {
+    pub(crate) fn wait_for(&mut self, task: &str, state: &str) -> anyhow::Result<Value> {
         let waited = wait_for(&format!("{task} to be {state}"), DEADLINE, || {
             Ok(self.updates(task).into_iter().find(|update| update["state"] == state))
         });
@@ -74,7 +78,7 @@ impl Framework {
     }
 
     /// Waits until all its tasks have ended.
-    fn wait(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn wait(&mut self) -> anyhow::Result<()> {
         let ended = wait_for("the framework to end", DEADLINE * 2, || Ok(self.process.try_wait()?));
         let status = ended.with_context(|| self.tail())?;
         ensure!(status.success(), "{status}\n{}", self.tail());
@@ -90,7 +94,7 @@ impl Drop for Framework {
     }
 }
 
-fn docker(image: &str, more: Value) -> Value {
+pub(crate) fn docker(image: &str, more: Value) -> Value {
     let mut docker = json!({ "image": image });
     for (key, value) in more.as_object().into_iter().flatten() {
         docker[key] = value.clone();
@@ -98,11 +102,11 @@ fn docker(image: &str, more: Value) -> Value {
     json!({ "type": "DOCKER", "docker": docker })
 }
 
-fn mesos(image: &str) -> Value {
+pub(crate) fn mesos(image: &str) -> Value {
     json!({ "type": "MESOS", "mesos": { "image": { "type": "DOCKER", "docker": { "name": image } } } })
 }
 
-fn shell(line: &str) -> Value {
+pub(crate) fn shell(line: &str) -> Value {
     json!({ "shell": true, "value": line })
 }
 
@@ -117,7 +121,7 @@ fn output(cluster: &Cluster, executor: &str, stream: &str) -> anyhow::Result<Str
     Ok(fs::read_to_string(Path::new(latest).join(stream))?)
 }
 
-fn ctr(cluster: &Cluster, arguments: &[&str]) -> anyhow::Result<String> {
+pub(crate) fn ctr(cluster: &Cluster, arguments: &[&str]) -> anyhow::Result<String> {
     let socket = find_socket(cluster)?;
     let output = Command::new("ctr").args(["--address", &socket, "-n", "k8s.io"]).args(arguments).output()?;
     ensure!(output.status.success(), "ctr {arguments:?}: {output:?}");
@@ -125,7 +129,7 @@ fn ctr(cluster: &Cluster, arguments: &[&str]) -> anyhow::Result<String> {
 }
 
 /// Puts an image into a registry, once a first task has made the agent start its runtime.
-fn publish(cluster: &Cluster, image: &str) -> anyhow::Result<()> {
+pub(crate) fn publish(cluster: &Cluster, image: &str) -> anyhow::Result<()> {
     let warm = json!([{ "name": "warm", "command": shell("echo $0 runs"), "container": docker(EXAMPLE, json!({})) }]);
     let mut framework = Framework::start(cluster, "warm", &warm)?;
     framework.wait()?;
@@ -242,7 +246,7 @@ fn bridge(cluster: &Cluster, image: &str) -> anyhow::Result<()> {
     }
     framework.wait_for("killed", "TASK_KILLING")?;
     // TEARDOWN.
-    member::send(framework.process.id(), Signal::TERM);
+    member::send(framework.process_id(), Signal::TERM);
     framework.wait()?;
     nothing_is_left(cluster)
 }
@@ -257,7 +261,7 @@ fn machine_address() -> anyhow::Result<String> {
 }
 
 /// No container of a task is left.
-fn nothing_is_left(cluster: &Cluster) -> anyhow::Result<()> {
+pub(crate) fn nothing_is_left(cluster: &Cluster) -> anyhow::Result<()> {
     let mut last = String::new();
     let waited = wait_for("the containers to be removed", Duration::from_secs(30), || {
         let containers = ctr(cluster, &["containers", "ls", "-q"])?;

@@ -80,6 +80,17 @@ pub enum Event {
         /// The exit in words.
         message: String,
     },
+    /// A task's container has ended for a reason that the agent has found.
+    Failed {
+        /// The task.
+        task_id: TaskId,
+        /// Why.
+        reason: Reason,
+        /// The same in words.
+        message: String,
+        /// The fields of its last status that the kernel does not interpret.
+        extra: Bytes,
+    },
     /// A result of a task's health check.
     Health {
         /// The task.
@@ -189,6 +200,9 @@ impl BuiltinExecutor {
             }
             Event::Exited { task_id, succeeded, message } => {
                 self.exited(now, &task_id, succeeded, message, out);
+            }
+            Event::Failed { task_id, reason, message, extra } => {
+                self.failed(now, &task_id, reason, message, extra, out);
             }
             Event::Health { task_id, good } => self.health_result(now, &task_id, good, out),
             Event::Check { task_id, extra } => self.check_result(now, &task_id, extra, out),

@@ -9,8 +9,8 @@ pub struct ImageContainer {
     pub image: String,
     /// Whether the image is pulled although the machine has one of that name.
     pub force_pull: bool,
-    /// Directories and files of the machine in the container.
-    pub volumes: Vec<HostVolume>,
+    /// Directories and files from outside in the container.
+    pub volumes: Vec<ContainerVolume>,
     /// Its network.
     pub network: ContainerNetwork,
     /// What parameters for `docker run` set.
@@ -27,15 +27,35 @@ pub enum ContainerKind {
     Mesos,
 }
 
-/// A volume from the machine (Mesos `Volume` with `host_path`).
+/// A volume of a container of an image (Mesos `Volume`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostVolume {
-    /// Absolute, or relative to the sandbox.
-    pub host_path: String,
+pub struct ContainerVolume {
+    /// What it shows.
+    pub source: VolumeSource,
     /// Absolute, or relative to the sandbox.
     pub container_path: String,
     /// Whether the container cannot write it.
     pub read_only: bool,
+}
+
+/// What a volume of a container shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// A path of the machine, which is absolute (Mesos `host_path`).
+    Machine(String),
+    /// A directory of its own sandbox, relative to that (a relative `host_path`, or Mesos' `SANDBOX_PATH` of type `SELF`).
+    Sandbox(String),
+    /// A directory of the sandbox of the container above, relative to that (Mesos' `SANDBOX_PATH` of type `PARENT`).
+    ParentSandbox(String),
+}
+
+impl VolumeSource {
+    /// Its path.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Machine(path) | Self::Sandbox(path) | Self::ParentSandbox(path) => path,
+        }
+    }
 }
 
 /// The network of a container of an image (Mesos `DockerInfo.Network`).

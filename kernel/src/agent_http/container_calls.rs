@@ -3,7 +3,7 @@
 use std::iter;
 
 use kernel_core::agent::Limits;
-use kernel_model::container_path::ContainerPath;
+use kernel_model::{container::ImageContainer, container_path::ContainerPath};
 use kernel_wire::{
     container_path, executor, supported,
     v1::{
@@ -74,13 +74,14 @@ pub(super) fn parse(kind: call::Type, call: &Call) -> Parsed<Option<ContainerCal
         Type::LaunchNestedContainer => {
             let Some(launch) = &call.launch_nested_container else { return Ok(None) };
             let path = nested_path(&launch.container_id, "launch_nested_container")?;
-            launch_of(
-                "launch_nested_container",
-                path,
-                launch.command.as_ref(),
-                launch.container.as_ref(),
-                false,
-            )?
+            let (part, command) = ("launch_nested_container", launch.command.as_ref());
+            match launch_of(part, path, command, launch.container.as_ref(), false)? {
+                // The call has no resources.
+                ContainerCall::Launch(launch) if launch.image.is_some() => {
+                    return Err(CallError::Unsupported(NO_RESOURCES.to_owned()));
+                }
+                parsed => parsed,
+            }
         }
         Type::LaunchNestedContainerSession => {
             let Some(launch) = &call.launch_nested_container_session else { return Ok(None) };
@@ -192,17 +193,24 @@ fn launch_container(launch: &call::LaunchContainer) -> Parsed<ContainerCall> {
             "limits of containers other than their resources are not supported".into(),
         ));
     }
-    if path.is_nested() && !launch.resources.is_empty() {
-        return Err(CallError::Unsupported(
+    let is_nested = path.is_nested();
+    let parsed = launch_of(part, path, launch.command.as_ref(), launch.container.as_ref(), false)?;
+    let ContainerCall::Launch(parsed) = parsed else { return Ok(parsed) };
+    let has_resources = !launch.resources.is_empty();
+    match (is_nested, parsed.image.is_some(), has_resources) {
+        (true, false, true) => Err(CallError::Unsupported(
             "resources of a container below another are not supported: it shares those of the other".into(),
-        ));
+        )),
+        (true, true, false) => Err(CallError::Unsupported(NO_RESOURCES.to_owned())),
+        (true, false, false) => Ok(ContainerCall::Launch(parsed)),
+        (false, ..) | (true, true, true) => {
+            Ok(ContainerCall::Launch(NestedLaunch { limits: Some(Limits::of(&resources)), ..parsed }))
+        }
     }
-    let limits = (!path.is_nested()).then(|| Limits::of(&resources));
-    Ok(match launch_of(part, path, launch.command.as_ref(), launch.container.as_ref(), false)? {
-        ContainerCall::Launch(launch) => ContainerCall::Launch(NestedLaunch { limits, ..launch }),
-        other => other,
-    })
 }
+
+/// Its cgroup is not in that of the container above.
+const NO_RESOURCES: &str = "a container of an image needs resources: it does not share those of the container above";
 
 /// Nobody accounts for the resources of a container without an executor.
 fn check_standalone(
@@ -247,14 +255,15 @@ fn launch_of(
             return invalid(format!("'{part}.command' is invalid: It contains a NUL character"));
         }
     }
-    let mut terminal = None;
+    let (mut terminal, mut image) = (None, None);
     if let Some(container) = container {
-        terminal = terminal_of(part, &path, container, is_session)?;
+        (terminal, image) = container_of(part, &path, container, is_session)?;
     }
     let unsupported = |refused: supported::Refused| CallError::Unsupported(refused.to_string());
     command.map_or(Ok(()), supported::check_command).map_err(unsupported)?;
     let command = executor::command_from_wire(command.cloned().unwrap_or_default());
-    Ok(ContainerCall::Launch(NestedLaunch { path, command, terminal, is_session, limits: None, task: None }))
+    let (limits, volumes, task) = (None, Vec::new(), None);
+    Ok(ContainerCall::Launch(NestedLaunch { path, command, terminal, is_session, limits, image, volumes, task }))
 }
 
 /// What a program is given, in which NUL is the end.
@@ -265,13 +274,13 @@ fn texts_of(command: &v1::CommandInfo) -> impl Iterator<Item = &str> {
     command.value.as_deref().into_iter().chain(command.arguments.iter().map(String::as_str)).chain(variables)
 }
 
-/// The terminal that a container asks for, which must ask for nothing else.
-fn terminal_of(
+/// The terminal or the image that a container asks for, which must ask for nothing else.
+fn container_of(
     part: &str,
     path: &ContainerPath,
     container: &v1::ContainerInfo,
     is_session: bool,
-) -> Parsed<Option<WindowSize>> {
+) -> Parsed<(Option<WindowSize>, Option<ImageContainer>)> {
     use v1::container_info::Type;
     if container.r#type == Type::Docker as i32 && container.docker.is_none() {
         let why = "DockerInfo 'docker' is not set for DOCKER typed ContainerInfo";
@@ -296,11 +305,17 @@ fn terminal_of(
             "cgroups of nested containers are not supported: they share one".to_owned(),
         ));
     }
-    supported::check_nested(container).map_err(|refused| CallError::Unsupported(refused.to_string()))?;
+    let image = supported::check_nested(container);
+    let image = image.map_err(|refused| CallError::Unsupported(refused.to_string()))?;
+    if is_session && image.is_some() {
+        return Err(CallError::Unsupported("a session is in the image of the container above".to_owned()));
+    }
     let size = |window: &v1::tty_info::WindowSize| WindowSize {
         rows: u16::try_from(window.rows).unwrap_or(u16::MAX),
         columns: u16::try_from(window.columns).unwrap_or(u16::MAX),
     };
     let terminal = container.tty_info.as_ref();
-    Ok(terminal.map(|info| info.window_size.as_ref().map_or(WindowSize { rows: 0, columns: 0 }, size)))
+    let terminal =
+        terminal.map(|info| info.window_size.as_ref().map_or(WindowSize { rows: 0, columns: 0 }, size));
+    Ok((terminal, image))
 }

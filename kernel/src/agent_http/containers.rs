@@ -72,7 +72,11 @@ pub(super) async fn serve(
     content: ContentType,
 ) -> Result<Answer, Answer> {
     authorize(handlers, caller, call.path()).await?;
-    match with_task(handlers, call).await? {
+    let call = with_surroundings(handlers, call).await?;
+    if let ContainerCall::Launch(launch) = &call {
+        may_choose_user(handlers, caller, launch).await?;
+    }
+    match call {
         ContainerCall::Launch(launch) if launch.is_session => {
             session(handlers, caller, launch, media, content).await
         }
@@ -107,16 +111,39 @@ pub(super) async fn serve(
     }
 }
 
-/// Adds the task whose container a new one is below, if its executor has made that container itself.
-async fn with_task(handlers: &Handlers, mut call: ContainerCall) -> Result<ContainerCall, Answer> {
-    if let ContainerCall::Launch(launch) = &mut call
-        && let Some(parent) = launch.path.parent().filter(ContainerPath::is_nested)
-        && !handlers.runtime.exists(&parent)
-    {
+/// Adds to a launch what the agent knows of where it is: the task whose container it is below, if an executor has made that
+/// container itself, and the volumes that the container of an image can share.
+async fn with_surroundings(handlers: &Handlers, mut call: ContainerCall) -> Result<ContainerCall, Answer> {
+    let ContainerCall::Launch(launch) = &mut call else { return Ok(call) };
+    let Some(parent) = launch.path.parent() else { return Ok(call) };
+    if launch.image.is_some() {
+        let root = parent.root_id().clone();
+        let read = move |agent: &Agent| agent.volumes_in(&root);
+        launch.volumes = handlers.queue.read(read).await.map_err(|_| agent_stopped())?;
+    }
+    if parent.is_nested() && !handlers.runtime.exists(&parent) {
         let read = move |agent: &Agent| task_in(agent, &parent);
         launch.task = handlers.queue.read(read).await.map_err(|_| agent_stopped())?;
     }
     Ok(call)
+}
+
+/// An executor runs what is below it as its own user, or as one of its tasks', whom the master has allowed.
+async fn may_choose_user(
+    handlers: &Handlers,
+    caller: &ApiCaller,
+    launch: &NestedLaunch,
+) -> Result<(), Answer> {
+    let (ApiCaller::Executor(_), Some(user)) = (caller, launch.command.user.clone()) else { return Ok(()) };
+    if handlers.runtime.user_of(launch).is_ok_and(|(_, above)| above == user) {
+        return Ok(());
+    }
+    let root = launch.path.root_id().clone();
+    let read = move |agent: &Agent| agent.runs_task_as(&root, &user);
+    match handlers.queue.read(read).await.map_err(|_| agent_stopped())? {
+        true => Ok(()),
+        false => Err(forbidden()),
+    }
 }
 
 /// The running task in a container, by the status that its executor has sent.
@@ -228,19 +255,8 @@ fn refused(why: &NestedError) -> Answer {
 
 /// Begins to start a container, which goes on without the client.
 fn begin(handlers: &Arc<Handlers>, caller: &ApiCaller, launch: NestedLaunch) -> Result<Launching, Answer> {
-    let above = match handlers.runtime.user_of(&launch) {
-        Ok((user, above)) => {
-            may_use(handlers, caller, &user)?;
-            above
-        }
-        Err(why) => return Err(refused(&why)),
-    };
-    // An executor runs what it is below as its own user, and chooses no other one.
-    if matches!(caller, ApiCaller::Executor(_))
-        && launch.command.user.as_ref().is_some_and(|user| *user != above)
-    {
-        return Err(forbidden());
-    }
+    let (user, _) = handlers.runtime.user_of(&launch).map_err(|why| refused(&why))?;
+    may_use(handlers, caller, &user)?;
     let (path, of_task) = (launch.path.clone(), launch.task.is_some());
     let launching = handlers.runtime.launch_nested(launch).map_err(|why| refused(&why))?;
     if let Some(parent) = path.parent().filter(|_| of_task) {
@@ -322,12 +338,14 @@ fn kill(handlers: &Handlers, path: &ContainerPath, signal: i32) -> Result<Answer
 fn ended(termination: &Termination, is_deprecated: bool) -> WireResponse {
     use response::{Type, WaitContainer, WaitNestedContainer};
     let exceeded = termination.exceeded.as_ref();
+    let not_started = termination.not_started.as_ref().map(|_| Reason::ContainerLaunchFailed);
+    let reason = exceeded.map(|_| Reason::ContainerLimitationMemory).or(not_started);
     let WaitContainer { exit_status, state, reason, limitation, message } = WaitContainer {
         exit_status: termination.status,
-        state: exceeded.map(|_| TaskState::Failed as i32),
-        reason: exceeded.map(|_| Reason::ContainerLimitationMemory as i32),
+        state: reason.map(|_| TaskState::Failed as i32),
+        reason: reason.map(|reason| reason as i32),
         limitation: exceeded.map(resource_limitation),
-        message: exceeded.map(|exceeded| exceeded.message()),
+        message: exceeded.map(|exceeded| exceeded.message()).or_else(|| termination.not_started.clone()),
     };
     #[allow(deprecated)] // deprecated calls are still answered
     match is_deprecated {

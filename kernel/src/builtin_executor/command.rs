@@ -44,13 +44,13 @@ impl TaskUser {
 }
 
 /// The process group of a task.
-pub(super) struct Running {
+pub(super) struct RunningGroup {
     group: Pid,
     /// The first process of the container of an image that the process group stands for.
     contained: Option<Process>,
 }
 
-impl Running {
+impl RunningGroup {
     /// Starts a program as a user.
     pub(super) fn start(process: &mut Command, user: &TaskUser) -> io::Result<(Child, Self)> {
         let child = user.spawn(process)?;

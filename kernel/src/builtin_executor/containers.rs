@@ -11,8 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Settings,
-    command::Running,
-    launch::{Launch, Started},
+    launch::{Launch, Running, Started},
     main_loop::Message,
 };
 
@@ -45,12 +44,10 @@ impl Containers {
         let stop = CancellationToken::new();
         self.tasks.insert(task.task_id.clone(), Container::Preparing(stop.clone()));
         let launch = Launch {
-            kind: self.settings.kind,
             task,
             framework_user: framework_user.to_owned(),
             parent: self.parent.clone(),
-            executor_sandbox: self.settings.sandbox.clone(),
-            container: self.settings.container.clone(),
+            settings: self.settings.clone(),
             messages: self.messages.clone(),
             stop,
         };
@@ -64,7 +61,7 @@ impl Containers {
         Event::Started { task_id, health, extra }
     }
 
-    /// Stops the preparation of a task, or sends SIGTERM to its process group.
+    /// Stops the preparation of a task, or sends SIGTERM to its processes.
     pub(super) fn terminate(&self, task_id: &TaskId) {
         match self.tasks.get(task_id) {
             Some(Container::Preparing(stop)) => stop.cancel(),
@@ -73,7 +70,7 @@ impl Containers {
         }
     }
 
-    /// Sends SIGKILL to a task's process group.
+    /// Sends SIGKILL to a task's processes.
     pub(super) fn kill(&self, task_id: &TaskId) {
         match self.tasks.get(task_id) {
             Some(Container::Preparing(stop)) => stop.cancel(),
@@ -82,10 +79,10 @@ impl Containers {
         }
     }
 
-    /// Kills what an ended command has left in its process group.
+    /// Kills what an ended command has left.
     pub(super) fn remove(&mut self, task_id: &TaskId) {
         if let Some(Container::Running(running)) = self.tasks.remove(task_id) {
-            running.kill();
+            running.clean_up();
         }
     }
 }

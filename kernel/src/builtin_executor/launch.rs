@@ -1,9 +1,9 @@
-//! Starts one task as a process. A task of the command executor has the executor's sandbox, where the agent has fetched its
+//! Starts one task, as a process or as a container of an image. A task of the command executor has the executor's sandbox, where the agent has fetched its
 //! files. A task of a group has a sandbox of its own below it, `containers/ID`, to which `tasks/TASK` points, as in Mesos.
 
 use std::{
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Stdio},
     sync::{Arc, mpsc::SyncSender},
     thread,
@@ -13,17 +13,21 @@ use std::{
 use bytes::Bytes;
 use kernel_core::builtin_executor::{Event, health::HealthPolicy};
 use kernel_model::{
+    container_path::ContainerPath,
     executor::{CommandInfo, ExecutorKind, Uri},
-    ids::ContainerId,
+    ids::{ContainerId, TaskId},
     resources::VolumeMount,
     task::TaskInfo,
 };
-use kernel_wire::{extra, prost::Message as _, supported, v1};
+use kernel_wire::{container_path, extra, prost::Message as _, supported, v1};
+use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    command::{self, Running, TaskUser, describe, in_own_group},
+    Settings,
+    command::{self, RunningGroup, TaskUser, describe, in_own_group},
     main_loop::Message,
+    nested::{Ended, NestedContainer},
     probe::{Probe, ProbeContext, ProbeResult, seconds},
 };
 use crate::{
@@ -47,17 +51,53 @@ pub(super) struct Started {
     pub(super) extra: Bytes,
 }
 
+/// What is signalled to end a task.
+pub(super) enum Running {
+    Group(RunningGroup),
+    Nested(Arc<NestedContainer>),
+}
+
+impl Running {
+    /// Asks the task to end.
+    pub(super) fn terminate(&self) {
+        match self {
+            Self::Group(group) => group.terminate(),
+            Self::Nested(container) => container.kill(Signal::TERM),
+        }
+    }
+
+    /// Ends the task.
+    pub(super) fn kill(&self) {
+        match self {
+            Self::Group(group) => group.kill(),
+            Self::Nested(container) => container.kill(Signal::KILL),
+        }
+    }
+
+    /// Kills what is left of the task, which has ended.
+    pub(super) fn clean_up(&self) {
+        match self {
+            Self::Group(group) => group.kill(),
+            // Nothing is left of it.
+            Self::Nested(_) => {}
+        }
+    }
+}
+
+/// What is waited for.
+enum Waited {
+    Child(Child),
+    Nested(Arc<NestedContainer>),
+}
+
 /// A task to start, and what its thread needs for it.
 pub(super) struct Launch {
-    pub(super) kind: ExecutorKind,
+    pub(super) settings: Settings,
     pub(super) task: TaskInfo,
     pub(super) framework_user: String,
     /// The executor's container.
     pub(super) parent: Option<ContainerId>,
-    pub(super) executor_sandbox: PathBuf,
     pub(super) messages: SyncSender<Message>,
-    /// How to run the task in the container of its image.
-    pub(super) container: Option<ContainerCommands>,
     /// Stops the preparation.
     pub(super) stop: CancellationToken,
 }
@@ -73,7 +113,7 @@ impl Launch {
     pub(super) fn run(self) {
         let task_id = self.task.task_id.clone();
         let send = |message| self.messages.send(message).is_ok();
-        let (mut child, started, probes) = match self.start() {
+        let (waited, started, probes) = match self.start() {
             Ok(started) => started,
             Err(error) => {
                 let is_container = matches!(error, LaunchError::NotStarted(_));
@@ -86,22 +126,34 @@ impl Launch {
             }
         };
         if send(Message::Started(task_id.clone(), Box::new(started))) {
+            let container = probes.container.clone();
             probes.watch(&self);
-            let ended = child.wait();
-            let succeeded = ended.as_ref().is_ok_and(|status| status.success());
-            let message = ended.map_or_else(|error| error.to_string(), describe);
-            send(Message::Event(Event::Exited { task_id, succeeded, message }));
+            send(Message::Event(match waited {
+                Waited::Child(mut child) => {
+                    let ended = child.wait();
+                    let succeeded = ended.as_ref().is_ok_and(|status| status.success());
+                    let message = ended.map_or_else(|error| error.to_string(), describe);
+                    Event::Exited { task_id, succeeded, message }
+                }
+                Waited::Nested(nested) => end_of(nested.wait(), task_id, container),
+            }));
         }
     }
 
-    fn start(&self) -> Result<(Child, Started, Probes), LaunchError> {
+    fn start(&self) -> Result<(Waited, Started, Probes), LaunchError> {
         let info: v1::TaskInfo = extra::decode(&self.task.extra)?;
         let command = self.task.command.as_ref().ok_or(LaunchError::NoCommand)?;
-        if let Some(container) = &self.container {
+        if let Some(container) = &self.settings.container {
             return self.start_in_image(container, &info);
         }
         let user = TaskUser::of(command, &self.framework_user)?;
-        let nested = match self.kind {
+        let kind = self.settings.kind;
+        if let (ExecutorKind::Default, Some(container)) = (kind, &info.container)
+            && supported::check_of_group(container)?.is_some()
+        {
+            return self.start_nested(container, &info, &user);
+        }
+        let nested = match kind {
             ExecutorKind::Default => Some(self.prepare(command, &user, &info)?),
             ExecutorKind::Command | ExecutorKind::Custom => None,
         };
@@ -124,11 +176,34 @@ impl Launch {
         if self.stop.is_cancelled() {
             return Err(LaunchError::Destroyed);
         }
-        let (child, running) = Running::start(context.apply(in_own_group(&mut process)), &context.user)?;
+        let (child, running) =
+            RunningGroup::start(context.apply(in_own_group(&mut process)), &context.user)?;
         let probes = Probes::of(&info, context, nested.map(|nested| nested.status));
-        let health = info.health_check.as_ref().filter(|_| probes.health.is_some()).map(policy);
-        let extra = probes.status(probes.check.as_ref().map(|(_, result)| *result));
-        Ok((child, Started { running, health, extra }, probes))
+        Ok(started(Waited::Child(child), Running::Group(running), &info, probes))
+    }
+
+    /// Has the agent start the container of the task's image below the executor's.
+    fn start_nested(
+        &self,
+        container: &v1::ContainerInfo,
+        info: &v1::TaskInfo,
+        user: &TaskUser,
+    ) -> Result<(Waited, Started, Probes), LaunchError> {
+        let parent = self.parent.clone().ok_or(LaunchError::Destroyed)?;
+        let id = ContainerId::new(uuid::Uuid::new_v4().to_string());
+        let sandbox = Sandbox::open(&self.settings.sandbox);
+        let sandbox = sandbox.and_then(|own| own.create_nested(&id, &self.task.task_id, user.credentials()));
+        sandbox.map_err(LaunchError::Sandbox)?;
+        let path = ContainerPath::root(parent).child(id);
+        let status = v1::ContainerStatus {
+            container_id: Some(container_path::to_wire(&path)),
+            ..Default::default()
+        };
+        let nested = NestedContainer::new(self.settings.clone(), path);
+        nested.launch(&self.task, container.clone(), &self.stop)?;
+        let context = ProbeContext { nested: Some(nested.clone()), ..ProbeContext::default() };
+        let probes = Probes::of(info, context, Some(status));
+        Ok(started(Waited::Nested(nested.clone()), Running::Nested(nested), info, probes))
     }
 
     /// Starts the process that stands for the task's container, and waits until that runs.
@@ -136,12 +211,13 @@ impl Launch {
         &self,
         container: &ContainerCommands,
         info: &v1::TaskInfo,
-    ) -> Result<(Child, Started, Probes), LaunchError> {
+    ) -> Result<(Waited, Started, Probes), LaunchError> {
         let mut context = ProbeContext { container: Some(container.clone()), ..ProbeContext::default() };
         let [program, arguments @ ..] = container.run.as_slice() else { return Err(LaunchError::NoCommand) };
         let mut process = std::process::Command::new(program);
         process.args(arguments).stdin(Stdio::null());
-        let (mut child, running) = Running::start(context.apply(in_own_group(&mut process)), &context.user)?;
+        let (mut child, running) =
+            RunningGroup::start(context.apply(in_own_group(&mut process)), &context.user)?;
         let Some(contained) = self.wait_until_running(container, &mut child, &running)? else {
             let why = fs::read_to_string(&container.failed).unwrap_or_default();
             let why = if why.is_empty() { "The container could not be started".to_owned() } else { why };
@@ -160,9 +236,7 @@ impl Launch {
             ..Default::default()
         });
         let probes = Probes::of(info, context, address);
-        let health = info.health_check.as_ref().filter(|_| probes.health.is_some()).map(policy);
-        let extra = probes.status(probes.check.as_ref().map(|(_, result)| *result));
-        Ok((child, Started { running, health, extra }, probes))
+        Ok(started(Waited::Child(child), Running::Group(running), info, probes))
     }
 
     /// The container; `None` if its process ended before it ran.
@@ -170,7 +244,7 @@ impl Launch {
         &self,
         container: &ContainerCommands,
         child: &mut Child,
-        running: &Running,
+        running: &RunningGroup,
     ) -> Result<Option<RunningContainer>, LaunchError> {
         let mut is_stopped = false;
         loop {
@@ -201,7 +275,7 @@ impl Launch {
         refuse_secrets(command)?;
         let shared = info.container.as_ref().map(supported::shared_volumes).transpose()?.unwrap_or_default();
         let container_id = ContainerId::new(uuid::Uuid::new_v4().to_string());
-        let parent = Sandbox::open(&self.executor_sandbox).map_err(LaunchError::Sandbox)?;
+        let parent = Sandbox::open(&self.settings.sandbox).map_err(LaunchError::Sandbox)?;
         let nested = parent.create_nested(&container_id, &self.task.task_id, user.credentials());
         let sandbox = nested.map_err(LaunchError::Sandbox)?;
         for volume in shared {
@@ -234,6 +308,29 @@ impl Launch {
             // So that nothing is fetched that the user may not read.
             Some(credentials) => credentials.run(fetch),
             None => fetch(),
+        }
+    }
+}
+
+fn started(
+    waited: Waited,
+    running: Running,
+    info: &v1::TaskInfo,
+    probes: Probes,
+) -> (Waited, Started, Probes) {
+    let health = info.health_check.as_ref().filter(|_| probes.health.is_some()).map(policy);
+    let extra = probes.status(probes.check.as_ref().map(|(_, result)| *result));
+    (waited, Started { running, health, extra }, probes)
+}
+
+/// What the state machine has to know of the end of a container.
+fn end_of(ended: Ended, task_id: TaskId, container_status: Option<v1::ContainerStatus>) -> Event {
+    let Ended { succeeded, message, found } = ended;
+    match found {
+        None => Event::Exited { task_id, succeeded, message },
+        Some((reason, limitation)) => {
+            let status = v1::TaskStatus { container_status, limitation, ..Default::default() };
+            Event::Failed { task_id, reason, message, extra: status.encode_to_vec().into() }
         }
     }
 }

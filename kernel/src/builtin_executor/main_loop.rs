@@ -56,7 +56,7 @@ pub(super) fn run(
         if let Event::Agent(AgentEvent::Subscribed { container_id, .. }) = &event {
             containers.set_parent(container_id);
         }
-        if let Event::Exited { task_id, .. } = &event {
+        if let Event::Exited { task_id, .. } | Event::Failed { task_id, .. } = &event {
             containers.remove(task_id);
         }
         lock(&machine).step(now(), event, &mut actions);

@@ -28,6 +28,7 @@ use transport::{
 use super::{
     agent_client::runtime,
     command::{self, TaskUser},
+    nested::NestedContainer,
 };
 use crate::images::ContainerCommands;
 
@@ -61,6 +62,8 @@ pub(super) struct ProbeContext {
     pub(super) directory: Option<Arc<File>>,
     /// The container of an image that it runs in.
     pub(super) container: Option<ContainerCommands>,
+    /// The same of a task of a group.
+    pub(super) nested: Option<Arc<NestedContainer>>,
     /// Its address, if it has one of its own.
     pub(super) address: Option<IpAddr>,
 }
@@ -233,6 +236,9 @@ fn limit(length: f64) -> Duration {
 
 /// Runs a command in its own process group; returns its exit code if it exits in time.
 fn run(info: &CommandInfo, context: &ProbeContext, deadline: Instant) -> io::Result<Option<i32>> {
+    if let Some(nested) = &context.nested {
+        return nested.run_in(info, deadline);
+    }
     let own = info.environment.iter().map(|(name, value)| (name, value));
     let mut process = match &context.container {
         Some(container) => in_container(info, container, deadline)?,

@@ -132,6 +132,13 @@ pub(crate) enum ImageUse {
     Inside(Box<ImageContainerConfig>),
     /// Its program starts the container of the image.
     Beside(Box<ImageContainerConfig>),
+    /// Its program enters the container of an image that runs.
+    Within {
+        /// That container, or the one whose program has started it.
+        path: ContainerPath,
+        /// Whether it runs as the user of that container's first process.
+        as_its_user: bool,
+    },
 }
 
 /// How a container ended.

@@ -16,7 +16,7 @@ use rustix::{
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 
-use super::{launch::LaunchError, sandbox};
+use super::{launch::LaunchError, process::Process, sandbox};
 use crate::images::ContainerUser;
 
 /// User, group and supplementary groups of a process.
@@ -80,6 +80,22 @@ impl Credentials {
             gid: Gid::from_raw(user.gid.as_raw()),
             groups: groups.into_iter().map(|group| Gid::from_raw(group.as_raw())).collect(),
         })
+    }
+
+    /// Those of a process; `None` if it is of root.
+    pub(crate) fn of_process(process: Process) -> Result<Option<Self>, LaunchError> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid))?;
+        let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+        let numbers = |name| line(name).map(|rest| rest.split_whitespace().filter_map(|word| word.parse().ok()));
+        // The second is the effective one.
+        let effective = |name| numbers(name).and_then(|mut numbers| numbers.nth(1));
+        let (Some(uid), Some(gid), Some(groups), true) =
+            (effective("Uid:"), effective("Gid:"), numbers("Groups:"), process.is_alive())
+        else {
+            return Err(LaunchError::NotStarted("the container of an image has ended".to_owned()));
+        };
+        let user = ContainerUser { uid, gid, groups: groups.collect() };
+        Ok(Some(Self::of_numbers(&user)).filter(|_| uid != 0))
     }
 
     /// The user by number, for containers, whose images may have other names.

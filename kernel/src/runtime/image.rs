@@ -1,18 +1,13 @@
 //! Containers of images: what a launch asks the machine's container runtime for.
 
-use std::{
-    ffi::OsStr,
-    fs, io,
-    os::fd::{AsFd, AsRawFd},
-    path::{Path, PathBuf},
-};
+mod mounts;
 
 use kernel_core::agent::{Limits, Start};
 use kernel_model::{
-    container::{ContainerKind, HostVolume, ImageContainer},
+    container::{ContainerKind, ImageContainer},
     executor::{CommandInfo, ExecutorKind},
+    ids::ContainerId,
 };
-use rustix::fs::{Mode, OFlags};
 
 use super::{
     RuntimeOptions, cgroups,
@@ -23,9 +18,9 @@ use super::{
     volumes,
 };
 use crate::images::{
-    ContainerLimits, ContainerMount, ContainerProgram, ImageContainerConfig, SANDBOX_DIRECTORY,
-    WorkingDirectory,
+    ContainerLimits, ContainerMount, ContainerProgram, ImageContainerConfig, WorkingDirectory,
 };
+pub(super) use mounts::Above;
 
 /// The container of an image that a launch asks for, and the command in it.
 pub(super) fn of_launch(start: &Start) -> Result<Option<(&ImageContainer, &CommandInfo)>, LaunchError> {
@@ -40,45 +35,62 @@ pub(super) fn of_launch(start: &Start) -> Result<Option<(&ImageContainer, &Comma
 
 /// What a container is made of, besides the launch.
 pub(super) struct Parts<'a> {
-    pub(super) options: &'a RuntimeOptions,
+    /// Whether containers have limits.
+    pub(super) limited: bool,
     pub(super) paths: &'a Paths,
     pub(super) sandbox: &'a Sandbox,
     /// The user of the sandbox; `None` is root.
     pub(super) owner: Option<&'a Credentials>,
-    /// The token of a custom executor.
-    pub(super) token: String,
+    /// The container that it is below.
+    pub(super) above: Option<&'a Above<'a>>,
 }
 
-/// How the container of a launch is to be run.
-pub(super) fn config(
+/// How the container of a launch is to be run. The token is for a custom executor.
+pub(super) fn of_start(
     start: &Start,
     image: &ImageContainer,
     command: &CommandInfo,
-    parts: Parts<'_>,
+    parts: &Parts<'_>,
+    (options, token): (&RuntimeOptions, String),
 ) -> Result<ImageContainerConfig, LaunchError> {
-    let mut mounts = Vec::new();
+    let environment = match start.executor.kind {
+        ExecutorKind::Custom => in_image(options, start, token),
+        // Its executor is outside of the container.
+        ExecutorKind::Command | ExecutorKind::Default => task_variables(start),
+    };
+    let id = start.container_id.clone();
+    let mut config = config(id, (image, command), environment, Some(start.limits), parts)?;
     for volume in &start.volumes {
         // The sandbox has a link to this path.
         let directory = volumes::directory(parts.paths, &volume.id)?;
-        mounts.push(ContainerMount {
+        config.mounts.push(ContainerMount {
             host_path: directory.clone(),
             container_path: directory,
             read_only: false,
         });
     }
+    Ok(config)
+}
+
+/// How a container is to be run, with these variables beyond those of its command.
+pub(super) fn config(
+    container_id: ContainerId,
+    (image, command): (&ImageContainer, &CommandInfo),
+    mut environment: Vec<(String, String)>,
+    limits_of: Option<Limits>,
+    parts: &Parts<'_>,
+) -> Result<ImageContainerConfig, LaunchError> {
+    let mut mounts = Vec::new();
     for volume in &image.volumes {
-        let mounted = mount(volume, parts.sandbox, parts.owner);
-        mounts.push(mounted.map_err(|error| LaunchError::HostVolume(volume.host_path.clone(), error))?);
+        let mounted = mounts::mount(volume, parts);
+        mounts.push(
+            mounted.map_err(|error| LaunchError::HostVolume(volume.source.path().to_owned(), error))?,
+        );
     }
-    let mut environment = match start.executor.kind {
-        ExecutorKind::Custom => in_image(parts.options, start, parts.token),
-        // Its executor is outside of the container.
-        ExecutorKind::Command | ExecutorKind::Default => task_variables(start),
-    };
     environment.extend(command.environment.iter().cloned());
     environment.extend(image.parameters.environment.iter().cloned());
     Ok(ImageContainerConfig {
-        container_id: start.container_id.clone(),
+        container_id,
         image: image.image.clone(),
         force_pull: image.force_pull,
         program: program(image, command)?,
@@ -89,7 +101,7 @@ pub(super) fn config(
         mounts,
         network: image.network.clone(),
         read_only: image.parameters.read_only,
-        limits: parts.options.limit.then(|| limits(start.limits)),
+        limits: limits_of.filter(|_| parts.limited).map(limits),
     })
 }
 
@@ -141,38 +153,6 @@ fn program(image: &ImageContainer, command: &CommandInfo) -> Result<ContainerPro
     })
 }
 
-/// A volume as a mount. The user must be able to reach the path without the container.
-fn mount(volume: &HostVolume, sandbox: &Sandbox, owner: Option<&Credentials>) -> io::Result<ContainerMount> {
-    let container_path = Path::new(SANDBOX_DIRECTORY).join(&volume.container_path);
-    let host_path = match Path::new(&volume.host_path).is_absolute() {
-        true => {
-            let path = PathBuf::from(&volume.host_path);
-            match owner {
-                Some(owner) => owner.run(|| reachable(&path))?,
-                None => reachable(&path)?,
-            }
-        }
-        false => in_sandbox(sandbox, Path::new(&volume.host_path), owner)?,
-    };
-    Ok(ContainerMount { host_path, container_path, read_only: volume.read_only })
-}
-
-/// A path that exists, without links.
-fn reachable(path: &Path) -> io::Result<PathBuf> {
-    let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    fs::read_link(Path::new("/proc/self/fd").join(OsStr::new(&file.as_fd().as_raw_fd().to_string())))
-}
-
-/// A directory of the sandbox, which is created if it does not exist.
-fn in_sandbox(sandbox: &Sandbox, relative: &Path, owner: Option<&Credentials>) -> io::Result<PathBuf> {
-    let exists = sandbox.path().join(relative).exists();
-    let directory = sandbox.create_directory(relative)?;
-    if let (false, Some(owner)) = (exists, owner) {
-        owner.own(&directory)?;
-    }
-    Ok(sandbox.path().join(relative))
-}
-
 #[cfg(test)]
 mod tests {
     use kernel_model::container::{ContainerNetwork, DockerParameters};
@@ -222,29 +202,6 @@ mod tests {
         other.parameters.entrypoint = Some("/e".into());
         assert_eq!(program(&other, &command(false, None, &["x"])).unwrap(), Own(words(&["/e", "x"])));
         assert!(program(&image(Docker), &command(true, None, &[])).is_err());
-    }
-
-    #[test]
-    fn volumes_are_paths_that_exist() {
-        let directory = tempfile::tempdir().unwrap();
-        let sandbox = Sandbox::create(&directory.path().join("runs"), &"c1".into(), None).unwrap();
-        let real = directory.path().canonicalize().unwrap();
-        std::os::unix::fs::symlink(&real, directory.path().join("link")).unwrap();
-        let volume = |host: &str, inside: &str| HostVolume {
-            host_path: host.into(),
-            container_path: inside.into(),
-            read_only: true,
-        };
-        let link = directory.path().join("link").display().to_string();
-        let mounted = mount(&volume(&link, "in"), &sandbox, None).unwrap();
-        assert_eq!(mounted.host_path, real);
-        assert_eq!(mounted.container_path, Path::new("/mnt/mesos/sandbox/in"));
-        let mounted = mount(&volume("out", "/data"), &sandbox, None).unwrap();
-        assert_eq!(mounted.host_path, sandbox.path().join("out"));
-        assert!(mounted.host_path.is_dir() && mounted.container_path == Path::new("/data"));
-        assert!(mount(&volume("/nowhere/at/all", "/data"), &sandbox, None).is_err());
-        std::os::unix::fs::symlink("/etc", sandbox.path().join("away")).unwrap();
-        assert!(mount(&volume("away/x", "/data"), &sandbox, None).is_err());
     }
 
     #[test]

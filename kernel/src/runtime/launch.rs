@@ -106,6 +106,8 @@ pub(crate) struct LaunchPlan {
     pub(super) owner: Option<Credentials>,
     /// The user of the process.
     pub(super) user: Option<Credentials>,
+    /// The first process of the container of an image that the process enters.
+    pub(super) enters: Option<Process>,
 }
 
 /// Prepares everything that needs no process, until `stop` is cancelled. Blocks.
@@ -143,12 +145,13 @@ pub(crate) fn prepare(
         user: owner.clone().filter(|_| start.executor.kind == ExecutorKind::Custom),
         arguments: Vec::new(),
         owner,
+        enters: None,
     };
     let image = match image::of_launch(start)? {
         Some((image, command)) => {
             let owner = plan.owner.as_ref();
-            let parts = image::Parts { options, paths, sandbox: &sandbox, owner, token };
-            let config = Box::new(image::config(start, image, command, parts)?);
+            let parts = image::Parts { limited: options.limit, paths, sandbox: &sandbox, owner, above: None };
+            let config = Box::new(image::of_start(start, image, command, &parts, (options, token))?);
             Some(match start.executor.kind {
                 ExecutorKind::Custom => ImageUse::Inside(config),
                 ExecutorKind::Command | ExecutorKind::Default => ImageUse::Beside(config),
@@ -188,7 +191,7 @@ fn refuse_unsupported(start: &Start) -> Result<(), LaunchError> {
     let executor: v1::ExecutorInfo = extra::decode(&start.executor.extra)?;
     let task = start.task.as_ref().map(|task| extra::decode::<v1::TaskInfo>(&task.extra)).transpose()?;
     for container in [executor.container, task.and_then(|task| task.container)].into_iter().flatten() {
-        supported::check_container(&container)?;
+        supported::check_outermost(&container)?;
     }
     let commands = [start.executor.command.as_ref(), start.task.as_ref().and_then(|t| t.command.as_ref())];
     commands.into_iter().flatten().try_for_each(refuse_secrets)

@@ -2,15 +2,18 @@
 //! their own ("standalone").
 //!
 //! One below another runs as the other's user and in its cgroup, with a sandbox in that of the executor. A session (Mesos'
-//! container class DEBUG) has the variables and the directory of the container above as well.
+//! container class DEBUG) has the variables and the directory of the container above as well, and is in its image. A container of an
+//! image has limits of its own.
+
+mod preparation;
 
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-use kernel_core::agent::Limits;
-use kernel_model::{container_path::ContainerPath, executor::CommandInfo};
+use kernel_core::agent::{Limits, LinkedVolume};
+use kernel_model::{container::ImageContainer, container_path::ContainerPath, executor::CommandInfo};
 use rustix::process::Signal;
 use tokio::{net::UnixStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -19,11 +22,10 @@ use super::{
     Run, Runtime,
     containerizer::{AttachError, Launch, Streams, Surroundings, Termination, WindowSize},
     credentials,
-    environment::PATH,
-    fetch::fetch,
-    launch::{LaunchError, LaunchPlan, command_line, refuse_secrets},
+    launch::LaunchError,
     sandbox::Sandbox,
 };
+use preparation::{Preparation, Prepared};
 
 /// A container to start.
 #[derive(Debug, Clone)]
@@ -34,8 +36,12 @@ pub(crate) struct NestedLaunch {
     pub(crate) terminal: Option<WindowSize>,
     /// Whether it ends with whoever has started it.
     pub(crate) is_session: bool,
-    /// Of one that is below no other.
+    /// Of one that is below no other, or of an image.
     pub(crate) limits: Option<Limits>,
+    /// The image that it runs in.
+    pub(crate) image: Option<ImageContainer>,
+    /// The persistent volumes in the sandbox of the executor that it is below.
+    pub(crate) volumes: Vec<LinkedVolume>,
     /// The task whose container it is below, if an executor has made that container itself.
     pub(crate) task: Option<TaskAbove>,
 }
@@ -58,8 +64,6 @@ pub(crate) enum NestedError {
     ParentUnknown(ContainerPath),
     #[error("Parent container {0} is in 'DESTROYING' state")]
     ParentDestroying(ContainerPath),
-    #[error("Containers below container {0} are not supported: it is of an image")]
-    ParentInImage(ContainerPath),
     #[error("Containers below container {0} are not supported: its processes are not in it")]
     ParentKeepsChildren(ContainerPath),
     #[error("{0}")]
@@ -135,9 +139,6 @@ impl Runtime {
         };
         if status.keeps_children {
             return Err(NestedError::ParentKeepsChildren(parent));
-        }
-        if status.surroundings.in_image {
-            return Err(NestedError::ParentInImage(parent));
         }
         let Some(task) = &launch.task else { return Ok(status.surroundings) };
         let directory = status.sandbox.join(below_root(&above));
@@ -215,39 +216,10 @@ impl Runtime {
             (terminal, is_session) => Streams::Attachable { terminal, is_session },
         };
         let limits = launch.limits;
-        let standalone = self.inner.paths.standalone();
-        let prepare = move |stop: &_| {
-            refuse_secrets(&launch.command)?;
-            let user = launch.command.user.clone().unwrap_or_else(|| above.user.clone());
-            let owner = credentials::of_user(&user)?;
-            let sandbox = match &root {
-                Some(root) => Sandbox::open(root)
-                    .and_then(|root| root.create_below(&below_root(&launch.path), owner.as_ref())),
-                None => {
-                    let id = launch.path.root_id();
-                    if credentials::is_of_other(&standalone.join(id.as_str()), owner.as_ref()) {
-                        return Err(left_by_other());
-                    }
-                    Sandbox::create_standalone(&standalone, id, owner.as_ref())
-                }
-            };
-            let sandbox = sandbox.map_err(LaunchError::Sandbox)?;
-            if !launch.command.uris.is_empty() {
-                let fetch = || fetch(&launch.command.uris, &sandbox, stop).map_err(LaunchError::Fetch);
-                match &owner {
-                    // So that nothing is fetched that the user may not read.
-                    Some(owner) => owner.run(fetch)?,
-                    None => fetch()?,
-                }
-            }
-            let directory = match (launch.is_session, &root) {
-                (true, Some(root)) => Some(session_directory(root, &above).map_err(LaunchError::Sandbox)?),
-                (true, None) | (false, _) => None,
-            };
-            prepared(&launch, above.environment, user, owner, (sandbox, directory))
-        };
-        let (prepared, stop) = self.prepare(&path, prepare).await?;
-        let NestedPrepared { sandbox, directory, plan, surroundings } = prepared;
+        let preparation =
+            Preparation { launch, above, root, paths: self.inner.paths.clone(), limited: self.inner.options.limit };
+        let (prepared, stop) = self.prepare(&path, move |stop| preparation.run(stop)).await?;
+        let Prepared { sandbox, directory, plan, image, surroundings } = prepared;
         self.open_sandbox(&path, &sandbox)?;
         let launch = Launch {
             path,
@@ -259,7 +231,7 @@ impl Runtime {
             streams,
             is_supervised: true,
             surroundings,
-            image: None,
+            image,
             stop,
         };
         Ok(self.inner.containers.launch(launch).await?)
@@ -372,63 +344,6 @@ impl Runtime {
             self.wait(&path).await;
         }
     }
-}
-
-/// A sandbox, and what to run in it.
-struct NestedPrepared {
-    sandbox: Sandbox,
-    /// That of sessions.
-    directory: Option<Sandbox>,
-    plan: LaunchPlan,
-    surroundings: Surroundings,
-}
-
-fn prepared(
-    launch: &NestedLaunch,
-    above: Vec<(String, String)>,
-    user: String,
-    owner: Option<credentials::Credentials>,
-    (sandbox, directory): (Sandbox, Option<Sandbox>),
-) -> Result<NestedPrepared, LaunchError> {
-    let mut environment = if launch.is_session { above } else { Vec::new() };
-    if !environment.iter().any(|(name, _)| name == "PATH") {
-        environment.insert(0, ("PATH".to_owned(), PATH.to_owned()));
-    }
-    if !launch.is_session {
-        environment.push(("MESOS_SANDBOX".to_owned(), sandbox.path().display().to_string()));
-    }
-    environment.extend(launch.command.environment.iter().cloned());
-    let working = directory.as_ref().unwrap_or(&sandbox).path().to_owned();
-    Ok(NestedPrepared {
-        surroundings: Surroundings {
-            user,
-            environment: environment.clone(),
-            directory: working,
-            in_image: false,
-        },
-        plan: LaunchPlan {
-            arguments: command_line(&launch.command).ok_or_else(no_command)?,
-            environment,
-            user: owner.clone(),
-            owner,
-        },
-        sandbox,
-        directory,
-    })
-}
-
-/// The directory of the container above. It is in the sandbox of the outermost one, whose user may have put links there.
-fn session_directory(root: &Path, above: &Surroundings) -> io::Result<Sandbox> {
-    let relative = above.directory.strip_prefix(root).map_err(|_| io::ErrorKind::NotFound)?;
-    Sandbox::open(root)?.open_below(relative)
-}
-
-fn left_by_other() -> LaunchError {
-    LaunchError::Invalid("the sandbox of another user's container is left: remove that first".to_owned())
-}
-
-fn no_command() -> LaunchError {
-    LaunchError::Invalid("the container has no command".to_owned())
 }
 
 /// The sandbox of a container below the outermost one, relative to that one's, as in Mesos.

@@ -49,16 +49,34 @@ struct Inner {
     binary: PathBuf,
     cgroups: Option<Cgroups>,
     containers: Mutex<BTreeMap<ContainerPath, Container>>,
+    after_end: Option<Arc<dyn AfterEnd>>,
     /// Cancelled once the agent has gone.
     abandoned: CancellationToken,
+}
+
+/// What else ends with the processes of a container that has a supervisor.
+#[async_trait]
+pub(super) trait AfterEnd: Send + Sync {
+    /// Is called when no process is left, before the end is recorded; returns how the container has ended.
+    async fn ended(&self, path: &ContainerPath, termination: Termination) -> Termination;
 }
 
 impl Processes {
     /// Those of an agent with these paths, in cgroups if they are limited.
     pub(crate) fn new(paths: Paths, binary: PathBuf, limited: bool) -> Self {
+        Self::with(paths, binary, limited, None)
+    }
+
+    /// The same, with what else ends with them.
+    pub(super) fn with(
+        paths: Paths,
+        binary: PathBuf,
+        limited: bool,
+        after_end: Option<Arc<dyn AfterEnd>>,
+    ) -> Self {
         let cgroups = if limited { Cgroups::detect() } else { None };
         let (containers, abandoned) = Default::default();
-        Self { inner: Arc::new(Inner { paths, binary, cgroups, containers, abandoned }) }
+        Self { inner: Arc::new(Inner { paths, binary, cgroups, containers, after_end, abandoned }) }
     }
 
     /// Kills the containers that a killed agent has left running, except executors that respawn, and returns the number of outermost

@@ -11,6 +11,7 @@ use crate::{
         container::pairs,
         containerizer::{Streams, Surroundings, WindowSize},
         credentials::Credentials,
+        process::Process,
     },
 };
 
@@ -25,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) environment: Vec<(String, String)>,
     /// `None` is the agent's.
     pub(crate) user: Option<Credentials>,
+    /// The first process of the container of an image that the program is to be in.
+    pub(crate) enters: Option<Process>,
     /// The cgroups that it joins.
     pub(crate) cgroups: Vec<PathBuf>,
     pub(crate) streams: Streams,
@@ -60,6 +63,7 @@ impl Config {
             "arguments": self.arguments,
             "environment": self.environment,
             "user": user.map(|user| json!({ "uid": user.uid, "gid": user.gid, "groups": user.groups })),
+            "enters": self.enters.map(|process| json!({ "pid": process.pid, "started": process.started })),
             "cgroups": self.cgroups,
             "streams": streams,
             "sandbox": self.sandbox,
@@ -77,6 +81,10 @@ impl Config {
             user: match &value["user"] {
                 Value::Null => None,
                 user => Some(Credentials::of_numbers(&user_of_json(user)?)),
+            },
+            enters: match &value["enters"] {
+                Value::Null => None,
+                process => Some(Process::of_json(process)?),
             },
             cgroups: texts(&value["cgroups"])?.into_iter().map(PathBuf::from).collect(),
             streams: match &value["streams"] {
@@ -126,6 +134,7 @@ mod tests {
                 arguments: vec!["a b".into(), String::new()],
                 environment: vec![("A".into(), "1=2".into())],
                 user: user.as_ref().map(Credentials::of_numbers),
+                enters: user.as_ref().map(|_| Process { pid: 7, started: 8 }),
                 cgroups: vec!["/c".into()],
                 streams,
                 sandbox: "/s".into(),

@@ -111,8 +111,16 @@ fn refused_calls(task: &Value, child: &Value) -> Vec<Case> {
         ),
         (
             "LAUNCH_NESTED_CONTAINER",
+            with(image.clone()),
+            (
+                400,
+                "a container of an image needs resources: it does not share those of the container above".into(),
+            ),
+        ),
+        (
+            "LAUNCH_NESTED_CONTAINER_SESSION",
             with(image),
-            (400, "images of nested and standalone containers are not supported yet".into()),
+            (400, "a session is in the image of the container above".into()),
         ),
         (
             "LAUNCH_NESTED_CONTAINER",

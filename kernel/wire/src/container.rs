@@ -3,7 +3,8 @@
 use std::path::{Component, Path};
 
 use kernel_model::container::{
-    ContainerKind, ContainerNetwork, DockerParameters, HostVolume, ImageContainer, PortMapping,
+    ContainerKind, ContainerNetwork, ContainerVolume, DockerParameters, ImageContainer, PortMapping,
+    VolumeSource,
 };
 
 use crate::{
@@ -43,7 +44,7 @@ pub fn image_from_wire(container: &v1::ContainerInfo) -> Supported<Option<ImageC
     if !has_image(container) {
         return Ok(None);
     }
-    let volumes = container.volumes.iter().map(volume_from_wire).collect::<Supported<Vec<HostVolume>>>()?;
+    let volumes = container.volumes.iter().map(volume_from_wire).collect::<Supported<Vec<ContainerVolume>>>()?;
     let of_mesos = container.mesos.as_ref().and_then(|mesos| mesos.image.as_ref());
     let container = match (container.r#type == Type::Docker as i32, &container.docker, of_mesos) {
         (true, Some(docker), None) => ImageContainer {
@@ -136,30 +137,49 @@ fn parameters_from_wire(docker: &DockerInfo) -> Supported<DockerParameters> {
     Ok(parameters)
 }
 
-fn volume_from_wire(from: &v1::Volume) -> Supported<HostVolume> {
-    use volume::{Mode, source};
-    let of_source = || {
-        let source = from.source.as_ref().filter(|source| source.r#type() == source::Type::HostPath)?;
-        source.host_path.as_ref().filter(|path| path.mount_propagation.is_none())
-    };
-    let host_path = from.host_path.clone().or_else(|| of_source().map(|path| path.path.clone()));
-    let Some(host_path) = host_path else {
-        return refuse("volumes that are not paths of the machine");
-    };
-    if host_path.is_empty() {
-        return invalid("the host path of a volume is empty");
-    }
+fn volume_from_wire(from: &v1::Volume) -> Supported<ContainerVolume> {
+    let source = source_from_wire(from)?;
     let is_absolute = |path: &str| path.starts_with('/');
     let leads_up = |path: &str| Path::new(path).components().any(|part| part == Component::ParentDir);
     let hides_all =
         |path: &str| !Path::new(path).components().any(|part| matches!(part, Component::Normal(_)));
+    let is_own = matches!(source, VolumeSource::Sandbox(_));
     refuse_any(&[
-        (!is_absolute(&host_path) && !is_absolute(&from.container_path), "volumes with two relative paths"),
-        (leads_up(&host_path) || leads_up(&from.container_path), "volumes with '..' in a path"),
+        (is_own && !is_absolute(&from.container_path), "volumes with two relative paths"),
+        (leads_up(source.path()) || leads_up(&from.container_path), "volumes with '..' in a path"),
         (hides_all(&from.container_path), "volumes that hide the whole container"),
     ])?;
-    let read_only = from.mode() == Mode::Ro;
-    Ok(HostVolume { host_path, container_path: from.container_path.clone(), read_only })
+    let read_only = from.mode() == volume::Mode::Ro;
+    Ok(ContainerVolume { source, container_path: from.container_path.clone(), read_only })
+}
+
+fn source_from_wire(from: &v1::Volume) -> Supported<VolumeSource> {
+    use volume::source::{Type, sandbox_path};
+    let source = from.source.as_ref();
+    let of_sandbox = source.filter(|source| source.r#type() == Type::SandboxPath);
+    if let Some(sandbox) = of_sandbox.and_then(|source| source.sandbox_path.as_ref()) {
+        if sandbox.path.is_empty() {
+            return invalid("the sandbox path of a volume is empty");
+        }
+        if sandbox.path.starts_with('/') {
+            return invalid("the sandbox path of a volume is absolute");
+        }
+        return match sandbox.r#type() {
+            sandbox_path::Type::Parent => Ok(VolumeSource::ParentSandbox(sandbox.path.clone())),
+            sandbox_path::Type::Self_ => Ok(VolumeSource::Sandbox(sandbox.path.clone())),
+            sandbox_path::Type::Unknown => invalid("a volume of a sandbox must be of type SELF or PARENT"),
+        };
+    }
+    let of_machine = || {
+        let source = source.filter(|source| source.r#type() == Type::HostPath)?;
+        source.host_path.as_ref().filter(|path| path.mount_propagation.is_none())
+    };
+    match from.host_path.clone().or_else(|| of_machine().map(|path| path.path.clone())) {
+        Some(path) if path.is_empty() => invalid("the host path of a volume is empty"),
+        Some(path) if path.starts_with('/') => Ok(VolumeSource::Machine(path)),
+        Some(path) => Ok(VolumeSource::Sandbox(path)),
+        None => refuse("volumes that are not paths of the machine or of a sandbox"),
+    }
 }
 
 #[cfg(test)]
@@ -232,7 +252,7 @@ mod tests {
             ];
         });
         let image = image_from_wire(&container).unwrap().unwrap();
-        let paths: Vec<_> = image.volumes.iter().map(|v| (v.host_path.as_str(), v.read_only)).collect();
+        let paths: Vec<_> = image.volumes.iter().map(|v| (v.source.path(), v.read_only)).collect();
         assert_eq!(paths, [("/data", true), ("out", true), ("/data", true)]);
         let mapping = PortMapping { host_port: 31000, container_port: 80, udp: true };
         assert_eq!(image.network, ContainerNetwork::Bridge(vec![mapping]));
@@ -245,6 +265,38 @@ mod tests {
                 read_only: true,
             }
         );
+    }
+
+    #[test]
+    fn sandboxes_are_sources_of_volumes() {
+        use volume::{Source, source};
+        let decoded = |kind: source::sandbox_path::Type, path: &str, container_path: &str| {
+            let sandbox_path = source::SandboxPath { r#type: Some(kind as i32), path: path.into() };
+            let source = Source {
+                r#type: Some(source::Type::SandboxPath as i32),
+                sandbox_path: Some(sandbox_path),
+                ..Default::default()
+            };
+            let volume = v1::Volume {
+                source: Some(source),
+                host_path: None,
+                mode: volume::Mode::Rw as i32,
+                ..volume("", container_path)
+            };
+            let container = v1::ContainerInfo { volumes: vec![volume], ..mesos(|_| ()) };
+            Ok(image_from_wire(&container)?.unwrap().volumes.remove(0).source)
+        };
+        use source::sandbox_path::Type::{Parent, Self_};
+        assert_eq!(decoded(Parent, "a", "in"), Ok(VolumeSource::ParentSandbox("a".into())));
+        assert_eq!(decoded(Self_, "a", "/in"), Ok(VolumeSource::Sandbox("a".into())));
+        let two = Refused::Unsupported("volumes with two relative paths");
+        assert_eq!(decoded(Self_, "a", "in"), Err(two));
+        let up = Refused::Unsupported("volumes with '..' in a path");
+        assert_eq!(decoded(Parent, "../a", "/in"), Err(up));
+        for (path, why) in [("", "is empty"), ("/etc", "is absolute")] {
+            let why = format!("Invalid ContainerInfo: the sandbox path of a volume {why}");
+            assert_eq!(decoded(Parent, path, "/in").unwrap_err().to_string(), why);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::path::{Component, Path};
 
-use kernel_model::container::ContainerNetwork;
+use kernel_model::container::{ContainerNetwork, ContainerVolume, ImageContainer, VolumeSource};
 
 use Refused::Unsupported;
 
@@ -45,7 +45,7 @@ pub fn check_task(task: &v1::TaskInfo) -> Result<(), Refused> {
         }
         None => {
             task.command.as_ref().map_or(Ok(()), check_command)?;
-            task.container.as_ref().map_or(Ok(()), check_container)
+            task.container.as_ref().map_or(Ok(()), check_outermost)
         }
     }
 }
@@ -62,15 +62,25 @@ pub fn check_group(executor: &v1::ExecutorInfo, tasks: &[v1::TaskInfo]) -> Resul
     }
     tasks.iter().try_for_each(|task| {
         task.command.as_ref().map_or(Ok(()), check_command)?;
-        task.container.as_ref().map_or(Ok(()), |container| shared_volumes(container).map(drop))
+        task.container.as_ref().map_or(Ok(()), |container| check_of_group(container).map(drop))
     })
+}
+
+/// Validates the container of a task of a default executor; returns the image that it needs.
+pub fn check_of_group(container: &v1::ContainerInfo) -> Result<Option<ImageContainer>, Refused> {
+    let image = container::image_from_wire(container)?;
+    match image {
+        Some(_) => check_features(container)?,
+        None => drop(shared_volumes(container)?),
+    }
+    Ok(image)
 }
 
 fn check_executor(executor: &v1::ExecutorInfo) -> Result<(), Refused> {
     check_persistent_volumes(&executor.resources)?;
     executor.command.as_ref().map_or(Ok(()), check_command)?;
     let Some(info) = &executor.container else { return Ok(()) };
-    check_container(info)?;
+    check_outermost(info)?;
     match container::image_from_wire(info)?.map(|image| image.network) {
         // It has to reach its agent.
         Some(ContainerNetwork::Bridge(_)) => Err(Unsupported("bridged networks of executors")),
@@ -136,12 +146,14 @@ pub fn check_variables(command: &v1::CommandInfo) -> Result<(), String> {
     Ok(())
 }
 
-/// Validates a container of the agent's API, which is a process and may have a terminal.
-pub fn check_nested(container: &v1::ContainerInfo) -> Result<(), Refused> {
-    if container::has_image(container) {
-        return Err(Unsupported("images of nested and standalone containers"));
+/// Validates a container of the agent's API; returns its image. One without an image is a process, which may have a terminal.
+pub fn check_nested(container: &v1::ContainerInfo) -> Result<Option<ImageContainer>, Refused> {
+    let image = container::image_from_wire(container)?;
+    match image {
+        Some(_) => check_features(container)?,
+        None => check_volumes(&v1::ContainerInfo { tty_info: None, ..container.clone() }, 0)?,
     }
-    check_volumes(&v1::ContainerInfo { tty_info: None, ..container.clone() }, 0)
+    Ok(image)
 }
 
 /// Validates a container. One without an image is a process on the host network; features that this already satisfies are
@@ -153,7 +165,16 @@ pub fn check_container(container: &v1::ContainerInfo) -> Result<(), Refused> {
     }
 }
 
-/// Validates the container of a task of a default executor; returns its volumes in the executor's sandbox.
+/// Validates a container that is below no other.
+pub fn check_outermost(container: &v1::ContainerInfo) -> Result<(), Refused> {
+    let of_parent = |volume: &ContainerVolume| matches!(volume.source, VolumeSource::ParentSandbox(_));
+    match container::image_from_wire(container)?.is_some_and(|image| image.volumes.iter().any(of_parent)) {
+        true => Err(Unsupported("volumes of the sandbox above in a container that is below no other")),
+        false => check_container(container),
+    }
+}
+
+/// Validates the container of a task of a default executor, which has no image; returns its volumes in the executor's sandbox.
 pub fn shared_volumes(container: &v1::ContainerInfo) -> Result<Vec<SharedVolume>, Refused> {
     let shared: Vec<SharedVolume> = container.volumes.iter().filter_map(shared_volume).collect();
     check_volumes(container, shared.len())?;
@@ -178,9 +199,6 @@ fn is_below(path: &str) -> bool {
 
 /// Refuses a container with more than this number of volumes.
 fn check_volumes(container: &v1::ContainerInfo, volumes_max: usize) -> Result<(), Refused> {
-    if container::has_image(container) {
-        return Err(Unsupported("images of tasks in groups"));
-    }
     if container.volumes.len() > volumes_max {
         return Err(Unsupported("volumes without an image"));
     }
@@ -228,7 +246,11 @@ mod tests {
         v1::Volume {
             mode: mode as i32,
             container_path: container_path.into(),
-            source: Some(Source { sandbox_path: Some(path), ..Default::default() }),
+            source: Some(Source {
+                r#type: Some(source::Type::SandboxPath as i32),
+                sandbox_path: Some(path),
+                ..Default::default()
+            }),
             ..Default::default()
         }
     }
@@ -266,7 +288,11 @@ mod tests {
         let refused = check_task(&task(Some(executor(custom, Some(tty)))));
         assert_eq!(refused, Err(Unsupported("terminals of tasks")));
         assert_eq!(check_group(&executor(custom, None), &[task(None)]), Ok(()));
-        let refused = check_group(&executor(default, None), &[task(None)]);
-        assert_eq!(refused, Err(Unsupported("images of tasks in groups")));
+        assert_eq!(check_group(&executor(default, None), &[task(None)]), Ok(()));
+        let of_parent = v1::ContainerInfo { volumes: vec![volume("/in", volume::Mode::Ro)], ..image.clone() };
+        let task = |executor| v1::TaskInfo { container: Some(of_parent.clone()), executor, ..Default::default() };
+        assert_eq!(check_group(&executor(default, None), &[task(None)]), Ok(()));
+        let above = "volumes of the sandbox above in a container that is below no other";
+        assert_eq!(check_task(&task(None)), Err(Unsupported(above)));
     }
 }

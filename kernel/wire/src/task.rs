@@ -258,7 +258,8 @@ fn source_from_number(number: i32) -> Option<Source> {
     [Source::Master, Source::Agent, Source::Executor].into_iter().find(|s| *s as i32 == number)
 }
 
-fn reason_from_number(number: i32) -> Option<Reason> {
+/// The reason with this number; `None` for one of another version.
+pub fn reason_from_number(number: i32) -> Option<Reason> {
     use Reason::*;
     let all = [
         CommandExecutorFailed,

@@ -9,7 +9,7 @@ use kernel_model::{
     task::{Task, TaskState, TaskStatus},
 };
 
-use super::{Agent, ExecutorPhase};
+use super::{Agent, ExecutorPhase, LinkedVolume};
 
 /// A framework on this agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -129,6 +129,24 @@ impl Agent {
             let mut executors = framework.executors.values();
             let executor = executors.find(|executor| executor.container_id == *container_id)?;
             Some((id.clone(), executor.info.clone()))
+        })
+    }
+
+    /// The persistent volumes in the sandbox of an executor's container.
+    pub fn volumes_in(&self, container_id: &ContainerId) -> Vec<LinkedVolume> {
+        let executor = self.executor_of(container_id);
+        let volumes = executor.map(|(framework_id, info)| self.volumes(&framework_id, &info.executor_id));
+        volumes.unwrap_or_default()
+    }
+
+    /// Whether the commands of an executor's unfinished tasks name a user.
+    pub fn runs_task_as(&self, container_id: &ContainerId, user: &str) -> bool {
+        let Some((framework_id, info)) = self.executor_of(container_id) else { return false };
+        let framework = self.frameworks.get(&framework_id);
+        let mut tasks = framework.into_iter().flat_map(|framework| framework.tasks_of(&info.executor_id));
+        tasks.any(|entry| {
+            let command = entry.task.info.command.as_ref();
+            !entry.task.state.is_terminal() && command.is_some_and(|command| command.user.as_deref() == Some(user))
         })
     }
 

@@ -132,6 +132,21 @@ impl BuiltinExecutor {
         self.end(now, task_id, state, reason, message, out);
     }
 
+    /// The agent knows better than the executor why a container has ended, also of one that was killed.
+    pub(super) fn failed(
+        &mut self,
+        now: Time,
+        task_id: &TaskId,
+        reason: Reason,
+        message: String,
+        extra: Bytes,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(task) = self.tasks.get_mut(task_id) else { return };
+        task.extra = extra;
+        self.end(now, task_id, TaskState::Failed, Some(reason), message, out);
+    }
+
     /// Reports a task's end. One that did not finish takes its group with it.
     pub(super) fn end(
         &mut self,

@@ -90,6 +90,9 @@ pub(super) fn group(
     for task in tasks {
         let invalid = |why: String| format!("Task '{}' is invalid: {why}", task.task_id);
         check_task_alone(context, task).map_err(invalid)?;
+        if let (ExecutorKind::Default, Some(image)) = (executor.kind, &task.image) {
+            check_image(context, image).map_err(invalid)?;
+        }
         if !ids.insert(&task.task_id) {
             return Err(invalid(format!("Task has duplicate ID: {}", task.task_id)));
         }

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     images::{
         ContainerCommands, ContainerFailure, ContainerLimits, ContainerProgram, ContainerUsage, ImageRuntime,
-        WorkingDirectory,
+        RunningContainer, WorkingDirectory,
     },
     runtime::{container, environment::PATH, images::ImageContainers, processes::Processes, sandbox::Paths},
 };
@@ -56,6 +56,10 @@ impl ImageRuntime for StandIn {
         })
     }
 
+    fn running(&self, _: &ContainerId) -> Option<RunningContainer> {
+        None
+    }
+
     fn failure(&self, _: &ContainerId) -> Option<ContainerFailure> {
         self.failure.lock().unwrap().clone()
     }
@@ -89,10 +93,10 @@ impl Machine {
 
     /// The containerizer of a new agent.
     fn start(&self) -> Arc<dyn Containerizer> {
-        let processes = Processes::new(self.paths(), "/nowhere".into(), false);
+        let binary = PathBuf::from("/nowhere");
         match &self.images {
-            Some(images) => Arc::new(ImageContainers::new(processes, images.clone(), false)),
-            None => Arc::new(processes),
+            Some(images) => Arc::new(ImageContainers::new(self.paths(), binary, images.clone(), false)),
+            None => Arc::new(Processes::new(self.paths(), binary, false)),
         }
     }
 
@@ -118,7 +122,7 @@ impl Machine {
         let environment = vec![("PATH".to_owned(), PATH.to_owned())];
         Launch {
             path: ContainerPath::root(id.into()),
-            plan: LaunchPlan { arguments, environment, owner: None, user: None },
+            plan: LaunchPlan { arguments, environment, owner: None, user: None, enters: None },
             sandbox,
             directory: None,
             limits: None,

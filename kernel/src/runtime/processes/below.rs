@@ -124,6 +124,7 @@ impl Processes {
         let config = Config {
             binary: self.inner.binary.clone(),
             user: plan.user,
+            enters: plan.enters,
             cgroups,
             streams,
             sandbox: sandbox.path().to_owned(),
@@ -185,15 +186,17 @@ impl Processes {
             if let Some(cgroups) = &cgroups {
                 cgroups.remove(&id, deadline);
             }
-            let status = left.files.read(files::ENDED).ok().and_then(|text| text.trim().parse().ok());
-            let termination = Termination { status, exceeded: own, not_started: None };
-            let recorded = left.files.write(files::TERMINATION, &termination.to_json().to_string());
-            if let Err(error) = recorded {
-                tracing::error!(container = %left.path, %error, "cannot record how a container ended");
-            }
-            termination
+            left.files.read(files::ENDED).ok().and_then(|text| text.trim().parse().ok())
         };
-        let termination = tokio::task::spawn_blocking(clean).await.unwrap_or_default();
+        let status = tokio::task::spawn_blocking(clean).await.ok().flatten();
+        let mut termination = Termination { status, exceeded: own, not_started: None };
+        if let Some(after_end) = &self.inner.after_end {
+            termination = after_end.ended(&path, termination).await;
+        }
+        let recorded = self.files(&path).write(files::TERMINATION, &termination.to_json().to_string());
+        if let Err(error) = recorded {
+            tracing::error!(container = %path, %error, "cannot record how a container ended");
+        }
         if let Some(container) = self.containers().remove(&path) {
             container.ended.send_replace(Some(termination));
         }
@@ -365,7 +368,11 @@ impl RecordedBelow {
 
 impl Termination {
     fn to_json(&self) -> Value {
-        json!({ "status": self.status, "exceeded": self.exceeded.as_ref().map(MemoryExceeded::to_json) })
+        json!({
+            "status": self.status,
+            "exceeded": self.exceeded.as_ref().map(MemoryExceeded::to_json),
+            "not_started": self.not_started,
+        })
     }
 
     fn of_json(value: &Value) -> Option<Self> {
@@ -373,6 +380,7 @@ impl Termination {
             Value::Null => None,
             status => Some(i32::try_from(status.as_i64()?).ok()?),
         };
-        Some(Self { status, exceeded: MemoryExceeded::of_json(&value["exceeded"]), not_started: None })
+        let not_started = value["not_started"].as_str().map(str::to_owned);
+        Some(Self { status, exceeded: MemoryExceeded::of_json(&value["exceeded"]), not_started })
     }
 }
