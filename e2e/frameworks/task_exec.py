@@ -113,19 +113,23 @@ def send_input(agent, container, size):
     agent.open(messages(), headers, chunked=True)
 
 
+def credentials(path):
+    with open(path) as file:
+        return json.load(file)["credentials"][0]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--master", required=True)
     parser.add_argument("--credentials", required=True)
+    parser.add_argument("--agent-credentials", metavar="FILE", help="if they are not the master's")
     parser.add_argument("--tty", metavar="ROWSxCOLUMNS")
     parser.add_argument("--interactive", action="store_true")
     parser.add_argument("task")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
-    with open(options.credentials) as file:
-        credentials = json.load(file)["credentials"][0]
-    parent, address = find(Api(options.master, credentials), options.task)
-    agent = Api(address, credentials)
+    parent, address = find(Api(options.master, credentials(options.credentials)), options.task)
+    agent = Api(address, credentials(options.agent_credentials or options.credentials))
     container = {"parent": parent, "value": str(uuid.uuid4())}
     size = [int(part) for part in options.tty.split("x")] if options.tty else None
     launch = {

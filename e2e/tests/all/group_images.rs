@@ -117,7 +117,11 @@ fn sessions(cluster: &Cluster, image: &str) -> anyhow::Result<()> {
     let mut framework = Framework::start(cluster, "sessions", &tasks)?;
     for task in ["grouped", "alone"] {
         framework.wait_for(task, "TASK_RUNNING")?;
-        let shell = |line: &str| exec(cluster, &[task, "/bin/sh", "-c", line], "");
+        let agent = cluster.directory().join("agent/mesos-credentials").display().to_string();
+        let run = |options: &[&str], input: &str| {
+            exec(cluster, &[&["--agent-credentials", agent.as_str()], options].concat(), input)
+        };
+        let shell = |line: &str| run(&[task, "/bin/sh", "-c", line], "");
         let inside = "test $(pwd) = /work || exit 9; cat /marker; id -u; echo $OWN; exit 7";
         let waited = wait_for("the task's directory", DEADLINE, || {
             let output = told(&shell(inside)?);
@@ -130,10 +134,10 @@ fn sessions(cluster: &Cluster, image: &str) -> anyhow::Result<()> {
         assert_eq!((out.as_str(), errors.as_str()), ("1\n", ""), "{task}");
         assert_eq!(told(&shell("kill -9 $$")?).2, Some(128 + 9));
         let input = "0123456789abcde\n".repeat(4096);
-        let output = exec(cluster, &["--interactive", task, "/bin/cat"], &input)?;
+        let output = run(&["--interactive", task, "/bin/cat"], &input)?;
         assert!(output.status.success() && output.stdout == input.as_bytes(), "{} bytes", output.stdout.len());
         let tty = ["--interactive", "--tty", "24x80", task, "/bin/sh", "-c", "stty size; cat"];
-        let (out, _, code) = told(&exec(cluster, &tty, "typed\n")?);
+        let (out, _, code) = told(&run(&tty, "typed\n")?);
         assert!(out.contains("24 80\r\n") && out.matches("typed\r\n").count() == 2, "{out:?}");
         assert_eq!(code, Some(0));
     }
