@@ -2,7 +2,8 @@
 """A Mesos framework on unmodified pymesos that keeps data in a persistent volume.
 
 `write`: reserves disk, creates a volume on it and launches a task that writes a file there, all in one ACCEPT. `read`: launches a task
-that reads the file from the volume of an earlier run, and copies it to the file that is named. `remove`: destroys the volume and
+that reads the file from the volume of an earlier run, and copies it to the file that is named. `check`: launches a task with `--image`,
+alone or in a group, that uses the volume of an earlier run as `--path` and `--mode` say, and whose `--command` must succeed. `remove`: destroys the volume and
 unreserves its disk, in one ACCEPT. Every operation has an id, and its status is acknowledged. One JSON object a line on standard
 output; exit code 0 when all is done, 1 when something failed, 2 when the deadline has passed.
 """
@@ -40,10 +41,10 @@ class Volumes(Scheduler):
         reservation = {"type": "DYNAMIC", "role": self.options.role, "principal": self.principal}
         return scalar("disk", DISK, reservations=[reservation])
 
-    def volume(self):
+    def volume(self, path="kept", mode="RW"):
         disk = {
             "persistence": {"id": VOLUME, "principal": self.principal},
-            "volume": {"container_path": "kept", "mode": "RW"},
+            "volume": {"container_path": path, "mode": mode},
         }
         return dict(self.reserved(), disk=disk)
 
@@ -64,7 +65,7 @@ class Volumes(Scheduler):
         volumes = [resource for resource in offer["resources"] if "persistence" in resource.get("disk", {})]
         if self.options.phase != "write":
             return any(volume["disk"]["persistence"]["id"] == VOLUME for volume in volumes) and (
-                self.options.phase == "remove" or self.amount(offer, "cpus") >= 0.1)
+                self.options.phase == "remove" or self.amount(offer, "cpus") >= 0.2)
         return self.amount(offer, "disk") >= DISK and self.amount(offer, "cpus") >= 0.1
 
     def amount(self, offer, name):
@@ -80,6 +81,8 @@ class Volumes(Scheduler):
             chosen, command = [destroy, unreserve], None
         elif self.options.phase == "write":
             chosen, command = [reserve, create], "echo %s > kept/file" % self.options.text
+        elif self.options.phase == "check":
+            chosen, command = [], self.options.command
         else:
             chosen, command = [], "cat kept/file > %s" % self.options.copy
         self.open = {operation["id"]["value"] for operation in chosen}
@@ -90,10 +93,22 @@ class Volumes(Scheduler):
             "task_id": {"value": self.options.phase},
             "agent_id": agent_id,
             "command": {"shell": True, "value": command},
-            "resources": [scalar("cpus", 0.1), scalar("mem", 32), self.volume()],
+            "resources": [scalar("cpus", 0.1), scalar("mem", 32), self.volume(self.options.path, self.options.mode)],
         }
+        if self.options.image:
+            image = {"type": "DOCKER", "docker": {"name": self.options.image}}
+            task["container"] = {"type": "MESOS", "mesos": {"image": image}}
         self.open.add(self.options.phase)
-        return chosen + [{"type": "LAUNCH", "launch": {"task_infos": [task]}}]
+        if not self.options.group:
+            return chosen + [{"type": "LAUNCH", "launch": {"task_infos": [task]}}]
+        executor = {
+            "type": "DEFAULT",
+            "executor_id": {"value": "default"},
+            "framework_id": {"value": self.driver.framework_id},
+            "resources": [scalar("cpus", 0.1), scalar("mem", 64), scalar("disk", 8)],
+        }
+        group = {"executor": executor, "task_group": {"tasks": [task]}}
+        return chosen + [{"type": "LAUNCH_GROUP", "launch_group": group}]
 
     def operation(self, kind, field, resource):
         return {"type": kind, "id": {"value": kind.lower()}, kind.lower(): {field: [resource]}}
@@ -128,11 +143,16 @@ class Volumes(Scheduler):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("master", help="host:port")
-    parser.add_argument("phase", choices=("write", "read", "remove"))
+    parser.add_argument("phase", choices=("write", "read", "check", "remove"))
     parser.add_argument("--credentials", metavar="FILE", required=True, help="principal and secret in Mesos' form")
     parser.add_argument("--role", default="team")
     parser.add_argument("--text", default="kept", help="what to write")
     parser.add_argument("--copy", metavar="FILE", help="where to write what was read")
+    parser.add_argument("--image", help="of a task's container")
+    parser.add_argument("--group", action="store_true", help="launch the task in a default executor")
+    parser.add_argument("--path", default="kept", help="of the volume in the task's container")
+    parser.add_argument("--mode", default="RW", help="of the volume")
+    parser.add_argument("--command", help="what to run")
     parser.add_argument("--deadline", type=float, default=60, metavar="SECONDS")
     options = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
@@ -146,6 +166,7 @@ def main():
     }
     driver = MesosSchedulerDriver(volumes, info, options.master, implicit_acknowledgements=False,
                                   principal=first["principal"], secret=first["secret"])
+    volumes.driver = driver
     driver.start()
     in_time = volumes.done.wait(options.deadline)
     time.sleep(0.2)  # the last acknowledgement is sent

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
+    persistent_volumes::phase,
     pulls::Registry,
     task_exec::{exec, told},
     task_images::{DEADLINE, Framework, docker, mesos, nothing_is_left, publish, shell},
@@ -146,6 +147,32 @@ fn sessions(cluster: &Cluster, image: &str) -> anyhow::Result<()> {
     nothing_is_left(cluster)
 }
 
+/// Containers of images have persistent volumes wherever they want them, and read-only ones.
+fn volumes(cluster: &Cluster, image: &str) -> anyhow::Result<()> {
+    phase(cluster, "write", &["--text", "of-the-first-task"])?;
+    let found = |path: &str| format!("test $(cat {path}/file) = of-the-first-task");
+    let read_only = |path: &str| format!("{} && ! touch {path}/new", found(path));
+    let written = |path: &str| format!("{} && touch {path}/new", found(path));
+    let within = "/mnt/mesos/sandbox/kept";
+    for (alone_or_not, path, mode, command) in [
+        (&[][..], "/data", "RO", read_only("/data")),
+        (&[], "/deep/data", "RW", written("/deep/data")),
+        (&[], "kept", "RO", read_only(within)),
+        (&["--group"], "/data", "RO", read_only("/data")),
+        (&["--group"], "kept", "RW", written(within)),
+        (&["--group"], "kept", "RO", read_only(within)),
+    ] {
+        let arguments = ["--image", image, "--path", path, "--mode", mode, "--command", &command];
+        let all = [alone_or_not, &arguments].concat();
+        phase(cluster, "check", &all).with_context(|| format!("{all:?}"))?;
+    }
+    let refused = phase(cluster, "check", &["--path", "/data", "--command", "true"]);
+    let why = refused.expect_err("there is no image").to_string();
+    assert!(why.contains("persistent volumes outside of the sandbox without an image"), "{why}");
+    phase(cluster, "remove", &[])?;
+    Ok(())
+}
+
 /// A container outlives kills of agent and runtime, and its end is told.
 fn outlives(cluster: &mut Cluster, image: &str) -> anyhow::Result<()> {
     let until = |file: &str| format!("while ! test -e $MESOS_SANDBOX/{file}; do sleep 0.2; done");
@@ -182,6 +209,7 @@ fn tasks_of_groups_run_in_containers_of_images() -> anyhow::Result<()> {
     side_by_side(&cluster, &image)?;
     ends(&cluster, &image)?;
     sessions(&cluster, &image)?;
+    volumes(&cluster, &image)?;
     outlives(&mut cluster, &image)?;
     // One that runs when the node stops.
     let tasks =

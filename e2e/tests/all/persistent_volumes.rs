@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use e2e::cluster::{Cluster, repository};
 
 /// Runs one phase of the framework, which must end with success; returns what it printed.
-fn phase(cluster: &Cluster, name: &str, arguments: &[&str]) -> anyhow::Result<String> {
+pub(crate) fn phase(cluster: &Cluster, name: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let directory = std::env::var("CATAMARAN_FRAMEWORKS")
         .context("CATAMARAN_FRAMEWORKS is not set; run the tests with `cargo xtask test --only NAME`")?;
     let output = cluster

@@ -288,7 +288,7 @@ fn with_persistent_volumes(mut container: v1::ContainerInfo, task: &TaskInfo) ->
             path: mount.container_path.clone(),
         };
         v1::Volume {
-            mode: Mode::Rw as i32,
+            mode: if mount.read_only { Mode::Ro } else { Mode::Rw } as i32,
             container_path: mount.container_path.clone(),
             source: Some(Source {
                 r#type: Some(source::Type::SandboxPath as i32),

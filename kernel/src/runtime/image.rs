@@ -2,6 +2,8 @@
 
 mod mounts;
 
+use std::path::Path;
+
 use kernel_core::agent::{Limits, Start};
 use kernel_model::{
     container::{ContainerKind, ImageContainer},
@@ -61,13 +63,13 @@ pub(super) fn of_start(
     let id = start.container_id.clone();
     let mut config = config(id, (image, command), environment, Some(start.limits), parts)?;
     for volume in &start.volumes {
-        // The sandbox has a link to this path.
-        let directory = volumes::directory(parts.paths, &volume.id)?;
-        config.mounts.push(ContainerMount {
-            host_path: directory.clone(),
-            container_path: directory,
-            read_only: false,
-        });
+        let host_path = volumes::directory(parts.paths, &volume.id)?;
+        let container_path = match Path::new(&volume.container_path) {
+            path if path.is_absolute() => path.to_owned(),
+            // The sandbox has a link to this path.
+            _ => host_path.clone(),
+        };
+        config.mounts.push(ContainerMount { host_path, container_path, read_only: volume.read_only });
     }
     Ok(config)
 }

@@ -198,7 +198,11 @@ pub(crate) fn link(paths: &Paths, sandbox: &Sandbox, volumes: &[LinkedVolume]) -
             if owner.uid() != geteuid().as_raw() {
                 give(directory.directory(), Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()))?;
             }
-            link_one(paths, sandbox, Path::new(&volume.container_path), &target)
+            match Path::new(&volume.container_path) {
+                // Outside of the sandbox it is only mounted, in a container of an image.
+                path if path.is_absolute() => Ok(()),
+                path => link_one(paths, sandbox, path, &target),
+            }
         };
         linked()
             .map_err(|error| VolumeError::Link(volume.id.clone(), volume.container_path.clone(), error))?;
@@ -265,7 +269,11 @@ mod tests {
         synced(&paths, &[(a.clone(), 1), (nested.clone(), 2)]);
         let at = |path: &str| directory.path().join("volumes/roles").join(path);
         assert_eq!(fs::metadata(at("eng dev/a")).unwrap().permissions().mode() & 0o777, 0o750);
-        let volume = |id: &VolumeId, path: &str| LinkedVolume { id: id.clone(), container_path: path.into() };
+        let volume = |id: &VolumeId, path: &str| LinkedVolume {
+            id: id.clone(),
+            container_path: path.into(),
+            read_only: false,
+        };
         let linked = [volume(&a, "data"), volume(&nested, "deep/data")];
         link(&paths, &sandbox, &linked).unwrap();
         link(&paths, &sandbox, &linked).unwrap();
@@ -291,13 +299,19 @@ mod tests {
         let (a, b) = (id("eng", "a"), id("eng", "b"));
         synced(&paths, &[(a.clone(), 1), (b.clone(), 1)]);
         let try_link = |id: &VolumeId, path: &str| {
-            link(&paths, &sandbox, &[LinkedVolume { id: id.clone(), container_path: path.into() }])
+            link(&paths, &sandbox, &[LinkedVolume {
+            id: id.clone(),
+            container_path: path.into(),
+            read_only: false,
+        }])
         };
         std::os::unix::fs::symlink("/etc", sandbox.path().join("out")).unwrap();
         fs::write(sandbox.path().join("file"), "x").unwrap();
-        for path in ["out/data", "out", "file", "../data", "/data", ""] {
+        for path in ["out/data", "out", "file", "../data", ""] {
             assert!(try_link(&a, path).is_err(), "{path}");
         }
+        try_link(&a, "/data").unwrap();
+        assert!(!Path::new("/data").exists(), "it is mounted elsewhere");
         try_link(&a, "data").unwrap();
         try_link(&b, "data").unwrap();
         let target = fs::read_link(sandbox.path().join("data")).unwrap();
@@ -322,6 +336,6 @@ mod tests {
         assert!(at("eng/a").is_dir() && !at("eng/a/file").exists() && at(".new/a").is_dir());
         // What is left of a destroyed volume is not linked.
         fs::write(directory.path().join("meta/volumes/eng/a"), DESTROYED).unwrap();
-        assert!(link(&paths, &sandbox, &[LinkedVolume { id: a, container_path: "data".into() }]).is_err());
+        assert!(link(&paths, &sandbox, &[LinkedVolume { id: a, container_path: "data".into(), read_only: false }]).is_err());
     }
 }

@@ -37,13 +37,14 @@ pub struct SharedVolume {
 
 /// Validates a task of a LAUNCH. What a custom executor does with its tasks' containers is its own affair.
 pub fn check_task(task: &v1::TaskInfo) -> Result<(), Refused> {
-    check_persistent_volumes(&task.resources)?;
     match &task.executor {
         Some(executor) => {
             check_executor(executor)?;
+            check_persistent_volumes(&task.resources, false)?;
             check_no_later_volumes(executor, &task.resources)
         }
         None => {
+            check_persistent_volumes(&task.resources, has_image(task.container.as_ref()))?;
             task.command.as_ref().map_or(Ok(()), check_command)?;
             task.container.as_ref().map_or(Ok(()), check_outermost)
         }
@@ -54,7 +55,8 @@ pub fn check_task(task: &v1::TaskInfo) -> Result<(), Refused> {
 pub fn check_group(executor: &v1::ExecutorInfo, tasks: &[v1::TaskInfo]) -> Result<(), Refused> {
     check_executor(executor)?;
     tasks.iter().try_for_each(|task| {
-        check_persistent_volumes(&task.resources)?;
+        let of_default = executor.r#type() == v1::executor_info::Type::Default;
+        check_persistent_volumes(&task.resources, of_default && has_image(task.container.as_ref()))?;
         check_no_later_volumes(executor, &task.resources)
     })?;
     if executor.r#type() != v1::executor_info::Type::Default {
@@ -77,7 +79,7 @@ pub fn check_of_group(container: &v1::ContainerInfo) -> Result<Option<ImageConta
 }
 
 fn check_executor(executor: &v1::ExecutorInfo) -> Result<(), Refused> {
-    check_persistent_volumes(&executor.resources)?;
+    check_persistent_volumes(&executor.resources, has_image(executor.container.as_ref()))?;
     executor.command.as_ref().map_or(Ok(()), check_command)?;
     let Some(info) = &executor.container else { return Ok(()) };
     check_outermost(info)?;
@@ -88,27 +90,36 @@ fn check_executor(executor: &v1::ExecutorInfo) -> Result<(), Refused> {
     }
 }
 
+fn has_image(container: Option<&v1::ContainerInfo>) -> bool {
+    container.is_some_and(container::has_image)
+}
+
 /// A running container of an image gets no further mounts.
 fn check_no_later_volumes(executor: &v1::ExecutorInfo, resources: &[v1::Resource]) -> Result<(), Refused> {
-    let has_image = executor.container.as_ref().is_some_and(container::has_image);
-    let of_executor = executor.resources.iter().chain(resources);
-    let volumes =
-        of_executor.filter(|resource| resource.disk.as_ref().is_some_and(|disk| disk.volume.is_some()));
-    match has_image && volumes.count() > 0 {
-        true => Err(Unsupported("persistent volumes of executors with an image")),
+    match has_image(executor.container.as_ref()) && mounts_of(resources).next().is_some() {
+        true => Err(Unsupported("persistent volumes of tasks whose executor has an image")),
         false => Ok(()),
     }
 }
 
-/// Validates the use of persistent volumes: they are links in the sandbox, which cannot be read-only or anywhere else.
-fn check_persistent_volumes(resources: &[v1::Resource]) -> Result<(), Refused> {
-    let mounts = resources.iter().filter_map(|resource| resource.disk.as_ref()?.volume.as_ref());
-    mounts.into_iter().try_for_each(|mount| match mount.mode() {
-        v1::volume::Mode::Ro => Err(Unsupported("read-only persistent volumes")),
-        v1::volume::Mode::Rw if !is_in_sandbox(&mount.container_path) => {
-            Err(Unsupported("persistent volumes outside of the sandbox"))
+fn mounts_of(resources: &[v1::Resource]) -> impl Iterator<Item = &v1::Volume> {
+    resources.iter().filter_map(|resource| resource.disk.as_ref()?.volume.as_ref())
+}
+
+/// Validates the use of persistent volumes. Without an image they are links in the sandbox, which cannot be read-only or anywhere
+/// else.
+fn check_persistent_volumes(resources: &[v1::Resource], in_image: bool) -> Result<(), Refused> {
+    mounts_of(resources).try_for_each(|mount| {
+        let path = &mount.container_path;
+        let is_absolute = path.starts_with('/');
+        let is_below_root = || is_below(path.trim_start_matches('/'));
+        match (in_image, mount.mode()) {
+            (false, v1::volume::Mode::Ro) => Err(Unsupported("read-only persistent volumes without an image")),
+            (true, _) if is_absolute && is_below_root() => Ok(()),
+            _ if is_in_sandbox(path) => Ok(()),
+            (true, _) => Err(Unsupported("persistent volumes whose path leads up or is the whole container's")),
+            (false, _) => Err(Unsupported("persistent volumes outside of the sandbox without an image")),
         }
-        v1::volume::Mode::Rw => Ok(()),
     })
 }
 
@@ -266,6 +277,26 @@ mod tests {
         for other in names.into_iter().chain([volume("in", volume::Mode::Ro), Default::default()]) {
             let mixed = with(vec![volume("in", volume::Mode::Rw), other]);
             assert_eq!(shared_volumes(&mixed), Err(Unsupported("volumes without an image")));
+        }
+    }
+
+    #[test]
+    fn containers_of_images_have_volumes_read_only_and_anywhere() {
+        use volume::Mode::{Ro, Rw};
+        let checked = |in_image, path: &str, mode| {
+            let disk = v1::resource::DiskInfo { volume: Some(volume(path, mode)), ..Default::default() };
+            let resource = v1::Resource { disk: Some(disk), ..Default::default() };
+            check_persistent_volumes(&[resource], in_image)
+        };
+        for in_image in [false, true] {
+            assert_eq!(checked(in_image, "data", Rw), Ok(()));
+            for path in ["", "/", "..", "/..", "/a/../..", "a/..", "stdout"] {
+                assert!(checked(in_image, path, Rw).is_err(), "{path}");
+            }
+        }
+        for (path, mode) in [("data", Ro), ("/data", Ro), ("/data", Rw)] {
+            assert_eq!(checked(true, path, mode), Ok(()));
+            assert!(checked(false, path, mode).is_err());
         }
     }
 

@@ -117,8 +117,10 @@ pub struct Start {
 #[allow(missing_docs)]
 pub struct LinkedVolume {
     pub id: VolumeId,
-    /// Relative to the sandbox.
+    /// Relative to the sandbox. In a container of an image it can be absolute, which is outside of the sandbox.
     pub container_path: String,
+    /// Only containers of images have volumes that they cannot write.
+    pub read_only: bool,
 }
 
 /// Resource limits of a container.

@@ -203,7 +203,7 @@ impl Agent {
         let mut used: BTreeMap<String, VolumeId> = BTreeMap::new();
         let running = self.volumes(framework_id, &executor.executor_id);
         let new = [&executor.resources].into_iter().chain(tasks.iter().map(|task| &task.resources));
-        for LinkedVolume { id, container_path } in running.into_iter().chain(new.flat_map(linked)) {
+        for LinkedVolume { id, container_path, .. } in running.into_iter().chain(new.flat_map(linked)) {
             match used.get(&container_path) {
                 Some(other) if *other != id => return Some(container_path),
                 _ => drop(used.insert(container_path, id)),
@@ -216,7 +216,8 @@ impl Agent {
 /// The persistent volumes among resources, with the paths that they are linked at.
 fn linked(resources: &Resources) -> impl Iterator<Item = LinkedVolume> {
     resources.iter().filter_map(|resource| {
-        let container_path = resource.disk.as_ref()?.volume.as_ref()?.container_path.clone();
-        Some(LinkedVolume { id: resource.volume_id()?, container_path })
+        let mount = resource.disk.as_ref()?.volume.as_ref()?;
+        let (container_path, read_only) = (mount.container_path.clone(), mount.read_only);
+        Some(LinkedVolume { id: resource.volume_id()?, container_path, read_only })
     })
 }

@@ -44,7 +44,7 @@ pub struct Persistence {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub struct VolumeMount {
-    /// Relative to the sandbox.
+    /// Relative to the sandbox; also absolute for a container of an image.
     pub container_path: String,
     pub read_only: bool,
 }

@@ -118,7 +118,7 @@ mod tests {
         let outer = Sandbox::create(&directory.path().join("runs"), &"c1".into(), None).unwrap();
         let sandbox = outer.create_below(Path::new("containers/a"), None).unwrap();
         let id = VolumeId { role: Role::parse("eng").unwrap(), id: "v".into() };
-        let volumes = [LinkedVolume { id: id.clone(), container_path: "data".into() }];
+        let volumes = [LinkedVolume { id: id.clone(), container_path: "data".into(), read_only: false }];
         assert!(volumes::sync(&paths, &"s".into(), &[(id.clone(), 1)].into()).0.is_empty());
         volumes::link(&paths, &outer, &volumes).unwrap();
         let above = Above { sandbox: &outer, volumes: &volumes };

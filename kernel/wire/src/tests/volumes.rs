@@ -60,9 +60,9 @@ fn operations_on_resources_are_read_and_written() {
     };
     let shown = refusals([used("p", "RO"), used("/p", "RW"), used("a/../b", "RW"), used("stdout", "RW")]);
     expect![[r#"
-        read-only persistent volumes are not supported yet
-        persistent volumes outside of the sandbox are not supported yet
-        persistent volumes outside of the sandbox are not supported yet
-        persistent volumes outside of the sandbox are not supported yet"#]]
+        read-only persistent volumes without an image are not supported yet
+        persistent volumes outside of the sandbox without an image are not supported yet
+        persistent volumes outside of the sandbox without an image are not supported yet
+        persistent volumes outside of the sandbox without an image are not supported yet"#]]
     .assert_eq(&shown);
 }

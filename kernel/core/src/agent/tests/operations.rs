@@ -229,6 +229,7 @@ fn volumes_are_linked_for_their_tasks_and_paths_do_not_clash() {
     let linked = |name: &str, path: &str| LinkedVolume {
         id: volume(name, path).iter().next().unwrap().volume_id().unwrap(),
         container_path: path.into(),
+        read_only: false,
     };
     let effects = run(&mut agent, vec![with("t1", volume("a", "data"))], true);
     let started = effects.after_persist.iter().find_map(|effect| match effect {
