@@ -67,6 +67,10 @@ impl ImageRuntime for TaskImages {
         self.containers.ready().await
     }
 
+    async fn unavailable(&self) -> Option<String> {
+        self.containers.unavailable().await
+    }
+
     fn prepare(&self, container: &ImageContainerConfig) -> io::Result<ContainerCommands> {
         self.containers.prepare(&converted(container))?;
         let id = container.container_id.as_str();

@@ -44,6 +44,9 @@ const CONTAINER_EVENT_QUEUE_BOUND: usize = 256;
 /// Mode of the work directory: users of tasks pass through to their sandboxes.
 const WORK_DIR_MODE: u32 = 0o711;
 
+/// How often the container runtime is asked whether it answers. As long, a task with an image may still fail on this machine.
+const RUNTIME_ASKED_EVERY: Duration = Duration::from_secs(3);
+
 /// The interval of sandbox garbage collection.
 const GARBAGE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -227,6 +230,9 @@ pub async fn start(options: AgentOptions, dialer: Arc<dyn Dialer>) -> Result<Age
     if let Some(every) = options.oversubscription.sample_every() {
         others.spawn(sampling::run(queue.clone(), runtime.clone(), every));
     }
+    if let Some(images) = options.images.clone() {
+        others.spawn(watch_container_runtime(queue.clone(), images));
+    }
     let handlers = agent_http::Handlers::new(queue.clone(), runtime.clone(), &options, tokens, clock);
     others.spawn(agent_http::serve(listener, handlers));
     let driver = tokio::spawn(driver.run(effects, gone.into_iter().collect(), ended));
@@ -336,6 +342,24 @@ async fn lock(work_dir: &Path) -> Result<File, AgentError> {
         }
     }
     Err(AgentError::InUse(work_dir.to_owned()))
+}
+
+/// Tells the agent whether the container runtime answers, so that the master refuses what could only fail.
+async fn watch_container_runtime(queue: AgentQueue, images: Arc<dyn ImageRuntime>) {
+    let mut told = None;
+    loop {
+        let failure = images.unavailable().await;
+        if told.as_ref() != Some(&failure) {
+            if let Some(why) = &failure {
+                tracing::warn!("no containers of images are started: {why}");
+            }
+            told = Some(failure.clone());
+            if queue.event(Event::ContainerRuntime { failure }).await.is_err() {
+                return;
+            }
+        }
+        tokio::time::sleep(RUNTIME_ASKED_EVERY).await;
+    }
 }
 
 async fn collect_garbage(runtime: Runtime) {

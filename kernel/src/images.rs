@@ -17,6 +17,8 @@ pub const SANDBOX_DIRECTORY: &str = "/mnt/mesos/sandbox";
 pub trait ImageRuntime: fmt::Debug + Send + Sync + 'static {
     /// Waits until containers can be started; the text says why they cannot.
     async fn ready(&self) -> Result<(), String>;
+    /// Why no container could be started now. A runtime that is started when it is needed is ready until then.
+    async fn unavailable(&self) -> Option<String>;
     /// Records a container, for [`ImageRuntime::recorded`], and returns how to run it.
     fn prepare(&self, container: &ImageContainerConfig) -> io::Result<ContainerCommands>;
     /// A container that was started; it may have ended.

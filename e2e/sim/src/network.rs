@@ -304,6 +304,7 @@ fn brief_to_master(message: &ToMaster) -> String {
             format!("operation {} {:?}", operation.id, operation.state)
         }
         ToMaster::VolumesFailed { volumes } => format!("{} volumes cannot be made", volumes.len()),
+        ToMaster::ContainerRuntime { failure } => format!("has a container runtime with failure {failure:?}"),
         ToMaster::Oversubscribed { resources } => format!("oversubscribes {resources}"),
         ToMaster::Pong => "pong".to_owned(),
         ToMaster::Stopping => "stopping".to_owned(),

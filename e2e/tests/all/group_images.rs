@@ -66,7 +66,12 @@ fn side_by_side(cluster: &Cluster, image: &str) -> anyhow::Result<()> {
         framework.wait_for(task, "TASK_FINISHED")?;
     }
     let said = output(cluster, "both", "contained")?;
-    assert_eq!(said, "of the image\nof the machine\n0\n/mnt/mesos/sandbox hello both\n", "{}", framework.tail());
+    assert_eq!(
+        said,
+        "of the image\nof the machine\n0\n/mnt/mesos/sandbox hello both\n",
+        "{}",
+        framework.tail()
+    );
     assert_eq!(fs::read_to_string(sandbox(cluster, "both", "contained")?.join("made"))?, "made\n");
     assert_eq!(output(cluster, "both", "nobody")?, "65534\n");
     let healthy = framework.updates("checked").iter().any(|update| update["healthy"] == true);
@@ -136,7 +141,11 @@ fn sessions(cluster: &Cluster, image: &str) -> anyhow::Result<()> {
         assert_eq!(told(&shell("kill -9 $$")?).2, Some(128 + 9));
         let input = "0123456789abcde\n".repeat(4096);
         let output = run(&["--interactive", task, "/bin/cat"], &input)?;
-        assert!(output.status.success() && output.stdout == input.as_bytes(), "{} bytes", output.stdout.len());
+        assert!(
+            output.status.success() && output.stdout == input.as_bytes(),
+            "{} bytes",
+            output.stdout.len()
+        );
         let tty = ["--interactive", "--tty", "24x80", task, "/bin/sh", "-c", "stty size; cat"];
         let (out, _, code) = told(&run(&tty, "typed\n")?);
         assert!(out.contains("24 80\r\n") && out.matches("typed\r\n").count() == 2, "{out:?}");
@@ -212,8 +221,7 @@ fn tasks_of_groups_run_in_containers_of_images() -> anyhow::Result<()> {
     volumes(&cluster, &image)?;
     outlives(&mut cluster, &image)?;
     // One that runs when the node stops.
-    let tasks =
-        json!([{ "name": "last", "group": "last", "container": mesos(&image), "command": shell("sleep 600") }]);
+    let tasks = json!([{ "name": "last", "group": "last", "container": mesos(&image), "command": shell("sleep 600") }]);
     let mut framework = Framework::start(&cluster, "last", &tasks)?;
     framework.wait_for("last", "TASK_RUNNING")?;
     cluster.stop("agent")?;

@@ -119,6 +119,8 @@ pub struct Agent {
     next_launch: u64,
     stopping: Option<stop::Stopping>,
     oversubscribed: oversubscription::Oversubscribed,
+    /// Why the container runtime starts no containers.
+    runtime_failure: Option<String>,
 }
 
 /// A framework with executors, tasks or updates on this agent.
@@ -195,6 +197,7 @@ impl Agent {
             detected: config.info.resources.clone(),
             unmet: Resources::new(),
             oversubscribed: oversubscription::Oversubscribed::new(&config.oversubscription),
+            runtime_failure: None,
             config,
             link: LinkState::Down,
             frameworks: BTreeMap::new(),
@@ -265,6 +268,12 @@ impl Agent {
                 self.container_exited(now, &container_id, status, limitation, &mut out);
             }
             Event::VolumesSynced { failed } => self.volumes_synced(now, &failed, &mut out),
+            Event::ContainerRuntime { failure } => {
+                if self.runtime_failure != failure {
+                    self.runtime_failure = failure;
+                    self.send_runtime_failure(&mut out);
+                }
+            }
             Event::Sampled(sample) => self.sampled(now, &sample, &mut out),
             Event::Stop => self.stop(now, &mut out),
             Event::Tick => {}

@@ -271,6 +271,11 @@ impl Master {
                 self.counts.estimates += 1;
                 self.oversubscribed(&id, &resources);
             }
+            ToMaster::ContainerRuntime { failure } => {
+                if let Some(agent) = self.agents.get_mut(&id) {
+                    agent.runtime_failure = failure;
+                }
+            }
             ToMaster::VolumesFailed { volumes } => self.volumes_failed(&id, &volumes),
             ToMaster::OperationStatus { operation } => self.operation_status(&id, *operation),
             ToMaster::Stopping => self.agent_stops(&id),

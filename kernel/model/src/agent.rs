@@ -124,6 +124,10 @@ pub enum ToMaster {
     Oversubscribed {
         resources: Resources,
     },
+    /// Why containers of images cannot be started from now on; `None` if they can.
+    ContainerRuntime {
+        failure: Option<String>,
+    },
     Pong,
     /// The agent is being stopped: it launches nothing any more, and is unreachable as soon as its link closes. Its checkpoint
     /// stays, so it may come back.

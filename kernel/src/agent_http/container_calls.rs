@@ -210,7 +210,8 @@ fn launch_container(launch: &call::LaunchContainer) -> Parsed<ContainerCall> {
 }
 
 /// Its cgroup is not in that of the container above.
-const NO_RESOURCES: &str = "a container of an image needs resources: it does not share those of the container above";
+const NO_RESOURCES: &str =
+    "a container of an image needs resources: it does not share those of the container above";
 
 /// Nobody accounts for the resources of a container without an executor.
 fn check_standalone(
@@ -263,7 +264,16 @@ fn launch_of(
     command.map_or(Ok(()), supported::check_command).map_err(unsupported)?;
     let command = executor::command_from_wire(command.cloned().unwrap_or_default());
     let (limits, volumes, task) = (None, Vec::new(), None);
-    Ok(ContainerCall::Launch(NestedLaunch { path, command, terminal, is_session, limits, image, volumes, task }))
+    Ok(ContainerCall::Launch(NestedLaunch {
+        path,
+        command,
+        terminal,
+        is_session,
+        limits,
+        image,
+        volumes,
+        task,
+    }))
 }
 
 /// What a program is given, in which NUL is the end.

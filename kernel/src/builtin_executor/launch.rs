@@ -176,8 +176,7 @@ impl Launch {
         if self.stop.is_cancelled() {
             return Err(LaunchError::Destroyed);
         }
-        let (child, running) =
-            RunningGroup::start(context.apply(in_own_group(&mut process)), &context.user)?;
+        let (child, running) = RunningGroup::start(context.apply(in_own_group(&mut process)), &context.user)?;
         let probes = Probes::of(&info, context, nested.map(|nested| nested.status));
         Ok(started(Waited::Child(child), Running::Group(running), &info, probes))
     }
@@ -195,10 +194,8 @@ impl Launch {
         let sandbox = sandbox.and_then(|own| own.create_nested(&id, &self.task.task_id, user.credentials()));
         sandbox.map_err(LaunchError::Sandbox)?;
         let path = ContainerPath::root(parent).child(id);
-        let status = v1::ContainerStatus {
-            container_id: Some(container_path::to_wire(&path)),
-            ..Default::default()
-        };
+        let status =
+            v1::ContainerStatus { container_id: Some(container_path::to_wire(&path)), ..Default::default() };
         let nested = NestedContainer::new(self.settings.clone(), path);
         nested.launch(&self.task, container.clone(), &self.stop)?;
         let context = ProbeContext { nested: Some(nested.clone()), ..ProbeContext::default() };

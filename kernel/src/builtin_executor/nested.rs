@@ -206,7 +206,8 @@ impl NestedContainer {
         };
         runtime()?.block_on(async {
             let ended = tokio::time::timeout_at(deadline.into(), run).await;
-            let Ok((StatusCode::OK, body)) = ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) else {
+            let Ok((StatusCode::OK, body)) = ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            else {
                 return Ok(None);
             };
             // What is left goes with the container above.

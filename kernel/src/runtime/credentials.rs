@@ -86,7 +86,8 @@ impl Credentials {
     pub(crate) fn of_process(process: Process) -> Result<Option<Self>, LaunchError> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid))?;
         let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-        let numbers = |name| line(name).map(|rest| rest.split_whitespace().filter_map(|word| word.parse().ok()));
+        let numbers =
+            |name| line(name).map(|rest| rest.split_whitespace().filter_map(|word| word.parse().ok()));
         // The second is the effective one.
         let effective = |name| numbers(name).and_then(|mut numbers| numbers.nth(1));
         let (Some(uid), Some(gid), Some(groups), true) =

@@ -85,9 +85,8 @@ pub(super) fn config(
     let mut mounts = Vec::new();
     for volume in &image.volumes {
         let mounted = mounts::mount(volume, parts);
-        mounts.push(
-            mounted.map_err(|error| LaunchError::HostVolume(volume.source.path().to_owned(), error))?,
-        );
+        mounts
+            .push(mounted.map_err(|error| LaunchError::HostVolume(volume.source.path().to_owned(), error))?);
     }
     environment.extend(command.environment.iter().cloned());
     environment.extend(image.parameters.environment.iter().cloned());

@@ -96,12 +96,7 @@ impl ImageContainers {
         Ok(())
     }
 
-    fn enter(
-        &self,
-        launch: &mut Launch,
-        path: &ContainerPath,
-        as_its_user: bool,
-    ) -> Result<(), LaunchError> {
+    fn enter(&self, launch: &mut Launch, path: &ContainerPath, as_its_user: bool) -> Result<(), LaunchError> {
         let not_there = || LaunchError::NotStarted(format!("the container {path} of an image does not run"));
         let process = self.first_process(path).ok_or_else(not_there)?;
         if as_its_user {

@@ -216,8 +216,13 @@ impl Runtime {
             (terminal, is_session) => Streams::Attachable { terminal, is_session },
         };
         let limits = launch.limits;
-        let preparation =
-            Preparation { launch, above, root, paths: self.inner.paths.clone(), limited: self.inner.options.limit };
+        let preparation = Preparation {
+            launch,
+            above,
+            root,
+            paths: self.inner.paths.clone(),
+            limited: self.inner.options.limit,
+        };
         let (prepared, stop) = self.prepare(&path, move |stop| preparation.run(stop)).await?;
         let Prepared { sandbox, directory, plan, image, surroundings } = prepared;
         self.open_sandbox(&path, &sandbox)?;

@@ -299,11 +299,11 @@ mod tests {
         let (a, b) = (id("eng", "a"), id("eng", "b"));
         synced(&paths, &[(a.clone(), 1), (b.clone(), 1)]);
         let try_link = |id: &VolumeId, path: &str| {
-            link(&paths, &sandbox, &[LinkedVolume {
-            id: id.clone(),
-            container_path: path.into(),
-            read_only: false,
-        }])
+            link(
+                &paths,
+                &sandbox,
+                &[LinkedVolume { id: id.clone(), container_path: path.into(), read_only: false }],
+            )
         };
         std::os::unix::fs::symlink("/etc", sandbox.path().join("out")).unwrap();
         fs::write(sandbox.path().join("file"), "x").unwrap();
@@ -336,6 +336,13 @@ mod tests {
         assert!(at("eng/a").is_dir() && !at("eng/a/file").exists() && at(".new/a").is_dir());
         // What is left of a destroyed volume is not linked.
         fs::write(directory.path().join("meta/volumes/eng/a"), DESTROYED).unwrap();
-        assert!(link(&paths, &sandbox, &[LinkedVolume { id: a, container_path: "data".into(), read_only: false }]).is_err());
+        assert!(
+            link(
+                &paths,
+                &sandbox,
+                &[LinkedVolume { id: a, container_path: "data".into(), read_only: false }]
+            )
+            .is_err()
+        );
     }
 }

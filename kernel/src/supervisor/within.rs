@@ -80,7 +80,8 @@ impl Place {
     fn of(first: Process) -> io::Result<Self> {
         let files = PathBuf::from(format!("/proc/{}", first.pid));
         let open = |name: &str, flags| {
-            rustix::fs::open(files.join(name), flags | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from)
+            rustix::fs::open(files.join(name), flags | OFlags::CLOEXEC, Mode::empty())
+                .map_err(io::Error::from)
         };
         let namespaces = NAMESPACES
             .into_iter()

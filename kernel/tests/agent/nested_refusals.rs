@@ -114,7 +114,8 @@ fn refused_calls(task: &Value, child: &Value) -> Vec<Case> {
             with(image.clone()),
             (
                 400,
-                "a container of an image needs resources: it does not share those of the container above".into(),
+                "a container of an image needs resources: it does not share those of the container above"
+                    .into(),
             ),
         ),
         (

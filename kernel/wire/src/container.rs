@@ -44,7 +44,8 @@ pub fn image_from_wire(container: &v1::ContainerInfo) -> Supported<Option<ImageC
     if !has_image(container) {
         return Ok(None);
     }
-    let volumes = container.volumes.iter().map(volume_from_wire).collect::<Supported<Vec<ContainerVolume>>>()?;
+    let volumes =
+        container.volumes.iter().map(volume_from_wire).collect::<Supported<Vec<ContainerVolume>>>()?;
     let of_mesos = container.mesos.as_ref().and_then(|mesos| mesos.image.as_ref());
     let container = match (container.r#type == Type::Docker as i32, &container.docker, of_mesos) {
         (true, Some(docker), None) => ImageContainer {
@@ -161,10 +162,10 @@ fn source_from_wire(from: &v1::Volume) -> Supported<VolumeSource> {
         if sandbox.path.is_empty() {
             return invalid("the sandbox path of a volume is empty");
         }
-        if sandbox.path.starts_with('/') {
-            return invalid("the sandbox path of a volume is absolute");
-        }
         return match sandbox.r#type() {
+            sandbox_path::Type::Self_ if sandbox.path.starts_with('/') => {
+                invalid("the sandbox path of a volume is absolute")
+            }
             sandbox_path::Type::Parent => Ok(VolumeSource::ParentSandbox(sandbox.path.clone())),
             sandbox_path::Type::Self_ => Ok(VolumeSource::Sandbox(sandbox.path.clone())),
             sandbox_path::Type::Unknown => invalid("a volume of a sandbox must be of type SELF or PARENT"),
@@ -293,10 +294,12 @@ mod tests {
         assert_eq!(decoded(Self_, "a", "in"), Err(two));
         let up = Refused::Unsupported("volumes with '..' in a path");
         assert_eq!(decoded(Parent, "../a", "/in"), Err(up));
-        for (path, why) in [("", "is empty"), ("/etc", "is absolute")] {
+        for (kind, path, why) in [(Parent, "", "is empty"), (Self_, "/etc", "is absolute")] {
             let why = format!("Invalid ContainerInfo: the sandbox path of a volume {why}");
-            assert_eq!(decoded(Parent, path, "/in").unwrap_err().to_string(), why);
+            assert_eq!(decoded(kind, path, "/in").unwrap_err().to_string(), why);
         }
+        // A persistent volume of the container above can be outside of the sandbox.
+        assert_eq!(decoded(Parent, "/a", "/in"), Ok(VolumeSource::ParentSandbox("/a".into())));
     }
 
     #[test]

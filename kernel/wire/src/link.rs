@@ -84,6 +84,9 @@ pub fn encode_to_master(from: &ToMaster) -> Bytes {
             amounts: resources::to_wire(amounts, Format::FULL),
         }),
         ToMaster::OperationStatus { operation } => Kind::OperationStatus(operation_to_wire(operation)),
+        ToMaster::ContainerRuntime { failure } => {
+            Kind::ContainerRuntime(to_master::ContainerRuntime { failure: failure.clone() })
+        }
         ToMaster::Oversubscribed { resources } => {
             let resources = resources::to_wire(resources, Format::FULL);
             Kind::Oversubscribed(proto::Resources { resources })
@@ -151,6 +154,7 @@ pub fn decode_to_master(bytes: Bytes) -> Result<Option<ToMaster>, Invalid> {
         Kind::OperationStatus(status) => {
             ToMaster::OperationStatus { operation: operation::from_wire(status)?.into() }
         }
+        Kind::ContainerRuntime(runtime) => ToMaster::ContainerRuntime { failure: runtime.failure },
         Kind::Oversubscribed(all) => {
             ToMaster::Oversubscribed { resources: resources::from_wire(all.resources)? }
         }

@@ -71,8 +71,17 @@ pub fn check_group(executor: &v1::ExecutorInfo, tasks: &[v1::TaskInfo]) -> Resul
 /// Validates the container of a task of a default executor; returns the image that it needs.
 pub fn check_of_group(container: &v1::ContainerInfo) -> Result<Option<ImageContainer>, Refused> {
     let image = container::image_from_wire(container)?;
-    match image {
-        Some(_) => check_features(container)?,
+    match &image {
+        Some(image) => {
+            let is_absolute = |volume: &ContainerVolume| match &volume.source {
+                VolumeSource::ParentSandbox(path) => path.starts_with('/'),
+                VolumeSource::Machine(_) | VolumeSource::Sandbox(_) => false,
+            };
+            if image.volumes.iter().any(is_absolute) {
+                return Err(Refused::InvalidContainer("the sandbox path of a volume is absolute"));
+            }
+            check_features(container)?;
+        }
         None => drop(shared_volumes(container)?),
     }
     Ok(image)
@@ -114,10 +123,14 @@ fn check_persistent_volumes(resources: &[v1::Resource], in_image: bool) -> Resul
         let is_absolute = path.starts_with('/');
         let is_below_root = || is_below(path.trim_start_matches('/'));
         match (in_image, mount.mode()) {
-            (false, v1::volume::Mode::Ro) => Err(Unsupported("read-only persistent volumes without an image")),
+            (false, v1::volume::Mode::Ro) => {
+                Err(Unsupported("read-only persistent volumes without an image"))
+            }
             (true, _) if is_absolute && is_below_root() => Ok(()),
             _ if is_in_sandbox(path) => Ok(()),
-            (true, _) => Err(Unsupported("persistent volumes whose path leads up or is the whole container's")),
+            (true, _) => {
+                Err(Unsupported("persistent volumes whose path leads up or is the whole container's"))
+            }
             (false, _) => Err(Unsupported("persistent volumes outside of the sandbox without an image")),
         }
     })
@@ -321,8 +334,14 @@ mod tests {
         assert_eq!(check_group(&executor(custom, None), &[task(None)]), Ok(()));
         assert_eq!(check_group(&executor(default, None), &[task(None)]), Ok(()));
         let of_parent = v1::ContainerInfo { volumes: vec![volume("/in", volume::Mode::Ro)], ..image.clone() };
-        let task = |executor| v1::TaskInfo { container: Some(of_parent.clone()), executor, ..Default::default() };
+        let task =
+            |executor| v1::TaskInfo { container: Some(of_parent.clone()), executor, ..Default::default() };
         assert_eq!(check_group(&executor(default, None), &[task(None)]), Ok(()));
+        let mut absolute = of_parent.clone();
+        let source = absolute.volumes[0].source.as_mut().unwrap();
+        source.sandbox_path.as_mut().unwrap().path = "/etc".into();
+        let refused = Refused::InvalidContainer("the sandbox path of a volume is absolute");
+        assert_eq!(check_of_group(&absolute), Err(refused));
         let above = "volumes of the sandbox above in a container that is below no other";
         assert_eq!(check_task(&task(None)), Err(Unsupported(above)));
     }

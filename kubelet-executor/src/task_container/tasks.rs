@@ -24,6 +24,8 @@ use crate::{
 
 /// How long a launch waits for the runtime: its start takes a second, and may import images.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a runtime may take to say its version.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the removal of a container may take before it is left to the next start of the agent.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two attempts.
@@ -62,14 +64,20 @@ impl TaskContainers {
         Config::from_file(&self.config_file).map_err(|error| format!("the node's configuration: {error}"))
     }
 
+    /// Why a runtime that is not the agent's does not answer. The agent's own is started when it is needed.
+    pub async fn unavailable(&self) -> Option<String> {
+        // Without a configuration there is nothing to ask yet.
+        let config = self.config().ok().filter(|config| config.cri_endpoint.is_some())?;
+        answers(&config).await.err()
+    }
+
     /// Waits until the runtime answers; starts it if nobody has, and keeps it running from then on.
     pub async fn ready(&self) -> Result<(), String> {
         let config = self.config()?;
-        let client = cri::Client::new(&socket(&config)).map_err(|error| error.message)?;
         if config.cri_endpoint.is_some() {
-            let version = client.version(v1::VersionRequest::default()).await;
-            return version.map(drop).map_err(|error| format!("container runtime is not ready: {error}"));
+            return answers(&config).await;
         }
+        let client = cri::Client::new(&socket(&config)).map_err(|error| error.message)?;
         if self.closed.load(std::sync::atomic::Ordering::Relaxed) {
             return Err("the node is stopping".to_owned());
         }
@@ -177,6 +185,18 @@ impl TaskContainers {
             tracing::warn!(container = id, %error, "cannot remove the files of a container");
         }
     }
+}
+
+/// Whether the runtime answers.
+async fn answers(config: &Config) -> Result<(), String> {
+    let client = cri::Client::new(&socket(config)).map_err(|error| error.message)?;
+    let version = tokio::time::timeout(ANSWER_TIMEOUT, client.version(v1::VersionRequest::default())).await;
+    let why = match version {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("it did not answer within {} s", ANSWER_TIMEOUT.as_secs()),
+    };
+    Err(format!("container runtime is not ready: {why}"))
 }
 
 /// Kills the processes of a cgroup.

@@ -67,6 +67,10 @@ pub enum Event {
     VolumesSynced {
         failed: BTreeMap<VolumeId, String>,
     },
+    /// The container runtime was asked: why it starts no containers.
+    ContainerRuntime {
+        failure: Option<String>,
+    },
     /// The machine was measured, for oversubscription.
     Sampled(Box<Sample>),
     /// Stop everything and then the agent: tasks of ordinary executors are killed, those of respawned executors wait

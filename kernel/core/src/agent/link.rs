@@ -100,8 +100,16 @@ impl Agent {
         self.flush_updates(now, None, out);
         self.flush_operations(now, None, out);
         self.repeat_oversubscribed(out);
+        self.send_runtime_failure(out);
         for key in unknown_here {
             self.report_unknown_task(now, key, out);
+        }
+    }
+
+    /// Tells the master whether containers of images can be started. One that the agent registers with anew knows an older answer.
+    pub(super) fn send_runtime_failure(&self, out: &mut Effects) {
+        if self.is_registered() && self.config.info.runs_images {
+            out.send_to_master(ToMaster::ContainerRuntime { failure: self.runtime_failure.clone() });
         }
     }
 

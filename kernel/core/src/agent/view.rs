@@ -146,7 +146,8 @@ impl Agent {
         let mut tasks = framework.into_iter().flat_map(|framework| framework.tasks_of(&info.executor_id));
         tasks.any(|entry| {
             let command = entry.task.info.command.as_ref();
-            !entry.task.state.is_terminal() && command.is_some_and(|command| command.user.as_deref() == Some(user))
+            !entry.task.state.is_terminal()
+                && command.is_some_and(|command| command.user.as_deref() == Some(user))
         })
     }
 

@@ -107,6 +107,7 @@ impl Master {
             slot,
             offers: BTreeSet::new(),
             failed_volumes: Default::default(),
+            runtime_failure: None,
             operations: BTreeMap::new(),
             pending_kills: BTreeMap::new(),
             missed_pings: 0,

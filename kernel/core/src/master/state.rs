@@ -100,6 +100,8 @@ pub struct Agent {
     pub offered: Resources,
     /// What is oversubscribed, allocated or not.
     pub revocable: Resources,
+    /// Why it cannot start containers of images now.
+    pub runtime_failure: Option<String>,
     /// Its index in the allocator.
     pub(crate) slot: AgentSlot,
     pub(crate) offers: BTreeSet<u64>,

@@ -259,15 +259,18 @@ fn check_executor(context: &Context<'_>, executor: &ExecutorInfo) -> Result<(), 
     }
 }
 
-/// Refuses a container of an image for an agent without a container runtime: there it could only fail.
+/// Refuses a container of an image for an agent without a container runtime, or whose container runtime is not ready: there it could only fail.
 fn check_image(context: &Context<'_>, image: &ImageContainer) -> Result<(), String> {
-    match context.agent.info.runs_images {
-        true => Ok(()),
-        false => Err(format!(
-            "Agent {} at {} cannot run image '{}': it has no container runtime",
-            context.agent.id, context.agent.info.hostname, image.image
-        )),
-    }
+    let agent = context.agent;
+    let why = match (&agent.runtime_failure, agent.info.runs_images) {
+        (_, false) => "it has no container runtime",
+        (Some(failure), true) => failure.as_str(),
+        (None, true) => return Ok(()),
+    };
+    Err(text::bounded(format_args!(
+        "Agent {} at {} cannot run image '{}': {why}",
+        agent.id, agent.info.hostname, image.image
+    )))
 }
 
 /// Mesos' docker containerizer has these rules on the agent.

@@ -42,6 +42,10 @@ impl ImageRuntime for StandIn {
         Ok(())
     }
 
+    async fn unavailable(&self) -> Option<String> {
+        None
+    }
+
     fn prepare(&self, container: &ImageContainerConfig) -> io::Result<ContainerCommands> {
         self.recorded.lock().unwrap().insert(container.container_id.clone());
         let ContainerProgram::Own(run) = container.program.clone() else {

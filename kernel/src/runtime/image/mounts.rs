@@ -51,7 +51,10 @@ pub(super) fn mount(volume: &ContainerVolume, parts: &Parts<'_>) -> io::Result<C
 impl Above<'_> {
     /// A directory of its sandbox, or of one of its persistent volumes.
     fn directory(&self, paths: &Paths, path: &Path, owner: Option<&Credentials>) -> io::Result<PathBuf> {
-        let within = self.volumes.iter().find_map(|volume| Some((volume, path.strip_prefix(&volume.container_path).ok()?)));
+        let within = self
+            .volumes
+            .iter()
+            .find_map(|volume| Some((volume, path.strip_prefix(&volume.container_path).ok()?)));
         let Some((volume, rest)) = within else { return in_sandbox(self.sandbox, path, owner) };
         let directory = volumes::directory(paths, &volume.id).map_err(io::Error::other)?;
         // Nobody has put a link in its place.
@@ -125,10 +128,12 @@ mod tests {
         let parts =
             Parts { limited: false, paths: &paths, sandbox: &sandbox, owner: None, above: Some(&above) };
         let from = |path: &str| {
-            mount(&volume(VolumeSource::ParentSandbox(path.into()), "in"), &parts).map(|mount| mount.host_path)
+            mount(&volume(VolumeSource::ParentSandbox(path.into()), "in"), &parts)
+                .map(|mount| mount.host_path)
         };
         assert_eq!(from("shared").unwrap(), outer.path().join("shared"));
         let at = volumes::directory(&paths, &id).unwrap();
+        assert!(from("/etc").is_err(), "only a volume is outside of the sandbox");
         assert_eq!((from("data").unwrap(), from("data/deep").unwrap()), (at.clone(), at.join("deep")));
         std::os::unix::fs::symlink("/etc", outer.path().join("away")).unwrap();
         std::os::unix::fs::symlink("/etc", at.join("away")).unwrap();

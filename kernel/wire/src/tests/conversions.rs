@@ -147,6 +147,8 @@ fn link_messages_round_trip() {
             volumes: vec![VolumeId { role: Role::parse("eng/dev").expect("a role"), id: "v".into() }],
         },
         ToMaster::Oversubscribed { resources: revocable() },
+        ToMaster::ContainerRuntime { failure: Some("it is away".into()) },
+        ToMaster::ContainerRuntime { failure: None },
         ToMaster::Pong,
     ] {
         let mut buffer = BytesMut::from(link::frame(&link::encode_to_master(&message)).as_ref());

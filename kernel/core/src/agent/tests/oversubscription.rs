@@ -7,7 +7,7 @@ use super::{
     check,
     script::{Script, config},
 };
-use crate::agent::Config;
+use crate::agent::{Config, Event};
 
 /// Four revocable CPUs, and corrections above a load of two.
 fn oversubscribing() -> Script {
@@ -38,6 +38,39 @@ fn the_master_is_told_what_changes_and_again_after_each_registration() {
             master: Reregister executors=[] tasks=[]
             > reregistered
             master: Oversubscribed cpus{REV}:4
+        "#]],
+    );
+}
+
+#[test]
+fn the_master_is_told_whether_images_run_and_again_after_each_registration() {
+    let mut with_images = config(0);
+    with_images.info.runs_images = true;
+    let mut s = Script::registered_with_config(with_images);
+    s.take_log();
+    for failure in [Some("it is away"), Some("it is away"), None] {
+        let failure = failure.map(str::to_owned);
+        s.step("asked", Event::ContainerRuntime { failure });
+    }
+    s.step("asked", Event::ContainerRuntime { failure: Some("it is away".to_owned()) });
+    s.link_down();
+    s.link_up();
+    s.reregistered(&[]);
+    check(
+        &mut s,
+        expect![[r#"
+            > asked
+            master: ContainerRuntime Some("it is away")
+            > asked
+            > asked
+            master: ContainerRuntime None
+            > asked
+            master: ContainerRuntime Some("it is away")
+            > link down
+            > link up
+            master: Reregister executors=[] tasks=[]
+            > reregistered
+            master: ContainerRuntime Some("it is away")
         "#]],
     );
 }

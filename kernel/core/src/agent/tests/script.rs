@@ -127,7 +127,7 @@ impl Script {
         std::mem::take(&mut self.log)
     }
 
-    fn step(&mut self, line: &str, event: Event) {
+    pub(super) fn step(&mut self, line: &str, event: Event) {
         writeln!(self.log, "> {line}").unwrap();
         let effects = self.agent.step(self.now, event);
         self.add_line(effects);
@@ -259,6 +259,7 @@ impl Script {
             ToMaster::OperationStatus { operation } => format!("OperationStatus {}", operation.id),
             ToMaster::VolumesFailed { volumes } => format!("VolumesFailed {}", volumes.len()),
             ToMaster::Oversubscribed { resources } => format!("Oversubscribed {resources}"),
+            ToMaster::ContainerRuntime { failure } => format!("ContainerRuntime {failure:?}"),
             ToMaster::Pong => "Pong".into(),
             ToMaster::Stopping => "Stopping".into(),
             ToMaster::Unregister => "Unregister".into(),

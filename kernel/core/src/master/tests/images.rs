@@ -63,6 +63,39 @@ fn an_agent_without_a_container_runtime_gets_no_images() {
 }
 
 #[test]
+fn an_agent_whose_container_runtime_is_away_gets_no_images_until_it_is_back() {
+    let mut c = Cluster::new();
+    c.subscribe("s1", framework("f", &["*"]));
+    let info = AgentInfo { runs_images: true, ..agent_info(1, "cpus:4;mem:1024") };
+    c.connect(1, ToMaster::Register { info: info.into() });
+    c.send_message(1, ToMaster::ContainerRuntime { failure: Some("it is away".into()) });
+    c.log();
+    let tasks = vec![in_image("t", "cpus:0.1", ContainerNetwork::Host), task("plain", "m-S0", "cpus:0.1")];
+    c.accept("m-0000", "s1", 0, vec![Operation::Launch { tasks }]);
+    expect![[r#"
+        reply Accepted
+        s1 <- Update t Error by Master TaskInvalid 'Agent m-S0 at h1 cannot run image 'a:1': it is away'
+        l1 <- RunTask task plain on new command
+    "#]]
+    .assert_eq(&c.log());
+    let mut c = Cluster::new();
+    c.subscribe("s1", framework("f", &["*"]));
+    let info = AgentInfo { runs_images: true, ..agent_info(1, "cpus:4;mem:1024") };
+    c.connect(1, ToMaster::Register { info: info.into() });
+    for failure in [Some("it is away".to_owned()), None] {
+        c.send_message(1, ToMaster::ContainerRuntime { failure });
+    }
+    c.log();
+    let tasks = vec![in_image("t", "cpus:0.1", ContainerNetwork::Host)];
+    c.accept("m-0000", "s1", 0, vec![Operation::Launch { tasks }]);
+    expect![[r#"
+        reply Accepted
+        l1 <- RunTask task t on new command
+    "#]]
+    .assert_eq(&c.log());
+}
+
+#[test]
 fn mapped_ports_are_those_of_the_task() {
     let mapped =
         |host_port| ContainerNetwork::Bridge(vec![PortMapping { host_port, container_port: 80, udp: false }]);
