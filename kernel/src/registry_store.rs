@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Instant};
 use bytes::Bytes;
 use kernel_core::master::{Op, Record, RecordKey, Registry};
 use kernel_model::time::Time;
-use kernel_wire::{Invalid, link_proto as proto, prost::Message, quota, record, v1::quota::QuotaConfig};
+use kernel_wire::{
+    Invalid, executor, link_proto as proto, operation, prost::Message, quota, record, resources::Format,
+    v1::quota::QuotaConfig,
+};
 use store::{Key, ListRequest, Store, Txn};
 
 use crate::http::metrics::RegistrarMetrics;
@@ -81,6 +84,9 @@ fn path(key: &RecordKey) -> String {
         RecordKey::Weight(role) => format!("{PREFIX}weights/{role}"),
         RecordKey::Quota(role) => format!("{PREFIX}quotas/{role}"),
         RecordKey::EndedFramework(id) => format!("{PREFIX}ended/{id}"),
+        RecordKey::PendingOperation(agent_id, uuid) => {
+            format!("{PREFIX}operations/{agent_id}/{:032x}", u128::from_be_bytes(uuid.0))
+        }
     }
 }
 
@@ -95,6 +101,12 @@ fn encode(record: &Record) -> Bytes {
         Record::GoneAgent { since, .. } | Record::EndedFramework { since, .. } => {
             proto::EndRecord { since: Some(since.0) }.encode_to_vec()
         }
+        Record::PendingOperation { agent_id, count, operation } => proto::PendingOperationRecord {
+            agent_id: executor::agent_id_to_wire(agent_id),
+            count: *count,
+            operation: operation::to_wire(operation, None, Format::FULL),
+        }
+        .encode_to_vec(),
         Record::Quota { role, quota } => quota::config_to_wire(role, quota).encode_to_vec(),
         Record::Weight { weight, .. } => proto::WeightRecord { weight: *weight }.encode_to_vec(),
     };
@@ -125,6 +137,14 @@ fn decode(path: &str, value: &Bytes) -> Result<Record, Invalid> {
             let record = proto::EndRecord::decode(value.clone()).map_err(parse)?;
             Record::EndedFramework { framework_id: name.into(), since: since(record)? }
         }
+        "operations" => {
+            let record = proto::PendingOperationRecord::decode(value.clone()).map_err(parse)?;
+            Record::PendingOperation {
+                agent_id: record.agent_id.value.into(),
+                count: record.count,
+                operation: operation::from_wire(record.operation)?.into(),
+            }
+        }
         "weights" => {
             let record = proto::WeightRecord::decode(value.clone()).map_err(parse)?;
             Record::Weight { role: kernel_wire::resources::role(name)?, weight: record.weight }
@@ -136,4 +156,33 @@ fn decode(path: &str, value: &Bytes) -> Result<Record, Invalid> {
         }
         other => return Err(Invalid(format!("unknown family '{other}'"))),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel_model::{
+        operation::{OfferOperation, OperationUuid},
+        resources::ConversionKind,
+        scheduler::OperationState,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_pending_operation_is_read_as_it_is_written() {
+        let operation = OfferOperation {
+            uuid: OperationUuid([7; 16]),
+            framework_id: "f".into(),
+            id: "op".into(),
+            kind: ConversionKind::Reserve,
+            resources: "cpus:1".parse().unwrap(),
+            state: OperationState::Pending,
+            message: String::new(),
+            status: None,
+        };
+        let record = Record::PendingOperation { agent_id: "s".into(), count: 3, operation: operation.into() };
+        let path = path(&record.key());
+        assert_eq!(path, format!("{PREFIX}operations/s/{}", "07".repeat(16)));
+        assert_eq!(decode(&path, &encode(&record)).unwrap(), record);
+    }
 }

@@ -228,3 +228,23 @@ fn tasks_of_groups_run_in_containers_of_images() -> anyhow::Result<()> {
     framework.wait_for("last", "TASK_KILLED")?;
     cluster.stop_and_assert_clean()
 }
+
+#[test]
+fn an_agent_whose_container_runtime_is_away_refuses_images() -> anyhow::Result<()> {
+    let cluster = Cluster::split_with(&[], &["--cri-endpoint", "unix:///nowhere/at/all.sock"])?;
+    let tasks = json!([
+        { "name": "alone", "container": mesos("a:1"), "command": shell("true") },
+        { "name": "grouped", "group": "g", "container": mesos("a:1"), "command": shell("true") },
+        { "name": "plain", "command": shell("true") },
+    ]);
+    let mut framework = Framework::start(&cluster, "refused", &tasks)?;
+    framework.wait()?;
+    for task in ["alone", "grouped"] {
+        let refused = framework.wait_for(task, "TASK_ERROR")?;
+        let why = refused["message"].as_str().unwrap_or_default();
+        assert!(why.contains("cannot run image 'a:1': container runtime is not ready"), "{why}");
+        assert_eq!(refused["source"], "SOURCE_MASTER", "{refused}");
+    }
+    framework.wait_for("plain", "TASK_FINISHED")?;
+    Ok(())
+}

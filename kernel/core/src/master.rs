@@ -134,7 +134,9 @@ impl Master {
                 let id = info.id.clone()?;
                 let (info, deactivated) = (info.clone(), *deactivated);
                 let unreachable_since = *unreachable_since;
-                Some((id, AbsentAgent { info, deactivated, unreachable_since, operations: Vec::new() }))
+                let operations =
+                    operations::recorded(&registry, &id).map(|(_, operation)| operation).collect();
+                Some((id, AbsentAgent { info, deactivated, unreachable_since, operations }))
             }
             _ => None,
         });

@@ -193,7 +193,7 @@ impl NestedContainer {
         };
         let remove = Call {
             r#type: Some(call::Type::RemoveContainer as i32),
-            remove_container: Some(call::RemoveContainer { container_id: id, ..Default::default() }),
+            remove_container: Some(call::RemoveContainer { container_id: id }),
             ..Default::default()
         };
         let run = async {
@@ -226,7 +226,12 @@ impl NestedContainer {
         let runtime = runtime()?;
         let mut away_since = None;
         loop {
+            let asked_at = Instant::now();
             let answer = runtime.block_on(call());
+            if asked_at.elapsed() > CONNECT_TIMEOUT {
+                // The agent was there meanwhile.
+                away_since = None;
+            }
             let is_away =
                 answer.as_ref().map_or(true, |(status, _)| *status == StatusCode::SERVICE_UNAVAILABLE);
             let since = *away_since.get_or_insert_with(Instant::now);

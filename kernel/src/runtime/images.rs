@@ -48,6 +48,12 @@ impl AfterEnd for RemoveImage {
     async fn ended(&self, path: &ContainerPath, termination: Termination) -> Termination {
         let id = image_id(path);
         let termination = with_failure(termination, self.0.failure(&id));
+        // A runtime that was killed with the agent comes back with the container.
+        if self.0.recorded().contains(&id)
+            && let Err(why) = self.0.ready().await
+        {
+            tracing::warn!(container = %path, why, "a container is removed without its runtime");
+        }
         self.0.remove(&id).await;
         termination
     }

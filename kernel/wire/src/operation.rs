@@ -83,7 +83,7 @@ pub fn to_wire(from: &OfferOperation, agent_id: Option<&AgentId>, format: Format
 }
 
 /// Decodes an operation of one of our components.
-pub(crate) fn from_wire(from: v1::Operation) -> Result<OfferOperation, Invalid> {
+pub fn from_wire(from: v1::Operation) -> Result<OfferOperation, Invalid> {
     let absent = |what: &str| Invalid::new(format!("an operation without {what}"));
     let status = from.latest_status.uuid.and_then(|uuid| task::uuid_from_wire(&uuid.value));
     let id = from.info.id.clone().ok_or_else(|| absent("an id"))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kernel_model::{
     agent::{AgentInfo, ToAgent},
     ids::{AgentId, FrameworkId, StreamId},
+    operation::{OfferOperation, OperationUuid},
     operator,
     quota::Quota,
     roles::Role,
@@ -120,6 +121,14 @@ pub enum Record {
     Quota { role: Role, quota: Quota },
     /// A framework that ended and may not subscribe again.
     EndedFramework { framework_id: FrameworkId, since: Time },
+    /// An operation with an id that its agent has not confirmed.
+    PendingOperation {
+        agent_id: AgentId,
+        /// The agent's [`AppliedOperations::count`](kernel_model::operation::AppliedOperations::count) with it: an agent that reports as
+        /// many has heard of it.
+        count: u64,
+        operation: Arc<OfferOperation>,
+    },
 }
 
 /// The key of a record.
@@ -131,6 +140,7 @@ pub enum RecordKey {
     Weight(Role),
     Quota(Role),
     EndedFramework(FrameworkId),
+    PendingOperation(AgentId, OperationUuid),
 }
 
 impl Record {
@@ -144,6 +154,9 @@ impl Record {
             Record::Weight { role, .. } => RecordKey::Weight(role.clone()),
             Record::Quota { role, .. } => RecordKey::Quota(role.clone()),
             Record::EndedFramework { framework_id, .. } => RecordKey::EndedFramework(framework_id.clone()),
+            Record::PendingOperation { agent_id, operation, .. } => {
+                RecordKey::PendingOperation(agent_id.clone(), operation.uuid)
+            }
         }
     }
 }

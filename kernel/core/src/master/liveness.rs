@@ -364,6 +364,7 @@ impl Master {
                 if at < surplus || self.now.since(since) > ABSENT_AGE_MAX {
                     if let RecordKey::Agent(id) = &key {
                         self.absent.remove(id);
+                        self.forget_pending(id);
                     }
                     self.persist(Op::Delete(key));
                     forgotten += 1;

@@ -13,7 +13,8 @@ use kernel_model::{
 
 use super::{
     Master,
-    effect::{Effect, RecordKey},
+    effect::{Effect, Op, Record, RecordKey},
+    registry::Registry,
     reservations::Checked,
 };
 
@@ -110,10 +111,37 @@ impl Master {
         if operation.state == OperationState::Pending || !self.operations.contains_key(&key) {
             self.operations.insert(key, (agent_id.clone(), operation.uuid));
         }
-        let (kind, state) = (operation.kind.name(), operation.state);
+        let (kind, state, uuid) = (operation.kind.name(), operation.state, operation.uuid);
         let before = agent.operations.insert(operation.uuid, operation);
         if state.is_terminal() && before.is_none_or(|before| !before.state.is_terminal()) {
             self.counts.operation(kind, state);
+        }
+        if state != OperationState::Pending {
+            self.confirmed(agent_id, uuid);
+        }
+    }
+
+    /// Records an operation that its agent has not confirmed: a later master has to know of it.
+    pub(super) fn record_pending(&mut self, agent_id: &AgentId, operation: &OfferOperation) {
+        let Some(agent) = self.agents.get(agent_id) else { return };
+        let (agent_id, count) = (agent_id.clone(), agent.info.operations.count);
+        let operation = Arc::new(operation.clone());
+        self.persist(Op::Put(Record::PendingOperation { agent_id, count, operation }));
+    }
+
+    /// An operation is under way no more.
+    fn confirmed(&mut self, agent_id: &AgentId, uuid: OperationUuid) {
+        let key = RecordKey::PendingOperation(agent_id.clone(), uuid);
+        if self.registry.get(&key).is_some() {
+            self.persist(Op::Delete(key));
+        }
+    }
+
+    /// No operation of an agent is under way any more.
+    pub(super) fn forget_pending(&mut self, agent_id: &AgentId) {
+        let all: Vec<OperationUuid> = recorded(&self.registry, agent_id).map(|(_, own)| own.uuid).collect();
+        for uuid in all {
+            self.confirmed(agent_id, uuid);
         }
     }
 
@@ -203,6 +231,7 @@ impl Master {
             let own = agent.operations.values().filter(|operation| operation.framework_id == *framework_id);
             for (uuid, status) in own.map(|own| (own.uuid, own.status)).collect::<Vec<_>>() {
                 self.forget_operation(&agent_id, uuid);
+                self.confirmed(&agent_id, uuid);
                 if let Some(status) = status {
                     let message = ToAgent::AcknowledgeOperation { operation: uuid, status };
                     self.send_to_agent(&agent_id, message);
@@ -217,12 +246,24 @@ impl Master {
         all.filter(|operation| operation.state == OperationState::Pending).cloned().collect()
     }
 
-    /// An agent is back that was unreachable: what it had not confirmed is under way again, but for frameworks that have ended.
-    pub(super) fn resume_operations(&mut self, agent_id: &AgentId, operations: Vec<OfferOperation>) {
+    /// An agent is back that was unreachable, or that the registry knew: what it has not heard of is under way again, but for
+    /// frameworks that have ended. Of what it has heard it says itself how it ended, until that is acknowledged.
+    pub(super) fn resume_operations(
+        &mut self,
+        agent_id: &AgentId,
+        operations: Vec<OfferOperation>,
+        heard: u64,
+    ) {
         for operation in operations {
+            let key = RecordKey::PendingOperation(agent_id.clone(), operation.uuid);
+            let is_heard = match self.registry.get(&key) {
+                Some(Record::PendingOperation { count, .. }) => *count <= heard,
+                _ => false,
+            };
             let ended = RecordKey::EndedFramework(operation.framework_id.clone());
-            if self.registry.get(&ended).is_none() {
-                self.track_operation(agent_id, operation);
+            match is_heard || self.registry.get(&ended).is_some() {
+                true => self.confirmed(agent_id, operation.uuid),
+                false => self.track_operation(agent_id, operation),
             }
         }
     }
@@ -236,6 +277,7 @@ impl Master {
         message: &str,
     ) {
         for operation in operations {
+            self.confirmed(agent_id, operation.uuid);
             self.counts.operation(operation.kind.name(), state);
             let event = unreliable_status(agent_id, operation.id.clone(), state, message);
             self.send_to_framework(&operation.framework_id, event);
@@ -247,6 +289,10 @@ impl Master {
         let Some(agent) = self.agents.get(agent_id) else { return };
         for uuid in agent.operations.keys().copied().collect::<Vec<_>>() {
             let Some(operation) = self.forget_operation(agent_id, uuid) else { continue };
+            // One that is unreachable may be back.
+            if told.is_none_or(|(state, _)| state != OperationState::Unreachable) {
+                self.confirmed(agent_id, uuid);
+            }
             if let Some((state, message)) = told {
                 self.counts.operation(operation.kind.name(), state);
                 let event = unreliable_status(agent_id, operation.id, state, message);
@@ -316,6 +362,24 @@ impl Master {
         }
         (OperationState::Unknown, "Both operation and agent are unknown")
     }
+}
+
+/// The operations that an agent has not confirmed, by their order.
+pub(super) fn recorded(
+    registry: &Registry,
+    agent_id: &AgentId,
+) -> impl Iterator<Item = (u64, OfferOperation)> {
+    let mut all: Vec<(u64, OfferOperation)> = registry
+        .iter()
+        .filter_map(|record| match record {
+            Record::PendingOperation { agent_id: of, count, operation } if of == agent_id => {
+                Some((*count, OfferOperation::clone(operation)))
+            }
+            _ => None,
+        })
+        .collect();
+    all.sort_by_key(|(count, operation)| (*count, operation.uuid));
+    all.into_iter()
 }
 
 /// A status of the master's own, which is not acknowledged.

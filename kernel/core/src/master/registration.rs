@@ -137,6 +137,7 @@ impl Master {
         }
         let resources = report.info.resources.unallocated();
         Arc::make_mut(&mut report.info).resources = resources;
+        let heard = report.info.operations.count;
         let stale = self.renew_resources(&id, &mut report.info);
         let operations = std::mem::take(&mut report.operations);
         let mut outdated = Vec::new();
@@ -146,7 +147,7 @@ impl Master {
         if self.agents.contains_key(&id) {
             self.reregister_known(&id, link, report);
         } else {
-            self.readmit_agent(&id, link, report);
+            self.readmit_agent(&id, link, report, heard);
         }
         self.adopt_operations(&id, operations, stale);
         // The agent says what there is more, if there is.
@@ -261,8 +262,8 @@ impl Master {
         unknown
     }
 
-    /// The agent was recovered, unreachable, or is not in the registry.
-    fn readmit_agent(&mut self, id: &AgentId, link: LinkId, report: Reregistration) {
+    /// The agent was recovered, unreachable, or is not in the registry. It has heard of so many operations.
+    fn readmit_agent(&mut self, id: &AgentId, link: LinkId, report: Reregistration, heard: u64) {
         let absent = self.absent.remove(id);
         let deactivated = absent.as_ref().is_some_and(|a| a.deactivated);
         let was_recovered = absent.as_ref().is_some_and(|a| a.unreachable_since.is_none());
@@ -275,7 +276,7 @@ impl Master {
         if let Some(agent) = self.agents.get_mut(id) {
             agent.reregistered_at = Some(now);
         }
-        self.resume_operations(id, absent.map(|absent| absent.operations).unwrap_or_default());
+        self.resume_operations(id, absent.map(|absent| absent.operations).unwrap_or_default(), heard);
         self.send_reregistered(id, Vec::new());
         self.agent_added(id);
         self.adopt(id, report, !was_recovered);

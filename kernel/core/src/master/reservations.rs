@@ -178,7 +178,10 @@ impl Master {
             status: None,
         });
         match &operation {
-            Some(operation) => self.track_operation(&accepted.agent_id, operation.clone()),
+            Some(operation) => {
+                self.track_operation(&accepted.agent_id, operation.clone());
+                self.record_pending(&accepted.agent_id, operation);
+            }
             None => self.counts.operation(kind.name(), OperationState::Finished),
         }
         self.send_checkpoint(&accepted.agent_id, operation.into_iter().collect());

@@ -11,6 +11,7 @@ mod images;
 mod offer_preferences;
 mod operations;
 mod oversubscription;
+mod pending_operations;
 mod quota;
 mod reservations;
 mod resizes;

@@ -35,7 +35,11 @@ fn changed(id: &str, size: u64, change: impl Fn(&mut Resource, &mut Disk)) -> Re
     reserved(&format!("disk:{size}"), &["eng"], None).iter().map(of).collect()
 }
 
-fn operation(id: &str, kind: kernel_model::resources::ConversionKind, resources: Resources) -> Operation {
+pub(super) fn operation(
+    id: &str,
+    kind: kernel_model::resources::ConversionKind,
+    resources: Resources,
+) -> Operation {
     Operation::Convert { id: (!id.is_empty()).then(|| id.into()), kind, resources }
 }
 
@@ -45,7 +49,7 @@ fn launch(id: &str, resources: &Resources) -> Operation {
     Operation::Launch { tasks: vec![info] }
 }
 
-fn offered() -> Cluster {
+pub(super) fn offered() -> Cluster {
     let mut c = Cluster::new();
     c.agent(1, "cpus:4;mem:1024;disk:100");
     c.subscribe("s1", framework("f", &["eng"]));
@@ -54,7 +58,7 @@ fn offered() -> Cluster {
 }
 
 /// What the agent would answer: the operation is carried out.
-fn finished(c: &mut Cluster, link: u64) -> Vec<OfferOperation> {
+pub(super) fn finished(c: &mut Cluster, link: u64) -> Vec<OfferOperation> {
     let agent = c.master.agents().next().unwrap();
     let mut pending: Vec<OfferOperation> = agent.operations.values().cloned().collect();
     for (number, operation) in pending.iter_mut().enumerate() {
@@ -80,7 +84,9 @@ fn a_framework_reserves_creates_and_launches_in_one_call() {
         &mut c,
         expect![[r#"
         put Agent(AgentId(m-S0))
+        put PendingOperation(AgentId(m-S0), OperationUuid(a01747c155a44030be15462d032c7911))
         put Agent(AgentId(m-S0))
+        put PendingOperation(AgentId(m-S0), OperationUuid(16dea684bdf94c428e6626ae977d87f2))
         reply Accepted
         l1 <- CheckpointResources disk(reservations: [(DYNAMIC,eng)]):40 for r
         l1 <- CheckpointResources disk(reservations: [(DYNAMIC,eng)])[v:data]:40 for c
@@ -91,9 +97,11 @@ fn a_framework_reserves_creates_and_launches_in_one_call() {
     check(
         &mut c,
         expect![[r#"
-        s1 <- UpdateOperationStatus c Finished '' (to acknowledge)
-        s1 <- UpdateOperationStatus r Finished '' (to acknowledge)
-    "#]],
+            delete PendingOperation(AgentId(m-S0), OperationUuid(16dea684bdf94c428e6626ae977d87f2))
+            s1 <- UpdateOperationStatus c Finished '' (to acknowledge)
+            delete PendingOperation(AgentId(m-S0), OperationUuid(a01747c155a44030be15462d032c7911))
+            s1 <- UpdateOperationStatus r Finished '' (to acknowledge)
+        "#]],
     );
     // It is in use, and nobody else's.
     let destroy = |volume: Resources| OperatorCall::Convert {
@@ -151,6 +159,7 @@ fn a_volume_that_could_not_be_made_is_disk_again_when_its_task_has_ended() {
     check(
         &mut c,
         expect![[r#"
+            delete PendingOperation(AgentId(m-S0), OperationUuid(a01747c155a44030be15462d032c7911))
             s1 <- UpdateOperationStatus c Failed 'no room' (to acknowledge)
         "#]],
     );
@@ -240,6 +249,7 @@ fn statuses_are_acknowledged_and_reconciled() {
         expect![[r#"
         reply Accepted
         s1 <- UpdateOperationStatus op Pending ''
+        delete PendingOperation(AgentId(m-S0), OperationUuid(a01747c155a44030be15462d032c7911))
         s1 <- UpdateOperationStatus op Finished '' (to acknowledge)
         reply Accepted
         s1 <- UpdateOperationStatus op Finished ''
@@ -285,6 +295,7 @@ fn an_agent_that_is_lost_tells_its_frameworks_about_operations() {
     check(
         &mut c,
         expect![[r#"
+        delete PendingOperation(AgentId(m-S0), OperationUuid(a01747c155a44030be15462d032c7911))
         delete Agent(AgentId(m-S0))
         put GoneAgent(AgentId(m-S0))
         l1 <- Shutdown { message: "Agent has been marked gone" }

@@ -72,6 +72,7 @@ fn a_framework_reserves_and_launches_on_what_it_has_reserved() {
         &mut c,
         expect![[r#"
             put Agent(AgentId(m-S0))
+            put PendingOperation(AgentId(m-S0), OperationUuid(a01747c155a44030be15462d032c7911))
             reply Accepted
             l1 <- CheckpointResources cpus(reservations: [(DYNAMIC,eng)]):1 for op
             s2 <- Offers [m-O3 of m-S0 for ops: cpus:1; mem:512]
