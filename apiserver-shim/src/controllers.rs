@@ -16,6 +16,7 @@ mod worker;
 
 pub use events::EventRecorder;
 pub(crate) use events::event_to_store;
+pub(crate) use execute::execute;
 pub use queue::{Durations, QueueStats, workqueue_collector};
 
 use std::collections::HashMap;

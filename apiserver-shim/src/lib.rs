@@ -16,12 +16,14 @@
 //! - [`scheduler`]: drives the scheduler machine against the store and the kernel;
 //! - [`kernel_roles`]: shows and sets the kernel's roles as objects;
 //! - [`http`]: request handlers, one file per HTTP concern;
+//! - [`autoscaler`]: runs the HorizontalPodAutoscaler controller, a client of `http`;
 //! - [`server`]: listener, TLS, bootstrap objects, startup and shutdown.
 //!
 //! Decisions are in `shim-core`, values in `shim-model`.
 
 pub mod aggregation;
 pub mod auth;
+pub mod autoscaler;
 pub mod controllers;
 pub mod custom_resources;
 pub mod flow_control;

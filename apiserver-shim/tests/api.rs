@@ -13,6 +13,8 @@ mod aggregation;
 mod apply;
 #[path = "api/audit.rs"]
 mod audit;
+#[path = "api/autoscaler.rs"]
+mod autoscaler;
 #[path = "api/catalog.rs"]
 mod catalog;
 #[path = "api/component_statuses.rs"]

@@ -176,6 +176,7 @@ pub async fn start(
         metrics: api.metrics().clone(),
         components: api.components().clone(),
         ca_pem: pki.authority.certificate().to_owned(),
+        service: Some(api.service("system:kube-controller-manager")),
         signer: Some(Arc::new(ClusterSigner(Arc::clone(&pki)))),
     });
     let hollow = hollow::start(&master, arguments.hollow_nodes, progress);

@@ -60,6 +60,11 @@ impl Quantity {
         Quantity { nano: bytes as i128 * NANO, format: Format::BinarySi }
     }
 
+    /// A quantity of thousandths of bytes, printed with binary suffixes if it is whole.
+    pub const fn from_milli_bytes(milli: i64) -> Self {
+        Quantity { nano: milli as i128 * 1_000_000, format: Format::BinarySi }
+    }
+
     /// The value in units, rounded away from zero.
     pub fn units(self) -> i64 {
         clamp(round_away(self.nano, NANO))

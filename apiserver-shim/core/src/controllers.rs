@@ -15,7 +15,6 @@ mod plan;
 mod revisions;
 mod service_backends;
 
-pub mod autoscaler;
 pub mod bootstrap_tokens;
 pub mod certificates;
 pub mod cluster_role_aggregation;
@@ -90,7 +89,6 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(replica_set::ReplicaSetController),
         Registration::new(daemon_set::DaemonSetController),
         Registration::new(stateful_set::StatefulSetController),
-        Registration::new(autoscaler::AutoscalerController),
         Registration::new(volume_binder::VolumeBinder),
         Registration::new(ephemeral_volumes::EphemeralVolumeController),
         Registration::new(namespace::NamespaceController),

@@ -6,7 +6,7 @@
 //! and why others wait), `pod_cidrs` (address ranges of Nodes), `service_cidr`
 //! and `service_addresses` (those of Services),
 //! `admission_policy` and `admission_webhook` (what administrators add to admission),
-//! `flow_control` (priority and fairness),
+//! `flow_control` (priority and fairness), `autoscaler` (how many replicas metrics ask for),
 //! `certificates` (the built-in signers), `default_classes` (of claims and Ingresses),
 //! `runtime_class` (what a class gives to Pods),
 //! `kernel_roles` (the kernel's roles as objects), `kernel_resources` (names and units of the kernel),
@@ -18,6 +18,7 @@ pub mod admission_policy;
 pub mod admission_webhook;
 pub mod audit;
 pub mod authorization;
+pub mod autoscaler;
 pub mod bootstrap_tokens;
 pub mod cel;
 pub mod certificates;

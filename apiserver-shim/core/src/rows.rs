@@ -3,7 +3,6 @@
 //!
 //! Rows are values. The shell decodes each once per version of its object.
 
-mod autoscaler;
 mod budget;
 mod daemon_set;
 mod job;
@@ -17,7 +16,6 @@ mod view;
 mod volume;
 mod workload;
 
-pub use autoscaler::HorizontalPodAutoscaler;
 pub use budget::DisruptionBudget;
 pub use daemon_set::DaemonSet;
 pub use job::{

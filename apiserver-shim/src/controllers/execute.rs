@@ -18,7 +18,7 @@ const AT_ONCE_MAX: usize = 64;
 
 /// The result of executing a plan.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// The highest revision written; the key's next reconcile must see it.
     pub revision: u64,
     /// The error that stopped the plan.
@@ -26,7 +26,7 @@ pub(super) struct Outcome {
 }
 
 /// Executes a plan as its controller.
-pub(super) async fn execute(
+pub(crate) async fn execute(
     pipeline: &Pipeline,
     events: &EventRecorder,
     identity: &Identity,

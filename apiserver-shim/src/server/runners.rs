@@ -11,8 +11,10 @@ use shim_core::controllers::{self, ControllerConfig};
 use tokio::task::JoinHandle;
 
 use super::node_leases;
+use crate::autoscaler::AutoscalerController;
 use crate::controllers::{ControllerOptions, Controllers, EventRecorder, workqueue_collector};
 use crate::http::component_statuses::{self, ComponentTasks};
+use crate::http::service::ApiService;
 use crate::kernel_roles::KernelRoles;
 use crate::metrics::{self, register};
 use crate::node_endpoints::NodeEndpoints;
@@ -46,6 +48,8 @@ pub struct RunnersOptions {
     pub ca_pem: String,
     /// Where the tasks of scheduler and controllers are told, for ComponentStatuses.
     pub components: ComponentTasks,
+    /// The API, for the HorizontalPodAutoscaler controller; `None` runs none.
+    pub service: Option<ApiService>,
     /// Signs certificate signing requests.
     pub signer: Option<Arc<dyn CertificateSigner>>,
 }
@@ -81,6 +85,9 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         driver,
         client: client.clone(),
     });
+    let autoscaler = options
+        .service
+        .map(|service| AutoscalerController::new(&service, options.pipeline.clone(), events.clone()));
     let scheduler = scheduler::run(SchedulerOptions {
         pipeline: options.pipeline,
         client,
@@ -101,6 +108,7 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
     });
     options.components.insert(component_statuses::CONTROLLER_MANAGER, controllers.abort_handle());
     options.components.insert(component_statuses::SCHEDULER, scheduler.abort_handle());
+    let autoscaler = tokio::spawn(readable.clone().then(|()| run_autoscaler(autoscaler)));
     let sweep = tokio::spawn(async move {
         readable.await;
         sweep::run(swept, objects).await;
@@ -117,7 +125,15 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
         }
         "the task of the kernel's roles ended".to_owned()
     });
-    RunnersHandle { tasks: vec![controllers, scheduler, sweep, leases, roles] }
+    RunnersHandle { tasks: vec![controllers, scheduler, sweep, leases, roles, autoscaler] }
+}
+
+async fn run_autoscaler(autoscaler: Option<AutoscalerController>) -> String {
+    match autoscaler {
+        Some(autoscaler) => autoscaler.run().await,
+        None => std::future::pending().await,
+    }
+    "the HorizontalPodAutoscaler controller ended".to_owned()
 }
 
 /// Waits until all stored objects can be read: to a component that does not see an object, it looks deleted.
@@ -147,6 +163,7 @@ impl RunnersHandle {
             "the sweep of Pod CIDRs",
             "the renewal of the nodes' Leases",
             "the task of the kernel's roles",
+            "the HorizontalPodAutoscaler controller",
         ];
         let name = names[at];
         match ended {

@@ -23,7 +23,11 @@ const API_SERVICE: &str = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.m
 
 /// An aggregated API server that tells what it was asked; it accepts only clients with a certificate of the front proxy's
 /// authority.
-async fn start_extension(server: &Server, stop: &CancellationToken) -> u16 {
+pub async fn start_extension<A, R>(server: &Server, stop: &CancellationToken, answer: A) -> u16
+where
+    A: Fn(http::Request<Incoming>) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Result<Response, Infallible>> + Send + 'static,
+{
     let names = ServerNames { dns: vec!["ext.default.svc".to_owned()], ..ServerNames::default() };
     let issued = server.pki.authority.issue_server(&names, SystemTime::now()).unwrap();
     let front_proxy = server.pki.front_proxy.certificate();
@@ -31,7 +35,7 @@ async fn start_extension(server: &Server, stop: &CancellationToken) -> u16 {
     let tls = server_config(&issued.certificate, &issued.key, front_proxy, clients, ALPN_HTTP).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let service = |_: &Peer| Ok(TowerToHyperService::new(tower::service_fn(answer)));
+    let service = move |_: &Peer| Ok(TowerToHyperService::new(tower::service_fn(answer.clone())));
     let tls = Tls::Required(Arc::new(move || Ok(tls.clone())));
     tokio::spawn(transport::server::serve(
         listener,
@@ -80,24 +84,30 @@ async fn answer(request: http::Request<Incoming>) -> Result<Response, Infallible
 
 /// Registers the extension at `port`, and waits until the condition says `reason`.
 async fn register(server: &Server, port: u16, reason: &str) -> Value {
+    register_group(server, port, "metrics.example.com").await;
+    until(server, "v1beta1.metrics.example.com", reason).await
+}
+
+/// Registers the extension at `port` for version v1beta1 of a group.
+pub async fn register_group(server: &Server, port: u16, group: &str) {
     let service = json!({"metadata": {"name": "ext"},
         "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]}});
     server.ask("POST /api/v1/namespaces/default/services", &service.to_string()).await;
     let bundle = shim_model::base64::encode(server.pki.authority.certificate().as_bytes());
-    let api_service = json!({"metadata": {"name": "v1beta1.metrics.example.com"},
-        "spec": {"group": "metrics.example.com", "version": "v1beta1", "groupPriorityMinimum": 100,
+    let api_service = json!({"metadata": {"name": format!("v1beta1.{group}")},
+        "spec": {"group": group, "version": "v1beta1", "groupPriorityMinimum": 100,
             "versionPriority": 10, "caBundle": bundle,
             "service": {"namespace": "default", "name": "ext", "port": port}}});
     let created =
         server.ask("POST /apis/apiregistration.k8s.io/v1/apiservices", &api_service.to_string()).await;
     assert!(created.starts_with("201"), "{created}");
-    until(server, reason).await
 }
 
 /// Follows the watch of the APIService until the condition says `reason`.
-async fn until(server: &Server, reason: &str) -> Value {
-    let line = "GET /apis/apiregistration.k8s.io/v1/apiservices?watch=1&fieldSelector=metadata.name%3Dv1beta1.metrics.example.com";
-    let watch = server.service().respond(request(line, "")).await;
+pub async fn until(server: &Server, name: &str, reason: &str) -> Value {
+    let path = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let line = format!("GET {path}?watch=1&fieldSelector=metadata.name%3D{name}");
+    let watch = server.service().respond(request(&line, "")).await;
     let mut parts = http_body_util::BodyExt::into_data_stream(watch.into_body());
     let mut text = Vec::new();
     loop {
@@ -117,7 +127,7 @@ async fn until(server: &Server, reason: &str) -> Value {
 async fn requests_for_an_aggregated_group_version_are_forwarded_with_the_user() {
     let server = Server::start().await;
     let stop = CancellationToken::new();
-    let port = start_extension(&server, &stop).await;
+    let port = start_extension(&server, &stop, answer).await;
     let condition = register(&server, port, "Passed").await;
     assert_eq!((&condition["status"], &condition["message"]), (&json!("True"), &json!("all checks passed")));
 

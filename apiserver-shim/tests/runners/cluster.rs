@@ -141,6 +141,7 @@ impl Cluster {
             metrics: self.metrics.clone(),
             ca_pem: "certificate".to_owned(),
             components: Default::default(),
+            service: None,
             signer: None,
         }));
     }

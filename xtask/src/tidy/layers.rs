@@ -57,6 +57,7 @@ const LAYERED: &[LayeredSources] = &[
             &["scheduler"],
             &["kernel_roles"],
             &["http"],
+            &["autoscaler"],
             &["server"],
         ],
     },
