@@ -11,6 +11,7 @@ use kernel_model::role_report::RoleReport;
 use kernel_model::roles::Role;
 use serde_json::Value;
 use shim_core::kernel_roles::{self, Change, Decision, Ineffective, Settings, definition};
+use shim_core::kinds::Subresource;
 use shim_model::resource::GroupResource;
 use shim_model::status::Status;
 
@@ -172,7 +173,9 @@ impl Look {
         created.map(|outcome| outcome.revision())
     }
 
+    /// Deletes an object that was made here, at once: a role that gets settings meanwhile must not be reset by its finalizer.
     async fn delete(&self, row: &Arc<ServedResource>, name: &str) -> Result<u64, Status> {
+        self.edit(ObjectRef::new(row, "", name), kernel_roles::without_finalizer).await?;
         let (context, target) = (identity().context("delete"), ObjectRef::new(row, "", name));
         let deleted = self.roles.pipeline.delete(&context, target, &DeleteOptions::default()).await;
         deleted.map(|outcome| outcome.revision())
@@ -188,6 +191,21 @@ impl Look {
         written.map(|outcome: WriteOutcome| outcome.revision())
     }
 
+    /// Writes an object's settings, and what is in force.
+    async fn write(
+        &self,
+        target: ObjectRef<'_>,
+        seen: &Value,
+        settings: &Settings,
+        in_force: &Settings,
+    ) -> Result<u64, Status> {
+        let context = identity().context("update");
+        let parts = [Subresource::Main, Subresource::Status];
+        let change = |current: &Value| Ok(kernel_roles::with_settings(current, seen, settings, in_force));
+        let written = self.roles.pipeline.update_parts(&context, target, &parts, change).await;
+        written.map(|outcome| outcome.revision())
+    }
+
     /// Carries out a decision about an object. Returns the status that it is to have, unless it is gone.
     async fn carry_out(
         &mut self,
@@ -200,9 +218,9 @@ impl Look {
         let (report, outcome, release, name) = match decision {
             Decision::Apply { name, role, settings, write, set, release } => {
                 let target = ObjectRef::new(row, "", name);
+                let known = reports.iter().find(|report| report.role == *role);
                 if *write {
-                    let with = |current: &Value| kernel_roles::with_settings(current, settings);
-                    match self.edit(target, with).await {
+                    match self.write(target, object, settings, &Settings::of(known)).await {
                         Ok(written) => *revision = written.max(*revision),
                         Err(status) => {
                             return {
@@ -212,7 +230,6 @@ impl Look {
                         }
                     }
                 }
-                let known = reports.iter().find(|report| report.role == *role);
                 let outcome = self.set(name, role, settings, set).await;
                 let report = match outcome {
                     Ok(()) => Some(in_force(known, role, settings)),

@@ -208,6 +208,10 @@ fn has_finalizer(object: &Value) -> bool {
     access::list(object, &["metadata", "finalizers"]).iter().any(|finalizer| finalizer == FINALIZER)
 }
 
+fn generation(object: &Value) -> Option<i64> {
+    access::get(object, &["metadata", "generation"]).and_then(Value::as_i64)
+}
+
 fn ignored(object: &Value, reason: &'static str, message: String) -> Decision {
     let why = Ineffective { reason, message };
     Decision::Ignore { name: name(object).to_owned(), why, release: is_deleting(object) }
@@ -224,7 +228,12 @@ fn of_object(object: &Value, role: &Role, report: Option<&RoleReport>) -> Decisi
     };
     // The status is ours: it can be read, unless somebody else has written it.
     let status = object.get("status").filter(|status| status.get("observedGeneration").is_some());
-    let last = status.and_then(|status| Settings::of_fields(status).ok());
+    let last = match status {
+        Some(status) => Settings::of_fields(status).ok(),
+        // Nobody has changed it since it was made here: it has what was in force.
+        None if is_managed(object) && generation(object) == Some(1) => Some(wanted.clone()),
+        None => None,
+    };
     let settings = match (release, last) {
         (true, _) => Settings::default(),
         (false, Some(last)) => merged(&wanted, &last, &current),
@@ -285,9 +294,14 @@ fn new_object(report: &RoleReport, taken: &[&str]) -> Value {
     object
 }
 
-/// The object with the settings, and with the finalizer if it needs one.
-pub fn with_settings(object: &Value, settings: &Settings) -> Value {
+/// The object with the settings, with the finalizer if it needs one, and with what is in force in its status. Both parts are written at
+/// once: a spec with the kernel's settings beside a status without them would look as if a client had changed it. `seen` is the object
+/// that was decided about; if its spec has changed since, the next look decides.
+pub fn with_settings(object: &Value, seen: &Value, settings: &Settings, in_force: &Settings) -> Value {
     let mut object = object.clone();
+    if generation(&object) != generation(seen) {
+        return object;
+    }
     // What has not changed keeps the form in which it was written, and its owner.
     let known = Settings::of_fields(&object["spec"]).ok();
     let keeps =
@@ -310,6 +324,12 @@ pub fn with_settings(object: &Value, settings: &Settings) -> Value {
         let finalizers = metadata.entry("finalizers").or_insert_with(|| json!([]));
         finalizers.as_array_mut().into_iter().for_each(|list| list.push(FINALIZER.into()));
     }
+    let observed = object["metadata"]["generation"].clone();
+    let status = access::object_mut(&mut object, &["status"]);
+    status.entry("observedGeneration").or_insert(observed);
+    ["guarantee", "limit"].iter().for_each(|name| drop(status.remove(*name)));
+    status.extend(in_force.to_fields());
+    status.insert("weight".to_owned(), amounts::number(in_force.weight));
     object
 }
 

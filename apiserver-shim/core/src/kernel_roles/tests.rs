@@ -276,11 +276,97 @@ fn what_a_client_makes_replaces_what_was_made_for_its_role() {
 #[test]
 fn what_has_not_changed_keeps_its_form() {
     let object = object("a", "a", json!({"weight": 4, "limit": {"cpu": "3000m", "memory": "1.5Gi"}}));
-    let changed = with_settings(&object, &settings(8.0, "", "cpus:3;mem:1536"));
+    let (changed, current) = (settings(8.0, "", "cpus:3;mem:1536"), settings(2.0, "cpus:1", ""));
+    let changed = with_settings(&object, &object, &changed, &current);
     assert_eq!(
         changed["spec"],
         json!({"role": "a", "weight": 8, "limit": {"cpu": "3000m", "memory": "1.5Gi"}})
     );
-    let reset = with_settings(&object, &Settings::default());
+    assert_eq!(changed["status"], json!({"observedGeneration": 1, "weight": 2, "guarantee": {"cpu": "1"}}));
+    let reset = with_settings(&object, &object, &Settings::default(), &current);
     assert_eq!(reset["spec"], json!({"role": "a"}));
+    // A client has changed it meanwhile: that is looked at first.
+    let mut newer = object.clone();
+    newer["metadata"]["generation"] = json!(2);
+    assert_eq!(with_settings(&newer, &object, &Settings::default(), &current), newer);
+}
+
+/// A kernel with one role, and the object of it.
+#[derive(Default)]
+struct Sides {
+    kernel: Settings,
+    object: Option<Value>,
+}
+
+impl Sides {
+    /// Looks at both sides as the server does. It is killed after `writes`; and before the write `at`, an operator sets something.
+    fn look(&mut self, writes: usize, operator: Option<(usize, Settings)>) {
+        // The role is there as long as it has settings.
+        let seen = self.kernel.clone();
+        let reports: Vec<RoleReport> = match seen == Settings::default() {
+            true => Vec::new(),
+            false => vec![report("a", &seen)],
+        };
+        let objects: Vec<Value> = self.object.clone().into_iter().collect();
+        let mut all: Vec<Box<dyn Fn(&mut Sides)>> = Vec::new();
+        for decision in decide(&objects, &reports) {
+            match decision {
+                Decision::Create(mut object) => {
+                    object["metadata"]["generation"] = json!(1);
+                    all.push(Box::new(move |sides: &mut Sides| sides.object = Some(object.clone())));
+                }
+                Decision::Delete { .. } => all.push(Box::new(|sides: &mut Sides| sides.object = None)),
+                Decision::Apply { settings, write, set, .. } => {
+                    let (decided, now, seen) = (objects[0].clone(), settings.clone(), seen.clone());
+                    if write {
+                        all.push(Box::new(move |sides: &mut Sides| {
+                            let old = sides.object.take().unwrap();
+                            let mut new = with_settings(&old, &decided, &settings, &seen);
+                            let grows = i64::from(new["spec"] != old["spec"]);
+                            new["metadata"]["generation"] = json!(generation(&old).unwrap() + grows);
+                            sides.object = Some(new);
+                        }));
+                    }
+                    if !set.is_empty() {
+                        let now = now.clone();
+                        all.push(Box::new(move |sides: &mut Sides| sides.kernel = now.clone()));
+                    }
+                    all.push(Box::new(move |sides: &mut Sides| {
+                        sides.object = sides.object.take().map(|object| looked_at(object, &now));
+                    }));
+                }
+                Decision::Ignore { .. } => panic!("it has an effect"),
+            }
+        }
+        for (number, write) in all.iter().enumerate().take(writes) {
+            if let Some((_, settings)) = operator.as_ref().filter(|(at, _)| *at == number) {
+                self.kernel = settings.clone();
+            }
+            write(self);
+        }
+        if let Some((_, settings)) = operator.filter(|(at, _)| *at >= all.len().min(writes)) {
+            self.kernel = settings;
+        }
+    }
+}
+
+/// What an operator sets and removes stays so, whenever the server is killed and whatever it has just read.
+#[test]
+fn no_crash_brings_back_what_an_operator_has_removed() {
+    let quotas = [settings(1.0, "", "cpus:4"), Settings::default(), settings(2.0, "cpus:1", "")];
+    for first in &quotas {
+        for second in &quotas {
+            for third in &quotas {
+                for case in 0..4 * 4 * 4 * 4 {
+                    let (a, b, c, d) = (case % 4, case / 4 % 4, case / 16 % 4, case / 64);
+                    let mut sides = Sides { kernel: first.clone(), object: None };
+                    sides.look(a, None);
+                    sides.look(b, Some((c, second.clone())));
+                    sides.look(d, Some((0, third.clone())));
+                    (0..3).for_each(|_| sides.look(usize::MAX, None));
+                    assert_eq!(&sides.kernel, third, "case {case}: {first:?}, {second:?}, {third:?}");
+                }
+            }
+        }
+    }
 }
