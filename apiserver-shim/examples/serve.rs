@@ -33,6 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         authentication: Default::default(),
         service_cidr: Default::default(),
         build: BuildInfo::default(),
+        flags: Default::default(),
     };
     let server = start(options).await?;
     let admin = pki.authority.issue_admin(SystemTime::now())?;

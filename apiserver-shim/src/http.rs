@@ -34,3 +34,4 @@ pub mod subresources;
 pub mod version;
 pub mod watch;
 pub mod websocket;
+mod zpages;

@@ -1,6 +1,7 @@
 //! The API server process: the TLS listener in front of the service, the bootstrap objects, and the controllers and
 //! scheduler that run beside it.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::http::component_statuses::ComponentTasks;
 use crate::http::node_proxy::node_client;
 use crate::http::service::{Api, ApiService, Caller};
 pub use crate::http::version::BuildInfo;
+use crate::http::version::ServerProcess;
 use crate::metrics::Registry as Metrics;
 use crate::metrics::requests::{INFLIGHT_PERIOD, RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
@@ -75,6 +77,8 @@ pub struct ApiOptions {
     pub service_cidr: ServiceCidr,
     /// What `/version` says of this build.
     pub build: BuildInfo,
+    /// The flags of this process with their values, secrets redacted, for `/flagz`.
+    pub flags: BTreeMap<String, String>,
 }
 
 /// Why a server could not start.
@@ -158,7 +162,9 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
         SocketAddr::new(options.advertise, local.port()).to_string(),
         audit,
     );
-    let api = Arc::new(api.with_build(options.build));
+    let stop = CancellationToken::new();
+    let process = ServerProcess { build: options.build, flags: options.flags, stopping: stop.clone() };
+    let api = Arc::new(api.of_process(process));
     let bootstrap = Bootstrap {
         advertise: options.advertise,
         port: local.port(),
@@ -168,7 +174,6 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     bootstrap.run(&api.pipeline).await.map_err(StartError::Bootstrap)?;
     let custom_resources = CustomResources::start(api.pipeline.clone()).await;
     let service = ApiService::new(api, Caller::Unknown);
-    let stop = CancellationToken::new();
     let for_peers = service.clone();
     let make_service = move |peer: &Peer| for_peer(&for_peers, peer);
     let tls = Tls::Required(Arc::new(move || Ok(tls.clone())));

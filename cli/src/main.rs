@@ -21,6 +21,7 @@ mod data_directory;
 mod documentation;
 mod example_images;
 mod explain;
+mod flag_values;
 mod flags;
 mod hollow;
 mod images;

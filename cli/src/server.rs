@@ -31,7 +31,7 @@ use crate::{
     build, console,
     control::{self, ControlSocket},
     data_directory::{DataDirectory, running::RunningProcess},
-    hollow,
+    flag_values, hollow,
     mesos_access::MesosAccess,
     pod_network::Ranges,
     preflight::{self, Listener},
@@ -164,6 +164,7 @@ pub async fn start(
         authentication,
         service_cidr: arguments.service_cidr,
         build: build::info(),
+        flags: flag_values::of_this_process(),
     })
     .await?;
     let runners = runners::start(RunnersOptions {

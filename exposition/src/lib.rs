@@ -1,5 +1,7 @@
 //! Metrics in Prometheus' text exposition format, as all servers create, register and print them. Which metrics there are is
-//! decided by the crates that count.
+//! decided by the crates that count. [`zpages`] has two pages more that all servers have.
+
+pub mod zpages;
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -25,6 +27,13 @@ pub fn constant<M>(metric: prometheus::Result<M>) -> M {
 /// The registry has a metric of the same name.
 pub fn register(registry: &Registry, metrics: impl Collector + 'static) {
     registry.register(Box::new(metrics)).expect("invariant: a server registers each metric once");
+}
+
+/// When this process was started, in seconds since 1970; `None` without `/proc`.
+pub fn process_start() -> Option<i64> {
+    let stat = procfs::process::Process::myself().ok()?.stat().ok()?;
+    let since_boot = stat.starttime.checked_div(procfs::ticks_per_second())?;
+    procfs::boot_time_secs().ok()?.checked_add(since_boot).and_then(|seconds| i64::try_from(seconds).ok())
 }
 
 /// Prints all metrics.

@@ -7,11 +7,13 @@ mod remote;
 mod requests;
 pub mod streams;
 mod usage;
+mod zpages;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{node::pods::Pods, pod::context::NodeContext, tls};
 use bytes::Bytes;
+use exposition::zpages::Page;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
@@ -21,14 +23,20 @@ use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use transport::{
-    server::{KeepAlive, Peer, ServerOptions, Tls},
+    server::{KeepAlive, Peer, ServerOptions, StrangerLimits, Tls},
     tls::TlsError,
 };
 
 /// Concurrent connections: every `kubectl logs -f` and `exec` on this node is one.
 const CONNECTIONS_MAX: usize = 512;
-/// Time limit of a TLS handshake and of a request head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections of clients that have shown no credentials yet. The API server, which shows its certificate in the handshake, may
+/// begin 64 at the same time.
+const STRANGERS: StrangerLimits =
+    StrangerLimits { all: CONNECTIONS_MAX / 4, of_address: 64, deadline: Duration::from_secs(10) };
+/// Time limit of a TLS handshake, and from the connection to the first request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit of each further request's head, and so of idleness.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence before the first TCP keep-alive probe, time between probes, and probes before the connection is closed: a log
 /// stream or an exec whose client's machine has vanished ends within two minutes.
 const KEEP_ALIVE: KeepAlive =
@@ -75,6 +83,7 @@ impl StatusError {
             StatusCode::BAD_REQUEST => "BadRequest",
             StatusCode::FORBIDDEN => "Forbidden",
             StatusCode::METHOD_NOT_ALLOWED => "MethodNotAllowed",
+            StatusCode::NOT_ACCEPTABLE => "NotAcceptable",
             _ => "InternalError",
         };
         let status = json!({
@@ -132,9 +141,10 @@ pub(crate) async fn start(context: Arc<NodeContext>, pods: Arc<Pods>) -> Result<
     // Reports an unusable certificate at start and not at the first connection.
     tls()?;
     let options = ServerOptions {
+        strangers: Some(STRANGERS),
         handshake_timeout: HEAD_TIMEOUT,
         first_request_timeout: HEAD_TIMEOUT,
-        header_timeout: Some(HEAD_TIMEOUT),
+        header_timeout: Some(IDLE_TIMEOUT),
         keep_alive: Some(KEEP_ALIVE),
         drain_timeout: DRAIN_TIMEOUT,
         ..ServerOptions::new("node", CONNECTIONS_MAX)
@@ -189,6 +199,8 @@ async fn answer(
     let get = request.method() == Method::GET;
     match &parts[..] {
         ["healthz"] if get => Ok(Response::new(full("ok"))),
+        ["statusz"] => zpages::answer(Page::Statusz, request.headers(), &context.config),
+        ["flagz"] => zpages::answer(Page::Flagz, request.headers(), &context.config),
         ["pods"] if get => Ok(json_answer(pod_list(&pods))),
         ["metrics"] if get => metrics(&context),
         ["metrics", "resource"] if get => {

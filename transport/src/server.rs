@@ -6,6 +6,7 @@
 
 mod plain_http;
 mod stall_guard;
+mod strangers;
 mod write_batch;
 
 use std::any::Any;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
@@ -42,6 +43,8 @@ use crate::BoxError;
 use crate::tls::TlsError;
 pub use plain_http::refuse_plain_http;
 use stall_guard::StallGuard;
+pub use strangers::StrangerLimits;
+use strangers::{Stranger, Strangers};
 use write_batch::WriteBatch;
 
 /// Connections that wait to be accepted; the system's limit is usually the same. The standard library's 128 are too few for
@@ -94,6 +97,8 @@ pub struct ServerOptions {
     pub name: &'static str,
     /// Maximum number of connections; further ones wait in the listener's backlog.
     pub connections_max: usize,
+    /// Bounds on clients without credentials; `None` for servers that such clients may use.
+    pub strangers: Option<StrangerLimits>,
     /// Time limit for the TLS handshake.
     pub handshake_timeout: Duration,
     /// Time limit from accepting a connection to the head of its first request.
@@ -121,6 +126,7 @@ impl ServerOptions {
         ServerOptions {
             name,
             connections_max,
+            strangers: None,
             handshake_timeout: Duration::from_secs(10),
             first_request_timeout: Duration::from_secs(30),
             header_timeout: None,
@@ -201,6 +207,7 @@ async fn accept(
         tracing::warn!(server = options.name, %error, "the queue of new connections stays short");
     }
     let slots = Arc::new(Semaphore::new(options.connections_max));
+    let strangers = options.strangers.map(Strangers::new);
     let connections = TaskTracker::new();
     loop {
         let Some(slot) = stop.run_until_cancelled(slots.clone().acquire_owned()).await else { break };
@@ -215,9 +222,17 @@ async fn accept(
         };
         let connection = Connection { options: options.clone(), stop: stop.clone(), address };
         let (tls, make_handler) = (tls.clone(), make_handler.clone());
+        let stranger = strangers.as_ref().map(|among| Arc::new(among.admit(address.ip())));
         connections.spawn(async move {
             let server = connection.options.name;
-            if let Err(error) = connection.run(tcp, tls, &*make_handler).await {
+            let ended = match &stranger {
+                None => connection.run(tcp, tls, &*make_handler, None).await,
+                Some(stranger) => tokio::select! {
+                    ended = connection.run(tcp, tls, &*make_handler, Some(stranger)) => ended,
+                    why = stranger.end() => Err(why.into()),
+                },
+            };
+            if let Err(error) = ended {
                 tracing::debug!(server, peer = %address, %error, "connection ended");
             }
             drop(slot);
@@ -240,6 +255,7 @@ impl Connection {
         mut tcp: TcpStream,
         tls: Tls,
         make_handler: &(dyn Fn(&Peer) -> Result<Handler, BoxError> + Send + Sync),
+        stranger: Option<&Arc<Stranger>>,
     ) -> Result<(), BoxError> {
         self.set_socket_options(&tcp)?;
         let deadline = Instant::now() + self.options.first_request_timeout;
@@ -258,7 +274,10 @@ impl Connection {
         };
         let mut peer = Peer { address: self.address, tls: config.is_some(), certificate: None };
         let Some(config) = config else {
-            let handler = make_handler(&peer)?;
+            let mut handler = make_handler(&peer)?;
+            if let Some(stranger) = stranger {
+                handler = introducing(handler, stranger.clone());
+            }
             return self.serve_http1(tcp, handler, deadline).await;
         };
         let handshake = TlsAcceptor::from(config).accept(tcp);
@@ -267,7 +286,12 @@ impl Connection {
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
         peer.certificate = certificate.map(|certificate| Arc::from(certificate.as_ref()));
         let http2 = self.options.http2.filter(|_| session.alpn_protocol() == Some(b"h2"));
-        let handler = make_handler(&peer)?;
+        let mut handler = make_handler(&peer)?;
+        match stranger {
+            Some(stranger) if peer.certificate.is_some() => stranger.is_known(),
+            Some(stranger) => handler = introducing(handler, stranger.clone()),
+            None => {}
+        }
         match http2 {
             Some(http2) => self.serve_http2(stream, handler, deadline, http2).await,
             None => self.serve_http1(stream, handler, deadline).await,
@@ -378,6 +402,20 @@ impl Connection {
             },
         }
     }
+}
+
+/// Makes a client known with the first answer that does not ask for credentials.
+fn introducing(handler: Handler, stranger: Arc<Stranger>) -> Handler {
+    Box::new(move |request| {
+        let (answering, stranger) = (handler(request), stranger.clone());
+        Box::pin(async move {
+            let response = answering.await?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                stranger.is_known();
+            }
+            Ok(response)
+        })
+    })
 }
 
 /// Why the server ends a connection.

@@ -11,6 +11,7 @@ use shim_core::controllers::served;
 use shim_core::kinds::rbac;
 use shim_model::go_quote::go_quote;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use super::body::Response;
 use super::{discovery, reply};
@@ -34,8 +35,21 @@ enum Check {
     WatchCaches,
     /// An object that the server writes at its start has been there.
     Written(Object),
+    /// The server does not stop.
+    Runs,
     /// The server answers at all.
     Answers,
+}
+
+/// What the checks look at.
+#[derive(Clone, Copy)]
+pub struct Health<'a> {
+    /// The objects and their store.
+    pub registry: &'a Registry,
+    /// Where outcomes are counted.
+    pub metrics: &'a HealthMetrics,
+    /// Cancelled when the server stops.
+    pub stopping: &'a CancellationToken,
 }
 
 /// An object that the server writes at its start.
@@ -47,7 +61,7 @@ struct Object {
     name: &'static str,
 }
 
-use Check::{Answers, Log, Store, StoreWrites, WatchCaches};
+use Check::{Answers, Log, Runs, Store, StoreWrites, WatchCaches};
 
 const fn written(
     group: &'static str,
@@ -95,16 +109,21 @@ const STARTED: [(&str, Check); 17] = [
 fn checks_of(endpoint: &str) -> Vec<(&'static str, Check)> {
     let mut checks = vec![("ping", Answers), ("log", Log), ("etcd", Store)];
     if endpoint == "readyz" {
-        checks.extend([("store-writes", StoreWrites), ("informer-sync", WatchCaches)]);
+        let more = [("etcd-readiness", Store), ("store-writes", StoreWrites), ("informer-sync", WatchCaches)];
+        checks.extend(more);
     }
     checks.extend(STARTED);
+    if endpoint == "readyz" {
+        checks.push(("shutdown", Runs));
+    }
     checks
 }
 
 impl Check {
-    async fn holds(self, registry: &Registry) -> bool {
+    async fn holds(self, Health { registry, stopping, .. }: &Health<'_>) -> bool {
         match self {
             Answers => true,
+            Runs => !stopping.is_cancelled(),
             Log => log_takes_lines(CHECK_TIMEOUT).await,
             Store => {
                 let revision = tokio::time::timeout(CHECK_TIMEOUT, registry.store().current_revision()).await;
@@ -146,11 +165,7 @@ pub fn paths() -> Vec<String> {
 }
 
 /// Serves a health path; `None` for any other path.
-pub async fn serve(
-    (registry, metrics): (&Registry, &HealthMetrics),
-    path: &str,
-    query: &Query,
-) -> Option<Response> {
+pub async fn serve(health: &Health<'_>, path: &str, query: &Query) -> Option<Response> {
     let (endpoint, name) = ["healthz", "livez", "readyz"].iter().find_map(|endpoint| {
         match path.strip_prefix('/')?.strip_prefix(endpoint)? {
             "" => Some((*endpoint, "")),
@@ -159,13 +174,13 @@ pub async fn serve(
     })?;
     let checks = checks_of(endpoint);
     if name.is_empty() {
-        return Some(all((registry, metrics), endpoint, &checks, query).await);
+        return Some(all(health, endpoint, &checks, query).await);
     }
     let Some((name, check)) = checks.iter().find(|(known, _)| *known == name) else {
         return Some(discovery::not_found());
     };
-    let holds = check.holds(registry).await;
-    metrics.record(endpoint, name, holds);
+    let holds = check.holds(health).await;
+    health.metrics.record(endpoint, name, holds);
     Some(match holds {
         true => reply::text(200, "ok"),
         false => reply::text(500, format!("internal server error: {name} check failed\n")),
@@ -173,12 +188,7 @@ pub async fn serve(
 }
 
 /// All checks of an endpoint except the excluded ones.
-async fn all(
-    (registry, metrics): (&Registry, &HealthMetrics),
-    endpoint: &str,
-    checks: &[(&str, Check)],
-    query: &Query,
-) -> Response {
+async fn all(health: &Health<'_>, endpoint: &str, checks: &[(&str, Check)], query: &Query) -> Response {
     let mut lines = String::new();
     let mut failed = false;
     // Several names have the same check.
@@ -190,10 +200,10 @@ async fn all(
         }
         let holds = match outcomes.iter().find(|(known, _)| known == check) {
             Some((_, holds)) => *holds,
-            None => check.holds(registry).await,
+            None => check.holds(health).await,
         };
         outcomes.push((*check, holds));
-        metrics.record(endpoint, name, holds);
+        health.metrics.record(endpoint, name, holds);
         if holds {
             lines.push_str(&format!("[+]{name} ok\n"));
         } else {

@@ -1,5 +1,6 @@
 //! Paths that are no resource: health, discovery, OpenAPI, metrics, the version, keys of service accounts.
 
+use exposition::zpages::Page;
 use http::header::{CACHE_CONTROL, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
@@ -9,9 +10,10 @@ use shim_model::schema::Media;
 use shim_model::status::{self, Status};
 
 use crate::http::body::Response;
+use crate::http::health::Health;
 use crate::http::negotiation::{self, Clause};
 use crate::http::service::Api;
-use crate::http::{discovery, health, openapi, reply, version};
+use crate::http::{discovery, health, openapi, reply, version, zpages};
 use crate::metrics;
 use crate::request::info::RequestInfo;
 use crate::storage::catalog::Catalog;
@@ -34,7 +36,7 @@ pub(super) async fn serve(
         return Ok(without_a_resource(path));
     }
     let catalog = api.registry.catalog();
-    if let Some(response) = health::serve((&api.registry, &api.health), path, &info.query).await {
+    if let Some(response) = health::serve(&health_of(api), path, &info.query).await {
         return Ok(response);
     }
     let readable = matches!(*method, Method::GET);
@@ -47,6 +49,10 @@ pub(super) async fn serve(
             Err(status::method_not_allowed())
         };
     }
+    if let Some(page) = Page::at(path) {
+        let others: Vec<String> = all(&catalog).into_iter().filter(|known| known != path).collect();
+        return zpages::serve(page, headers, &api.process.flags, &others);
+    }
     if let Some(response) = openapi::serve((&catalog, remote), path, headers, info.query.text("hash")).await {
         return response;
     }
@@ -56,7 +62,7 @@ pub(super) async fn serve(
         "/version" if !readable => Err(status::method_not_allowed()),
         "/version" => {
             only(headers, "application/json")?;
-            Ok(reply::value(200, Media::Json, &version::value(&api.build)))
+            Ok(reply::value(200, Media::Json, &version::value(&api.process.build)))
         }
         path if path.starts_with("/version/") => Err(status::unknown_path()),
         "/.well-known/openid-configuration" | "/openid/v1/jwks" if !readable => {
@@ -81,6 +87,10 @@ pub(super) async fn serve(
         "" | "/index.html" => Ok(reply::json(200, json!({"paths": all(&catalog)}).to_string())),
         _ => Ok(discovery::not_found()),
     }
+}
+
+fn health_of(api: &Api) -> Health<'_> {
+    Health { registry: &api.registry, metrics: &api.health, stopping: &api.process.stopping }
 }
 
 fn print(registry: &metrics::Registry, method: &Method) -> Result<Response, Status> {
@@ -126,6 +136,7 @@ fn all(catalog: &Catalog) -> Vec<String> {
     let mut paths: Vec<String> = endpoints.map(|path| format!("/{path}")).collect();
     let fixed = ["/apis/", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openapi/v3/"];
     paths.extend(fixed.map(String::from));
+    paths.extend(["/flagz", "/statusz"].map(String::from));
     paths.extend(health::paths());
     paths.sort();
     paths

@@ -41,7 +41,7 @@ use crate::http::measure::{self, Measurement};
 use crate::http::node_proxy::NodeClient;
 use crate::http::objects::{self, ResourceRequest};
 use crate::http::subresources::{self, proxy_client, reviews};
-use crate::http::version::BuildInfo;
+use crate::http::version::ServerProcess;
 use crate::http::{aggregated, discovery, negotiation, paths, pretty, reply, routes, websocket};
 use crate::metrics::{self, health::HealthMetrics, requests::RequestMetrics};
 use crate::node_endpoints::NodeEndpoints;
@@ -74,8 +74,8 @@ pub struct Api {
     pub address: String,
     /// The audit log; `None` if audit is disabled.
     pub audit: Option<Arc<AuditLog>>,
-    /// What `/version` says.
-    pub build: BuildInfo,
+    /// The process that the server is in.
+    pub process: ServerProcess,
     /// The registry behind `/metrics`.
     pub metrics: metrics::Registry,
     /// The outcomes of health checks, behind `/metrics/slis`.
@@ -124,7 +124,7 @@ impl Api {
             aggregator,
             address,
             audit,
-            build: BuildInfo::default(),
+            process: ServerProcess::default(),
             metrics,
             health: HealthMetrics::new(),
             requests,
@@ -139,9 +139,9 @@ impl Api {
         self.pipeline.access()
     }
 
-    /// With what `/version` says.
-    pub fn with_build(self, build: BuildInfo) -> Api {
-        Api { build, ..self }
+    /// In a process.
+    pub fn of_process(self, process: ServerProcess) -> Api {
+        Api { process, ..self }
     }
 }
 

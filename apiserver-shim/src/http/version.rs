@@ -1,9 +1,14 @@
 //! `/version`: the compatible Kubernetes version and the build of this server.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 /// The minor version of the Kubernetes API that is served.
 pub const MINOR: &str = "36";
+/// The version of Kubernetes whose API is served.
+pub const EMULATED: &str = "1.36";
 /// The patch version reported to clients.
 const PATCH: &str = "0";
 
@@ -27,6 +32,17 @@ impl Default for BuildInfo {
     fn default() -> Self {
         Self { commit: "unknown".to_owned(), modified: false, date: "1970-01-01T00:00:00Z".to_owned() }
     }
+}
+
+/// The process that a server is in.
+#[derive(Debug, Default)]
+pub struct ServerProcess {
+    /// What `/version` says.
+    pub build: BuildInfo,
+    /// The flags with their values, as `/flagz` shows them.
+    pub flags: BTreeMap<String, String>,
+    /// Cancelled when the server stops.
+    pub stopping: CancellationToken,
 }
 
 /// The response of `/version`.

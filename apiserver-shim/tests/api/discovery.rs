@@ -39,6 +39,7 @@ async fn non_resource_paths() {
           200 [+]ping ok
         [+]log ok
         [+]etcd ok
+        [+]etcd-readiness ok
         [+]store-writes ok
         [+]informer-sync ok
         [+]poststarthook/generic-apiserver-start-informers ok
@@ -58,6 +59,7 @@ async fn non_resource_paths() {
         [+]poststarthook/apiservice-registration-controller ok
         [+]poststarthook/kube-apiserver-autoregistration ok
         [+]autoregister-completion ok
+        [+]shutdown ok
         readyz check passed
         GET /livez?verbose&exclude=etcd&exclude=nope
           200 [+]ping ok
@@ -145,4 +147,46 @@ async fn openapi_v3_is_served_in_two_encodings_and_under_one_hash() {
     let location = moved.headers()["location"].to_str().unwrap();
     let hash = plain.headers()["etag"].to_str().unwrap().trim_matches('"');
     assert_eq!(location, format!("/openapi/v3/apis/apps/v1?hash={hash}"));
+}
+
+#[tokio::test]
+async fn a_server_says_what_it_is_and_how_it_was_started() {
+    let server = Server::start().await;
+    let paths = server.json("GET /", "").await;
+    for page in ["/statusz", "/flagz"] {
+        assert!(paths["paths"].as_array().unwrap().iter().any(|path| path == page), "{paths}");
+    }
+    let text = server.ask("GET /statusz", "").await;
+    assert!(text.starts_with("200 \napiserver statusz\nWarning: "), "{text}");
+    for line in ["\nStarted: ", "\nUp: 0 hr 0", "\nBinary version: 1.36.", "\nEmulation version: 1.36\n"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(text.contains("\nPaths: /flagz /healthz /livez /metrics /readyz /version"), "{text}");
+    let named = |page: &str, kind: &str, version: &str| {
+        format!("GET /{page} | Accept: application/json;as={kind};v={version};g=config.k8s.io")
+    };
+    let status = server.json(&named("statusz", "Statusz", "v1beta1"), "").await;
+    assert_eq!(
+        (&status["kind"], &status["apiVersion"]),
+        (&"Statusz".into(), &"config.k8s.io/v1beta1".into())
+    );
+    assert_eq!(status["metadata"]["name"], "apiserver");
+    assert!(
+        status["uptimeSeconds"].is_i64() && status["startTime"].as_str().unwrap().ends_with('Z'),
+        "{status}"
+    );
+    let flags = server.json(&named("flagz", "Flagz", "v1beta1"), "").await;
+    assert_eq!(flags["flags"], serde_json::json!({"store": "memory"}));
+    assert!(server.ask("GET /flagz", "").await.ends_with("store=memory"));
+    let old = server.ask(&named("flagz", "Flagz", "v1alpha1"), "").await;
+    assert!(old.starts_with("200 299 - \"This version of the flagz endpoint is deprecated."), "{old}");
+    let refused = server.ask("GET /flagz | Accept: application/json", "").await;
+    assert!(refused.starts_with("406"), "{refused}");
+    // Those who may see metrics may see these.
+    let binding = r#"{"metadata":{"name":"m"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"system:monitoring"},"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"watcher"}]}"#;
+    server.ask("POST /apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding).await;
+    for (user, code) in [("watcher", "200"), ("nobody", "403")] {
+        let answer = server.ask(&format!("GET /statusz | Impersonate-User: {user}"), "").await;
+        assert!(answer.starts_with(code), "{user}: {answer}");
+    }
 }

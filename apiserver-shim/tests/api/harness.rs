@@ -67,6 +67,7 @@ impl Server {
             authentication,
             service_cidr: Default::default(),
             build: BuildInfo::default(),
+            flags: [("store".to_owned(), "memory".to_owned())].into(),
         })
         .await
         .unwrap();

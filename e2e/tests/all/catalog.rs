@@ -67,6 +67,7 @@ impl ApiServer {
             authentication: Default::default(),
             service_cidr: Default::default(),
             build: BuildInfo::default(),
+            flags: Default::default(),
         }))?;
         let admin = pki.authority.issue_admin(SystemTime::now())?;
         let url = format!("https://{}", handle.local_addr());

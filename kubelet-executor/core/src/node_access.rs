@@ -25,6 +25,8 @@ impl NodeRequest {
             "healthz" => &["healthz", "proxy"],
             "stats" => &["stats"],
             "metrics" => &["metrics"],
+            "statusz" => &["statusz"],
+            "flagz" => &["configz"],
             _ => &["proxy"],
         };
         NodeRequest { verb, subresources }
@@ -50,6 +52,8 @@ mod tests {
             ("GET", "/healthz", "get healthz,proxy"),
             ("POST", "/exec/ns/p/c", "create proxy"),
             ("GET", "/metricsx", "get proxy"),
+            ("GET", "/statusz", "get statusz"),
+            ("GET", "/flagz", "get configz"),
             ("GET", "//metrics", "get metrics"),
             ("HEAD", "/metrics", " metrics"),
         ];

@@ -304,3 +304,19 @@ fn metrics_tell_what_runs() {
     fixture.wait_for_state("uid-web", TaskState::Killed);
     wait("no running pod", || has("kubelet_running_pods 0"));
 }
+
+#[test]
+fn the_node_says_what_it_is_and_how_it_is_set() {
+    let (fixture, _fake) = fixture();
+    let client = fixture.node_client("client");
+    let (code, text) = fixture.block_on(client.get("/statusz"));
+    assert_eq!(code, 200, "{text}");
+    assert!(text.starts_with("\nkubelet statusz\nWarning: "), "{text}");
+    assert!(
+        text.contains("\nUp: 0 hr ") && text.contains("\nPaths: /attach /containerLogs /exec /flagz "),
+        "{text}"
+    );
+    let (code, text) = fixture.block_on(client.get("/flagz"));
+    assert_eq!(code, 200, "{text}");
+    assert!(text.contains("\nhostname-override=n1\n"), "{text}");
+}

@@ -182,3 +182,45 @@ async fn plain_http_on_a_tls_port_is_refused_in_words() {
         "tls=true certificate=false HTTP/1.1"
     );
 }
+
+#[tokio::test]
+async fn clients_without_credentials_leave_room_for_others() {
+    let strangers = StrangerLimits { all: 3, of_address: 2, deadline: Duration::from_secs(60) };
+    let options = ServerOptions { strangers: Some(strangers), ..ServerOptions::new("test", 4) };
+    let server = start(Tls::Plain, options).await;
+    let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, server.port));
+    // Silent ones displace each other: the oldest ends.
+    let mut silent = Vec::new();
+    for _ in 0..6 {
+        silent.push(connect().await.unwrap());
+    }
+    for oldest in silent.drain(..4) {
+        let mut oldest = oldest;
+        let end = oldest.read(&mut [0]).await;
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    }
+    // A client that was answered is not displaced.
+    let mut known = connect().await.unwrap();
+    known.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut answer = vec![0; 4096];
+    assert!(known.read(&mut answer).await.unwrap() > 0);
+    for _ in 0..6 {
+        silent.push(connect().await.unwrap());
+    }
+    for oldest in silent.drain(..silent.len() - 2) {
+        let mut oldest = oldest;
+        let end = oldest.read(&mut [0]).await;
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    }
+    known.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert!(known.read(&mut answer).await.unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_client_that_stays_unknown_is_disconnected() {
+    let strangers = StrangerLimits { all: 3, of_address: 2, deadline: Duration::from_millis(50) };
+    let options = ServerOptions { strangers: Some(strangers), ..ServerOptions::new("test", 4) };
+    let server = start(Tls::Plain, options).await;
+    let mut silent = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).await.unwrap();
+    assert_eq!(silent.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+}
