@@ -3,6 +3,7 @@
 
 pub(crate) mod cgroups;
 pub(crate) mod cluster_dns;
+mod conntrack;
 pub(crate) mod dead_pipes;
 pub(crate) mod lock;
 pub(crate) mod mounts;

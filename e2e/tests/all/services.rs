@@ -1,8 +1,17 @@
-//! Services on two machines: cluster IPs, node ports, session affinity and names lead to Pods of both.
+//! Services on two machines: cluster IPs, node ports, session affinity and names lead to Pods of both. UDP flows leave endpoints that
+//! are gone.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
 
+use anyhow::Context;
 use e2e::{cluster::Cluster, network::Network, program::wait_for};
+use serde_json::{Value, json};
 
 const SERVICES: &str = r#"
 apiVersion: v1
@@ -94,4 +103,135 @@ fn services_lead_to_pods_of_both_machines() -> anyhow::Result<()> {
         Ok(table()?.filter(|new| Some(new) != flushed.as_ref()))
     })?;
     cluster.stop_and_assert_clean()
+}
+
+const UDP: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: echo}
+spec: {ports: [{port: 9000, protocol: UDP}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: c, image: "localhost/catamaran/example-web:1", command: ["sleep", "3600"]}]
+"#;
+/// Answers each datagram with a name.
+const ECHO: &str = "import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('', 9000))
+print('ready', flush=True)
+while True:
+    s.sendto(sys.argv[1].encode(), s.recvfrom(64)[1])";
+/// Sends from one port for ever, and prints who answers when that changes.
+const ASK: &str = "import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('', 9001))
+s.settimeout(0.1)
+last = None
+while True:
+    s.sendto(b'?', (sys.argv[1], 9000))
+    try:
+        name = s.recvfrom(64)[0].decode()
+    except OSError:
+        continue
+    if name != last:
+        print(name, flush=True)
+    last = name
+    time.sleep(0.05)";
+
+/// A program of this machine in the network of a Pod.
+struct InPodNetwork {
+    process: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl InPodNetwork {
+    fn start(cluster: &Cluster, pod: &str, script: &str, argument: &str) -> anyhow::Result<Self> {
+        let address = cluster.kubectl(&["get", "pod", pod, "-o", "jsonpath={.status.podIP}"])?;
+        let is_its = |name: &str| {
+            let shown = Command::new("ip").args(["-n", name, "-4", "-o", "address"]).output();
+            shown.is_ok_and(|shown| String::from_utf8_lossy(&shown.stdout).contains(&format!(" {address}/")))
+        };
+        let names =
+            std::fs::read_dir("/run/netns")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut names = names.filter(|name| name.starts_with("cni-"));
+        let namespace = names.find(|name| is_its(name)).with_context(|| format!("{pod} has no network"))?;
+        let mut process = Command::new("ip")
+            .args(["netns", "exec", &namespace, "python3", "-c", script, argument])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = BufReader::new(process.stdout.take().context("it has an output")?);
+        let (sender, lines) = mpsc::sync_channel(64);
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).take_while(|line| sender.send(line.clone()).is_ok()).count()
+        });
+        Ok(InPodNetwork { process, lines })
+    }
+
+    fn next_line(&self) -> anyhow::Result<String> {
+        Ok(self.lines.recv_timeout(Duration::from_secs(60))?)
+    }
+}
+
+impl Drop for InPodNetwork {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_udp_client_that_goes_on_sending_reaches_a_live_endpoint() -> anyhow::Result<()> {
+    let cluster = Cluster::up(&[])?;
+    let manifest = cluster.directory().join("udp.yaml");
+    std::fs::write(&manifest, UDP)?;
+    cluster.kubectl(&["apply", "-f", &manifest.to_string_lossy()])?;
+    cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/client", "--timeout=60s"])?;
+    let listed = cluster.json(&["get", "pods", "-l", "app=web", "-o", "json"])?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let pods = listed["items"].as_array().into_iter().flatten();
+    let mut pods: Vec<(String, String)> =
+        pods.map(|pod| (text(&pod["metadata"]["name"]), text(&pod["status"]["podIP"]))).collect();
+    assert_eq!(pods.len(), 3);
+    let mut servers = Vec::new();
+    for (pod, _) in &pods {
+        let server = InPodNetwork::start(&cluster, pod, ECHO, pod)?;
+        assert_eq!(server.next_line()?, "ready");
+        servers.push(server);
+    }
+    endpoints(&cluster, &pods)?;
+    let service = cluster.kubectl(&["get", "service", "echo", "-o", "jsonpath={.spec.clusterIP}"])?;
+    let client = InPodNetwork::start(&cluster, "client", ASK, &service)?;
+    // The endpoint that answers is taken away, while its server goes on answering.
+    let first = client.next_line()?;
+    pods.retain(|(pod, _)| *pod != first);
+    endpoints(&cluster, &pods)?;
+    let second = client.next_line()?;
+    assert_ne!(second, first);
+    // A Pod that ends with its endpoint.
+    pods.retain(|(pod, _)| *pod != second);
+    cluster.kubectl(&["delete", "pod", &second, "--grace-period=1"])?;
+    endpoints(&cluster, &pods)?;
+    let third = client.next_line()?;
+    assert!(third != first && third != second, "{third}");
+    drop((client, servers));
+    cluster.stop_and_assert_clean()
+}
+
+/// Makes Pods, with their addresses, the endpoints of the Service.
+fn endpoints(cluster: &Cluster, pods: &[(String, String)]) -> anyhow::Result<()> {
+    let endpoints: Vec<Value> = pods.iter().map(|(_, address)| json!({"addresses": [address]})).collect();
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "echo", "labels": {"kubernetes.io/service-name": "echo"}},
+        "ports": [{"port": 9000, "protocol": "UDP", "name": ""}], "endpoints": endpoints,
+    });
+    let file = cluster.directory().join("slice.json");
+    std::fs::write(&file, slice.to_string())?;
+    cluster.kubectl(&["apply", "-f", &file.to_string_lossy()]).map(drop)
 }

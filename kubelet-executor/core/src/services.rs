@@ -1,10 +1,13 @@
 //! Services on a node: where the packets to a Service's addresses go, and the packet filter's rules for it.
 //!
 //! [`routes`] combines Services with their EndpointSlices, [`ruleset`] turns the result into nftables transactions. What an
-//! address leads to is decided here alone; the shell watches the objects and applies transactions.
+//! address leads to is decided here alone; the shell watches the objects and applies transactions. [`stale_flows`] says which UDP
+//! flows lead to endpoints that are gone, [`ctnetlink`] has the messages with which the kernel forgets them.
 
+pub mod ctnetlink;
 pub mod routes;
 pub mod ruleset;
+pub mod stale_flows;
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use executor_core::{
     services::{
         routes::{self, ObjectKey, ServiceView, SliceView},
         ruleset::{self, Networks, Ruleset},
+        stale_flows::UdpBackends,
     },
 };
 use futures::{Stream, StreamExt, stream};
@@ -29,7 +30,7 @@ use tokio::{
 
 use crate::{
     config::Config,
-    machine::{netfilter, pod_network::network_name},
+    machine::{conntrack, netfilter, pod_network::network_name},
 };
 
 /// How often the configuration and the table are compared with the rules: the agent's latest start may have written other ranges,
@@ -101,6 +102,8 @@ struct Table {
     have_names_changed: bool,
     /// What the table has, and the networks it was made for; `None` if that is unknown.
     applied: Option<(Networks, Ruleset)>,
+    /// The endpoints of UDP ports for which stale flows were removed.
+    cleaned: UdpBackends,
     has_warned: bool,
 }
 
@@ -166,6 +169,7 @@ impl Table {
             names,
             have_names_changed: false,
             applied: None,
+            cleaned: UdpBackends::default(),
             has_warned: false,
         }
     }
@@ -214,6 +218,8 @@ impl Table {
             Ok(()) => {
                 self.applied = Some((networks, wanted));
                 self.has_warned = false;
+                // After the rules, which decide where the next packets of these flows go.
+                self.remove_stale_flows().await;
                 true
             }
             Err(error) => {
@@ -229,6 +235,8 @@ impl Table {
 
     /// Whether the ranges, the machine's settings or somebody else's changes make another table necessary. Changes of Services
     /// are applied when they come.
+    /// The endpoints of UDP ports for which stale flows were removed.
+    cleaned: UdpBackends,
     fn is_outdated(&mut self) -> bool {
         if let Some(newest) = self.config.newest() {
             self.ranges = newest.virtual_ranges;

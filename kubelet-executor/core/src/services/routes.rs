@@ -149,6 +149,7 @@ struct EndpointView {
     address: Ipv4Addr,
     is_local: bool,
     is_ready: bool,
+    is_serving: bool,
     /// It serves until it has terminated.
     is_draining: bool,
 }
@@ -187,6 +188,7 @@ impl EndpointView {
             address,
             is_local: endpoint.node_name.as_deref() == Some(node),
             is_ready,
+            is_serving: conditions.serving.unwrap_or(is_ready),
             is_draining: conditions.serving.unwrap_or(is_ready) && conditions.terminating.unwrap_or(false),
         })
     }
@@ -223,6 +225,8 @@ pub struct Route {
     pub affinity_seconds: Option<u32>,
     /// All usable backends.
     pub endpoints: Vec<Endpoint>,
+    /// The backends that serve, whether packets are sent to them or not: flows to them go on.
+    pub serving: Vec<Endpoint>,
     /// The usable backends on this node.
     pub local_endpoints: Vec<Endpoint>,
     /// Packets to the cluster IP go to this node's backends only.
@@ -256,6 +260,7 @@ pub fn routes(
                 node_port: port.node_port,
                 affinity_seconds: service.affinity_seconds,
                 endpoints: usable(all.iter()),
+                serving: all.iter().filter(|(view, _)| view.is_serving).map(endpoint).collect(),
                 local_endpoints: usable(all.iter().filter(|(endpoint, _)| endpoint.is_local)),
                 internal_local: service.internal_local,
                 external_local: service.external_local,
@@ -280,7 +285,6 @@ fn backends<'a>(slices: &[&'a SliceView], port: &ServicePort) -> Vec<(&'a Endpoi
 
 /// The ready endpoints; if there are none, those that serve while they terminate.
 fn usable<'a>(all: impl Iterator<Item = &'a (&'a EndpointView, u16)> + Clone) -> Vec<Endpoint> {
-    let endpoint = |(view, port): &(&EndpointView, u16)| Endpoint { address: view.address, port: *port };
     let mut chosen: Vec<Endpoint> = all.clone().filter(|(view, _)| view.is_ready).map(endpoint).collect();
     if chosen.is_empty() {
         chosen = all.filter(|(view, _)| view.is_draining).map(endpoint).collect();
@@ -288,4 +292,8 @@ fn usable<'a>(all: impl Iterator<Item = &'a (&'a EndpointView, u16)> + Clone) ->
     chosen.sort_unstable();
     chosen.dedup();
     chosen
+}
+
+fn endpoint((view, port): &(&EndpointView, u16)) -> Endpoint {
+    Endpoint { address: view.address, port: *port }
 }

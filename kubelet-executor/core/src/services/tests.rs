@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     routes::{Route, ServiceView, SliceView, key, routes},
     ruleset::{Networks, Ruleset},
+    stale_flows::{Flow, UdpBackends},
 };
 
 const NODE: &str = "here";
@@ -308,4 +309,38 @@ fn what_nobody_answers_at_an_address_from_outside_does_not_leave_the_machine() {
     let there = json!([endpoint("10.244.1.2", "there", json!({}))]);
     assert_eq!(of(local.clone(), there), ["192.0.2.7 . tcp . 80 : drop"]);
     assert!(of(local, here).is_empty());
+}
+
+#[test]
+fn udp_flows_to_endpoints_that_do_not_serve_are_stale() {
+    let udp = |name: &str| json!([{"name": name, "port": 53, "protocol": "UDP", "nodePort": 30053}]);
+    let mut ported = slice(json!([
+        endpoint("10.244.0.5", NODE, json!({"ready": true})),
+        // It terminates, and its clients stay with it meanwhile.
+        endpoint("10.244.0.6", NODE, json!({"ready": false, "serving": true, "terminating": true})),
+        endpoint("10.244.0.7", NODE, json!({"ready": false, "serving": false, "terminating": true})),
+    ]));
+    ported["ports"] = json!([{"name": "dns", "port": 5353, "protocol": "UDP"}]);
+    let routes = routes_of(
+        json!([service(json!({"type": "NodePort", "externalIPs": ["198.51.100.7"], "ports": udp("dns")}))]),
+        json!([ported]),
+    );
+    let backends = UdpBackends::of(&routes);
+    let at = |address: &str, port: u16| super::routes::Endpoint { address: address.parse().unwrap(), port };
+    let is_stale = |destination, backend| backends.is_stale(&Flow { destination, backend });
+    for reached in [at("10.96.0.7", 53), at("198.51.100.7", 53), at("192.0.2.1", 30053)] {
+        assert!(!is_stale(reached, at("10.244.0.5", 5353)));
+        assert!(!is_stale(reached, at("10.244.0.6", 5353)));
+        assert!(is_stale(reached, at("10.244.0.7", 5353)));
+        assert!(is_stale(reached, at("10.244.0.5", 53)), "another port");
+        assert!(
+            is_stale(reached, at("10.96.0.7", 53)),
+            "sent to the address itself, before there was a rule"
+        );
+    }
+    // Flows of others, and of Services that have nobody else to send them to.
+    assert!(!is_stale(at("10.96.0.8", 53), at("10.244.0.7", 5353)));
+    assert!(!is_stale(at("10.96.0.7", 54), at("10.244.0.7", 5353)));
+    let alone = routes_of(json!([service(json!({"ports": udp("dns")}))]), json!([]));
+    assert!(UdpBackends::of(&alone).is_empty());
 }
