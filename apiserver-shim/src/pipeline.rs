@@ -24,7 +24,7 @@ use crate::service_client::ServiceClients;
 use crate::storage::catalog::ServedResource;
 use crate::storage::object::Object;
 use crate::storage::registry::Registry;
-use crate::storage::service_addresses::{self, Attempt, ServiceClaims};
+use crate::storage::service_addresses::{self, Attempt, ServiceKeys};
 
 pub mod admission;
 mod apply;
@@ -128,7 +128,7 @@ fn subresource_name(subresource: Subresource<'_>) -> &str {
 #[derive(Clone)]
 pub struct Pipeline {
     registry: Registry,
-    service_claims: Arc<ServiceClaims>,
+    service_claims: Arc<ServiceKeys>,
     access: AccessControl,
     admission: AdmissionChain,
     /// The clients of webhooks and aggregated API servers.
@@ -150,7 +150,7 @@ impl Pipeline {
         let webhooks = WebhookCaller::new(&registry);
         let (clients, webhook_metrics) = (webhooks.clients.clone(), webhooks.metrics.clone());
         let admission = AdmissionChain::new(admission::built_in(&registry, &access, configuration, webhooks));
-        let service_claims = Arc::new(ServiceClaims::new(registry.clone()));
+        let service_claims = Arc::new(ServiceKeys::new(registry.clone()));
         Pipeline { registry, service_claims, access, admission, clients, webhook_metrics, audit: None }
     }
 

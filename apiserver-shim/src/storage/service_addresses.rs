@@ -18,11 +18,11 @@ use store::Key;
 use crate::storage::preconditions::Preconditions;
 use crate::storage::registry::Registry;
 
-mod claims;
+mod held_keys;
 mod ip_addresses;
 
-pub use claims::ServiceClaims;
-use claims::Taken;
+pub use held_keys::ServiceKeys;
+use held_keys::Taken;
 pub use ip_addresses::record;
 
 const CLUSTER_IP_PREFIX: &str = "/catamaran/claims/cluster-ip/";
@@ -103,7 +103,7 @@ pub struct Attempt<'a> {
 /// Allocates cluster IP and node ports of a Service. The result is only a proposal: the conditions of the transaction
 /// decide. `old` is the stored Service.
 pub fn allocate(
-    (registry, claims): (&Registry, &ServiceClaims),
+    (registry, keys): (&Registry, &ServiceKeys),
     resource: &Resource,
     service: &mut Value,
     old: Option<&Value>,
@@ -114,7 +114,7 @@ pub fn allocate(
         return Ok(preconditions);
     }
     let had = old.map(|o| claims_of(resource, o)).unwrap_or_default();
-    let taken = claims.taken(&had, attempt.broken);
+    let taken = keys.taken(&had, attempt.broken);
     if old.is_none() {
         check_families(service)?;
     }

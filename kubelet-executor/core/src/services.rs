@@ -2,9 +2,12 @@
 //!
 //! [`routes`] combines Services with their EndpointSlices, [`ruleset`] turns the result into nftables transactions. What an
 //! address leads to is decided here alone; the shell watches the objects and applies transactions. [`stale_flows`] says which UDP
-//! flows lead to endpoints that are gone, [`ctnetlink`] has the messages with which the kernel forgets them.
+//! flows lead to endpoints that are gone. [`ctnetlink`] has the messages with which the kernel forgets them, [`nf_tables`] those about
+//! rules, and [`netlink`] what both are made of.
 
 pub mod ctnetlink;
+pub mod netlink;
+pub mod nf_tables;
 pub mod routes;
 pub mod ruleset;
 pub mod stale_flows;

@@ -1,22 +1,13 @@
 //! Removes the kernel's entries of UDP flows that lead to no endpoint any more.
 
-use std::{
-    io::{Error, ErrorKind, Result},
-    os::fd::OwnedFd,
-};
+use std::io::{Error, ErrorKind, Result};
 
 use executor_core::services::{
-    ctnetlink::{self, Reply, UdpEntry},
+    ctnetlink::{self, UdpEntry},
     stale_flows::UdpBackends,
 };
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, sendto, socket_with, sockopt,
-};
 
-/// The kernel sends its list in datagrams of up to 32 KiB.
-const DATAGRAM_MAX: usize = 64 * 1024;
-/// How long the kernel may take for a datagram. It answers at once.
-const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+use super::netfilter::Netfilter;
 
 /// Removes the stale entries. Returns their number.
 ///
@@ -27,20 +18,15 @@ pub(crate) async fn remove_stale(backends: UdpBackends) -> Result<usize> {
 }
 
 fn remove(backends: &UdpBackends) -> Result<usize> {
-    let socket =
-        socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::NETFILTER))?;
-    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(TIMEOUT))?;
+    let netfilter = Netfilter::open()?;
     let mut stale: Vec<UdpEntry> = Vec::new();
-    send(&socket, &ctnetlink::list())?;
-    receive(&socket, |entry| {
-        if backends.is_stale(&entry.flow) {
-            stale.push(entry);
-        }
+    netfilter.ask(&ctnetlink::list(), |kind, attributes| {
+        let entry = (kind == ctnetlink::NEW).then(|| ctnetlink::entry(attributes)).flatten();
+        stale.extend(entry.filter(|entry| backends.is_stale(&entry.flow)));
     })?;
     let mut removed = 0;
     for entry in &stale {
-        send(&socket, &ctnetlink::delete(entry))?;
-        match receive(&socket, |_| {}) {
+        match netfilter.ask(&ctnetlink::delete(entry), |_, _| {}) {
             Ok(()) => removed += 1,
             // It has ended meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -48,26 +34,6 @@ fn remove(backends: &UdpBackends) -> Result<usize> {
         }
     }
     Ok(removed)
-}
-
-fn send(socket: &OwnedFd, message: &[u8]) -> Result<()> {
-    sendto(socket, message, SendFlags::empty(), &netlink::SocketAddrNetlink::new(0, 0))?;
-    Ok(())
-}
-
-/// Reads the answer to a request.
-fn receive(socket: &OwnedFd, mut take: impl FnMut(UdpEntry)) -> Result<()> {
-    let mut buffer = vec![0; DATAGRAM_MAX];
-    loop {
-        let (_, length) = recv(socket, &mut buffer[..], RecvFlags::empty())?;
-        for reply in ctnetlink::parse(&buffer[..length.min(DATAGRAM_MAX)]) {
-            match reply {
-                Reply::Entry(entry) => take(entry),
-                Reply::Done | Reply::Outcome(0) => return Ok(()),
-                Reply::Outcome(code) => return Err(Error::from_raw_os_error(code)),
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -78,12 +44,14 @@ mod tests {
         io::Write,
         net::{Ipv4Addr, UdpSocket},
         process::{Command, Stdio},
+        time::Duration,
     };
 
     use executor_core::services::routes::{Endpoint, Protocol, Route};
 
     use super::*;
 
+    const TIMEOUT: Duration = Duration::from_secs(5);
     const SERVICE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
     const INNER: &str = "machine::conntrack::tests::in_a_network_of_its_own";
 

@@ -208,7 +208,8 @@ impl Table {
     async fn synchronize(&mut self) -> bool {
         self.publish_names();
         let networks = self.networks();
-        let wanted = Ruleset::new(&networks, &routes::routes(&self.services.known, &self.slices.known));
+        let routes = routes::routes(&self.services.known, &self.slices.known);
+        let wanted = Ruleset::new(&networks, &routes);
         let name = network_name(&self.config);
         let transaction = match &self.applied {
             Some((_, applied)) => wanted.changes(applied, &name),
@@ -219,7 +220,7 @@ impl Table {
                 self.applied = Some((networks, wanted));
                 self.has_warned = false;
                 // After the rules, which decide where the next packets of these flows go.
-                self.remove_stale_flows().await;
+                self.remove_stale_flows(UdpBackends::of(&routes)).await;
                 true
             }
             Err(error) => {
@@ -233,10 +234,26 @@ impl Table {
         }
     }
 
+    /// Removes the UDP flows whose endpoint is gone, if endpoints have changed.
+    async fn remove_stale_flows(&mut self, backends: UdpBackends) {
+        if backends == self.cleaned {
+            return;
+        }
+        self.cleaned = UdpBackends::default();
+        if backends.is_empty() {
+            return;
+        }
+        match conntrack::remove_stale(backends.clone()).await {
+            Ok(removed) => {
+                tracing::debug!(removed, "UDP flows to endpoints that are gone");
+                self.cleaned = backends;
+            }
+            Err(error) => tracing::warn!(%error, "UDP flows to endpoints that are gone go on"),
+        }
+    }
+
     /// Whether the ranges, the machine's settings or somebody else's changes make another table necessary. Changes of Services
     /// are applied when they come.
-    /// The endpoints of UDP ports for which stale flows were removed.
-    cleaned: UdpBackends,
     fn is_outdated(&mut self) -> bool {
         if let Some(newest) = self.config.newest() {
             self.ranges = newest.virtual_ranges;

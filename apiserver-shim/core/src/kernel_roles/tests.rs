@@ -291,6 +291,9 @@ fn what_has_not_changed_keeps_its_form() {
     assert_eq!(with_settings(&newer, &object, &Settings::default(), &current), newer);
 }
 
+/// One write of a look.
+type Write = Box<dyn Fn(&mut Sides)>;
+
 /// A kernel with one role, and the object of it.
 #[derive(Default)]
 struct Sides {
@@ -308,7 +311,7 @@ impl Sides {
             false => vec![report("a", &seen)],
         };
         let objects: Vec<Value> = self.object.clone().into_iter().collect();
-        let mut all: Vec<Box<dyn Fn(&mut Sides)>> = Vec::new();
+        let mut all: Vec<Write> = Vec::new();
         for decision in decide(&objects, &reports) {
             match decision {
                 Decision::Create(mut object) => {

@@ -3,25 +3,17 @@
 
 use std::net::Ipv4Addr;
 
+use super::netlink::{Attributes, Wanted, request};
 use super::routes::Endpoint;
 use super::stale_flows::Flow;
 
-/// Length of a message's header and of the header of netfilter behind it, in bytes.
-const HEADER: usize = 16;
-const FAMILY_HEADER: usize = 4;
-const AF_INET: u8 = 2;
 const UDP: u8 = 17;
 
-/// Message types: the subsystem of connection tracking, and what is asked of it.
+/// An entry in a list.
+pub const NEW: u16 = 0x0100;
+/// Message types of requests.
 const GET: u16 = 0x0101;
 const DELETE: u16 = 0x0102;
-const NEW: u16 = 0x0100;
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
-
-const REQUEST: u16 = 0x1;
-const ACKNOWLEDGE: u16 = 0x4;
-const DUMP: u16 = 0x300;
 
 /// Attributes.
 const TUPLE_ORIGINAL: u16 = 1;
@@ -36,8 +28,6 @@ const IP_DESTINATION: u16 = 2;
 const PROTOCOL_NUMBER: u16 = 1;
 const PORT_SOURCE: u16 = 2;
 const PORT_DESTINATION: u16 = 3;
-/// The bits of a type that are no flags.
-const TYPE: u16 = 0x3fff;
 
 /// An entry of UDP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,63 +38,18 @@ pub struct UdpEntry {
     key: Vec<u8>,
 }
 
-/// A message of the kernel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Reply {
-    Entry(UdpEntry),
-    /// The list is complete.
-    Done,
-    /// The outcome of a request: 0 or an error number.
-    Outcome(i32),
-}
-
 /// Asks for all entries of IPv4.
 pub fn list() -> Vec<u8> {
-    message(GET, REQUEST | DUMP, &[])
+    request(GET, Wanted::List, &[])
 }
 
 /// Asks for the deletion of an entry.
 pub fn delete(entry: &UdpEntry) -> Vec<u8> {
-    message(DELETE, REQUEST | ACKNOWLEDGE, &entry.key)
+    request(DELETE, Wanted::Outcome, &entry.key)
 }
 
-fn message(kind: u16, flags: u16, attributes: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(HEADER + FAMILY_HEADER + attributes.len()).unwrap_or(u32::MAX);
-    let mut out = Vec::with_capacity(length as usize);
-    out.extend(length.to_ne_bytes());
-    out.extend(kind.to_ne_bytes());
-    out.extend(flags.to_ne_bytes());
-    // Sequence number and port: one request after the other is sent on a socket.
-    out.extend([0; 8]);
-    out.extend([AF_INET, 0, 0, 0]);
-    out.extend(attributes);
-    out
-}
-
-/// The messages of a datagram. Entries of other protocols and what is not understood are left out.
-pub fn parse(mut datagram: &[u8]) -> Vec<Reply> {
-    let mut replies = Vec::new();
-    while let Some(length) = number32(datagram, 0).map(|length| length as usize)
-        && length >= HEADER
-        && length <= datagram.len()
-    {
-        let body = &datagram[HEADER..length];
-        match number16(datagram, 4) {
-            Some(NEW) => replies.extend(body.get(FAMILY_HEADER..).and_then(entry).map(Reply::Entry)),
-            Some(DONE) => replies.push(Reply::Done),
-            Some(ERROR) => {
-                let code = number32(body, 0).map_or(0, |code| i32::from_ne_bytes(code.to_ne_bytes()));
-                replies.push(Reply::Outcome(-code));
-            }
-            _ => {}
-        }
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    replies
-}
-
-fn entry(attributes: &[u8]) -> Option<UdpEntry> {
+/// The entry of a message's attributes; `None` for other protocols and what is not understood.
+pub fn entry(attributes: &[u8]) -> Option<UdpEntry> {
     let original = tuple(find(attributes, TUPLE_ORIGINAL)?)?;
     let reply = tuple(find(attributes, TUPLE_REPLY)?)?;
     let mut key = Vec::new();
@@ -133,44 +78,18 @@ fn find(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     Attributes(attributes).find(|(kind, ..)| *kind == wanted).map(|(_, _, value)| value)
 }
 
-/// Attributes: type, the whole with its header, value.
-struct Attributes<'a>(&'a [u8]);
-
-impl<'a> Iterator for Attributes<'a> {
-    type Item = (u16, &'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        const HEADER: usize = 4;
-        let length = usize::from(number16(self.0, 0)?);
-        let kind = number16(self.0, 2)? & TYPE;
-        let whole = self.0.get(..length)?;
-        let value = whole.get(HEADER..)?;
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, whole, value))
-    }
-}
-
-fn number16(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn number32(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::services::netlink::{Replies, Reply, push_attribute};
 
     const NESTED: u16 = 0x8000;
 
     fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(4 + value.len()).unwrap();
-        let mut out = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        out.extend(value);
-        out.resize(out.len().next_multiple_of(4), 0);
+        let mut out = Vec::new();
+        push_attribute(&mut out, kind, value);
         out
     }
 
@@ -190,39 +109,25 @@ mod tests {
     fn an_entry_is_deleted_by_what_identifies_it() {
         let [client, service, backend] =
             [[10, 244, 0, 5], [10, 96, 0, 7], [10, 244, 0, 6]].map(Ipv4Addr::from);
-        let original = tuple_of(TUPLE_ORIGINAL, UDP, (client, 4000), (service, 53));
-        let entry = |protocol| {
+        let attributes = |protocol| {
             let reply = tuple_of(TUPLE_REPLY, protocol, (backend, 5353), (client, 4000));
             let original = tuple_of(TUPLE_ORIGINAL, protocol, (client, 4000), (service, 53));
             [original, reply, attribute(3, &[0; 4]), attribute(ID, &[1, 2, 3, 4])].concat()
         };
-        let mut datagram = message(NEW, 2, &entry(6));
-        datagram.extend(message(NEW, 2, &entry(UDP)));
-        datagram.extend(message(DONE, 2, &[]));
-        let replies = parse(&datagram);
-        let [Reply::Entry(found), Reply::Done] = &replies[..] else { panic!("{replies:?}") };
+        assert_eq!(entry(&attributes(6)), None, "TCP");
+        let found = entry(&attributes(UDP)).expect("UDP");
         assert_eq!(found.flow.destination, Endpoint { address: service, port: 53 });
         assert_eq!(found.flow.backend, Endpoint { address: backend, port: 5353 });
-        let deletion = delete(found);
-        assert_eq!(number32(&deletion, 0), Some(deletion.len() as u32));
-        assert_eq!(deletion[HEADER + FAMILY_HEADER..], [original, attribute(ID, &[1, 2, 3, 4])].concat());
-        let mut refused = message(ERROR, 0, &[]);
-        refused.truncate(HEADER);
-        refused.extend((-2i32).to_ne_bytes());
-        refused[0] = 20;
-        assert_eq!(parse(&refused), [Reply::Outcome(2)]);
+        let original = tuple_of(TUPLE_ORIGINAL, UDP, (client, 4000), (service, 53));
+        let key = [original, attribute(ID, &[1, 2, 3, 4])].concat();
+        let deletion = delete(&found);
+        assert_eq!(Replies(&deletion).next(), Some(Ok(Reply::Message(DELETE, &key))));
     }
 
     proptest! {
         #[test]
-        fn anything_can_be_parsed(bytes in prop::collection::vec(any::<u8>(), 0..200), short in 0u8..60) {
-            parse(&bytes);
-            let mut framed = bytes;
-            if framed.len() > HEADER {
-                framed[..4].copy_from_slice(&u32::from(short).to_ne_bytes());
-                framed[4..6].copy_from_slice(&NEW.to_ne_bytes());
-            }
-            parse(&framed);
+        fn anything_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            entry(&bytes);
         }
     }
 }

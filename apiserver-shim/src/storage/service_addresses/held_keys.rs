@@ -12,42 +12,42 @@ use crate::storage::registry::Registry;
 use crate::storage::watch_cache::{ChangeKind, Delivery};
 
 /// The keys of all Services.
-pub struct ServiceClaims(FollowedIndex<Claims>);
+pub struct ServiceKeys(FollowedIndex<HeldKeys>);
 
-impl ServiceClaims {
+impl ServiceKeys {
     /// The index of a server. It reads the Services when it is first used.
-    pub fn new(registry: Registry) -> ServiceClaims {
-        ServiceClaims(FollowedIndex::new(registry, [served("", "services")]))
+    pub fn new(registry: Registry) -> ServiceKeys {
+        ServiceKeys(FollowedIndex::new(registry, [served("", "services")]))
     }
 
     /// The keys that others hold, apart from a Service with these keys. `broken` is a key that another may have got since.
     pub(super) fn taken<'a>(&'a self, had: &'a [Key], broken: Option<&'a Key>) -> Taken<'a> {
-        Taken { claims: self.0.read(), had, broken }
+        Taken { keys: self.0.read(), had, broken }
     }
 }
 
 /// The keys that a Service cannot have, because others do.
 pub(super) struct Taken<'a> {
-    claims: IndexRef<'a, Claims>,
+    keys: IndexRef<'a, HeldKeys>,
     had: &'a [Key],
     broken: Option<&'a Key>,
 }
 
 impl Taken<'_> {
     pub fn contains(&self, key: &Key) -> bool {
-        self.broken == Some(key) || self.claims.holders.contains_key(key) && !self.had.contains(key)
+        self.broken == Some(key) || self.keys.holders.contains_key(key) && !self.had.contains(key)
     }
 }
 
 #[derive(Default)]
-struct Claims {
+struct HeldKeys {
     /// By namespace and name.
     of: HashMap<(String, String), Vec<Key>>,
     /// How many Services hold a key: one, except between two changes of a batch.
     holders: HashMap<Key, u32>,
 }
 
-impl Claims {
+impl HeldKeys {
     fn drop_keys(&mut self, keys: Vec<Key>) {
         for key in keys {
             if let Some(holders) = self.holders.get_mut(&key) {
@@ -60,7 +60,7 @@ impl Claims {
     }
 }
 
-impl Index for Claims {
+impl Index for HeldKeys {
     fn apply(&mut self, _: usize, delivery: &Delivery) {
         let service = &delivery.object;
         let id = (service.namespace().to_owned(), service.name().to_owned());
