@@ -23,7 +23,7 @@ use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use transport::{
-    server::{KeepAlive, Peer, ServerOptions, StrangerLimits, Tls},
+    server::{KeepAlive, Peer, ServerOptions, Tls, UnauthenticatedLimits},
     tls::TlsError,
 };
 
@@ -31,8 +31,8 @@ use transport::{
 const CONNECTIONS_MAX: usize = 512;
 /// Connections of clients that have shown no credentials yet. The API server, which shows its certificate in the handshake, may
 /// begin 64 at the same time.
-const STRANGERS: StrangerLimits =
-    StrangerLimits { all: CONNECTIONS_MAX / 4, of_address: 64, deadline: Duration::from_secs(10) };
+const UNAUTHENTICATED: UnauthenticatedLimits =
+    UnauthenticatedLimits { all: CONNECTIONS_MAX / 4, of_address: 64, deadline: Duration::from_secs(10) };
 /// Time limit of a TLS handshake, and from the connection to the first request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit of each further request's head, and so of idleness.
@@ -141,7 +141,7 @@ pub(crate) async fn start(context: Arc<NodeContext>, pods: Arc<Pods>) -> Result<
     // Reports an unusable certificate at start and not at the first connection.
     tls()?;
     let options = ServerOptions {
-        strangers: Some(STRANGERS),
+        unauthenticated: Some(UNAUTHENTICATED),
         handshake_timeout: HEAD_TIMEOUT,
         first_request_timeout: HEAD_TIMEOUT,
         header_timeout: Some(IDLE_TIMEOUT),

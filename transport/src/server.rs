@@ -6,7 +6,7 @@
 
 mod plain_http;
 mod stall_guard;
-mod strangers;
+mod unauthenticated;
 mod write_batch;
 
 use std::any::Any;
@@ -43,8 +43,8 @@ use crate::BoxError;
 use crate::tls::TlsError;
 pub use plain_http::refuse_plain_http;
 use stall_guard::StallGuard;
-pub use strangers::StrangerLimits;
-use strangers::{Stranger, Strangers};
+pub use unauthenticated::UnauthenticatedLimits;
+use unauthenticated::{UnauthenticatedConnection, UnauthenticatedConnections};
 use write_batch::WriteBatch;
 
 /// Connections that wait to be accepted; the system's limit is usually the same. The standard library's 128 are too few for
@@ -98,7 +98,7 @@ pub struct ServerOptions {
     /// Maximum number of connections; further ones wait in the listener's backlog.
     pub connections_max: usize,
     /// Bounds on clients without credentials; `None` for servers that such clients may use.
-    pub strangers: Option<StrangerLimits>,
+    pub unauthenticated: Option<UnauthenticatedLimits>,
     /// Time limit for the TLS handshake.
     pub handshake_timeout: Duration,
     /// Time limit from accepting a connection to the head of its first request.
@@ -126,7 +126,7 @@ impl ServerOptions {
         ServerOptions {
             name,
             connections_max,
-            strangers: None,
+            unauthenticated: None,
             handshake_timeout: Duration::from_secs(10),
             first_request_timeout: Duration::from_secs(30),
             header_timeout: None,
@@ -207,7 +207,7 @@ async fn accept(
         tracing::warn!(server = options.name, %error, "the queue of new connections stays short");
     }
     let slots = Arc::new(Semaphore::new(options.connections_max));
-    let strangers = options.strangers.map(Strangers::new);
+    let unauthenticated = options.unauthenticated.map(UnauthenticatedConnections::new);
     let connections = TaskTracker::new();
     loop {
         let Some(slot) = stop.run_until_cancelled(slots.clone().acquire_owned()).await else { break };
@@ -222,14 +222,14 @@ async fn accept(
         };
         let connection = Connection { options: options.clone(), stop: stop.clone(), address };
         let (tls, make_handler) = (tls.clone(), make_handler.clone());
-        let stranger = strangers.as_ref().map(|among| Arc::new(among.admit(address.ip())));
+        let unknown = unauthenticated.as_ref().map(|among| Arc::new(among.admit(address.ip())));
         connections.spawn(async move {
             let server = connection.options.name;
-            let ended = match &stranger {
+            let ended = match &unknown {
                 None => connection.run(tcp, tls, &*make_handler, None).await,
-                Some(stranger) => tokio::select! {
-                    ended = connection.run(tcp, tls, &*make_handler, Some(stranger)) => ended,
-                    why = stranger.end() => Err(why.into()),
+                Some(unknown) => tokio::select! {
+                    ended = connection.run(tcp, tls, &*make_handler, Some(unknown)) => ended,
+                    why = unknown.end() => Err(why.into()),
                 },
             };
             if let Err(error) = ended {
@@ -255,7 +255,7 @@ impl Connection {
         mut tcp: TcpStream,
         tls: Tls,
         make_handler: &(dyn Fn(&Peer) -> Result<Handler, BoxError> + Send + Sync),
-        stranger: Option<&Arc<Stranger>>,
+        unknown: Option<&Arc<UnauthenticatedConnection>>,
     ) -> Result<(), BoxError> {
         self.set_socket_options(&tcp)?;
         let deadline = Instant::now() + self.options.first_request_timeout;
@@ -275,8 +275,8 @@ impl Connection {
         let mut peer = Peer { address: self.address, tls: config.is_some(), certificate: None };
         let Some(config) = config else {
             let mut handler = make_handler(&peer)?;
-            if let Some(stranger) = stranger {
-                handler = introducing(handler, stranger.clone());
+            if let Some(unknown) = unknown {
+                handler = until_known(handler, unknown.clone());
             }
             return self.serve_http1(tcp, handler, deadline).await;
         };
@@ -287,9 +287,9 @@ impl Connection {
         peer.certificate = certificate.map(|certificate| Arc::from(certificate.as_ref()));
         let http2 = self.options.http2.filter(|_| session.alpn_protocol() == Some(b"h2"));
         let mut handler = make_handler(&peer)?;
-        match stranger {
-            Some(stranger) if peer.certificate.is_some() => stranger.is_known(),
-            Some(stranger) => handler = introducing(handler, stranger.clone()),
+        match unknown {
+            Some(unknown) if peer.certificate.is_some() => unknown.mark_known(),
+            Some(unknown) => handler = until_known(handler, unknown.clone()),
             None => {}
         }
         match http2 {
@@ -405,13 +405,13 @@ impl Connection {
 }
 
 /// Makes a client known with the first answer that does not ask for credentials.
-fn introducing(handler: Handler, stranger: Arc<Stranger>) -> Handler {
+fn until_known(handler: Handler, unknown: Arc<UnauthenticatedConnection>) -> Handler {
     Box::new(move |request| {
-        let (answering, stranger) = (handler(request), stranger.clone());
+        let (answering, unknown) = (handler(request), unknown.clone());
         Box::pin(async move {
             let response = answering.await?;
             if response.status() != StatusCode::UNAUTHORIZED {
-                stranger.is_known();
+                unknown.mark_known();
             }
             Ok(response)
         })

@@ -12,7 +12,10 @@ use crate::{
     persistent_volumes::phase,
     pulls::Registry,
     task_exec::{exec, told},
-    task_images::{DEADLINE, Framework, docker, mesos, nothing_is_left, publish, shell},
+    task_images::{
+        DEADLINE, Framework, WAITS, docker, mesos, nothing_is_left, outlives_agent_and_runtime, publish,
+        shell,
+    },
 };
 
 /// The sandbox of a task of a group.
@@ -184,25 +187,11 @@ fn volumes(cluster: &Cluster, image: &str) -> anyhow::Result<()> {
 
 /// A container outlives kills of agent and runtime, and its end is told.
 fn outlives(cluster: &mut Cluster, image: &str) -> anyhow::Result<()> {
-    let until = |file: &str| format!("while ! test -e $MESOS_SANDBOX/{file}; do sleep 0.2; done");
-    let line = &format!("echo begins; {}; echo goes; {}; cat /marker; exit 3", until("go"), until("end"));
-    let tasks =
-        json!([{ "name": "long", "group": "long-group", "container": mesos(image), "command": shell(line) }]);
+    let tasks = json!([{ "name": "long", "group": "long-group", "container": mesos(image), "command": shell(WAITS) }]);
     let mut framework = Framework::start(cluster, "outlives", &tasks)?;
     framework.wait_for("long", "TASK_RUNNING")?;
-    cluster.kill("agent")?;
-    let containerd = cluster.process("containerd", |line| line.contains("containerd --config"))?;
-    member::send(containerd, Signal::KILL);
-    cluster.start("agent")?;
-    let own = sandbox(cluster, "long-group", "long")?;
-    fs::write(own.join("go"), "")?;
-    wait_for("the output", DEADLINE, || {
-        Ok((output(cluster, "long-group", "long")? == "begins\ngoes\n").then_some(()))
-    })?;
-    fs::write(own.join("end"), "")?;
-    let failed = framework.wait_for("long", "TASK_FAILED")?;
-    assert_eq!(failed["message"], "Command exited with status 3");
-    assert_eq!(output(cluster, "long-group", "long")?, "begins\ngoes\nof the image\n");
+    let own = |cluster: &Cluster| sandbox(cluster, "long-group", "long");
+    outlives_agent_and_runtime(cluster, &mut framework, own)?;
     framework.wait()?;
     nothing_is_left(cluster)
 }

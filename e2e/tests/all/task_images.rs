@@ -273,35 +273,48 @@ pub(crate) fn nothing_is_left(cluster: &Cluster) -> anyhow::Result<()> {
     waited.with_context(|| last)
 }
 
+/// A script that goes on when the file `go` is in its sandbox, and fails when `end` is.
+pub(crate) const WAITS: &str = "echo begins; while ! test -e $MESOS_SANDBOX/go; do sleep 0.2; done; \
+    echo goes; while ! test -e $MESOS_SANDBOX/end; do sleep 0.2; done; cat /marker; exit 3";
+
 /// A container outlives kills of server, agent and runtime, and its end is told.
 fn outlives(cluster: &mut Cluster, image: &str) -> anyhow::Result<()> {
-    let until = |file: &str| format!("while ! test -e $MESOS_SANDBOX/{file}; do sleep 0.2; done");
-    let line = &format!("echo begins; {}; echo goes; {}; cat /marker; exit 3", until("go"), until("end"));
-    let tasks = json!([{ "name": "long", "container": docker(image, json!({})), "command": shell(line) }]);
+    let tasks = json!([{ "name": "long", "container": docker(image, json!({})), "command": shell(WAITS) }]);
     let mut framework = Framework::start(cluster, "outlives", &tasks)?;
     framework.wait_for("long", "TASK_RUNNING")?;
     cluster.kill("server")?;
     cluster.start("server")?;
+    let sandbox = |cluster: &Cluster| {
+        let found = Command::new("find")
+            .arg(cluster.directory())
+            .args(["-path", "*/executors/long/runs/latest"])
+            .output()?;
+        Ok(PathBuf::from(String::from_utf8_lossy(&found.stdout).trim()))
+    };
+    outlives_agent_and_runtime(cluster, &mut framework, sandbox)?;
+    framework.wait()?;
+    nothing_is_left(cluster)
+}
+
+/// The task `long` of [`WAITS`] outlives kills of agent and runtime. What it writes while they are away arrives when they are back.
+pub(crate) fn outlives_agent_and_runtime(
+    cluster: &mut Cluster,
+    framework: &mut Framework,
+    sandbox: impl Fn(&Cluster) -> anyhow::Result<PathBuf>,
+) -> anyhow::Result<()> {
     cluster.kill("agent")?;
     let containerd = cluster.process("containerd", |line| line.contains("containerd --config"))?;
     member::send(containerd, Signal::KILL);
     cluster.start("agent")?;
-    let sandbox = Command::new("find")
-        .arg(cluster.directory())
-        .args(["-path", "*/executors/long/runs/latest"])
-        .output()?;
-    let sandbox = String::from_utf8_lossy(&sandbox.stdout).trim().to_owned();
-    // What it writes while the runtime is away arrives when that is back.
-    fs::write(Path::new(&sandbox).join("go"), "")?;
-    wait_for("the output", DEADLINE, || {
-        Ok((output(cluster, "long", "stdout")? == "begins\ngoes\n").then_some(()))
-    })?;
-    fs::write(Path::new(&sandbox).join("end"), "")?;
+    let sandbox = sandbox(cluster)?;
+    let output = || anyhow::Ok(fs::read_to_string(sandbox.join("stdout"))?);
+    fs::write(sandbox.join("go"), "")?;
+    wait_for("the output", DEADLINE, || Ok((output()? == "begins\ngoes\n").then_some(())))?;
+    fs::write(sandbox.join("end"), "")?;
     let failed = framework.wait_for("long", "TASK_FAILED")?;
     assert_eq!(failed["message"], "Command exited with status 3");
-    assert_eq!(output(cluster, "long", "stdout")?, "begins\ngoes\nof the image\n");
-    framework.wait()?;
-    nothing_is_left(cluster)
+    assert_eq!(output()?, "begins\ngoes\nof the image\n");
+    Ok(())
 }
 
 #[test]

@@ -185,8 +185,8 @@ async fn plain_http_on_a_tls_port_is_refused_in_words() {
 
 #[tokio::test]
 async fn clients_without_credentials_leave_room_for_others() {
-    let strangers = StrangerLimits { all: 3, of_address: 2, deadline: Duration::from_secs(60) };
-    let options = ServerOptions { strangers: Some(strangers), ..ServerOptions::new("test", 4) };
+    let unauthenticated = UnauthenticatedLimits { all: 3, of_address: 2, deadline: Duration::from_secs(60) };
+    let options = ServerOptions { unauthenticated: Some(unauthenticated), ..ServerOptions::new("test", 4) };
     let server = start(Tls::Plain, options).await;
     let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, server.port));
     // Silent ones displace each other: the oldest ends.
@@ -218,8 +218,9 @@ async fn clients_without_credentials_leave_room_for_others() {
 
 #[tokio::test]
 async fn a_client_that_stays_unknown_is_disconnected() {
-    let strangers = StrangerLimits { all: 3, of_address: 2, deadline: Duration::from_millis(50) };
-    let options = ServerOptions { strangers: Some(strangers), ..ServerOptions::new("test", 4) };
+    let unauthenticated =
+        UnauthenticatedLimits { all: 3, of_address: 2, deadline: Duration::from_millis(50) };
+    let options = ServerOptions { unauthenticated: Some(unauthenticated), ..ServerOptions::new("test", 4) };
     let server = start(Tls::Plain, options).await;
     let mut silent = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).await.unwrap();
     assert_eq!(silent.read_to_end(&mut Vec::new()).await.unwrap(), 0);

@@ -63,15 +63,17 @@ impl Case {
         self.answers = vec![Ok(json!({"items": items.collect::<Vec<_>>()}))];
     }
 
-    /// Looks once; returns the plan, the status being written.
-    fn look(&mut self) -> (Option<Rescale>, Plan) {
-        let stored = crate::testing::stored(&self.object);
+    /// Looks at this object, and decides with the rest of the case.
+    fn decide<T>(
+        &mut self,
+        object: &Value,
+        decide: impl FnOnce(&mut Autoscaler, &Look<'_>, Report) -> T,
+    ) -> T {
+        let stored = crate::testing::stored(object);
         let header = &*stored.header;
-        self.autoscaler.due([header].into_iter(), self.now);
-        let spec = Spec::read(&self.object);
-        let mut report = Report::begin(header, &self.object, self.now);
+        let spec = Spec::read(object);
         let look = Look {
-            uid: "u",
+            uid: &header.uid,
             namespace: "ns",
             spec: &spec,
             scale: self.scale.clone(),
@@ -79,12 +81,29 @@ impl Case {
             answers: &self.answers,
             now: self.now,
         };
-        let rescale = self.autoscaler.decide(&look, &mut report);
+        decide(&mut self.autoscaler, &look, Report::begin(header, object, self.now))
+    }
+
+    /// These objects are all that there are.
+    fn known(&mut self, objects: &[&Value]) {
+        let stored: Vec<_> = objects.iter().map(|object| crate::testing::stored(object)).collect();
+        self.autoscaler.due(stored.iter().map(|object| &*object.header), self.now);
+    }
+
+    /// Looks once; returns the change and the plan, the status being written.
+    fn look(&mut self) -> (Option<Rescale>, Plan) {
+        let object = self.object.clone();
+        self.known(&[&object]);
+        let (rescale, plan) = self.decide(&object, |autoscaler, look, mut report| {
+            let rescale = autoscaler.decide(look, &mut report);
+            if let Some(rescale) = &rescale {
+                autoscaler.rescaled(look, rescale, Ok(()), &mut report);
+            }
+            (rescale, report.plan())
+        });
         if let Some(rescale) = &rescale {
-            self.autoscaler.rescaled(&look, rescale, Ok(()), &mut report);
             self.scale.replicas = rescale.replicas;
         }
-        let plan = report.plan();
         if let [Action::Change { changes, .. }] = plan.actions.as_slice()
             && let [Change::Put(_, status)] = changes.as_slice()
         {
@@ -221,22 +240,13 @@ fn a_missing_target_is_reported() {
 #[test]
 fn a_refused_change_is_told_and_tried_again() {
     let mut case = Case::of_cpu(50, &["500m", "500m"]);
-    let stored = crate::testing::stored(&case.object);
-    case.autoscaler.due([&*stored.header].into_iter(), case.now);
-    let spec = Spec::read(&case.object);
-    let look = Look {
-        uid: "u",
-        namespace: "ns",
-        spec: &spec,
-        scale: case.scale.clone(),
-        pods: &case.pods,
-        answers: &case.answers,
-        now: case.now,
-    };
-    let mut report = Report::begin(&stored.header, &case.object, case.now);
-    let rescale = case.autoscaler.decide(&look, &mut report).expect("it is above its target");
-    case.autoscaler.rescaled(&look, &rescale, Err("exceeded quota".to_owned()), &mut report);
-    let plan = report.plan();
+    let object = case.object.clone();
+    case.known(&[&object]);
+    let (rescale, plan) = case.decide(&object, |autoscaler, look, mut report| {
+        let rescale = autoscaler.decide(look, &mut report).expect("it is above its target");
+        autoscaler.rescaled(look, &rescale, Err("exceeded quota".to_owned()), &mut report);
+        (rescale, report.plan())
+    });
     let text = "New size: 4; reason: cpu resource utilization (percentage of request) above target; \
                 error: exceeded quota";
     assert_eq!((plan.events[0].reason, plan.events[0].message.as_str()), ("FailedRescale", text));
@@ -259,22 +269,14 @@ fn scales_without_a_selector_and_shared_pods_are_refused() {
     let mut other = case.object.clone();
     other["metadata"]["name"] = "also".into();
     other["metadata"]["uid"] = "v".into();
-    let (a, b) = (crate::testing::stored(&case.object), crate::testing::stored(&other));
-    case.autoscaler.due([&*a.header, &*b.header].into_iter(), case.now);
-    let spec = Spec::read(&other);
-    let look = Look {
-        uid: "v",
-        namespace: "ns",
-        spec: &spec,
-        scale: case.scale.clone(),
-        pods: &case.pods,
-        answers: &case.answers,
-        now: case.now,
-    };
-    let mut report = Report::begin(&b.header, &other, case.now);
-    assert_eq!(case.autoscaler.decide(&look, &mut report), None);
+    let object = case.object.clone();
+    case.known(&[&object, &other]);
+    let plan = case.decide(&other, |autoscaler, look, mut report| {
+        assert_eq!(autoscaler.decide(look, &mut report), None);
+        report.plan()
+    });
     let text = "pods by selector app=web are controlled by multiple HPAs: [{web ns} {also ns}]";
-    assert_eq!(report.plan().events[0].message, text);
+    assert_eq!(plan.events[0].message, text);
 }
 
 #[test]

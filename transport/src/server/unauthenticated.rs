@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 /// Bounds on clients without credentials. A client is known when it has shown a certificate, or when a request of it was answered
 /// with anything but 401.
 #[derive(Clone, Copy, Debug)]
-pub struct StrangerLimits {
-    /// Connections of all strangers.
+pub struct UnauthenticatedLimits {
+    /// Connections of all of them.
     pub all: usize,
     /// Those of one address.
     pub of_address: usize,
@@ -21,10 +21,10 @@ pub struct StrangerLimits {
     pub deadline: Duration,
 }
 
-/// The strangers of a server.
+/// The connections of a server whose clients are unknown.
 #[derive(Debug)]
-pub(super) struct Strangers {
-    limits: StrangerLimits,
+pub(super) struct UnauthenticatedConnections {
+    limits: UnauthenticatedLimits,
     present: Mutex<Present>,
 }
 
@@ -42,19 +42,19 @@ struct Entry {
     displaced: CancellationToken,
 }
 
-/// A connection of a stranger, until its client is known or it ends.
+/// A connection until its client is known or it ends.
 #[derive(Debug)]
-pub(super) struct Stranger {
-    among: Arc<Strangers>,
+pub(super) struct UnauthenticatedConnection {
+    among: Arc<UnauthenticatedConnections>,
     number: u64,
     known: AtomicBool,
     /// Cancelled when a newer one takes its place.
     pub displaced: CancellationToken,
 }
 
-impl Strangers {
-    pub fn new(limits: StrangerLimits) -> Arc<Strangers> {
-        Arc::new(Strangers { limits, present: Mutex::default() })
+impl UnauthenticatedConnections {
+    pub fn new(limits: UnauthenticatedLimits) -> Arc<UnauthenticatedConnections> {
+        Arc::new(UnauthenticatedConnections { limits, present: Mutex::default() })
     }
 
     pub fn deadline(&self) -> Duration {
@@ -62,7 +62,7 @@ impl Strangers {
     }
 
     /// Admits a connection from an address.
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Stranger {
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> UnauthenticatedConnection {
         let address = address.to_canonical();
         let mut present = self.present();
         if let Some(at) = present.surplus(address, self.limits) {
@@ -72,17 +72,17 @@ impl Strangers {
         present.next += 1;
         let displaced = CancellationToken::new();
         present.list.push(Entry { number, address, displaced: displaced.clone() });
-        Stranger { among: self.clone(), number, known: AtomicBool::new(false), displaced }
+        UnauthenticatedConnection { among: self.clone(), number, known: AtomicBool::new(false), displaced }
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
-        self.present.lock().expect("invariant: no holder of the strangers' lock panics")
+        self.present.lock().expect("invariant: no holder of the lock panics")
     }
 }
 
 impl Present {
     /// Which one must leave before another of this address comes.
-    fn surplus(&self, address: IpAddr, limits: StrangerLimits) -> Option<usize> {
+    fn surplus(&self, address: IpAddr, limits: UnauthenticatedLimits) -> Option<usize> {
         let oldest_of = |address: IpAddr| self.list.iter().position(|entry| entry.address == address);
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         for entry in &self.list {
@@ -99,9 +99,9 @@ impl Present {
     }
 }
 
-impl Stranger {
+impl UnauthenticatedConnection {
     /// The client is known: the connection counts no longer, and nobody displaces it.
-    pub fn is_known(&self) {
+    pub fn mark_known(&self) {
         if !self.known.swap(true, Ordering::Relaxed) {
             self.among.present().list.retain(|entry| entry.number != self.number);
         }
@@ -121,9 +121,9 @@ impl Stranger {
     }
 }
 
-impl Drop for Stranger {
+impl Drop for UnauthenticatedConnection {
     fn drop(&mut self) {
-        self.is_known();
+        self.mark_known();
     }
 }
 
@@ -131,21 +131,22 @@ impl Drop for Stranger {
 mod tests {
     use super::*;
 
-    const LIMITS: StrangerLimits = StrangerLimits { all: 4, of_address: 3, deadline: Duration::from_secs(1) };
+    const LIMITS: UnauthenticatedLimits =
+        UnauthenticatedLimits { all: 4, of_address: 3, deadline: Duration::from_secs(1) };
 
     fn address(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
     }
 
-    fn displaced(strangers: &[Stranger]) -> Vec<usize> {
-        let all = strangers.iter().enumerate();
-        all.filter(|(_, stranger)| stranger.displaced.is_cancelled()).map(|(at, _)| at).collect()
+    fn displaced(unauthenticated: &[UnauthenticatedConnection]) -> Vec<usize> {
+        let all = unauthenticated.iter().enumerate();
+        all.filter(|(_, connection)| connection.displaced.is_cancelled()).map(|(at, _)| at).collect()
     }
 
     #[test]
     fn an_address_displaces_its_own_connections() {
-        let among = Strangers::new(LIMITS);
-        let mut all: Vec<Stranger> = (0..3).map(|_| among.admit(address(1))).collect();
+        let among = UnauthenticatedConnections::new(LIMITS);
+        let mut all: Vec<UnauthenticatedConnection> = (0..3).map(|_| among.admit(address(1))).collect();
         all.push(among.admit(address(2)));
         assert_eq!(displaced(&all), []);
         all.push(among.admit(address(1)));
@@ -156,13 +157,13 @@ mod tests {
 
     #[test]
     fn the_address_with_the_most_makes_room_for_others() {
-        let among = Strangers::new(LIMITS);
+        let among = UnauthenticatedConnections::new(LIMITS);
         let mut all = vec![among.admit(address(2))];
         all.extend((0..3).map(|_| among.admit(address(1))));
         all.push(among.admit(address(3)));
         assert_eq!(displaced(&all), [1]);
         // Those that are known or gone count no longer.
-        all[2].is_known();
+        all[2].mark_known();
         all.push(among.admit(address(4)));
         assert_eq!(displaced(&all), [1]);
         drop(all.remove(0));
