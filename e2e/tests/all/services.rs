@@ -149,18 +149,17 @@ struct InPodNetwork {
 }
 
 impl InPodNetwork {
-    fn start(cluster: &Cluster, pod: &str, script: &str, argument: &str) -> anyhow::Result<Self> {
-        let address = cluster.kubectl(&["get", "pod", pod, "-o", "jsonpath={.status.podIP}"])?;
-        let is_its = |name: &str| {
-            let shown = Command::new("ip").args(["-n", name, "-4", "-o", "address"]).output();
-            shown.is_ok_and(|shown| String::from_utf8_lossy(&shown.stdout).contains(&format!(" {address}/")))
+    fn start(pod: &str, script: &str, argument: &str) -> anyhow::Result<Self> {
+        let variable = format!("HOSTNAME={pod}\0");
+        let is_its = |entry: &std::fs::DirEntry| {
+            let variables = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            memchr::memmem::find(&variables, variable.as_bytes()).is_some()
         };
-        let names =
-            std::fs::read_dir("/run/netns")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut names = names.filter(|name| name.starts_with("cni-"));
-        let namespace = names.find(|name| is_its(name)).with_context(|| format!("{pod} has no network"))?;
-        let mut process = Command::new("ip")
-            .args(["netns", "exec", &namespace, "python3", "-c", script, argument])
+        let mut processes = std::fs::read_dir("/proc")?.filter_map(Result::ok);
+        let first = processes.find(is_its).with_context(|| format!("no process of {pod}"))?;
+        let mut process = Command::new("nsenter")
+            .arg(format!("--net={}", first.path().join("ns/net").display()))
+            .args(["python3", "-c", script, argument])
             .stdout(Stdio::piped())
             .spawn()?;
         let output = BufReader::new(process.stdout.take().context("it has an output")?);
@@ -185,7 +184,7 @@ impl Drop for InPodNetwork {
 
 #[test]
 fn a_udp_client_that_goes_on_sending_reaches_a_live_endpoint() -> anyhow::Result<()> {
-    let cluster = Cluster::up(&[])?;
+    let cluster = Cluster::up(&["--example-images"])?;
     let manifest = cluster.directory().join("udp.yaml");
     std::fs::write(&manifest, UDP)?;
     cluster.kubectl(&["apply", "-f", &manifest.to_string_lossy()])?;
@@ -200,13 +199,13 @@ fn a_udp_client_that_goes_on_sending_reaches_a_live_endpoint() -> anyhow::Result
     assert_eq!(pods.len(), 3);
     let mut servers = Vec::new();
     for (pod, _) in &pods {
-        let server = InPodNetwork::start(&cluster, pod, ECHO, pod)?;
+        let server = InPodNetwork::start(pod, ECHO, pod)?;
         assert_eq!(server.next_line()?, "ready");
         servers.push(server);
     }
     endpoints(&cluster, &pods)?;
     let service = cluster.kubectl(&["get", "service", "echo", "-o", "jsonpath={.spec.clusterIP}"])?;
-    let client = InPodNetwork::start(&cluster, "client", ASK, &service)?;
+    let client = InPodNetwork::start("client", ASK, &service)?;
     // The endpoint that answers is taken away, while its server goes on answering.
     let first = client.next_line()?;
     pods.retain(|(pod, _)| *pod != first);

@@ -217,9 +217,11 @@ fn subscribe<P: Protocol>(
             }
         }
         Behaviour::Proper | Behaviour::DeafToCalls => {
+            // Whoever has seen SUBSCRIBED finds the stream.
+            let mut current = current.lock().unwrap();
             connection.write_all(HEAD)?;
             write_chunk(connection, &recordio::frame(&P::subscribed().encode_to_vec()))?;
-            *current.lock().unwrap() = Some(connection.try_clone()?);
+            *current = Some(connection.try_clone()?);
         }
     }
     Ok(())

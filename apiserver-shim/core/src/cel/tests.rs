@@ -216,6 +216,10 @@ fn what_is_not_an_expression_is_refused_with_its_position() {
             "1 + 'a'",
             "ERROR: <input>:1:3: found no matching overload for '_+_' applied to '(int, string)'\n | 1 + 'a'\n | ..^",
         ),
+        (
+            "true / []",
+            "ERROR: <input>:1:6: found no matching overload for '_/_' applied to '(bool, list(dyn))'\n | true / []\n | .....^",
+        ),
         ("typed.none", "ERROR: <input>:1:6: undefined field 'none'\n | typed.none\n | .....^"),
         ("foo(1)", "ERROR: <input>:1:4: undeclared reference to 'foo' (in container '')\n | foo(1)\n | ...^"),
         (

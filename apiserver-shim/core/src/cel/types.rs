@@ -184,7 +184,9 @@ impl fmt::Display for Type {
             Type::Optional(of) => write!(f, "optional_type({of})"),
             Type::Object(object) => f.write_str(&object.name),
             Type::Opaque(name) => f.write_str(name),
-            Type::Param(at) => write!(f, "{}", char::from(b'A' + at)),
+            // As upstream's checker prints a type that nothing has settled.
+            &Type::FREE => f.write_str("dyn"),
+            Type::Param(at) => write!(f, "{}", char::from(b'A'.saturating_add(*at))),
         }
     }
 }

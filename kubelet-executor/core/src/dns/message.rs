@@ -11,7 +11,7 @@ use std::{
 const HEADER: usize = 12;
 /// The longest name, with the lengths of its labels and its end.
 const NAME_MAX: usize = 255;
-/// Compression pointers that are followed in one name; each must lead backwards.
+/// Compression pointers that are followed in one name; each must lead backwards, and not into the header, which answers change.
 const POINTERS_MAX: usize = 32;
 /// The longest UDP answer for a client that says nothing (RFC 1035), and for one that says more than is sensible (RFC 9715).
 const UDP_MIN: usize = 512;
@@ -124,7 +124,7 @@ fn name_at(message: &[u8], start: usize) -> Option<(String, usize)> {
         if length & 0xc0 == 0xc0 {
             let target = usize::from(u16_at(message, at)? & 0x3fff);
             pointers += 1;
-            if target >= at || pointers > POINTERS_MAX {
+            if !(HEADER..at).contains(&target) || pointers > POINTERS_MAX {
                 return None;
             }
             end = end.or(Some(at + 2));

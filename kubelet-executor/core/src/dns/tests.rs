@@ -248,6 +248,9 @@ fn what_is_no_question_is_refused_or_ignored() {
     assert_eq!(with(5, 2).unwrap_err().unwrap()[3], Code::FormatError as u8, "two questions");
     assert_eq!(with(12, 0xc0).unwrap_err().unwrap()[3], Code::FormatError as u8, "a pointer to itself");
     assert_eq!(Query::parse(&good[..11]), Err(None));
+    let mut into_header = good[..12].to_vec();
+    into_header.extend([1, b'a', 0xc0, 3, 0, 1, 0, 1]);
+    assert_eq!(Query::parse(&into_header).unwrap_err().unwrap()[3], Code::FormatError as u8);
 }
 
 proptest! {
