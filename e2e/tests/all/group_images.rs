@@ -215,6 +215,7 @@ fn tasks_of_groups_run_in_containers_of_images() -> anyhow::Result<()> {
     framework.wait_for("last", "TASK_RUNNING")?;
     cluster.stop("agent")?;
     framework.wait_for("last", "TASK_KILLED")?;
+    framework.wait()?;
     cluster.stop_and_assert_clean()
 }
 
