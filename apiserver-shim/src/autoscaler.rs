@@ -17,7 +17,7 @@ use crate::http::service::ApiService;
 use crate::pipeline::{Identity, Pipeline};
 use crate::storage::object::Object;
 use crate::storage::registry::now;
-use api_client::{ApiClient, ScalePath};
+use api_client::{ApiClient, ScaleObject};
 
 /// How often it is looked which are due.
 const TICK: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ struct Read {
     object: Arc<Object>,
     value: Value,
     spec: Spec,
-    target: Result<(ScalePath, Scale), String>,
+    target: Result<(ScaleObject, Scale), String>,
     pods: Vec<AutoscaledPod>,
     answers: Vec<Result<Value, String>>,
 }
@@ -116,7 +116,7 @@ impl AutoscalerController {
         let mut report = Report::begin(header, &value, now);
         match target {
             Err(why) => report.no_scale(&why),
-            Ok((path, scale)) => {
+            Ok((read, scale)) => {
                 let look = Look {
                     uid: &header.uid,
                     namespace: &header.namespace,
@@ -127,7 +127,7 @@ impl AutoscalerController {
                     now,
                 };
                 if let Some(rescale) = autoscaler.decide(&look, &mut report) {
-                    let outcome = self.client.set_replicas(&path, rescale.replicas).await;
+                    let outcome = self.client.set_replicas(read, rescale.replicas).await;
                     autoscaler.rescaled(&look, &rescale, outcome, &mut report);
                 }
             }

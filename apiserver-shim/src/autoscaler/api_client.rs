@@ -28,8 +28,11 @@ pub(super) struct ApiClient {
     service: ApiService,
 }
 
-/// The path of a scale.
-pub(super) struct ScalePath(String);
+/// A scale as it was read, and its path.
+pub(super) struct ScaleObject {
+    path: String,
+    value: Value,
+}
 
 /// A request that failed.
 struct Failure {
@@ -49,7 +52,7 @@ impl ApiClient {
         pipeline: &Pipeline,
         namespace: &str,
         target: &Reference,
-    ) -> Result<(ScalePath, Scale), String> {
+    ) -> Result<(ScaleObject, Scale), String> {
         let path = {
             let catalog = pipeline.registry().catalog();
             let (group, version) = split_api_version(&target.api_version);
@@ -58,23 +61,25 @@ impl ApiClient {
             let row = row.ok_or_else(|| autoscaler::no_match(group, &target.kind))?;
             let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
             let (version, plural, name) = (&row.version, &row.plural, &target.name);
-            ScalePath(format!("{root}/{version}/namespaces/{namespace}/{plural}/{name}/scale"))
+            format!("{root}/{version}/namespaces/{namespace}/{plural}/{name}/scale")
         };
-        let scale = self.get(&path).await.map_err(|failure| failure.message)?;
-        Ok((path, Scale::read(&scale)))
+        let value = self.get(&path).await.map_err(|failure| failure.message)?;
+        let scale = Scale::read(&value);
+        Ok((ScaleObject { path, value }, scale))
     }
 
-    /// Sets the number of replicas of a scale.
-    pub async fn set_replicas(&self, path: &ScalePath, replicas: i64) -> Result<(), String> {
+    /// Sets the number of replicas of a scale. Of one that somebody else has changed meanwhile, the newest is read.
+    pub async fn set_replicas(&self, scale: ScaleObject, replicas: i64) -> Result<(), String> {
+        let ScaleObject { path, mut value } = scale;
         let mut last = String::new();
         for _ in 0..ATTEMPTS_MAX {
-            let mut scale = self.get(path).await.map_err(|failure| failure.message)?;
-            access::object_mut(&mut scale, &["spec"]).insert("replicas".into(), replicas.into());
-            match self.send(Method::PUT, &path.0, Some(&scale), "").await {
+            access::object_mut(&mut value, &["spec"]).insert("replicas".into(), replicas.into());
+            match self.send(Method::PUT, &path, Some(&value), "").await {
                 Ok(_) => return Ok(()),
                 Err(failure) if failure.status == StatusCode::CONFLICT => last = failure.message,
                 Err(failure) => return Err(failure.message),
             }
+            value = self.get(&path).await.map_err(|failure| failure.message)?;
         }
         Err(last)
     }
@@ -94,8 +99,8 @@ impl ApiClient {
         self.send(Method::GET, &path, None, &query.asked).await.map_err(|failure| failure.message)
     }
 
-    async fn get(&self, path: &ScalePath) -> Result<Value, Failure> {
-        self.send(Method::GET, &path.0, None, "").await
+    async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.send(Method::GET, path, None, "").await
     }
 
     /// Makes a request. `asked` names the resource where the answer does not say what is wrong.
