@@ -40,6 +40,7 @@ pub mod bootstrap;
 pub mod certificate_signer;
 mod node_leases;
 pub mod runners;
+pub mod secret_token_uses;
 
 /// Concurrent connections. Each costs about 40 KiB, so that together they stay below 400 MiB.
 pub const CONNECTIONS_MAX: usize = 10_000;
@@ -147,9 +148,10 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
         }
     };
     let issuers = Arc::new(Issuers::start(options.authentication)?);
-    let authenticator =
+    let (authenticator, token_uses) =
         Authenticator::new(registry.clone(), &options.pki.service_account_key, DEFAULT_AUDIENCE)?
-            .with_issuers(issuers.clone());
+            .with_issuers(issuers.clone())
+            .reporting_uses();
     let front_proxy = options.pki.front_proxy.issue_front_proxy_client(now)?;
     let pipeline = Pipeline::configured(registry.clone(), &options.admission);
     let aggregator = Aggregator::new(registry, pipeline.clients().clone(), Some(front_proxy));
@@ -181,6 +183,8 @@ pub async fn start(options: ApiOptions) -> Result<ApiHandle, StartError> {
     serving.spawn(transport::server::serve(listener, tls, server_options(), make_service, stop.clone()));
     spawn_tasks(&serving, &stop, service.api(), custom_resources);
     serving.spawn(stop.clone().run_until_cancelled_owned(issuers.follow()));
+    let noting = secret_token_uses::note(token_uses, service.api().pipeline.clone());
+    serving.spawn(stop.clone().run_until_cancelled_owned(noting));
     serving.close();
     Ok(ApiHandle { service, local, stop, serving })
 }

@@ -22,6 +22,8 @@ mod quotas;
 mod scheduling;
 #[path = "api/scrape.rs"]
 mod scrape;
+#[path = "runners/secret_tokens.rs"]
+mod secret_tokens;
 #[path = "runners/unreadable.rs"]
 mod unreadable;
 

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use anyhow::{Context, bail};
 use apiserver_shim::{
-    auth::audit::{AuditOptions, Policy, PolicyError, Rotation},
+    auth::{
+        audit::{AuditOptions, Policy, PolicyError, Rotation},
+        authentication::TokenKey,
+    },
     pipeline::admission::AdmissionConfiguration,
     scheduler::{SchedulerConfiguration, read_configuration},
     server::{
@@ -16,7 +19,6 @@ use apiserver_shim::{
 };
 use kernel::{
     agent_link::{AddressRangeError, Addresses, JoinAuthority, JoinRefusal, JoinRequest, Joined},
-    driver::SchedulerDriver,
     hollow::HollowHandle,
     server::{AgentEndpoint, MasterHandle, MasterOptions},
 };
@@ -151,7 +153,6 @@ pub async fn start(
     let authority = Authority { pki: Arc::clone(&pki), api_url: api_url.clone(), ranges: ranges.clone() };
     let master = start_master(arguments, mesos, &store, authority).await?;
     let announcement = arguments.zk.clone().map(|path| announcement::start(path, &master)).transpose()?;
-    let driver: Arc<dyn SchedulerDriver> = Arc::new(master.in_process_driver());
     progress.doing("starting the API");
     let api = apiserver_shim::server::start(ApiOptions {
         store,
@@ -169,7 +170,7 @@ pub async fn start(
     .await?;
     let runners = runners::start(RunnersOptions {
         pipeline: api.pipeline().clone(),
-        driver,
+        driver: Arc::new(master.in_process_driver()),
         roles: Some(Arc::new(master.in_process_driver())),
         node_endpoints: api.node_endpoints().clone(),
         pod_cidrs: ranges.pod_cidrs.clone(),
@@ -179,6 +180,7 @@ pub async fn start(
         ca_pem: pki.authority.certificate().to_owned(),
         service: Some(api.service("system:kube-controller-manager")),
         signer: Some(Arc::new(ClusterSigner(Arc::clone(&pki)))),
+        token_signer: Some(Arc::new(TokenKey::parse(&pki.service_account_key)?)),
     });
     let hollow = hollow::start(&master, arguments.hollow_nodes, progress);
     let files = server_files(data, arguments, (&pki, &api_url), user_kubeconfig);

@@ -41,6 +41,7 @@ pub mod replica_set;
 pub mod replication_controller;
 pub mod resource_quota;
 pub mod root_ca;
+pub mod secret_tokens;
 pub mod service_account;
 pub mod service_cidrs;
 pub mod stateful_set;
@@ -69,6 +70,7 @@ use std::sync::Arc;
 use shim_model::resource::GroupResource;
 
 use crate::certificates::CertificateSigner;
+use crate::secret_tokens::SecretTokenSigner;
 use crate::service_cidr::ServiceCidr;
 
 /// What the controllers are configured with.
@@ -80,6 +82,8 @@ pub struct ControllerConfig {
     pub service_cidr: ServiceCidr,
     /// Signs certificate signing requests; without it nobody does.
     pub signer: Option<Arc<dyn CertificateSigner>>,
+    /// Signs the tokens of Secrets; without it they stay empty.
+    pub token_signer: Option<Arc<dyn SecretTokenSigner>>,
 }
 
 /// Every controller.
@@ -119,7 +123,13 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(bootstrap_tokens::TokenCleaner),
         Registration::new(bootstrap_tokens::BootstrapSigner),
         Registration::new(policy_status::PolicyStatusController),
+        Registration::new(secret_tokens::TokenTracking),
+        Registration::new(secret_tokens::UnusedTokenCleaner),
     ];
+    if let Some(signer) = &config.token_signer {
+        let (ca_pem, signer) = (config.ca_pem.clone(), signer.clone());
+        all.push(Registration::new(secret_tokens::TokensController { ca_pem, signer }));
+    }
     if let Some(signer) = &config.signer {
         all.push(Registration::new(certificates::CertificateApprover { signer: signer.clone() }));
         all.push(Registration::new(certificates::CertificateSigning { signer: signer.clone() }));

@@ -10,7 +10,7 @@
 //! `certificates` (the built-in signers), `default_classes` (of claims and Ingresses),
 //! `runtime_class` (what a class gives to Pods),
 //! `kernel_roles` (the kernel's roles as objects), `kernel_resources` (names and units of the kernel),
-//! `bootstrap_tokens`, `encryption` (of stored values), `jwt` (users of other issuers),
+//! `bootstrap_tokens`, `secret_tokens` (of service accounts), `encryption` (of stored values), `jwt` (users of other issuers),
 //! `pod_security` (the Pod Security Standards), `quota` and `limit_ranges` (what a namespace may use),
 //! `audit` (invariants). `rows` has the values that they share.
 
@@ -45,6 +45,7 @@ pub mod rows;
 pub mod runtime_class;
 pub mod scheduler;
 pub mod secret_references;
+pub mod secret_tokens;
 pub mod service_addresses;
 pub mod service_cidr;
 pub mod structural_schema;

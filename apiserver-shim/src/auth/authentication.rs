@@ -2,7 +2,8 @@
 //! ([`super::oidc`]), else as anonymous; and impersonation (`impersonation`).
 //!
 //! Tokens are JWTs signed with the cluster's service account key (ES256). A token is valid only while the objects
-//! that it is bound to exist with the same UID: its service account, and its Pod if it names one.
+//! that it is bound to exist with the same UID: its service account, and its Pod if it names one. Secrets may hold tokens without
+//! an end (`secret_tokens`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shim_core::bootstrap_tokens;
@@ -24,8 +25,14 @@ use super::oidc::Issuers;
 use crate::storage::registry::{Registry, now};
 
 mod impersonation;
+mod secret_tokens;
+mod token_key;
 
 pub use impersonation::Impersonation;
+pub use secret_tokens::SecretTokenUses;
+pub use token_key::TokenKey;
+
+use secret_tokens::UseSender;
 
 /// The default audience of tokens: this API server.
 pub const DEFAULT_AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local";
@@ -113,11 +120,17 @@ impl User {
 pub struct Authenticator {
     registry: Registry,
     issuer: String,
-    key_id: String,
-    signing: EncodingKey,
-    checking: DecodingKey,
-    web_key: Value,
+    key: TokenKey,
     issuers: Option<Arc<Issuers>>,
+    uses: Option<UseSender>,
+}
+
+/// Why [`Authenticator::check_issued`] refuses a token.
+enum Refused {
+    /// It was issued here and does not hold, or it is no token.
+    Ours(String),
+    /// It has other claims than the tokens that are issued here.
+    Other(String),
 }
 
 /// An object that a token is bound to.
@@ -172,24 +185,8 @@ impl Authenticator {
     /// Creates an authenticator from the cluster's service account key (PKCS#8 PEM). `issuer` is the `iss` claim of
     /// tokens.
     pub fn new(registry: Registry, key_pem: &str, issuer: &str) -> Result<Authenticator, shim_pki::PkiError> {
-        use base64::Engine;
-        use sha2::Digest;
-        let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-        let der = shim_pki::authority::private_key_der(key_pem)?;
-        let point = shim_pki::authority::public_point(key_pem)?;
-        let (x, y) = (base64.encode(&point[1..33]), base64.encode(&point[33..]));
-        let key_id = base64.encode(sha2::Sha256::digest(&point));
-        let web_key =
-            json!({"use": "sig", "kty": "EC", "kid": key_id, "crv": "P-256", "alg": "ES256", "x": x, "y": y});
-        Ok(Authenticator {
-            registry,
-            issuer: issuer.to_owned(),
-            key_id,
-            signing: EncodingKey::from_ec_der(&der),
-            checking: DecodingKey::from_ec_der(&point),
-            web_key,
-            issuers: None,
-        })
+        let key = TokenKey::parse(key_pem)?;
+        Ok(Authenticator { registry, issuer: issuer.to_owned(), key, issuers: None, uses: None })
     }
 
     /// With users of other issuers.
@@ -205,7 +202,7 @@ impl Authenticator {
 
     /// The public key as a JSON Web Key, for others that verify tokens.
     pub fn web_key(&self) -> &Value {
-        &self.web_key
+        &self.key.web_key
     }
 
     /// Authenticates a request for this path without a client certificate.
@@ -246,32 +243,44 @@ impl Authenticator {
         {
             return found.and_then(|user| for_this_server(issued_user(user)));
         }
-        self.check_own(token, wanted)
+        match self.check_issued(token, wanted) {
+            Err(Refused::Other(why)) => match self.check_in_secret(token) {
+                Some(checked) => {
+                    checked.map_err(|why| format!("[invalid bearer token, {why}]")).and_then(for_this_server)
+                }
+                None => Err(why),
+            },
+            checked => checked.map_err(|(Refused::Other(why) | Refused::Ours(why))| why),
+        }
     }
 
-    /// Verifies a token of the cluster's own.
-    fn check_own(&self, token: &str, wanted: &[String]) -> Result<(User, Vec<String>), String> {
+    /// Verifies a token that [`Authenticator::issue`] made.
+    fn check_issued(&self, token: &str, wanted: &[String]) -> Result<(User, Vec<String>), Refused> {
         let mut validation = Validation::new(Algorithm::ES256);
         validation.set_issuer(&[&self.issuer]);
         // Verified below, because the error message lists the audiences.
         validation.validate_aud = false;
         validation.validate_nbf = true;
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.checking, &validation)
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.key.checking, &validation)
             .map_err(|e| match e.kind() {
                 // As upstream, what is no token of this server has no reason.
-                ErrorKind::InvalidToken | ErrorKind::InvalidIssuer => "invalid bearer token".to_owned(),
-                _ => format!("invalid bearer token: {e}"),
+                ErrorKind::InvalidToken => Refused::Ours("invalid bearer token".to_owned()),
+                ErrorKind::InvalidIssuer => Refused::Other("invalid bearer token".to_owned()),
+                ErrorKind::Json(_) | ErrorKind::MissingRequiredClaim(_) => {
+                    Refused::Other(format!("invalid bearer token: {e}"))
+                }
+                _ => Refused::Ours(format!("invalid bearer token: {e}")),
             })?
             .claims;
         let served: Vec<String> = claims.aud.iter().filter(|a| wanted.contains(a)).cloned().collect();
         if served.is_empty() {
-            return Err(format!(
+            return Err(Refused::Ours(format!(
                 "[invalid bearer token, token audiences {} is invalid for the target audiences {}]",
                 go_quote_list(&claims.aud),
                 go_quote_list(wanted)
-            ));
+            )));
         }
-        self.check_bound(&claims.kubernetes)?;
+        self.check_bound(&claims.kubernetes).map_err(Refused::Ours)?;
         Ok((user_of(claims), served))
     }
 
@@ -309,9 +318,7 @@ impl Authenticator {
                 serviceaccount: subject.service_account,
             },
         };
-        let mut header = Header::new(Algorithm::ES256);
-        header.kid = Some(self.key_id.clone());
-        jsonwebtoken::encode(&header, &claims, &self.signing).map_err(status::internal)
+        self.key.sign(&claims).map_err(status::internal)
     }
 
     fn check_bound(&self, bound: &KubernetesClaims) -> Result<(), String> {

@@ -8,6 +8,7 @@ use futures::FutureExt;
 use kernel::driver::{RoleDriver, SchedulerDriver};
 use shim_core::certificates::CertificateSigner;
 use shim_core::controllers::{self, ControllerConfig};
+use shim_core::secret_tokens::SecretTokenSigner;
 use tokio::task::JoinHandle;
 
 use super::node_leases;
@@ -52,6 +53,8 @@ pub struct RunnersOptions {
     pub service: Option<ApiService>,
     /// Signs certificate signing requests.
     pub signer: Option<Arc<dyn CertificateSigner>>,
+    /// Signs the tokens of service accounts that are kept in Secrets.
+    pub token_signer: Option<Arc<dyn SecretTokenSigner>>,
 }
 
 /// Handle of the controllers and the scheduler. Dropping it stops them; their state is in the store and in the
@@ -73,6 +76,7 @@ pub fn start(options: RunnersOptions) -> RunnersHandle {
             ca_pem: options.ca_pem,
             service_cidr: registry.service_cidr(),
             signer: options.signer,
+            token_signer: options.token_signer,
         }),
         events: events.clone(),
     });

@@ -1,6 +1,7 @@
 //! Authentication and authorization: certificates, tokens, impersonation and reviews.
 
 use expect_test::expect;
+use serde_json::json;
 
 use crate::harness::{Server, request, show};
 use apiserver_shim::auth::authentication::{BoundObject, DEFAULT_AUDIENCE, TokenSubject, User};
@@ -184,4 +185,23 @@ async fn certificate_requests_are_selected_by_their_signer() {
     assert!(listed.starts_with("200 "), "{listed}");
     let unknown = server.ask(&format!("GET {path}?fieldSelector=spec.username%3Dbob"), "").await;
     assert!(unknown.starts_with("400 "), "{unknown}");
+}
+
+/// The global default of PriorityClasses is one at a time.
+#[tokio::test]
+async fn there_is_one_default_priority_class() {
+    let server = Server::start().await;
+    let path = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    let class = |name: &str, default: bool| {
+        json!({"metadata": {"name": name}, "value": 1, "globalDefault": default}).to_string()
+    };
+    assert!(server.ask(&format!("POST {path}"), &class("first", true)).await.starts_with("201 "));
+    assert!(server.ask(&format!("POST {path}"), &class("plain", false)).await.starts_with("201 "));
+    let second = server.ask(&format!("POST {path}"), &class("second", true)).await;
+    let why = "priorityclasses.scheduling.k8s.io \\\"second\\\" is forbidden: PriorityClass first is already marked as default. Only one default can exist";
+    assert!(second.starts_with("403 ") && second.contains(why), "{second}");
+    assert!(server.ask(&format!("PUT {path}/first"), &class("first", true)).await.starts_with("200 "));
+    assert!(server.ask(&format!("PUT {path}/plain"), &class("plain", true)).await.starts_with("403 "));
+    assert!(server.ask(&format!("DELETE {path}/first"), "").await.starts_with("200 "));
+    assert!(server.ask(&format!("PUT {path}/plain"), &class("plain", true)).await.starts_with("200 "));
 }

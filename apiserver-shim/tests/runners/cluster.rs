@@ -2,9 +2,10 @@
 //! while tests wait.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use apiserver_shim::auth::authentication::TokenKey;
 use apiserver_shim::metrics;
 use apiserver_shim::node_endpoints::NodeEndpoints;
 use apiserver_shim::pipeline::{Identity, ObjectRef, Pipeline, RequestContext};
@@ -77,6 +78,12 @@ pub fn hollow_options() -> HollowOptions {
     options
 }
 
+/// The key of service accounts' tokens, in PEM.
+pub fn service_account_key() -> &'static str {
+    static KEY: LazyLock<String> = LazyLock::new(|| shim_pki::authority::service_account_key().unwrap());
+    &KEY
+}
+
 impl Cluster {
     pub async fn start(machines: u32) -> Cluster {
         Cluster::start_with(machines, |_| ()).await
@@ -143,6 +150,7 @@ impl Cluster {
             components: Default::default(),
             service: None,
             signer: None,
+            token_signer: Some(Arc::new(TokenKey::parse(service_account_key()).unwrap())),
         }));
     }
 

@@ -187,6 +187,10 @@ pub enum Change {
     Merge(Value),
     /// Replaces the member at a path.
     Put(&'static [&'static str], Value),
+    /// Sets the member at a path if it is missing or an empty text, so that what somebody else has set stays.
+    Fill(&'static [&'static str], Value),
+    /// Removes the members with this name from the list at a path.
+    RemoveNamed(&'static [&'static str], String),
     /// Adds an owner reference, or replaces the one with the same UID.
     AddOwner(Value),
     /// Removes the owner references with these UIDs.
@@ -216,6 +220,21 @@ impl Change {
                 }
                 parent.insert((*last).to_owned(), value.clone());
                 true
+            }
+            Change::Fill(path, value) => {
+                let (last, parents) = path.split_last().expect("invariant: paths are not empty");
+                let member = access::object_mut(object, parents).entry(*last).or_insert(Value::Null);
+                let is_empty = member.is_null() || member == "";
+                if is_empty {
+                    *member = value.clone();
+                }
+                is_empty
+            }
+            Change::RemoveNamed(path, name) => {
+                let Some(list) = access::list_mut(object, path) else { return false };
+                let before = list.len();
+                list.retain(|member| access::text(member, &["name"]) != name);
+                list.len() != before
             }
             Change::AddOwner(owner) => add_owner(object, owner),
             Change::RemoveOwners(uids) => edit_list(object, "ownerReferences", |list| {

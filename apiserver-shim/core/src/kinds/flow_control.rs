@@ -97,15 +97,11 @@ impl Strategy for PriorityLevelConfiguration {
             Some(number) => Value::from(number),
             None => "<none>".into(),
         };
-        let shares = match access::get(object, &["spec", "exempt"]) {
-            Some(_) => shown(&["spec", "exempt", "nominalConcurrencyShares"]),
-            None => shown(&["spec", "limited", "nominalConcurrencyShares"]),
-        };
         let queuing = |key: &str| shown(&["spec", "limited", "limitResponse", "queuing", key]);
         vec![
             cells::name(object),
             access::text(object, &["spec", "type"]).into(),
-            shares,
+            shown(&["spec", "limited", "nominalConcurrencyShares"]),
             queuing("queues"),
             queuing("handSize"),
             queuing("queueLengthLimit"),

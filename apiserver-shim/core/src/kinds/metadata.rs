@@ -376,8 +376,13 @@ pub(crate) enum Finalizers {
 
 impl Finalizers {
     fn of(resource: &Resource) -> Finalizers {
-        let generic =
-            ["apiextensions.k8s.io", "apiregistration.k8s.io", "admissionregistration.k8s.io", "node.k8s.io"];
+        let generic = [
+            "apiextensions.k8s.io",
+            "apiregistration.k8s.io",
+            "admissionregistration.k8s.io",
+            "coordination.k8s.io",
+            "node.k8s.io",
+        ];
         match resource.custom.is_some() || generic.contains(&resource.group.as_str()) {
             true => Finalizers::Qualified,
             false => Finalizers::Prefixed,

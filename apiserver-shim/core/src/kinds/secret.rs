@@ -9,6 +9,8 @@ use shim_model::field::{FieldError, index};
 use shim_model::names;
 use shim_model::time::Instant;
 
+use crate::secret_tokens;
+
 pub(super) struct Secret;
 
 impl Strategy for Secret {
@@ -88,8 +90,8 @@ fn required_keys(object: &Value) -> Vec<FieldError> {
         }
     };
     match access::text(object, &["type"]) {
-        "kubernetes.io/service-account-token" => {
-            let name = "kubernetes.io/service-account.name";
+        secret_tokens::SECRET_TYPE => {
+            let name = secret_tokens::ACCOUNT_NAME;
             let found = access::text(object, &["metadata", "annotations", name]);
             Vec::from_iter(
                 found.is_empty().then(|| FieldError::required(index("metadata.annotations", name), "")),

@@ -1,4 +1,5 @@
-//! Priority: sets a Pod's priority from its PriorityClass, or from the global default class.
+//! Priority: sets a Pod's priority from its PriorityClass, or from the global default class, and sees to it that only one class is
+//! the default.
 
 use std::sync::Arc;
 
@@ -37,6 +38,11 @@ impl Priority {
             }
             return found.map(|found| class_of(&found)).transpose();
         }
+        self.default_class()
+    }
+
+    /// The global default class; of several, the one with the lowest value.
+    fn default_class(&self) -> Result<Option<rules::PriorityClass>, Status> {
         // Search the bytes first: most classes are not the default and need no decoding.
         const MARK: &[u8] = b"\"globalDefault\":true";
         let view = self.classes.cache().view();
@@ -44,6 +50,24 @@ impl Priority {
         let classes: Vec<_> = marked.map(|o| class_of(o)).collect::<Result<_, _>>()?;
         let defaults = classes.into_iter().filter(|class| class.global_default);
         Ok(defaults.min_by_key(|class| class.value))
+    }
+
+    /// Refuses a class as global default beside another one.
+    async fn check_default(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        let is_default = |class: &Value| access::flag(class, &["globalDefault"]);
+        if !attributes.object.as_ref().is_some_and(is_default) {
+            return Ok(());
+        }
+        self.registry.fresh().await?;
+        let default = self.default_class()?;
+        let is_update = attributes.operation == Operation::Update;
+        let other = default.filter(|class| !is_update || class.name != attributes.object_name());
+        other.map_or(Ok(()), |class| {
+            Err(attributes.forbidden(format!(
+                "PriorityClass {} is already marked as default. Only one default can exist",
+                class.name
+            )))
+        })
     }
 }
 
@@ -54,7 +78,8 @@ impl AdmissionPlugin for Priority {
     }
 
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
-        matches!(attributes.operation, Operation::Create | Operation::Update) && attributes.is_core("pods")
+        matches!(attributes.operation, Operation::Create | Operation::Update)
+            && (attributes.is_core("pods") || is_class(attributes))
     }
 
     async fn admit(
@@ -63,6 +88,9 @@ impl AdmissionPlugin for Priority {
         attributes: &mut Attributes<'_>,
         _preconditions: &mut Preconditions,
     ) -> Result<(), Status> {
+        if is_class(attributes) {
+            return Ok(());
+        }
         let Some(pod) = &mut attributes.object else { return Ok(()) };
         match attributes.old_object {
             // An update that omits the priority keeps it.
@@ -74,6 +102,22 @@ impl AdmissionPlugin for Priority {
         }
         Ok(())
     }
+
+    async fn validate(
+        &self,
+        _context: &RequestContext,
+        attributes: &Attributes<'_>,
+        _preconditions: &mut Preconditions,
+    ) -> Result<(), Status> {
+        match is_class(attributes) {
+            true => self.check_default(attributes).await,
+            false => Ok(()),
+        }
+    }
+}
+
+fn is_class(attributes: &Attributes<'_>) -> bool {
+    attributes.resource.is("scheduling.k8s.io", "priorityclasses")
 }
 
 fn class_of(object: &Object) -> Result<rules::PriorityClass, Status> {
