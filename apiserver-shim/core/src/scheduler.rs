@@ -43,7 +43,7 @@ mod toleration;
 mod volumes;
 
 pub use amounts::Amounts;
-pub use binding::{BindRefusal, BindRequest, bind, bind_encoded, with_status};
+pub use binding::{BindRefusal, BindRequest, bind, bind_encoded, topology_labels, with_status};
 pub use configuration::{ConfigurationError, SchedulerConfiguration};
 pub use cycle::{Decision, Outcome, Scheduler};
 pub use domain_counts::{DomainCount, DomainCounts, DomainQuery};

@@ -32,7 +32,9 @@ mod default_toleration_seconds;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_resize_validator;
 mod pod_security;
+mod pod_topology_labels;
 mod policies;
 mod priority;
 mod request;
@@ -230,6 +232,8 @@ pub fn built_in(
         Arc::new(certificate_signers::CertificateSigning { access: access.clone() }),
         Arc::new(certificate_signers::CertificateSubjectRestriction),
         Arc::new(default_classes::DefaultClass::ingress(registry)),
+        Arc::new(pod_topology_labels::PodTopologyLabels::new(registry.clone())),
+        Arc::new(pod_resize_validator::PodResizeValidator::new(registry.clone())),
         Arc::new(policies::MutatingAdmissionPolicy::new(registry.clone(), access.clone())),
         Arc::new(webhooks::MutatingAdmissionWebhook::new(registry, access, caller.clone())),
         Arc::new(policies::ValidatingAdmissionPolicy::new(registry.clone(), access.clone())),

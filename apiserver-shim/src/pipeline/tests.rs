@@ -360,7 +360,7 @@ async fn bindings_are_the_same_on_both_paths() {
     let results = on_both_paths(|pipeline, pod| async move {
         let context = Identity::scheduler().context("create");
         let time = now().seconds();
-        let bound = bind_encoded(pod.stored(), "node-1", time).unwrap();
+        let bound = bind_encoded(pod.stored(), "node-1", Default::default(), time).unwrap();
         let prepared = BoundPod { pod: bound, revision: pod.revision, event: event(&pod) };
         let uid = pod.header().uid.clone();
         let with_event = match pipeline.bind_prepared(&context, prepared).await.unwrap() {

@@ -1,6 +1,7 @@
 //! Create, read, update and patch; dry runs, warnings and errors.
 
 use expect_test::expect;
+use serde_json::json;
 
 use crate::harness::Server;
 
@@ -252,4 +253,47 @@ async fn an_update_may_omit_what_admission_added_to_a_pod() {
         assert!(!made["spec"][kept].is_null());
         assert_eq!(changed["spec"][kept], made["spec"][kept], "{kept}");
     }
+}
+
+/// A Pod that is created on a node or bound to it gets the node's zone and region, and is not resized beyond the node.
+#[tokio::test]
+async fn pods_take_the_topology_of_their_node_and_fit_on_it() {
+    let server = Server::start().await;
+    let labels =
+        json!({"topology.kubernetes.io/zone": "b", "topology.kubernetes.io/region": "r", "other": "x"});
+    let node = json!({"metadata": {"name": "n", "labels": labels}});
+    server.ask("POST /api/v1/nodes", &node.to_string()).await;
+    let status = json!({"status": {"allocatable": {"cpu": "2", "memory": "1Gi"}}});
+    let merge = "Content-Type: application/merge-patch+json";
+    server.ask(&format!("PATCH /api/v1/nodes/n/status | {merge}"), &status.to_string()).await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = |name: &str, node: Option<&str>| {
+        let container = json!({"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}});
+        let labels = json!({"topology.kubernetes.io/zone": "own"});
+        json!({
+            "metadata": {"name": name, "labels": labels},
+            "spec": {"containers": [container], "nodeName": node, "tolerations": [{"operator": "Exists"}]},
+        })
+        .to_string()
+    };
+    let created = server.json(&format!("POST {pods}"), &pod("created", Some("n"))).await;
+    let waiting = server.json(&format!("POST {pods}"), &pod("bound", None)).await;
+    assert_eq!(waiting["metadata"]["labels"], json!({"topology.kubernetes.io/zone": "own"}));
+    let binding = json!({"metadata": {"name": "bound"}, "target": {"kind": "Node", "name": "n"}});
+    let bound = server.ask(&format!("POST {pods}/bound/binding"), &binding.to_string()).await;
+    assert!(bound.starts_with("201 "), "{bound}");
+    let bound = server.json(&format!("GET {pods}/bound"), "").await;
+    let expected = json!({"topology.kubernetes.io/zone": "b", "topology.kubernetes.io/region": "r"});
+    assert_eq!((&created["metadata"]["labels"], &bound["metadata"]["labels"]), (&expected, &expected));
+
+    let resize = |cpu: &str| {
+        json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}}).to_string()
+    };
+    let strategic = "Content-Type: application/strategic-merge-patch+json";
+    let refused = server.json(&format!("PATCH {pods}/bound/resize | {strategic}"), &resize("2500m")).await;
+    let why = "pods \"bound\" is forbidden: node didn't have enough allocatable resources: cpu, requested: 2500, allocatable: 2000";
+    assert_eq!(refused["message"], why);
+    assert_eq!(refused["details"]["causes"], json!([{"reason": "NodeCapacity"}]));
+    let fits = server.ask(&format!("PATCH {pods}/bound/resize | {strategic}"), &resize("1500m")).await;
+    assert!(fits.starts_with("200 "), "{fits}");
 }

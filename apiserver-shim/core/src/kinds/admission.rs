@@ -2,9 +2,13 @@
 //! volumes. The shell looks up the objects that these depend on.
 
 use crate::kernel_resources::REVOCABLE_ANNOTATION;
+use crate::pod_resources::{self, Side};
+use crate::resource_list::ResourceList;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, set_default};
+use shim_model::go_quote::Quoted;
+use shim_model::quantity::Quantity;
 use shim_model::status::{Status, forbidden};
 
 /// Mount path of the service account's token.
@@ -224,5 +228,55 @@ pub fn keep_priority(new: &mut Value, old: &Value) {
         if let Some(kept) = access::get(old, &["spec", key]) {
             set_default(access::object_mut(new, &["spec"]), key, kept.clone());
         }
+    }
+}
+/// Why a Pod cannot have the resources that a resize asks for.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResizeRefusal {
+    /// The node does not run Linux.
+    #[error("pod resize is only supported on linux nodes, node {} is {}", Quoted(node), Quoted(system))]
+    #[allow(missing_docs)]
+    Platform { node: String, system: String },
+    /// The node can never give as much to Pods.
+    #[error("node didn't have enough allocatable resources: {0}")]
+    Allocatable(String),
+}
+
+impl ResizeRefusal {
+    /// Upstream's type of the cause.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            ResizeRefusal::Platform { .. } => "UnsupportedPlatform",
+            ResizeRefusal::Allocatable(_) => "NodeCapacity",
+        }
+    }
+}
+
+/// Compares what a Pod requests after a resize with what its node has for Pods in all.
+///
+/// # Errors
+/// The node cannot give it.
+pub fn check_node_resize(pod: &Value, node: &Value) -> Result<(), ResizeRefusal> {
+    let system = access::text(node, &["metadata", "labels", "kubernetes.io/os"]);
+    if !matches!(system, "" | "linux") {
+        let name = access::text(node, &["metadata", "name"]);
+        return Err(ResizeRefusal::Platform { node: name.to_owned(), system: system.to_owned() });
+    }
+    let mut requests = pod_resources::of_spec(&pod["spec"], Side::Requests);
+    requests.add(&ResourceList::at(pod, &["spec", "overhead"]));
+    let allocatable = ResourceList::at(node, &["status", "allocatable"]);
+    let of = |list: &ResourceList, name: &str| list.get(name).unwrap_or(Quantity::from_units(0));
+    let mut lacking = Vec::new();
+    let (wanted, has) = (of(&requests, "cpu"), of(&allocatable, "cpu"));
+    if wanted > has {
+        lacking.push(format!("cpu, requested: {}, allocatable: {}", wanted.milli(), has.milli()));
+    }
+    let (wanted, has) = (of(&requests, "memory"), of(&allocatable, "memory"));
+    if wanted > has {
+        lacking.push(format!("memory, requested: {}, allocatable: {}", wanted.units(), has.units()));
+    }
+    match lacking.is_empty() {
+        true => Ok(()),
+        false => Err(ResizeRefusal::Allocatable(lacking.join("; "))),
     }
 }

@@ -1,17 +1,27 @@
 //! The single definition of binding: how it changes a Pod, and when it is refused. The scheduler and the API's
 //! `pods/binding` call the same function.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
 use memchr::memmem;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use shim_model::access;
 use shim_model::object::{Parts, StoredObject};
 
 use crate::controllers::pod_status;
 use crate::rows::{Seconds, rfc3339};
 use crate::scheduler::pod_edits::remove_offered;
+
+/// The labels of a node that a Pod gets with it; upstream's admission plugin PodTopologyLabels.
+const TOPOLOGY_LABELS: [&str; 2] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
+
+/// The labels that a Pod gets from a node with these labels.
+pub fn topology_labels(node: &BTreeMap<String, String>) -> Map<String, Value> {
+    let label = |name: &str| Some((name.to_owned(), node.get(name)?.as_str().into()));
+    TOPOLOGY_LABELS.into_iter().filter_map(label).collect()
+}
 
 /// A request to bind a Pod to a node.
 #[derive(Debug, Clone, Copy)]
@@ -97,11 +107,19 @@ fn set_scheduled(status: &mut Value, generation: Option<u64>, now: Seconds) {
 }
 
 /// The encoded Pod after [`bind`] by the scheduler, used for the launch and the write. `None` if `bind` refuses or
-/// the Pod cannot be decoded.
-pub fn bind_encoded(pod: &StoredObject, node: &str, now: Seconds) -> Option<StoredObject> {
-    spliced_binding(pod, node, now).or_else(|| {
+/// the Pod cannot be decoded. `labels` are given to the Pod.
+pub fn bind_encoded(
+    pod: &StoredObject,
+    node: &str,
+    labels: Map<String, Value>,
+    now: Seconds,
+) -> Option<StoredObject> {
+    let spliced = labels.is_empty().then(|| spliced_binding(pod, node, now)).flatten();
+    spliced.or_else(|| {
         let mut value: Value = serde_json::from_slice(&pod.bytes).ok()?;
-        bind(&mut value, &scheduler_request(&pod.header.uid, node, now)).ok()?;
+        let metadata = &json!({"labels": labels});
+        let request = BindRequest { metadata, ..scheduler_request(&pod.header.uid, node, now) };
+        bind(&mut value, &request).ok()?;
         StoredObject::parse(serde_json::to_vec(&value).ok()?.into()).ok()
     })
 }

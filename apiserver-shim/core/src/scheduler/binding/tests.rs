@@ -8,7 +8,7 @@ fn check(pod: Value, splices: bool) {
     let stored = StoredObject::parse(serde_json::to_vec(&pod).unwrap().into()).unwrap();
     let spliced = spliced_binding(&stored, "node-1", 5);
     assert_eq!(spliced.is_some(), splices, "{pod}");
-    let bound = bind_encoded(&stored, "node-1", 5).unwrap();
+    let bound = bind_encoded(&stored, "node-1", Map::new(), 5).unwrap();
     assert_eq!(StoredObject::parse(bound.bytes.clone()).unwrap(), bound);
     let running = with_status(&bound, br#"{"phase":"Running","podIP":"10.0.0.1"}"#).unwrap();
     assert_eq!(StoredObject::parse(running.bytes.clone()).unwrap(), running);
@@ -36,4 +36,16 @@ fn both_paths_bind_a_pod_alike() {
         {"type": "catamaran.dev/Offered", "status": "False", "reason": "Filter"}, {"type": "PodScheduled", "status": "False"},
     ]});
     check(pod(json!({"containers": []}), no_offer), true);
+}
+
+#[test]
+fn a_pod_gets_the_topology_of_its_node() {
+    let text = |text: &str| text.to_owned();
+    let node = [("topology.kubernetes.io/zone", "b"), ("kubernetes.io/hostname", "n")];
+    let labels = topology_labels(&node.map(|(k, v)| (text(k), text(v))).into());
+    let pod = json!({"metadata": {"name": "p", "labels": {"app": "a", "topology.kubernetes.io/zone": "own"}}, "spec": {"containers": []}});
+    let stored = StoredObject::parse(serde_json::to_vec(&pod).unwrap().into()).unwrap();
+    let bound = bind_encoded(&stored, "n", labels, 5).unwrap();
+    let expected = [("app", "a"), ("topology.kubernetes.io/zone", "b")].map(|(k, v)| (text(k), text(v)));
+    assert_eq!(bound.header.labels, expected.into());
 }

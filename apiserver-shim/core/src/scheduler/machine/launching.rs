@@ -28,7 +28,7 @@ use crate::kernel_resources::{REVOCABLE_CPU, kernel_name, mebibytes};
 use crate::rows::{DisruptionBudget, Pod};
 use crate::scheduler::{
     AgentPorts, Amounts, EventSet, NodeInfo, Outcome, PendingPod, PluginSet, SharedLister, TaskPhase,
-    bind_encoded,
+    bind_encoded, topology_labels,
 };
 
 /// How long offers are awaited before Pods are reported as waiting for an offer.
@@ -256,6 +256,8 @@ impl SchedulerMachine {
             left.remove_all(&share);
         }
         let time = self.seconds();
+        let info = self.node_infos.get(node);
+        let labels = info.map(|info| topology_labels(&info.node.header().labels)).unwrap_or_default();
         for pod in pods {
             let charge = pod.pod.shape.charge();
             let info = self.node_infos.get(node);
@@ -267,7 +269,7 @@ impl SchedulerMachine {
             let was_bound = state.node().is_some();
             let bound = match was_bound {
                 true => Some(StoredObject::clone(&state.row.object)),
-                false => bind_encoded(&state.row.object, node, time),
+                false => bind_encoded(&state.row.object, node, labels.clone(), time),
             };
             let Some(bound) = bound else { continue };
             left.remove_all(&resources);
