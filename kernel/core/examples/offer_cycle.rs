@@ -3,11 +3,16 @@
 //! `cargo run --release -p kernel-core --example offer_cycle` prints a table: the allocator alone, and whole steps of the
 //! master (offers made, recorded and put into events). `fresh`: nobody has refused anything; `refused`: every framework
 //! has refused every agent (the worst case of filters); `decline`: one framework declines all agents, and they are offered
-//! to all the others.
+//! to all the others. The last table is a market where nobody finds anything: every framework declines each event of offers,
+//! several of them before the next round, until each has seen every agent.
 
 #![allow(clippy::disallowed_methods)] // a benchmark reads the clock
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kernel_core::{
     allocator::{AgentSlot, Allocator, Capabilities, ClientSlot, Policy},
@@ -20,14 +25,29 @@ use kernel_model::{
     framework::{FrameworkCapability, FrameworkInfo},
     ids::{FrameworkId, StreamId},
     labels::Labels,
-    offer::Filters,
+    offer::{Filters, Offer},
     resources::Resources,
     roles::Role,
     scheduler::{self, Call, MasterInfo, Subscribe},
     time::Time,
 };
 
+/// The time of all steps.
+const NOW: Time = Time(1);
+
 fn main() {
+    match std::env::args().nth(1).as_deref() {
+        // For a profiler: only the last table.
+        Some("seen") => (0..10).for_each(|_| everything_seen()),
+        _ => {
+            full_cycles();
+            single_events();
+            everything_seen();
+        }
+    }
+}
+
+fn full_cycles() {
     println!(
         "{:>7} {:>11} {:>13} {:>13} {:>14} {:>14}",
         "agents", "frameworks", "fresh ms", "refused ms", "master ms", "decline ms"
@@ -44,11 +64,24 @@ fn main() {
         let (offered, declined) = master(agents, frameworks);
         println!("{agents:>7} {frameworks:>11} {fresh:>13.2} {refused:>13} {offered:>14.2} {declined:>14.2}");
     }
+}
+
+fn single_events() {
     println!("\n{:>7} {:>11} {:>13}", "agents", "frameworks", "one event µs");
     for agents in [1_000, 10_000, 100_000] {
         let mut pool = Pool::new(agents, 100);
         println!("{agents:>7} {:>11} {:>13.2}", 100, pool.one_event());
     }
+}
+
+fn everything_seen() {
+    println!(
+        "\n{:>7} {:>11} {:>13} {:>13} {:>13}",
+        "agents", "frameworks", "each seen ms", "offers", "answers"
+    );
+    let (agents, frameworks) = (1_000, 50);
+    let Seen { took, offers, answers } = everybody_sees_everything(agents, frameworks);
+    println!("{agents:>7} {frameworks:>11} {took:>13.2} {offers:>13} {answers:>13}");
 }
 
 fn agent_resources() -> Resources {
@@ -129,8 +162,8 @@ impl Pool {
     }
 }
 
-/// A step of the master that offers every agent, and the steps in which the frameworks decline them all.
-fn master(agents: usize, frameworks: usize) -> (f64, f64) {
+/// A master with agents of one size and frameworks with a role each, suppressed. Returns the frameworks' ids too.
+fn cluster(agents: usize, frameworks: usize) -> (Master, Vec<FrameworkId>) {
     let mut master = Master::new(
         MasterConfig::new(MasterInfo {
             id: "3f0c2f8e-9f0a-4c4e-9a59-1f6c1f2d3e4b".into(),
@@ -141,7 +174,6 @@ fn master(agents: usize, frameworks: usize) -> (f64, f64) {
         }),
         Registry::default(),
     );
-    let now = Time(1);
     for n in 0..agents {
         let link = LinkId(n as u64);
         let info = AgentInfo {
@@ -154,9 +186,9 @@ fn master(agents: usize, frameworks: usize) -> (f64, f64) {
             runs_images: false,
             operations: Default::default(),
         };
-        let _ = master.step(now, Event::AgentConnected { link });
+        let _ = master.step(NOW, Event::AgentConnected { link });
         let _ =
-            master.step(now, Event::AgentMessage { link, message: ToMaster::Register { info: info.into() } });
+            master.step(NOW, Event::AgentMessage { link, message: ToMaster::Register { info: info.into() } });
     }
     let mut ids = Vec::new();
     for n in 0..frameworks {
@@ -166,37 +198,85 @@ fn master(agents: usize, frameworks: usize) -> (f64, f64) {
             Subscribe { framework, suppressed_roles: [role].into(), preferences: Default::default() }.into();
         let stream = StreamId::from(format!("s{n}"));
         let request = RequestId(0);
-        let _ = master.step(now, Event::Subscribe { request, stream, caller: Caller::InProcess, subscribe });
+        let _ = master.step(NOW, Event::Subscribe { request, stream, caller: Caller::InProcess, subscribe });
         ids.push(FrameworkId::from(format!("3f0c2f8e-9f0a-4c4e-9a59-1f6c1f2d3e4b-{n:04}")));
     }
+    (master, ids)
+}
+
+/// A step of the master that offers every agent, and the steps in which the frameworks decline them all.
+fn master(agents: usize, frameworks: usize) -> (f64, f64) {
+    let (mut master, ids) = cluster(agents, frameworks);
     // One step offers every agent to the first framework; then it declines, and the second gets them all.
     let mut offers = Vec::new();
     let mut effects = Vec::new();
-    let offered =
-        milliseconds(|| effects = call(&mut master, now, 0, &ids[0], Call::Revive { roles: vec![] }));
-    for effect in effects {
-        if let Effect::ToScheduler { event: scheduler::Event::Offers { offers: some }, .. } = effect {
-            offers.extend(some);
-        }
-    }
+    let offered = milliseconds(|| effects = call(&mut master, 0, &ids[0], Call::Revive { roles: vec![] }));
+    events(effects).for_each(|(_, some)| offers.extend(some));
     assert_eq!(offers.len(), agents);
     for (n, id) in ids.iter().enumerate().skip(1) {
-        call(&mut master, now, n, id, Call::Revive { roles: vec![] });
+        call(&mut master, n, id, Call::Revive { roles: vec![] });
     }
     let declined = milliseconds(|| {
         let filters = Filters { refuse: Duration::from_secs(3600) };
         let offer_ids = offers.into_iter().map(|o| o.id.clone()).collect();
-        call(&mut master, now, 0, &ids[0], Call::Decline { offer_ids, filters });
+        call(&mut master, 0, &ids[0], Call::Decline { offer_ids, filters });
     });
     (offered, declined)
 }
 
-fn call(master: &mut Master, now: Time, n: usize, id: &FrameworkId, call: Call) -> Vec<Effect> {
+/// What it took until every framework had seen every agent.
+struct Seen {
+    /// In milliseconds.
+    took: f64,
+    offers: usize,
+    /// OFFERS events, each answered by one DECLINE.
+    answers: usize,
+}
+
+/// Calls that wait in the master's queue when it makes the next offers.
+const ANSWERS_AT_ONCE: usize = 4;
+
+fn everybody_sees_everything(agents: usize, frameworks: usize) -> Seen {
+    let (mut master, ids) = cluster(agents, frameworks);
+    let mut seen = Seen { took: 0.0, offers: 0, answers: 0 };
+    let mut inbox: VecDeque<(StreamId, Vec<Arc<Offer>>)> = VecDeque::new();
+    let filters = Filters { refuse: Duration::from_secs(3600) };
+    seen.took = milliseconds(|| {
+        for (n, id) in ids.iter().enumerate() {
+            inbox.extend(events(call(&mut master, n, id, Call::Revive { roles: vec![] })));
+        }
+        while !inbox.is_empty() {
+            for (stream, offers) in inbox.drain(..inbox.len().min(ANSWERS_AT_ONCE)) {
+                seen.answers += 1;
+                seen.offers += offers.len();
+                let n: usize = stream.as_str()[1..].parse().expect("named by number");
+                let offer_ids = offers.into_iter().map(|offer| offer.id.clone()).collect();
+                let _ = master
+                    .step_unsettled(NOW, scheduler_call(n, &ids[n], Call::Decline { offer_ids, filters }));
+            }
+            inbox.extend(events(master.settle().after_persist));
+        }
+    });
+    assert_eq!(seen.offers, agents * frameworks);
+    seen
+}
+
+/// The OFFERS events among the effects.
+fn events(effects: Vec<Effect>) -> impl Iterator<Item = (StreamId, Vec<Arc<Offer>>)> {
+    effects.into_iter().filter_map(|effect| match effect {
+        Effect::ToScheduler { stream, event: scheduler::Event::Offers { offers } } => Some((stream, offers)),
+        _ => None,
+    })
+}
+
+fn call(master: &mut Master, n: usize, id: &FrameworkId, call: Call) -> Vec<Effect> {
+    master.step(NOW, scheduler_call(n, id, call)).after_persist
+}
+
+fn scheduler_call(n: usize, id: &FrameworkId, call: Call) -> Event {
     let stream = Some(StreamId::from(format!("s{n}")));
     let (framework_id, request) = (id.clone(), RequestId(0));
-    master
-        .step(now, Event::SchedulerCall { request, framework_id, stream, caller: Caller::InProcess, call })
-        .after_persist
+    Event::SchedulerCall { request, framework_id, stream, caller: Caller::InProcess, call }
 }
 
 fn framework(n: usize, role: Role) -> FrameworkInfo {

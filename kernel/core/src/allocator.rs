@@ -14,6 +14,7 @@ mod holds;
 mod preferences;
 mod problem;
 mod quota;
+mod refusals;
 mod run;
 mod shares;
 mod take;
@@ -21,7 +22,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use kernel_model::{
@@ -38,8 +39,12 @@ pub use run::Allocation;
 use amounts::{Amounts, Counts, ResourceNames};
 use filters::Filters;
 use preferences::AgentProperties;
+use refusals::Refusals;
 use run::Reach;
 use shares::{OrderCursor, Shares};
+
+/// How many sizes of agents are compared with a new one: clusters are of a few kinds of machines.
+const SIZES_MAX: usize = 16;
 
 /// The index of an agent in the allocator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +104,8 @@ struct AgentRow {
     holds: Vec<Hold>,
     /// The clients with unanswered offers, one entry for each.
     pending: Vec<u32>,
+    /// What was free when a client was last found to refuse all of it, and its number in [`Refusals`].
+    refused_whole: (Resources, u32),
     /// While a remainder is left for clients with pending offers: until when it is left.
     leftover_until: Option<Time>,
 }
@@ -123,6 +130,9 @@ pub struct Allocator {
     open: Counts,
     /// Reused across agents to avoid reallocating.
     cursor: OrderCursor,
+    refusals: Refusals,
+    /// The last distinct sizes of agents: agents of one size share one list of resources, which is compared by address.
+    sizes: VecDeque<Resources>,
     /// The agents whose filters expire at these times.
     expiries: BTreeMap<Time, BTreeSet<u32>>,
     version: u64,
@@ -146,6 +156,8 @@ impl Allocator {
             leftovers: BTreeSet::new(),
             open: Counts::default(),
             cursor: OrderCursor::default(),
+            refusals: Refusals::default(),
+            sizes: VecDeque::new(),
             expiries: BTreeMap::new(),
             version: 0,
             runs: 0,
@@ -172,6 +184,7 @@ impl Allocator {
             filters: Filters::default(),
             holds: Vec::new(),
             pending: Vec::new(),
+            refused_whole: Default::default(),
             leftover_until: None,
         };
         let slot = AgentSlot(slot_of(self.agents.insert(row)));
@@ -187,6 +200,7 @@ impl Allocator {
             self.open.add(&row.open, -1);
             row.reserved.iter().for_each(|(role, amounts)| self.shares.change_reserved(role, amounts, -1));
             row.filters.owners().for_each(|owner| self.shares.filter_gone(owner));
+            self.refusals.forget_agent(agent.0);
         }
         for set in [&mut self.candidates, &mut self.free, &mut self.leftovers] {
             set.remove(&agent.0);
@@ -195,14 +209,27 @@ impl Allocator {
 
     /// Sets an agent's total resources.
     pub fn set_total(&mut self, agent: AgentSlot, total: &Resources) {
+        let shared = self.shared_size(total);
         let Some(row) = self.agents.get_mut(agent.0 as usize) else { return };
         let before = self.names.amounts(&row.total);
         let after = self.names.amounts(total);
-        (row.total, row.total_amounts) = (total.clone(), after);
+        (row.total, row.total_amounts) = (shared, after);
         row.has_gpus = total.iter().any(|r| &*r.name == "gpus");
         self.shares.change_pool(after, before);
         self.refresh_reserved(agent, total);
         self.refresh_available(agent);
+    }
+
+    /// The same resources, in one list with other agents of this size.
+    fn shared_size(&mut self, total: &Resources) -> Resources {
+        if let Some(known) = self.sizes.iter().find(|known| *known == total) {
+            return known.clone();
+        }
+        if self.sizes.len() == SIZES_MAX {
+            self.sizes.pop_front();
+        }
+        self.sizes.push_back(total.clone());
+        total.clone()
     }
 
     /// Sets the properties of an agent that offer constraints select.
@@ -244,6 +271,7 @@ impl Allocator {
     pub fn remove_client(&mut self, client: ClientSlot) {
         self.waiting.remove(&client.0);
         self.shares.remove_client(client.0);
+        self.refusals.forget_client(client.0);
         self.candidates.append(&mut self.leftovers);
     }
 
@@ -322,34 +350,6 @@ impl Allocator {
         self.available_changed(agent);
     }
 
-    /// Filters these resources, or any part of them, for the client. `progress` is whether the client launched
-    /// something on the offer: then a filter of zero seconds is none.
-    pub fn refuse(
-        &mut self,
-        now: Time,
-        agent: AgentSlot,
-        client: ClientSlot,
-        resources: &Resources,
-        refuse: Duration,
-        progress: bool,
-    ) {
-        if !progress {
-            self.shares.declined(client.0);
-        }
-        let floor = self.policy.shortest_refusal;
-        let length = match (refuse.is_zero(), progress) {
-            (true, true) => return,
-            _ => refuse.max(floor),
-        };
-        let Some(generation) = self.shares.generation(client.0) else { return };
-        let Some(row) = self.agents.get_mut(agent.0 as usize) else { return };
-        let until = filters::round_up(now + length, length);
-        let dropped = row.filters.add(client.0, generation, until, resources.unallocated());
-        dropped.into_iter().for_each(|owner| self.shares.filter_gone(owner));
-        self.shares.filter_added(client.0);
-        self.expiries.entry(until).or_default().insert(agent.0);
-    }
-
     /// An offer of the client is gone: answered, rescinded or expired.
     pub fn offer_gone(&mut self, agent: AgentSlot, client: ClientSlot) {
         self.shares.offer_gone(client.0);
@@ -384,13 +384,6 @@ impl Allocator {
         let resumes_at = self.shares.expired(client.0, now);
         self.refuse(now, agent, client, resources, offer::Filters::default().refuse, false);
         self.expiries.entry(resumes_at).or_default().insert(agent.0);
-    }
-
-    /// Removes all filters of the client (REVIVE).
-    pub fn clear_filters(&mut self, client: ClientSlot) {
-        if self.shares.clear_filters(client.0) {
-            self.offer_everything_to(client);
-        }
     }
 
     /// When the next filter expires, or a client has answered nothing for too long.
@@ -469,6 +462,7 @@ impl Allocator {
         row.plain = row.available.iter().all(|r| r.reservations.is_empty() && !r.revocable && !r.shared);
         self.version += 1;
         row.version = self.version;
+        self.refusals.free_changed(agent.0, row.refused_number());
         self.candidates.insert(agent.0);
         self.note_free(agent);
     }

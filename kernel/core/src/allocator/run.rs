@@ -95,7 +95,10 @@ impl Allocator {
                     let waited = row.leftover_until.is_some_and(|until| until <= now);
                     let expired = row.filters.expire(now);
                     let any = !expired.is_empty();
-                    expired.into_iter().for_each(|owner| self.shares.filter_gone(owner));
+                    for owner in expired {
+                        self.shares.filter_gone(owner);
+                        self.refusals.filter_gone(owner.client, slot);
+                    }
                     if any || waited || self.leftovers.contains(&slot) {
                         self.candidates.insert(slot);
                     }
@@ -129,7 +132,8 @@ impl Allocator {
             served.clear();
             self.shares.rewind(&mut cursor);
             while let Some(client) = self.shares.next_in_order(&mut cursor, skips_looking) {
-                if served.contains(&client)
+                if self.refusals.refuses_all(client, agent.0)
+                    || served.contains(&client)
                     || !self.offer_to(now, agent, client, stage, &mut held_back, (first, allocations))
                 {
                     continue;
@@ -164,6 +168,13 @@ impl Allocator {
         });
         for slot in held_back {
             let agent = AgentSlot(slot);
+            if self.shares.awaited_clients().0 > 1 && self.waits_for_answers(now, agent) {
+                // As above: whoever is asked, another one is awaited.
+                if self.is_offerable(agent) {
+                    self.leftovers.insert(slot);
+                }
+                continue;
+            }
             self.in_order_of_shares(left.clone(), |this, client, _| {
                 if !this.is_offerable(agent) {
                     return Turn::Stop;
@@ -224,7 +235,7 @@ impl Allocator {
         held_back: &mut BTreeSet<u32>,
         (first, allocations): (usize, &mut Vec<Allocation>),
     ) -> Option<u32> {
-        while let Some(slot) = self.next_agent(reach, from) {
+        while let Some(slot) = self.next_agent(client, reach, from) {
             from = slot + 1;
             let agent = AgentSlot(slot);
             if !self.is_offerable(agent) {
@@ -248,12 +259,14 @@ impl Allocator {
         None
     }
 
-    fn next_agent(&self, reach: Reach, from: u32) -> Option<u32> {
+    /// The next agent within reach, from this one on, that the client is not known to refuse.
+    fn next_agent(&self, client: u32, reach: Reach, from: u32) -> Option<u32> {
+        let refused = |slot: &u32| self.refusals.refuses_all(client, *slot);
         match reach {
-            Reach::Leftovers => self.leftovers.range(from..).next().copied(),
-            Reach::Free => self.free.range(from..).next().copied(),
+            Reach::Leftovers => self.leftovers.range(from..).copied().find(|slot| !refused(slot)),
+            Reach::Free => self.free.range(from..).copied().find(|slot| !refused(slot)),
             Reach::All => (from..u32::try_from(self.agents.capacity()).unwrap_or(u32::MAX))
-                .find(|slot| self.agents.contains(*slot as usize)),
+                .find(|slot| self.agents.contains(*slot as usize) && !refused(slot)),
         }
     }
 
@@ -275,8 +288,8 @@ impl Allocator {
         let counted = self.names.counted(&taken);
         self.shares.charge(client, amounts, &counted);
         self.refresh_open(agent);
+        let resources = self.shares.allocated_to(client, &taken);
         let Some(who) = self.shares.client(client) else { return false };
-        let resources = taken.allocated_to(&who.role);
         let (first, allocations) = made;
         let Some(row) = self.agents.get_mut(agent.0 as usize) else { return false };
         // It has got a part in this round.

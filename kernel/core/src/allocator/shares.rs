@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use kernel_model::{ids::FrameworkId, roles::Role, time::Time};
+use kernel_model::{ids::FrameworkId, resources::Resources, roles::Role, time::Time};
 use slab::Slab;
 
 pub(super) use answers::{Appetite, Attention};
@@ -67,6 +67,8 @@ pub(super) struct Client {
     /// Its nodes from the leaf to the root.
     path: Arc<[u32]>,
     share_state: ShareState,
+    /// What it was allocated last, without and with its role: agents of one size share both.
+    allocated: (Resources, Resources),
 }
 
 impl Client {
@@ -205,6 +207,7 @@ impl Shares {
             answers: Answers::default(),
             path,
             share_state: ShareState::default(),
+            allocated: Default::default(),
         }));
         self.node_mut(leaf).children.push(client);
         self.place_client(client, self.node(leaf).children.len() - 1);
@@ -313,6 +316,15 @@ impl Shares {
 
     pub(super) fn client(&self, slot: u32) -> Option<&Client> {
         self.clients.get(slot as usize)
+    }
+
+    /// The resources with the client's role as their allocation role.
+    pub(super) fn allocated_to(&mut self, slot: u32, resources: &Resources) -> Resources {
+        let Some(client) = self.clients.get_mut(slot as usize) else { return Resources::new() };
+        if client.allocated.0 != *resources {
+            client.allocated = (resources.clone(), resources.allocated_to(&client.role));
+        }
+        client.allocated.1.clone()
     }
 
     pub(super) fn dominant_share(&self, slot: u32) -> f64 {

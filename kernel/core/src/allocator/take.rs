@@ -64,6 +64,7 @@ impl Allocator {
         }
         self.version += 1;
         row.version = self.version;
+        self.refusals.free_changed(agent.0, row.refused_number());
         if used_up {
             self.free.remove(&agent.0);
             self.leftovers.remove(&agent.0);
@@ -73,6 +74,9 @@ impl Allocator {
 
     /// Everything available, as far as the client can use it and has not refused it.
     fn acceptable(&mut self, now: Time, agent: AgentSlot, client: u32) -> Option<Choice> {
+        if self.refusals.refuses_all(client, agent.0) {
+            return None;
+        }
         let row = self.agents.get_mut(agent.0 as usize)?;
         let who = self.shares.client(client)?;
         if !admits(&self.policy, row, who.capabilities) || !who.preferences.admit(&row.properties) {
@@ -94,7 +98,13 @@ impl Allocator {
         }
         let (version, generation) = (part.is_none().then_some(row.version), who.generation);
         let candidate = filters::CandidateOffer { client, generation, offer: whole, version };
-        (!row.filters.covers(now, &candidate)).then_some(Choice { part, amounts })
+        if !row.filters.covers(now, &candidate) {
+            return Some(Choice { part, amounts });
+        }
+        if part.is_none() {
+            self.note_refusal(agent, client);
+        }
+        None
     }
 
     /// The choice, reduced to what the quotas of roles allow, or to what fills the guarantees of the client's role.

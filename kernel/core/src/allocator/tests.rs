@@ -174,6 +174,38 @@ fn filters_are_bounded() {
     assert!(pool.expiries.len() < 1000);
 }
 
+/// Whether the client's filters cover all that is free on the agent.
+fn filters_cover_all(pool: &mut Allocator, now: Time, agent: AgentSlot, client: ClientSlot) -> bool {
+    let generation = pool.shares.generation(client.0).unwrap();
+    let row = pool.agents.get_mut(agent.0 as usize).unwrap();
+    let offer = &row.available;
+    row.filters.covers(now, &filters::CandidateOffer { client: client.0, generation, offer, version: None })
+}
+
+#[test]
+fn refusals_are_not_inherited_with_a_slot() {
+    let size = resources("cpus:4;mem:1024");
+    let refused_by = |pool: &mut Allocator, client| {
+        let offer = pool.run(Time(0)).pop().unwrap();
+        assert_eq!(offer.client, client);
+        pool.offer_gone(offer.agent, client);
+        pool.recover(offer.agent, client, &offer.free);
+        pool.refuse(Time(0), offer.agent, client, &offer.free, Duration::from_secs(3600), false);
+        assert!(pool.refusals.refuses_all(client.0, offer.agent.0));
+        assert_eq!(pool.run(Time(0)), []);
+    };
+    let mut pool = pool();
+    let first = client(&mut pool, "f", "*");
+    let agent = pool.add_agent(&size, true);
+    refused_by(&mut pool, first);
+    pool.remove_agent(agent);
+    assert_eq!(pool.add_agent(&size, true), agent);
+    refused_by(&mut pool, first);
+    pool.remove_client(first);
+    assert_eq!(client(&mut pool, "g", "*"), first);
+    refused_by(&mut pool, first);
+}
+
 #[derive(Debug, Clone)]
 enum PoolStep {
     AddAgent(u8),
@@ -236,6 +268,10 @@ proptest! {
             allocations.extend(pool.run(now));
             prop_assert_eq!(pool.run(now), vec![]);
             for &agent in &agents {
+                for &client in &clients {
+                    let known = pool.refusals.refuses_all(client.0, agent.0);
+                    prop_assert!(!known || filters_cover_all(&mut pool, now, agent, client));
+                }
                 let mut leftovers = Resources::new();
                 for allocation in allocations.iter().filter(|a| a.agent == agent) {
                     leftovers += &allocation.resources.unallocated();

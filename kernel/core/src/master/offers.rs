@@ -9,6 +9,7 @@ use kernel_model::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write,
     sync::Arc,
     time::Duration,
 };
@@ -32,16 +33,21 @@ impl Master {
             return;
         }
         self.withdraw_overdue_offers();
-        let mut batches: BTreeMap<FrameworkId, Vec<Arc<Offer>>> = BTreeMap::new();
         let allocations = self.allocator.run(self.now);
         self.counts.allocation_runs = self.allocator.runs();
+        let mut batches = OfferBatches::default();
+        let mut id = self.offer_prefix.clone();
         for allocation in allocations {
-            let framework_id = allocation.framework.clone();
-            if let Some(offer) = self.make_offer(allocation) {
-                batches.entry(framework_id).or_default().push(offer);
+            let client = allocation.client;
+            if let Some((number, offer)) = self.make_offer(allocation, &mut id) {
+                batches.add(client, number, offer);
             }
         }
-        for (framework_id, offers) in batches {
+        for (framework_id, at) in batches.of_framework {
+            let OfferBatch { numbers, offers } = std::mem::take(&mut batches.list[at]);
+            if let Some(framework) = self.frameworks.get_mut(&framework_id) {
+                framework.offers.extend(numbers);
+            }
             self.send_to_framework(&framework_id, scheduler::Event::Offers { offers });
         }
     }
@@ -81,29 +87,30 @@ impl Master {
         })
     }
 
-    fn make_offer(&mut self, allocation: Allocation) -> Option<Arc<Offer>> {
+    /// Makes the offer of an allocation, and returns it with its number. Its framework has yet to note the number. `id` begins with the
+    /// prefix of all ids, and is reused to avoid reallocating.
+    fn make_offer(&mut self, allocation: Allocation, id: &mut String) -> Option<(u64, Arc<Offer>)> {
         let agent_id = self.agents_by_slot.get(&allocation.agent)?;
         let agent = self.agents.get_mut(agent_id)?;
-        let framework = self.frameworks.get_mut(&allocation.framework)?;
         let number = self.next_offer;
         self.next_offer += 1;
+        id.truncate(self.offer_prefix.len());
+        let _ = write!(id, "{number}"); // a String takes everything
+        let executor_ids = (agent.executors.keys())
+            .filter(|(owner, _)| *owner == allocation.framework)
+            .map(|(_, executor)| executor.clone())
+            .collect();
         let offer = Arc::new(Offer {
-            id: OfferId::new(format!("{}{number}", self.offer_prefix)),
+            id: OfferId::new(id.as_str()),
             framework_id: allocation.framework,
             agent_id: agent.id.clone(),
             agent: agent.info.clone(),
             role: allocation.role,
             resources: allocation.resources,
-            executor_ids: agent
-                .executors
-                .keys()
-                .filter(|(owner, _)| *owner == framework.id)
-                .map(|(_, executor)| executor.clone())
-                .collect(),
+            executor_ids,
         });
         agent.offered += &offer.resources;
         agent.offers.insert(number);
-        framework.offers.insert(number);
         let outstanding = OutstandingOffer {
             offer: offer.clone(),
             free: allocation.free,
@@ -114,7 +121,7 @@ impl Master {
         if let Some(timeout) = self.config.offer_timeout {
             self.timers.set(self.now + timeout, Timer::OfferExpiry { number });
         }
-        Some(offer)
+        Some((number, offer))
     }
 
     /// The number in an offer's id, if this master made the offer.
@@ -126,14 +133,20 @@ impl Master {
 
     /// Removes an offer. Its resources stay charged in the allocator: the caller decides where they go.
     pub(super) fn remove_offer(&mut self, number: u64) -> Option<OutstandingOffer> {
+        let outstanding = self.take_offer(number)?;
+        if let Some(framework) = self.frameworks.get_mut(&outstanding.offer.framework_id) {
+            framework.offers.remove(&number);
+        }
+        Some(outstanding)
+    }
+
+    /// [`Master::remove_offer`], but for the number in the framework, which the caller removes.
+    fn take_offer(&mut self, number: u64) -> Option<OutstandingOffer> {
         let outstanding = self.offers.remove(&number)?;
         self.allocator.offer_gone(outstanding.slot, outstanding.client);
         if let Some(agent) = self.agents.get_mut(&outstanding.offer.agent_id) {
             agent.offered.remove_all(&outstanding.offer.resources);
             agent.offers.remove(&number);
-        }
-        if let Some(framework) = self.frameworks.get_mut(&outstanding.offer.framework_id) {
-            framework.offers.remove(&number);
         }
         Some(outstanding)
     }
@@ -217,17 +230,23 @@ impl Master {
     }
 
     pub(super) fn decline(&mut self, framework_id: &FrameworkId, offer_ids: &[OfferId], filters: Filters) {
+        let mut declined = Vec::with_capacity(offer_ids.len());
         for id in offer_ids {
             let Some(number) = self.offer_number(id) else { continue };
             let own = self.offers.get(&number).is_some_and(|o| o.offer.framework_id == *framework_id);
             if !own {
                 continue;
             }
-            let outstanding = self.remove_offer(number).expect("invariant: looked up above");
-            if let Some(counts) = self.framework_counts(framework_id) {
-                counts.offers_declined += 1;
-            }
+            let outstanding = self.take_offer(number).expect("invariant: looked up above");
             self.return_resources(&outstanding, &outstanding.free, filters.refuse, false);
+            declined.push(number);
+        }
+        // Once for all of them: frameworks are found by long ids.
+        if let Some(framework) = self.frameworks.get_mut(framework_id) {
+            for number in &declined {
+                framework.offers.remove(number);
+            }
+            Arc::make_mut(&mut framework.counts).offers_declined += declined.len() as u64;
         }
     }
 
@@ -250,3 +269,33 @@ impl Master {
 
 /// The longest filter, as in Mesos: 365 days.
 const REFUSE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The offers of a round by framework, in the order in which they were made. A round makes many offers for each client: so the framework
+/// is found by its client, because ids are long.
+#[derive(Default)]
+struct OfferBatches {
+    list: Vec<OfferBatch>,
+    /// Positions in the list.
+    of_client: BTreeMap<ClientSlot, usize>,
+    of_framework: BTreeMap<FrameworkId, usize>,
+}
+
+#[derive(Default)]
+struct OfferBatch {
+    numbers: Vec<u64>,
+    offers: Vec<Arc<Offer>>,
+}
+
+impl OfferBatches {
+    fn add(&mut self, client: ClientSlot, number: u64, offer: Arc<Offer>) {
+        let at = *self.of_client.entry(client).or_insert_with(|| {
+            *self.of_framework.entry(offer.framework_id.clone()).or_insert_with(|| {
+                self.list.push(OfferBatch::default());
+                self.list.len() - 1
+            })
+        });
+        let batch = &mut self.list[at];
+        batch.numbers.push(number);
+        batch.offers.push(offer);
+    }
+}
