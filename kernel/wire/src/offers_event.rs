@@ -9,7 +9,7 @@ use kernel_model::{
     offer::Offer,
     resources::{Attribute, AttributeValue, Resource, Value},
 };
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use crate::{
     offer::{URL_PATH, URL_SCHEME},
@@ -21,13 +21,17 @@ use crate::{
 /// Bytes of most offers: an agent's addresses, and four resources with a role.
 const OFFER_BYTES: usize = 512;
 
+/// What the length of such an offer takes.
+const OFFER_LENGTH_BYTES: usize = 2;
+
 /// The bytes of an OFFERS event.
 pub(crate) fn encode(offers: &[Arc<Offer>], format: Format) -> Vec<u8> {
     let mut out = Vec::with_capacity(offers.len() * OFFER_BYTES + 16);
     put_varint(1, event::Type::Offers as u64, &mut out);
-    nested(&mut out, 3, |out| {
+    let room = encoded_len_varint((offers.len() * OFFER_BYTES) as u64);
+    nested_with_room(&mut out, 3, room, |out| {
         for offer in offers {
-            nested(out, 1, |out| write_offer(out, offer, format));
+            nested_with_room(out, 1, OFFER_LENGTH_BYTES, |out| write_offer(out, offer, format));
         }
     });
     out
@@ -134,18 +138,21 @@ fn message(out: &mut Vec<u8>, field: u32, message: &impl prost::Message) {
     message.encode_raw(out);
 }
 
-/// A nested message. Most are short, so that there is room for a length of one byte; longer ones are moved.
+/// A nested message of less than 128 bytes, as most are. A longer one is moved for its length.
 fn nested(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    nested_with_room(out, field, 1, write);
+}
+
+/// A nested message whose length most likely takes `room` bytes; if not, the message is moved.
+fn nested_with_room(out: &mut Vec<u8>, field: u32, room: usize, write: impl FnOnce(&mut Vec<u8>)) {
     encode_key(field, WireType::LengthDelimited, out);
     let mark = out.len();
-    out.push(0);
+    out.resize(mark + room, 0);
     write(out);
-    let length = out.len() - mark - 1;
-    if let Ok(short @ ..0x80) = u8::try_from(length) {
-        out[mark] = short;
-        return;
+    let length = (out.len() - mark - room) as u64;
+    let taken = encoded_len_varint(length);
+    if taken != room {
+        out.splice(mark..mark + room, std::iter::repeat_n(0, taken));
     }
-    let mut prefix = Vec::new();
-    encode_varint(length as u64, &mut prefix);
-    out.splice(mark..=mark, prefix);
+    encode_varint(length, &mut &mut out[mark..mark + taken]);
 }
