@@ -17,6 +17,7 @@ mod quota;
 mod refusals;
 mod run;
 mod shares;
+mod slot_set;
 mod take;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ use preferences::AgentProperties;
 use refusals::Refusals;
 use run::Reach;
 use shares::{OrderCursor, Shares};
+use slot_set::SlotSet;
 
 /// How many sizes of agents are compared with a new one: clusters are of a few kinds of machines.
 const SIZES_MAX: usize = 16;
@@ -118,14 +120,14 @@ pub struct Allocator {
     agents: Slab<AgentRow>,
     shares: Shares,
     /// The agents to allocate in the next round.
-    candidates: BTreeSet<u32>,
+    candidates: SlotSet,
     /// The clients to offer free agents to in the next round.
     waiting: BTreeMap<u32, Reach>,
     /// The active agents with enough free resources for an offer.
-    free: BTreeSet<u32>,
+    free: SlotSet,
     /// Those of them of which something was kept from a client: it is left for others that may be below their share, or the
     /// client has not answered its offers.
-    leftovers: BTreeSet<u32>,
+    leftovers: SlotSet,
     /// The sum of all agents' `open`.
     open: Counts,
     /// Reused across agents to avoid reallocating.
@@ -150,10 +152,10 @@ impl Allocator {
             names: ResourceNames::default(),
             agents: Slab::new(),
             shares: Shares::default(),
-            candidates: BTreeSet::new(),
+            candidates: SlotSet::default(),
             waiting: BTreeMap::new(),
-            free: BTreeSet::new(),
-            leftovers: BTreeSet::new(),
+            free: SlotSet::default(),
+            leftovers: SlotSet::default(),
             open: Counts::default(),
             cursor: OrderCursor::default(),
             refusals: Refusals::default(),
@@ -203,7 +205,7 @@ impl Allocator {
             self.refusals.forget_agent(agent.0);
         }
         for set in [&mut self.candidates, &mut self.free, &mut self.leftovers] {
-            set.remove(&agent.0);
+            set.remove(agent.0);
         }
     }
 
@@ -474,8 +476,8 @@ impl Allocator {
         if row.active && row.available_amounts.allocatable() {
             self.free.insert(agent.0);
         } else {
-            self.free.remove(&agent.0);
-            self.leftovers.remove(&agent.0);
+            self.free.remove(agent.0);
+            self.leftovers.remove(agent.0);
         }
     }
 }

@@ -94,7 +94,8 @@ pub struct Master {
     offer_prefix: String,
     registry: Registry,
     agents: SnapshotMap<AgentId, Agent>,
-    agents_by_slot: BTreeMap<AgentSlot, AgentId>,
+    /// The id of each slot's agent, and where it was last found in `agents`.
+    agents_by_slot: BTreeMap<AgentSlot, (AgentId, usize)>,
     absent: SnapshotMap<AgentId, AbsentAgent>,
     links: BTreeMap<LinkId, AgentLink>,
     frameworks: BTreeMap<FrameworkId, Framework>,

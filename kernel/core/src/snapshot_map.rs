@@ -82,6 +82,15 @@ impl<K: Hash + Eq, V: Clone> SnapshotMap<K, V> {
         self.0.get_mut(key).map(Arc::make_mut)
     }
 
+    /// [`SnapshotMap::get_mut`] for a row that was at this position, which is brought up to date: rows rarely move, and long keys take
+    /// long to hash.
+    pub fn get_mut_near(&mut self, key: &K, position: &mut usize) -> Option<&mut V> {
+        if self.0.get_index(*position).is_none_or(|(known, _)| known != key) {
+            *position = self.0.get_index_of(key)?;
+        }
+        self.0.get_index_mut(*position).map(|(_, value)| Arc::make_mut(value))
+    }
+
     /// Mutable access to all values (copy-on-write).
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.0.values_mut().map(Arc::make_mut)

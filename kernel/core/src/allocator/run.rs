@@ -75,8 +75,11 @@ impl Allocator {
         }
         self.runs += 1;
         self.shares.begin_round();
-        for agent in std::mem::take(&mut self.candidates) {
+        let mut from = 0;
+        while let Some(agent) = self.candidates.first_from(from) {
+            self.candidates.remove(agent);
             self.allocate_agent(now, AgentSlot(agent), &mut allocations);
+            from = agent + 1;
         }
         self.serve_waiting_clients(now, &mut allocations);
         allocations
@@ -99,7 +102,7 @@ impl Allocator {
                         self.shares.filter_gone(owner);
                         self.refusals.filter_gone(owner.client, slot);
                     }
-                    if any || waited || self.leftovers.contains(&slot) {
+                    if any || waited || self.leftovers.contains(slot) {
                         self.candidates.insert(slot);
                     }
                 }
@@ -109,7 +112,7 @@ impl Allocator {
 
     fn allocate_agent(&mut self, now: Time, agent: AgentSlot, allocations: &mut Vec<Allocation>) {
         let first = allocations.len();
-        self.leftovers.remove(&agent.0);
+        self.leftovers.remove(agent.0);
         let mut held_back = false;
         let mut cursor = std::mem::take(&mut self.cursor);
         let mut served: Vec<u32> = Vec::new();
@@ -263,8 +266,8 @@ impl Allocator {
     fn next_agent(&self, client: u32, reach: Reach, from: u32) -> Option<u32> {
         let refused = |slot: &u32| self.refusals.refuses_all(client, *slot);
         match reach {
-            Reach::Leftovers => self.leftovers.range(from..).copied().find(|slot| !refused(slot)),
-            Reach::Free => self.free.range(from..).copied().find(|slot| !refused(slot)),
+            Reach::Leftovers => self.leftovers.range_from(from).find(|slot| !refused(slot)),
+            Reach::Free => self.free.range_from(from).find(|slot| !refused(slot)),
             Reach::All => (from..u32::try_from(self.agents.capacity()).unwrap_or(u32::MAX))
                 .find(|slot| self.agents.contains(*slot as usize) && !refused(slot)),
         }

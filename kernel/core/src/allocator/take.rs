@@ -66,8 +66,8 @@ impl Allocator {
         row.version = self.version;
         self.refusals.free_changed(agent.0, row.refused_number());
         if used_up {
-            self.free.remove(&agent.0);
-            self.leftovers.remove(&agent.0);
+            self.free.remove(agent.0);
+            self.leftovers.remove(agent.0);
         }
         Some((taken, choice.amounts))
     }

@@ -90,8 +90,8 @@ impl Master {
     /// Makes the offer of an allocation, and returns it with its number. Its framework has yet to note the number. `id` begins with the
     /// prefix of all ids, and is reused to avoid reallocating.
     fn make_offer(&mut self, allocation: Allocation, id: &mut String) -> Option<(u64, Arc<Offer>)> {
-        let agent_id = self.agents_by_slot.get(&allocation.agent)?;
-        let agent = self.agents.get_mut(agent_id)?;
+        let (agent_id, position) = self.agents_by_slot.get_mut(&allocation.agent)?;
+        let agent = self.agents.get_mut_near(agent_id, position)?;
         let number = self.next_offer;
         self.next_offer += 1;
         id.truncate(self.offer_prefix.len());
@@ -144,7 +144,9 @@ impl Master {
     fn take_offer(&mut self, number: u64) -> Option<OutstandingOffer> {
         let outstanding = self.offers.remove(&number)?;
         self.allocator.offer_gone(outstanding.slot, outstanding.client);
-        if let Some(agent) = self.agents.get_mut(&outstanding.offer.agent_id) {
+        if let Some((agent_id, position)) = self.agents_by_slot.get_mut(&outstanding.slot)
+            && let Some(agent) = self.agents.get_mut_near(agent_id, position)
+        {
             agent.offered.remove_all(&outstanding.offer.resources);
             agent.offers.remove(&number);
         }

@@ -88,7 +88,7 @@ impl Master {
     fn insert_agent(&mut self, id: AgentId, info: Arc<AgentInfo>, link: LinkId, deactivated: bool) {
         let slot = self.allocator.add_agent(&info.resources, !deactivated);
         self.allocator.set_agent_properties(slot, &info);
-        self.agents_by_slot.insert(slot, id.clone());
+        self.agents_by_slot.insert(slot, (id.clone(), self.agents.len()));
         self.links.insert(link, AgentLink { agent: Some(id.clone()), message_since_ping: false });
         let agent = Agent {
             id: id.clone(),
