@@ -39,6 +39,7 @@ pub mod pod_status;
 pub mod policy_status;
 pub mod replica_set;
 pub mod replication_controller;
+pub mod resource_claims;
 pub mod resource_quota;
 pub mod root_ca;
 pub mod secret_tokens;
@@ -125,6 +126,7 @@ pub fn all(config: &ControllerConfig) -> Vec<Registration> {
         Registration::new(policy_status::PolicyStatusController),
         Registration::new(secret_tokens::TokenTracking),
         Registration::new(secret_tokens::UnusedTokenCleaner),
+        Registration::new(resource_claims::ResourceClaimController),
     ];
     if let Some(signer) = &config.token_signer {
         let (ca_pem, signer) = (config.ca_pem.clone(), signer.clone());

@@ -430,3 +430,41 @@ async fn an_invalid_status_is_refused_on_both_paths() {
     })
     .await;
 }
+
+// === Classes that the cache still has ===
+
+#[tokio::test]
+async fn a_class_that_was_just_deleted_is_refused() {
+    let (_store, pipeline) = with_namespace(|_| Vec::new()).await;
+    let cases = [
+        ("scheduling.k8s.io", "priorityclasses", "priorityClassName", json!({"value": 7})),
+        ("node.k8s.io", "runtimeclasses", "runtimeClassName", json!({"handler": "h"})),
+    ];
+    for (group, plural, member, mut class) in cases {
+        class["metadata"] = json!({"name": "c"});
+        create(&pipeline, group, plural, class).await.unwrap();
+        let mut object = pod(plural);
+        object["spec"][member] = json!("c");
+        create(&pipeline, "", "pods", object.clone()).await.unwrap();
+        pipeline.registry().fresh().await.unwrap();
+        let resource = pipeline.registry().builtin(&GroupResource::new(group, plural));
+        let target = ObjectRef::new(&resource, "", "c");
+        pipeline.delete(&admin("delete"), target, &DeleteOptions::default()).await.unwrap();
+        // The only thread has not let the cache see it yet.
+        assert!(pipeline.registry().peek(&resource, "", "c").is_some(), "{plural}");
+        object["metadata"]["name"] = json!("late");
+        let refused = create(&pipeline, "", "pods", object).await.unwrap_err();
+        assert_eq!(refused.code, 403, "{plural}: {}", refused.message);
+    }
+}
+
+#[tokio::test]
+async fn a_service_account_that_was_just_created_is_found() {
+    let (_store, pipeline) = with_namespace(|_| Vec::new()).await;
+    let account = json!({"metadata": {"name": "new", "namespace": "ns"}});
+    create(&pipeline, "", "serviceaccounts", account).await.unwrap();
+    assert!(pipeline.registry().peek(served("", "serviceaccounts"), "ns", "new").is_none());
+    let mut object = pod("p");
+    object["spec"]["serviceAccountName"] = json!("new");
+    create(&pipeline, "", "pods", object).await.unwrap();
+}

@@ -205,6 +205,10 @@ pub enum Change {
     Disrupt(Disruption, Seconds),
     /// Binds a PersistentVolume to the claim of this reference, unless it belongs to another one by now.
     ClaimVolume(Value),
+    /// Removes the Pods with these UIDs from the consumers of a ResourceClaim, and its devices with the last one.
+    EndReservations(Vec<String>),
+    /// Removes the finalizer of a ResourceClaim without devices and consumers.
+    UnprotectClaim,
 }
 
 impl Change {
@@ -251,6 +255,8 @@ impl Change {
             }),
             Change::Disrupt(disruption, now) => disruption.mark(object, *now),
             Change::ClaimVolume(reference) => super::volume_binder::claim_volume(object, reference),
+            Change::EndReservations(gone) => super::resource_claims::end_reservations(object, gone),
+            Change::UnprotectClaim => super::resource_claims::unprotect(object),
         }
     }
 }

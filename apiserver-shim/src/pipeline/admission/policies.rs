@@ -63,10 +63,10 @@ impl Policies {
     async fn namespace_for_selectors(
         &self,
         attributes: &Attributes<'_>,
-        (policy, bindings): (&Policy, &[Arc<Binding>]),
+        (constraints, bindings): (&MatchResources, &[Arc<Binding>]),
     ) -> Result<Value, Status> {
         let of_bindings = bindings.iter().filter_map(|binding| binding.resources.as_ref());
-        let mut all = of_bindings.chain([&policy.constraints]);
+        let mut all = of_bindings.chain([constraints]);
         match all.any(MatchResources::selects_namespaces) {
             true => self.namespaces.for_selectors(attributes).await,
             false => Ok(Value::Null),

@@ -28,28 +28,38 @@ impl Priority {
         Priority { registry, classes }
     }
 
-    async fn class_for(&self, pod: &Value) -> Result<Option<rules::PriorityClass>, Status> {
-        if let Some(name) = rules::priority_class_name(pod) {
-            let mut found = self.registry.peek(&self.classes, "", name);
-            if found.is_none() {
-                // It may have been created a moment ago.
-                self.registry.fresh().await?;
-                found = self.registry.peek(&self.classes, "", name);
-            }
-            return found.map(|found| class_of(&found)).transpose();
-        }
-        self.default_class()
+    /// The class that a Pod names, or else the default one. Neither may change until the Pod is written: the cache may lag
+    /// behind a deletion.
+    async fn class_for(
+        &self,
+        pod: &Value,
+        preconditions: &mut Preconditions,
+    ) -> Result<Option<rules::PriorityClass>, Status> {
+        let found = match rules::priority_class_name(pod) {
+            Some(name) => match self.registry.peek(&self.classes, "", name) {
+                None => {
+                    // It may have been created a moment ago.
+                    self.registry.fresh().await?;
+                    self.registry.peek(&self.classes, "", name)
+                }
+                found => found,
+            },
+            None => self.default_class()?,
+        };
+        let Some(found) = found else { return Ok(None) };
+        preconditions.require_unchanged(&self.classes, &found);
+        class_of(&found).map(Some)
     }
 
     /// The global default class; of several, the one with the lowest value.
-    fn default_class(&self) -> Result<Option<rules::PriorityClass>, Status> {
+    fn default_class(&self) -> Result<Option<Arc<Object>>, Status> {
         // Search the bytes first: most classes are not the default and need no decoding.
         const MARK: &[u8] = b"\"globalDefault\":true";
         let view = self.classes.cache().view();
         let marked = view.iter(None).filter(|o| memchr::memmem::find(o.tail(), MARK).is_some());
-        let classes: Vec<_> = marked.map(|o| class_of(o)).collect::<Result<_, _>>()?;
-        let defaults = classes.into_iter().filter(|class| class.global_default);
-        Ok(defaults.min_by_key(|class| class.value))
+        let classes: Vec<_> = marked.map(|o| Ok((class_of(o)?, o.clone()))).collect::<Result<_, Status>>()?;
+        let defaults = classes.into_iter().filter(|(class, _)| class.global_default);
+        Ok(defaults.min_by_key(|(class, _)| class.value).map(|(_, object)| object))
     }
 
     /// Refuses a class as global default beside another one.
@@ -61,11 +71,11 @@ impl Priority {
         self.registry.fresh().await?;
         let default = self.default_class()?;
         let is_update = attributes.operation == Operation::Update;
-        let other = default.filter(|class| !is_update || class.name != attributes.object_name());
+        let other = default.filter(|class| !is_update || class.name() != attributes.object_name());
         other.map_or(Ok(()), |class| {
             Err(attributes.forbidden(format!(
                 "PriorityClass {} is already marked as default. Only one default can exist",
-                class.name
+                class.name()
             )))
         })
     }
@@ -86,7 +96,7 @@ impl AdmissionPlugin for Priority {
         &self,
         _context: &RequestContext,
         attributes: &mut Attributes<'_>,
-        _preconditions: &mut Preconditions,
+        preconditions: &mut Preconditions,
     ) -> Result<(), Status> {
         if is_class(attributes) {
             return Ok(());
@@ -96,7 +106,7 @@ impl AdmissionPlugin for Priority {
             // An update that omits the priority keeps it.
             Some(old) => rules::keep_priority(pod, old),
             None => {
-                let class = self.class_for(pod).await?;
+                let class = self.class_for(pod, preconditions).await?;
                 rules::priority(pod, class.as_ref())?;
             }
         }

@@ -23,21 +23,30 @@ impl RuntimeClass {
         RuntimeClass { registry, classes }
     }
 
-    /// The class that a Pod names. The cache may be older than the class, so one that it lacks is looked up again.
-    async fn class_of(&self, attributes: &Attributes<'_>) -> Result<Option<Value>, Status> {
+    /// The class that a Pod names. The cache may be older than the class, so one that it lacks is looked up again. One that it
+    /// has may not change until the Pod is written, because the cache may lag behind a deletion, too.
+    async fn class_of(
+        &self,
+        attributes: &Attributes<'_>,
+        preconditions: &mut Preconditions,
+    ) -> Result<Option<Value>, Status> {
         let Some(name) = attributes.object.as_ref().and_then(rules::name_of) else { return Ok(None) };
         if name.is_empty() {
             // What upstream's client says.
             return Err(status::unclassified("resource name may not be empty"));
         }
-        if let Some(class) = self.registry.peek(&self.classes, "", name) {
-            return Ok(Some(class.value()));
-        }
-        match self.registry.get(&self.classes, "", name).await {
-            Ok(class) => Ok(Some(class.value())),
-            Err(missing) if missing.code == 404 => Err(attributes.forbidden(rules::not_found(name))),
-            Err(error) => Err(error),
-        }
+        let found = match self.registry.peek(&self.classes, "", name) {
+            Some(class) => class,
+            None => match self.registry.get(&self.classes, "", name).await {
+                Ok(class) => class,
+                Err(missing) if missing.code == 404 => {
+                    return Err(attributes.forbidden(rules::not_found(name)));
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        preconditions.require_unchanged(&self.classes, &found);
+        Ok(Some(found.value()))
     }
 }
 
@@ -55,9 +64,9 @@ impl AdmissionPlugin for RuntimeClass {
         &self,
         _context: &RequestContext,
         attributes: &mut Attributes<'_>,
-        _preconditions: &mut Preconditions,
+        preconditions: &mut Preconditions,
     ) -> Result<(), Status> {
-        let Some(class) = self.class_of(attributes).await? else { return Ok(()) };
+        let Some(class) = self.class_of(attributes, preconditions).await? else { return Ok(()) };
         let applied = attributes.object.as_mut().map_or(Ok(()), |pod| rules::apply(pod, &class));
         applied.map_err(|why| attributes.forbidden(why))
     }
@@ -66,9 +75,9 @@ impl AdmissionPlugin for RuntimeClass {
         &self,
         _context: &RequestContext,
         attributes: &Attributes<'_>,
-        _preconditions: &mut Preconditions,
+        preconditions: &mut Preconditions,
     ) -> Result<(), Status> {
-        let class = self.class_of(attributes).await?;
+        let class = self.class_of(attributes, preconditions).await?;
         let checked =
             attributes.object.as_ref().map_or(Ok(()), |pod| rules::check_overhead(pod, class.as_ref()));
         checked.map_err(|why| attributes.forbidden(why))

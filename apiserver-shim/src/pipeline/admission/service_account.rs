@@ -72,9 +72,16 @@ impl AdmissionPlugin for ServiceAccount {
             name => name.to_owned(),
         };
         let deadline = tokio::time::Instant::now() + DEFAULT_ACCOUNT_WAIT_MAX;
+        let mut is_fresh = false;
         let account = loop {
             if let Some(found) = self.registry.peek(&self.accounts, namespace, &name) {
                 break account_of(&found)?;
+            }
+            if !is_fresh {
+                // It may have been created a moment ago.
+                self.registry.fresh().await?;
+                is_fresh = true;
+                continue;
             }
             if name != "default" || tokio::time::Instant::now() >= deadline {
                 let why = format!(

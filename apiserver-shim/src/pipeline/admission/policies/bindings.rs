@@ -1,7 +1,8 @@
-//! The policies of one kind that are bound, compiled. They follow the watch caches of policies and bindings.
+//! The policies of one kind that are bound. They follow the watch caches of policies and bindings. A policy is compiled when a
+//! request first matches it, and once for each spec.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 use shim_core::admission_policy::Policy;
@@ -26,10 +27,32 @@ pub(super) struct Binding {
     pub actions: Vec<String>,
 }
 
-/// A policy with its bindings.
-pub(super) type Bound = (Arc<Policy>, Vec<Arc<Binding>>);
+/// A policy, compiled on demand: to compile its expressions may take as long as many requests.
+pub(super) struct StoredPolicy {
+    /// What it matches.
+    pub constraints: MatchResources,
+    object: Value,
+    compiled: OnceLock<Arc<Policy>>,
+}
 
-/// The compiled policies.
+impl StoredPolicy {
+    fn parse(object: Value) -> StoredPolicy {
+        let constraints = MatchResources::parse(&object["spec"]["matchConstraints"]);
+        StoredPolicy { constraints, object, compiled: OnceLock::new() }
+    }
+
+    /// The compiled policy.
+    pub fn compiled(&self) -> &Arc<Policy> {
+        // Those who wait for another thread to compile it also give their other tasks away.
+        let compile = || self.compiled.get_or_init(|| Arc::new(Policy::compile(&self.object)));
+        self.compiled.get().unwrap_or_else(|| blocking::run(compile))
+    }
+}
+
+/// A policy with its bindings.
+pub(super) type Bound = (Arc<StoredPolicy>, Vec<Arc<Binding>>);
+
+/// The bound policies.
 pub(super) struct PolicyCache {
     index: FollowedIndex<Policies>,
 }
@@ -37,7 +60,7 @@ pub(super) struct PolicyCache {
 /// Policies and bindings by name.
 #[derive(Default)]
 struct Policies {
-    policies: BTreeMap<String, Arc<Policy>>,
+    policies: BTreeMap<String, Arc<StoredPolicy>>,
     bindings: BTreeMap<String, Arc<Binding>>,
     bound: Arc<[Bound]>,
 }
@@ -61,8 +84,12 @@ impl Index for Policies {
             (ChangeKind::Deleted, 0) => drop(self.policies.remove(name)),
             (ChangeKind::Deleted, _) => drop(self.bindings.remove(name)),
             (_, 0) => {
-                let policy = blocking::run(|| Policy::compile(&object.value()));
-                self.policies.insert(name.to_owned(), Arc::new(policy));
+                let policy = object.value();
+                // Changes of the status and the metadata keep what is compiled.
+                let is_same = |known: &Arc<StoredPolicy>| known.object["spec"] == policy["spec"];
+                if !self.policies.get(name).is_some_and(is_same) {
+                    self.policies.insert(name.to_owned(), Arc::new(StoredPolicy::parse(policy)));
+                }
             }
             (_, _) => drop(self.bindings.insert(name.to_owned(), Arc::new(Binding::parse(&object.value())))),
         }
@@ -89,5 +116,55 @@ impl Binding {
             param_ref: set("paramRef").cloned(),
             actions: actions.filter_map(|action| action.as_str().map(str::to_owned)).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use shim_core::definition::builtin;
+
+    use super::*;
+    use crate::storage::object::{Object, encoded};
+
+    fn deliver(policies: &mut Policies, resource: usize, plural: &str, object: Value, kind: ChangeKind) {
+        let definition = builtin().into_iter().find(|row| row.plural == plural && row.version == "v1");
+        let definition = Arc::new(definition.expect("a built-in resource"));
+        let object = Object::new(Arc::new(encoded(&object)), &definition, 1).expect("an object");
+        policies.apply(resource, &Delivery { kind, revision: 1, object, change: None });
+        policies.finish();
+    }
+
+    fn policy(expression: &str, observed: u64) -> Value {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": "p"},
+            "spec": {"validations": [{"expression": expression}]},
+            "status": {"observedGeneration": observed},
+        })
+    }
+
+    #[test]
+    fn a_policy_is_compiled_on_demand_and_once_for_each_spec() {
+        let mut policies = Policies::default();
+        let put = |policies: &mut Policies, object| {
+            deliver(policies, 0, "validatingadmissionpolicies", object, ChangeKind::Modified);
+            policies.bound.first().map(|(policy, _)| policy.clone())
+        };
+        assert!(put(&mut policies, policy("true", 0)).is_none(), "not bound");
+        let binding = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": "b"}, "spec": {"policyName": "p"},
+        });
+        deliver(&mut policies, 1, "validatingadmissionpolicybindings", binding, ChangeKind::Added);
+        let first = put(&mut policies, policy("true", 0)).unwrap();
+        assert!(first.compiled.get().is_none(), "nobody has needed it");
+        let compiled = first.compiled().clone();
+        let after_status = put(&mut policies, policy("true", 1)).unwrap();
+        assert!(after_status.compiled.get().is_some_and(|known| Arc::ptr_eq(known, &compiled)));
+        let changed = put(&mut policies, policy("false", 1)).unwrap();
+        assert!(changed.compiled.get().is_none() && changed.compiled().expressions() == 1);
+        deliver(&mut policies, 0, "validatingadmissionpolicies", policy("false", 1), ChangeKind::Deleted);
+        assert!(policies.bound.is_empty());
     }
 }

@@ -64,19 +64,19 @@ impl MutatingAdmissionPolicy {
         errors: &mut Vec<PolicyError>,
     ) -> Result<Vec<Invocation>, Status> {
         let mut invocations = Vec::new();
-        for (policy, bindings) in self.policies.cache.bound().iter() {
-            let Some(matched) = self.policies.matched_version(&policy.constraints, attributes) else {
-                continue;
-            };
+        for (stored, bindings) in self.policies.cache.bound().iter() {
+            let constraints = &stored.constraints;
+            let Some(matched) = self.policies.matched_version(constraints, attributes) else { continue };
             let object = matched.convert(attributes, attributes.object.as_ref()).await?;
             let old = matched.convert(attributes, attributes.old_object).await?;
-            let selected = self.policies.namespace_for_selectors(attributes, (policy, bindings)).await?;
+            let selected = self.policies.namespace_for_selectors(attributes, (constraints, bindings)).await?;
             let selects = |resources: &MatchResources| {
                 resources.matches_objects(&object, &old) && resources.matches_namespace(&selected)
             };
-            if object.is_null() || !selects(&policy.constraints) {
+            if object.is_null() || !selects(constraints) {
                 continue;
             }
+            let policy = stored.compiled();
             if let Err(why) = self.policies.param_row(policy) {
                 errors.push(PolicyError::configuration(policy, None, &why));
                 continue;

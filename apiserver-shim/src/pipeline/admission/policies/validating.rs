@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shim_core::admission_policy::{Decision, Policy, PolicyInput, Validated};
 use shim_model::status::{self, Cause, Status};
 
-use super::bindings::Binding;
+use super::bindings::{Binding, StoredPolicy};
 use super::{Policies, request_of};
 use crate::auth::authorization::AccessControl;
 use crate::pipeline::admission::authorizer::RequestAuthorizer;
@@ -37,16 +37,17 @@ impl ValidatingAdmissionPolicy {
         &self,
         context: &RequestContext,
         attributes: &Attributes<'_>,
-        (policy, bindings): (&Policy, &[std::sync::Arc<Binding>]),
+        (stored, bindings): (&StoredPolicy, &[std::sync::Arc<Binding>]),
     ) -> Result<Denial, Status> {
-        let constraints = &policy.constraints;
+        let constraints = &stored.constraints;
         let Some(matched) = self.policies.matched_version(constraints, attributes) else { return Ok(None) };
         let object = matched.convert(attributes, attributes.object.as_ref()).await?;
         let old = matched.convert(attributes, attributes.old_object).await?;
-        let selected = self.policies.namespace_for_selectors(attributes, (policy, bindings)).await?;
+        let selected = self.policies.namespace_for_selectors(attributes, (constraints, bindings)).await?;
         if !constraints.matches_objects(&object, &old) || !constraints.matches_namespace(&selected) {
             return Ok(None);
         }
+        let policy = &**stored.compiled();
         if let Err(error) = self.policies.param_row(policy) {
             let message = format!("failed to configure policy: {error}");
             let decision = Decision { index: 0, message, reason: String::new() };

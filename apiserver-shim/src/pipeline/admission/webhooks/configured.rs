@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use serde_json::Value;
 use shim_core::admission_webhook::{Webhook, webhooks};
 use shim_core::controllers::served;
 
@@ -35,8 +36,14 @@ pub(super) struct ConfiguredWebhooks {
 /// The webhooks by the name of their configuration, and all in the order in which they are called.
 #[derive(Default)]
 struct Configurations {
-    by_name: BTreeMap<String, Vec<Arc<Hook>>>,
+    by_name: BTreeMap<String, Configuration>,
     all: Arc<[Arc<Hook>]>,
+}
+
+/// The webhooks of one object, with their source.
+struct Configuration {
+    source: Value,
+    hooks: Vec<Arc<Hook>>,
 }
 
 impl ConfiguredWebhooks {
@@ -58,12 +65,17 @@ impl Index for Configurations {
             self.by_name.remove(name);
             return;
         }
+        let value = object.value();
+        // Changes of the metadata keep the clients, and so their connections.
+        if self.by_name.get(name).is_some_and(|known| known.source == value["webhooks"]) {
+            return;
+        }
         let hook = |webhook| Arc::new(Hook { webhook, client: OnceLock::new() });
-        let hooks = webhooks(&object.value()).into_iter().map(hook).collect();
-        self.by_name.insert(name.to_owned(), hooks);
+        let hooks = webhooks(&value).into_iter().map(hook).collect();
+        self.by_name.insert(name.to_owned(), Configuration { source: value["webhooks"].clone(), hooks });
     }
 
     fn finish(&mut self) {
-        self.all = self.by_name.values().flatten().cloned().collect();
+        self.all = self.by_name.values().flat_map(|configuration| &configuration.hooks).cloned().collect();
     }
 }
