@@ -339,6 +339,12 @@ impl Driver {
                     vec![Event::Evicted { uid: write.uid, offer_id: None, evicted }]
                 });
             }
+            Write::SelectNode { namespace, claims, node } => {
+                self.jobs.start(async move {
+                    let selected = writes::select_node(&pipeline, &namespace, &claims, &node).await;
+                    selected.err().map(|_| Event::NodeNotSelected { namespace, claims }).into_iter().collect()
+                });
+            }
             Write::Node(write) => {
                 let pod_cidrs = self.options.pod_cidrs.clone();
                 self.jobs.start(async move { writes::node(&pipeline, &pod_cidrs, write).await });

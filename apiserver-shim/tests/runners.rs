@@ -26,6 +26,8 @@ mod scrape;
 mod secret_tokens;
 #[path = "runners/unreadable.rs"]
 mod unreadable;
+#[path = "runners/volumes.rs"]
+mod volumes;
 
 use std::time::{Duration, Instant};
 

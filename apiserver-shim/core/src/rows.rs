@@ -30,8 +30,8 @@ pub use service::Service;
 pub use stateful_set::StatefulSet;
 pub use view::ObjectView;
 pub use volume::{
-    BIND_COMPLETED, CLASS_ANNOTATION, ClaimReference, PersistentVolume, PersistentVolumeClaim, VolumeTerms,
-    ephemeral_claim,
+    BIND_COMPLETED, CLASS_ANNOTATION, ClaimReference, PersistentVolume, PersistentVolumeClaim, SELECTED_NODE,
+    VolumeTerms, ephemeral_claim,
 };
 pub use workload::{Deployment, ReplicaSet, ReplicationController, Strategy};
 

@@ -67,7 +67,10 @@ pub use task_status::{
     LaunchRefusal, Observation, ObservedTaskState, PodView, Step, TaskView, observe, resolve_task_status,
 };
 pub use toleration::Toleration;
-pub use volumes::{ClaimReference, ClaimRefusal, PodVolumes, Volume, VolumeClaim};
+pub use volumes::{
+    ClaimReference, ClaimRefusal, DelayingClass, PodVolumes, ProvisionedClaim, Topologies, Volume,
+    VolumeClaim,
+};
 
 /// The default of `spec.schedulerName`.
 pub const NAME: &str = "default-scheduler";

@@ -6,7 +6,7 @@ use kernel_model::roles::Role;
 use serde_json::Value;
 use shim_core::controllers::served;
 use shim_core::rows::{DisruptionBudget, Node, ObjectView};
-use shim_core::scheduler::{Volume, VolumeClaim, machine::Event};
+use shim_core::scheduler::{DelayingClass, Volume, VolumeClaim, machine::Event};
 use shim_model::{access, resource::GroupResource};
 
 use super::Driver;
@@ -139,10 +139,8 @@ impl Driver {
                 self.step(Event::Volume { name: delivery.object.name().into(), volume });
             }
             for delivery in &classes {
-                let mode =
-                    |class: &Value| access::text(class, &["volumeBindingMode"]) == "WaitForFirstConsumer";
-                let delays_binding = present(delivery).is_some_and(|class| mode(&class));
-                self.step(Event::StorageClass { name: delivery.object.name().into(), delays_binding });
+                let class = present(delivery).and_then(|class| DelayingClass::decode(&class));
+                self.step(Event::StorageClass { name: delivery.object.name().into(), class });
             }
         }
     }

@@ -4,9 +4,10 @@
 use std::sync::Mutex;
 
 use kernel_model::{agent::AgentSnapshot, ids::FrameworkId, wait::WaitNote};
+use serde_json::json;
 use shim_core::controllers::served;
 use shim_core::kinds::Subresource;
-use shim_core::rows::Key;
+use shim_core::rows::{Key, SELECTED_NODE};
 use shim_core::scheduler::machine::node_projection::{
     POD_CIDR_ATTRIBUTE, ReportedByNode, attribute, new_node, project, set_pod_cidr, wants_cidr,
 };
@@ -16,6 +17,7 @@ use shim_core::scheduler::machine::{
 };
 use shim_core::scheduler::{BindRefusal, NominatedNode, set_unschedulable as mark_unschedulable};
 use shim_model::access;
+use shim_model::patch::merge;
 use shim_model::status::{self, Status};
 
 use crate::controllers::event_to_store;
@@ -92,6 +94,31 @@ async fn try_status(pipeline: &Pipeline, write: &StatusWrite) -> Result<u64, Wri
         remove(pipeline, &write.key, &write.uid).await?;
     }
     Ok(revision)
+}
+
+/// Writes the node for which volumes are to be made into their claims.
+pub(super) async fn select_node(
+    pipeline: &Pipeline,
+    namespace: &str,
+    names: &[Box<str>],
+    node: &str,
+) -> Result<(), Status> {
+    let claims = pipeline.registry().builtin(&served("", "persistentvolumeclaims"));
+    for name in names {
+        let context = Identity::scheduler().context("update");
+        let selected = pipeline.update_with(&context, ObjectRef::new(&claims, namespace, name), |stored| {
+            let mut claim = stored.clone();
+            // A volume that was bound meanwhile decides the node.
+            if access::text(&claim, &["spec", "volumeName"]).is_empty() {
+                merge::apply(&mut claim, &json!({"metadata": {"annotations": {SELECTED_NODE: node}}}));
+            }
+            Ok(claim)
+        });
+        selected
+            .await
+            .inspect_err(|error| tracing::debug!(%error, namespace, name, node, "no node selected"))?;
+    }
+    Ok(())
 }
 
 /// The identity that writes a status: the node that reported it, else the scheduler.

@@ -4,7 +4,7 @@
 //! A volume is taken in a first step, with a change that does nothing if another claim was faster; the claim is bound when
 //! the cache shows that the volume is its own. Claims of a class with `WaitForFirstConsumer` wait for a Pod that uses them and
 //! get a volume that a node for this Pod can use. Volumes are not provisioned here: an external provisioner finds the claim by
-//! its annotation.
+//! its annotation, which a claim that waits for a Pod gets when the scheduler has chosen the node.
 
 mod claim;
 mod matching;

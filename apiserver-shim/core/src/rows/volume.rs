@@ -14,6 +14,8 @@ use crate::scheduler::NodeAffinity;
 
 /// The annotation that the binder sets when a claim and its volume name each other.
 pub const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+/// The annotation of a claim with the node that the scheduler has chosen for the Pod, for which the volume is to be made.
+pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// The annotation with the class of a volume or claim. It is older than the field.
 pub const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 

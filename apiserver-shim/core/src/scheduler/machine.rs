@@ -174,8 +174,12 @@ impl SchedulerMachine {
                 self.volumes.put_volume(&name, volume);
                 self.volumes_changed(None);
             }
-            Event::StorageClass { name, delays_binding } => {
-                self.volumes.put_class(&name, delays_binding);
+            Event::StorageClass { name, class } => {
+                self.volumes.put_class(&name, class);
+                self.volumes_changed(None);
+            }
+            Event::NodeNotSelected { namespace, claims } => {
+                claims.iter().for_each(|claim| self.volumes.select(&namespace, claim, None));
                 self.volumes_changed(None);
             }
             Event::Budget { namespace, name, budget } => self.put_budget(namespace, name, budget),

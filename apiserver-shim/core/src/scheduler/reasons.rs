@@ -135,6 +135,12 @@ fn write_claim(refusal: &ClaimRefusal, f: &mut fmt::Formatter<'_>) -> fmt::Resul
         ClaimRefusal::NotOwned { namespace, claim, pod } => {
             write!(f, "PVC {namespace}/{claim} was not created for pod {namespace}/{pod} (pod is not owner)")
         }
+        ClaimRefusal::BeingProvisioned { claim, node } => {
+            write!(
+                f,
+                "waiting for the volume of persistentvolumeclaim \"{claim}\" to be provisioned for node \"{node}\""
+            )
+        }
         ClaimRefusal::UnboundImmediate => f.write_str("pod has unbound immediate PersistentVolumeClaims"),
     }
 }

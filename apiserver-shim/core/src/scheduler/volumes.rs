@@ -1,16 +1,17 @@
 //! The PersistentVolumeClaims of pending Pods with their volumes and storage classes, and what they mean for the Pods'
-//! placement. Nothing is bound or provisioned here.
+//! placement. Nothing is bound or provisioned here: for a claim whose volume is to be made where its Pod runs, the scheduler
+//! chooses the node and writes it into an annotation, by which an external provisioner finds the claim.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 use shim_model::access;
 
 use super::NodeAffinity;
-use crate::rows::{BIND_COMPLETED, CLASS_ANNOTATION, Pod, ephemeral_claim};
+use crate::rows::{BIND_COMPLETED, CLASS_ANNOTATION, Pod, SELECTED_NODE, ephemeral_claim};
+
+/// The provisioner of classes whose volumes somebody makes.
+const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 
 /// A claim that a Pod's volume names, or that is made for it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +47,8 @@ pub struct VolumeClaim {
     lost: bool,
     deleting: bool,
     class: Box<str>,
+    /// The node for which its volume is being made.
+    selected: Option<Box<str>>,
 }
 
 impl VolumeClaim {
@@ -67,6 +70,7 @@ impl VolumeClaim {
             lost: access::text(claim, &["status", "phase"]) == "Lost",
             deleting: !access::text(claim, &["metadata", "deletionTimestamp"]).is_empty(),
             class: class.into(),
+            selected: Some(annotation(SELECTED_NODE)).filter(|node| !node.is_empty()).map(Into::into),
         }
     }
 }
@@ -80,6 +84,57 @@ impl Volume {
     pub fn decode(volume: &Value) -> Volume {
         Volume(access::get(volume, &["spec", "nodeAffinity", "required"]).map(NodeAffinity::decode))
     }
+}
+
+/// A storage class with `volumeBindingMode: WaitForFirstConsumer`: its claims get their volumes when a Pod uses them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DelayingClass {
+    /// The nodes for which a provisioner makes volumes; `None` if somebody makes them.
+    provisions: Option<Topologies>,
+}
+
+impl DelayingClass {
+    /// Decodes a StorageClass; `None` if it is of another mode.
+    pub fn decode(class: &Value) -> Option<DelayingClass> {
+        let provisions = !matches!(access::text(class, &["provisioner"]), "" | NO_PROVISIONER);
+        let delays = access::text(class, &["volumeBindingMode"]) == "WaitForFirstConsumer";
+        delays.then(|| DelayingClass { provisions: provisions.then(|| Topologies::decode(class)) })
+    }
+}
+
+/// The `allowedTopologies` of a StorageClass: alternatives, each with the values that labels of a node must have.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Topologies(Vec<Vec<LabelValues>>);
+
+/// A label with the values that it may have.
+type LabelValues = (Box<str>, Vec<Box<str>>);
+
+impl Topologies {
+    fn decode(class: &Value) -> Topologies {
+        let values = |expression: &Value| {
+            let values = access::list(expression, &["values"]).iter().filter_map(Value::as_str);
+            (access::text(expression, &["key"]).into(), values.map(Into::into).collect())
+        };
+        let term = |term: &Value| access::list(term, &["matchLabelExpressions"]).iter().map(values).collect();
+        Topologies(access::list(class, &["allowedTopologies"]).iter().map(term).collect())
+    }
+
+    /// Whether a node with these labels is allowed. Without alternatives every node is.
+    pub fn allow(&self, labels: &BTreeMap<String, String>) -> bool {
+        let holds = |(key, values): &LabelValues| {
+            labels.get(&**key).is_some_and(|label| values.iter().any(|value| **value == **label))
+        };
+        self.0.is_empty() || self.0.iter().any(|term| term.iter().all(holds))
+    }
+}
+
+/// A claim whose volume is made for the node that its Pod gets.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProvisionedClaim {
+    /// The name of the PersistentVolumeClaim.
+    pub name: Box<str>,
+    /// The nodes for which it can be made.
+    pub topologies: Topologies,
 }
 
 /// Why the claims of a Pod keep it from all nodes.
@@ -103,6 +158,11 @@ pub enum ClaimRefusal {
     },
     /// A claim that is bound without a Pod is not bound yet.
     UnboundImmediate,
+    /// The volume of the claim is being made for a node.
+    BeingProvisioned {
+        claim: Box<str>,
+        node: Box<str>,
+    },
 }
 
 /// What the claims of a Pod mean for its placement.
@@ -112,8 +172,10 @@ pub struct PodVolumes {
     pub refusal: Option<ClaimRefusal>,
     /// Whether the volume of a bound claim does not exist.
     pub missing: bool,
-    /// Whether a claim is to be bound to a volume of the Pod's node.
+    /// Whether a claim is to be bound to a volume of the Pod's node that somebody has made.
     pub delayed: bool,
+    /// The claims whose volumes are to be made for the Pod's node.
+    pub provisioned: Vec<ProvisionedClaim>,
     /// The nodes that reach the volumes of the bound claims.
     pub affinities: Vec<NodeAffinity>,
 }
@@ -124,8 +186,7 @@ pub(super) struct VolumeCache {
     /// By namespace and name.
     claims: BTreeMap<Box<str>, BTreeMap<Box<str>, VolumeClaim>>,
     volumes: BTreeMap<Box<str>, Volume>,
-    /// The storage classes with `volumeBindingMode: WaitForFirstConsumer`.
-    delaying: BTreeSet<Box<str>>,
+    delaying: BTreeMap<Box<str>, DelayingClass>,
 }
 
 impl VolumeCache {
@@ -147,11 +208,20 @@ impl VolumeCache {
         }
     }
 
-    pub fn put_class(&mut self, name: &str, delays: bool) {
-        if delays {
-            self.delaying.insert(name.into());
-        } else {
-            self.delaying.remove(name);
+    /// Puts a storage class; `None` for one that is gone or of another mode.
+    pub fn put_class(&mut self, name: &str, class: Option<DelayingClass>) {
+        match class {
+            Some(class) => drop(self.delaying.insert(name.into(), class)),
+            None => drop(self.delaying.remove(name)),
+        }
+    }
+
+    /// Notes the node for which the volume of an unbound claim is to be made, before the claim says so itself, or that it was not
+    /// written.
+    pub fn select(&mut self, namespace: &str, name: &str, node: Option<&str>) {
+        let claim = self.claims.get_mut(namespace).and_then(|claims| claims.get_mut(name));
+        if let Some(claim) = claim.filter(|claim| !claim.bound) {
+            claim.selected = node.map(Into::into);
         }
     }
 
@@ -161,7 +231,8 @@ impl VolumeCache {
         if claims.is_empty() {
             return None;
         }
-        let found = claims.iter().map(|claim| self.claim(pod, claim)).collect::<Result<Vec<_>, _>>();
+        let named = |claim: &'_ ClaimReference| Ok((claim.name.clone(), self.claim(pod, claim)?));
+        let found = claims.iter().map(named).collect::<Result<Vec<_>, _>>();
         Some(Arc::new(match found {
             Ok(found) => self.of_claims(&found),
             Err(refusal) => PodVolumes { refusal: Some(refusal), ..PodVolumes::default() },
@@ -186,18 +257,28 @@ impl VolumeCache {
         }
     }
 
-    fn of_claims(&self, claims: &[&VolumeClaim]) -> PodVolumes {
+    fn of_claims(&self, claims: &[(Box<str>, &VolumeClaim)]) -> PodVolumes {
         let mut volumes = PodVolumes::default();
-        for claim in claims {
+        for (name, claim) in claims {
+            let class = self.delaying.get(&claim.class).filter(|_| claim.volume.is_empty());
             if claim.bound {
                 match self.volumes.get(&claim.volume) {
                     Some(Volume(affinity)) => volumes.affinities.extend(affinity.clone()),
                     None => volumes.missing = true,
                 }
-            } else if claim.volume.is_empty() && self.delaying.contains(&claim.class) {
-                volumes.delayed = true;
-            } else {
-                volumes.refusal = Some(ClaimRefusal::UnboundImmediate);
+                continue;
+            }
+            match (class, &claim.selected) {
+                (Some(DelayingClass { provisions: None }), _) => volumes.delayed = true,
+                (Some(DelayingClass { provisions: Some(topologies) }), None) => {
+                    let topologies = topologies.clone();
+                    volumes.provisioned.push(ProvisionedClaim { name: name.clone(), topologies });
+                }
+                (Some(_), Some(node)) => {
+                    let (claim, node) = (name.clone(), node.clone());
+                    volumes.refusal = Some(ClaimRefusal::BeingProvisioned { claim, node });
+                }
+                (None, _) => volumes.refusal = Some(ClaimRefusal::UnboundImmediate),
             }
         }
         volumes

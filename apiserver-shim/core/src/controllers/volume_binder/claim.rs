@@ -10,7 +10,7 @@ use super::{
 use crate::{
     controllers::{Action, CachedObject, Change, Plan, Target},
     default_classes,
-    rows::Key,
+    rows::{Key, SELECTED_NODE},
 };
 
 /// Annotations by which an external provisioner finds a claim.
@@ -79,7 +79,7 @@ fn find(claim: &PersistentVolumeClaim, view: &View<'_>, plan: &mut Plan) {
     }
     let tell = |warning, reason, message| event(CLAIMS, claim.header(), warning, reason, message);
     match (&class, claim.terms.class.as_str()) {
-        (Some(_), _) if delayed => {
+        (Some(_), _) if delayed && !claim.annotations.contains_key(SELECTED_NODE) => {
             let names: Vec<&str> = consumers.iter().map(|pod| pod.header().name.as_str()).collect();
             let (reason, message) = match names[..] {
                 [] => (

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::rows::SELECTED_NODE;
 use crate::{
     controllers::{ControllerCache, NewObject, Registration},
     testing::{TestCluster, stored},
@@ -238,6 +239,26 @@ fn a_claim_waits_for_its_first_consumer_and_its_nodes() {
 }
 
 /// A volume is matched when its phase is Available, so the claims are tried again then.
+/// Once the scheduler has chosen a node for it, an external provisioner finds the claim.
+#[test]
+fn a_claim_with_a_selected_node_is_provisioned() {
+    let mut cluster = cluster();
+    cluster.add(CLASSES, class("local", "WaitForFirstConsumer"));
+    let key = cluster.add(CLAIMS, of_class(claim("c", "1Gi"), "local"));
+    cluster.add(served("", "pods"), pod("p", "c"));
+    cluster.run(&controllers());
+    let provisioner = |cluster: &TestCluster| {
+        let claim = cluster.get("persistentvolumeclaims", "c");
+        access::text(claim, &["metadata", "annotations", "volume.kubernetes.io/storage-provisioner"])
+            .to_owned()
+    };
+    assert_eq!(provisioner(&cluster), "");
+    let stored = cluster.objects.get_mut(&("persistentvolumeclaims".to_owned(), key)).unwrap();
+    stored["metadata"]["annotations"][SELECTED_NODE] = json!("n1");
+    cluster.run(&controllers());
+    assert_eq!(provisioner(&cluster), cluster.all("storageclasses")[0]["provisioner"].as_str().unwrap());
+}
+
 #[test]
 fn a_volume_that_becomes_available_concerns_the_claims_of_its_class() {
     let mut cluster = cluster();

@@ -59,6 +59,9 @@ pub enum Write {
     Evict(Box<EvictWrite>),
     /// Evicts a victim of preemption. Answered by `Evicted`; what was not evicted is chosen again.
     Preempt(Box<PreemptWrite>),
+    /// Writes the node that a Pod is to run on into its claims, for which their volumes are to be made. Answered by
+    /// `NodeNotSelected` if it fails; else the claims change.
+    SelectNode { namespace: Box<str>, claims: Vec<Box<str>>, node: Box<str> },
     /// Writes or removes a Node. Answered by `NodeWritten`.
     Node(NodeWrite),
 }

@@ -13,7 +13,7 @@ use kernel_model::{
 };
 
 use crate::rows::{DisruptionBudget, Node, Pod};
-use crate::scheduler::{BindRefusal, IntentRecord, Volume, VolumeClaim};
+use crate::scheduler::{BindRefusal, DelayingClass, IntentRecord, Volume, VolumeClaim};
 
 /// An input.
 #[derive(Debug, Clone)]
@@ -46,9 +46,11 @@ pub enum Event {
     /// A StorageClass was added, modified or deleted.
     StorageClass {
         name: Box<str>,
-        /// Whether its volumes are bound for a Pod (`WaitForFirstConsumer`).
-        delays_binding: bool,
+        /// What placement reads of it, if its volumes are bound for a Pod (`WaitForFirstConsumer`).
+        class: Option<DelayingClass>,
     },
+    /// The node for the volumes of claims was not written.
+    NodeNotSelected { namespace: Box<str>, claims: Vec<Box<str>> },
     /// A PodDisruptionBudget was added, modified, or (`None`) deleted.
     Budget { namespace: Box<str>, name: Box<str>, budget: Option<Arc<DisruptionBudget>> },
     /// Changes of PodDisruptionBudgets were missed; the present ones follow.

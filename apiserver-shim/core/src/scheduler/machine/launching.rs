@@ -108,6 +108,11 @@ struct Destination<'a> {
     executor: &'a Arc<ExecutorInfo>,
 }
 
+/// Whether volumes of a Pod are to be made for the node that it gets.
+fn needs_volumes(pod: &PendingPod) -> bool {
+    pod.bound_to().is_none() && pod.volumes.as_ref().is_some_and(|volumes| !volumes.provisioned.is_empty())
+}
+
 impl SchedulerMachine {
     /// Runs a cycle: demand, roles, scheduling, launches.
     pub(super) fn cycle(&mut self) {
@@ -158,6 +163,9 @@ impl SchedulerMachine {
         let (mut waiting, mut preempting) = (Vec::new(), Vec::new());
         for decision in decisions {
             match decision.outcome {
+                Outcome::Place { node } if needs_volumes(&pending[decision.pod]) => {
+                    self.select_node(&pending[decision.pod], node);
+                }
                 Outcome::Place { node } => {
                     let role = pending[decision.pod].role.clone();
                     placed.entry((node, role)).or_default().push(decision.pod);
@@ -179,6 +187,17 @@ impl SchedulerMachine {
         }
         self.launch(&pending, placed);
         self.decline_unfit(&unfit_roles);
+    }
+
+    /// Chooses a node for the volumes of a Pod that are to be made. The Pod waits until they are: then they decide its node.
+    fn select_node(&mut self, pod: &PendingPod, node: usize) {
+        let node: Box<str> = self.node_infos.all()[node].name().into();
+        self.not_launched(pod, &node);
+        let namespace: Box<str> = pod.pod.header().namespace.as_str().into();
+        let provisioned = pod.volumes.iter().flat_map(|volumes| &volumes.provisioned);
+        let claims: Vec<Box<str>> = provisioned.map(|claim| claim.name.clone()).collect();
+        claims.iter().for_each(|claim| self.volumes.select(&namespace, claim, Some(&node)));
+        self.out.persist.push(Write::SelectNode { namespace, claims, node });
     }
 
     /// Declines offers that are left although Pods of their role are pending.

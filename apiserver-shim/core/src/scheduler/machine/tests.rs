@@ -230,7 +230,11 @@ impl Fixture {
                 let result = result.map_err(WriteFailure::Refused);
                 self.step(Event::StatusWritten { uid: UID.into(), result });
             }
-            Write::Condition { .. } | Write::Preempt(_) | Write::Evict(_) | Write::Node(_) => {}
+            Write::Condition { .. }
+            | Write::Preempt(_)
+            | Write::Evict(_)
+            | Write::SelectNode { .. }
+            | Write::Node(_) => {}
         }
     }
 

@@ -10,8 +10,8 @@ use super::*;
 use crate::{
     rows::{Node, Pod},
     scheduler::{
-        Amounts, Held, HostPort, NodeInfo, Outcome, PendingPod, PodShape, Preemption, Reason, Report,
-        Scheduler, Volume, VolumeClaim,
+        Amounts, DelayingClass, Held, HostPort, NodeInfo, Outcome, PendingPod, PodShape, Preemption, Reason,
+        Report, Scheduler, Volume, VolumeClaim,
         framework::{NOTHING_PLACED, NodeView, PodContext},
         testing::{Cluster, Offers},
         volumes::VolumeCache,
@@ -275,6 +275,14 @@ fn volumes() -> VolumeCache {
         ("of-absent-class", json!({"spec": {"storageClassName": "none"}})),
         ("reserved", json!({"spec": {"storageClassName": "late", "volumeName": "everywhere"}})),
         ("delayed", json!({"spec": {"storageClassName": "late"}})),
+        ("to-make", json!({"spec": {"storageClassName": "made"}})),
+        ("to-make-in-b", json!({"spec": {"storageClassName": "made-in-b"}})),
+        (
+            "being-made",
+            json!({
+                "metadata": {"annotations": {"volume.kubernetes.io/selected-node": "n7"}}, "spec": {"storageClassName": "made"},
+            }),
+        ),
         ("lost", json!({"spec": {"volumeName": "gone"}, "status": {"phase": "Lost"}})),
         ("deleting", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})),
         ("on-everywhere", bound("everywhere")),
@@ -291,8 +299,19 @@ fn volumes() -> VolumeCache {
     ]}}}});
     cache.put_volume("everywhere", Some(Volume::decode(&json!({"spec": {}}))));
     cache.put_volume("zone-b", Some(Volume::decode(&zone_b)));
-    cache.put_class("now", false);
-    cache.put_class("late", true);
+    let class = |provisioner: &str, zones: Value| {
+        let expressions = json!([{"key": "zone", "values": zones}]);
+        let mut class = json!({"provisioner": provisioner, "volumeBindingMode": "WaitForFirstConsumer"});
+        if zones.is_array() {
+            class["allowedTopologies"] = json!([{"matchLabelExpressions": expressions}]);
+        }
+        DelayingClass::decode(&class)
+    };
+    let now = json!({"provisioner": "a.b/c", "volumeBindingMode": "Immediate"});
+    cache.put_class("now", DelayingClass::decode(&now));
+    cache.put_class("late", class("kubernetes.io/no-provisioner", Value::Null));
+    cache.put_class("made", class("a.b/c", Value::Null));
+    cache.put_class("made-in-b", class("a.b/c", json!(["b", "c"])));
     cache
 }
 
@@ -309,6 +328,9 @@ fn claims_of_volumes() {
         vec![claim("of-absent-class")],
         vec![claim("reserved")],
         vec![claim("delayed")],
+        vec![claim("to-make")],
+        vec![claim("to-make-in-b")],
+        vec![claim("being-made")],
         vec![claim("lost")],
         vec![claim("deleting")],
         vec![claim("on-nothing")],
@@ -339,6 +361,9 @@ fn claims_of_volumes() {
         of-absent-class: pod has unbound immediate PersistentVolumeClaims
         reserved: pod has unbound immediate PersistentVolumeClaims
         delayed: 1 node(s) didn't find available persistent volumes to bind
+        to-make: 1 node(s) made no offer in role k8s/ns (fair share, quota or filter)
+        to-make-in-b: 1 node(s) didn't find available persistent volumes to bind
+        being-made: waiting for the volume of persistentvolumeclaim "being-made" to be provisioned for node "n7"
         lost: persistentvolumeclaim "lost" bound to non-existent persistentvolume "gone"
         deleting: persistentvolumeclaim "deleting" is being deleted
         on-nothing: 1 node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)

@@ -2,7 +2,7 @@
 //! (`controllers::volume_binder`) binds claims, those that wait for a Pod included.
 
 use crate::scheduler::{
-    PendingPod, Reason,
+    PendingPod, ProvisionedClaim, Reason,
     framework::{
         ClusterEvent, EventSet, Filter, NodeSet, NodeView, Plugin, PodContext, PreFilter, QueueingHint,
         Refusal,
@@ -60,9 +60,10 @@ impl Filter for VolumeBinding {
     fn filter(&self, pod: &PodContext<'_>, node: &NodeView<'_>) -> Result<(), Refusal> {
         let Some(volumes) = &pod.pod.volumes else { return Ok(()) };
         let reached = |nodes: &crate::scheduler::NodeAffinity| nodes.matches(node.info.node.header());
+        let made = |claim: &ProvisionedClaim| claim.topologies.allow(&node.info.node.header().labels);
         let reasons = [
             (OTHER_NODES, !volumes.affinities.iter().all(reached)),
-            (NOTHING_TO_BIND, volumes.delayed),
+            (NOTHING_TO_BIND, volumes.delayed || !volumes.provisioned.iter().all(made)),
             (NO_VOLUME, volumes.missing),
         ];
         let texts = reasons.into_iter().filter(|(_, applies)| *applies).map(|(text, _)| text);
