@@ -84,6 +84,7 @@ fn path(key: &RecordKey) -> String {
         RecordKey::Weight(role) => format!("{PREFIX}weights/{role}"),
         RecordKey::Quota(role) => format!("{PREFIX}quotas/{role}"),
         RecordKey::EndedFramework(id) => format!("{PREFIX}ended/{id}"),
+        RecordKey::AbsentFramework(id) => format!("{PREFIX}absent/{id}"),
         RecordKey::PendingOperation(agent_id, uuid) => {
             format!("{PREFIX}operations/{agent_id}/{:032x}", u128::from_be_bytes(uuid.0))
         }
@@ -100,6 +101,9 @@ fn encode(record: &Record) -> Bytes {
         .encode_to_vec(),
         Record::GoneAgent { since, .. } | Record::EndedFramework { since, .. } => {
             proto::EndRecord { since: Some(since.0) }.encode_to_vec()
+        }
+        Record::AbsentFramework { until, .. } => {
+            proto::AbsenceRecord { until: Some(until.0) }.encode_to_vec()
         }
         Record::PendingOperation { agent_id, count, operation } => proto::PendingOperationRecord {
             agent_id: executor::agent_id_to_wire(agent_id),
@@ -136,6 +140,11 @@ fn decode(path: &str, value: &Bytes) -> Result<Record, Invalid> {
         "ended" => {
             let record = proto::EndRecord::decode(value.clone()).map_err(parse)?;
             Record::EndedFramework { framework_id: name.into(), since: since(record)? }
+        }
+        "absent" => {
+            let record = proto::AbsenceRecord::decode(value.clone()).map_err(parse)?;
+            let until = record.until.ok_or_else(|| Invalid("the record has no time".to_owned()))?;
+            Record::AbsentFramework { framework_id: name.into(), until: Time(until) }
         }
         "operations" => {
             let record = proto::PendingOperationRecord::decode(value.clone()).map_err(parse)?;
@@ -184,5 +193,14 @@ mod tests {
         let path = path(&record.key());
         assert_eq!(path, format!("{PREFIX}operations/s/{}", "07".repeat(16)));
         assert_eq!(decode(&path, &encode(&record)).unwrap(), record);
+    }
+
+    #[test]
+    fn an_absent_framework_is_read_as_it_is_written() {
+        let record = Record::AbsentFramework { framework_id: "f".into(), until: Time(7) };
+        let path = path(&record.key());
+        assert_eq!(path, format!("{PREFIX}absent/f"));
+        assert_eq!(decode(&path, &encode(&record)).unwrap(), record);
+        assert_eq!(decode(&path, &Bytes::new()).unwrap_err().0, "the record has no time");
     }
 }

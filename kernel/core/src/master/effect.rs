@@ -121,6 +121,8 @@ pub enum Record {
     Quota { role: Role, quota: Quota },
     /// A framework that ended and may not subscribe again.
     EndedFramework { framework_id: FrameworkId, since: Time },
+    /// A framework that is not subscribed, and ends at this time unless it subscribes before.
+    AbsentFramework { framework_id: FrameworkId, until: Time },
     /// An operation with an id that its agent has not confirmed.
     PendingOperation {
         agent_id: AgentId,
@@ -140,6 +142,7 @@ pub enum RecordKey {
     Weight(Role),
     Quota(Role),
     EndedFramework(FrameworkId),
+    AbsentFramework(FrameworkId),
     PendingOperation(AgentId, OperationUuid),
 }
 
@@ -154,6 +157,7 @@ impl Record {
             Record::Weight { role, .. } => RecordKey::Weight(role.clone()),
             Record::Quota { role, .. } => RecordKey::Quota(role.clone()),
             Record::EndedFramework { framework_id, .. } => RecordKey::EndedFramework(framework_id.clone()),
+            Record::AbsentFramework { framework_id, .. } => RecordKey::AbsentFramework(framework_id.clone()),
             Record::PendingOperation { agent_id, operation, .. } => {
                 RecordKey::PendingOperation(agent_id.clone(), operation.uuid)
             }

@@ -110,6 +110,7 @@ impl Master {
         }
         framework.unregistered_at = Some(now);
         self.operator_event(operator::Event::FrameworkRemoved { framework: framework.info.clone() });
+        self.forget_absence(id);
         self.persist(Op::Put(Record::EndedFramework { framework_id: id.clone(), since: now }));
         self.completed.push_back(framework.into());
         if self.completed.len() > COMPLETED_FRAMEWORKS_MAX {

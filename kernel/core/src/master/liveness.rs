@@ -18,7 +18,7 @@ use super::{
     state::{AbsentAgent, Agent},
     timers::Timer,
 };
-use crate::effect::LinkId;
+use crate::{allocator::Allocator, effect::LinkId};
 
 /// How often old registry records are removed, as in Mesos.
 const COLLECTION_INTERVAL: Duration = Duration::from_secs(15 * 60);
@@ -80,9 +80,13 @@ impl Master {
         self.changed_agents.insert(id.clone());
     }
 
-    /// Frameworks without checkpointing lose their tasks when the agent disconnects.
+    /// Frameworks without checkpointing lose their tasks when the agent disconnects. It may still run them when it is back, so what
+    /// they hold is not for operators' operations until then.
     fn lose_uncheckpointed_tasks(&mut self, id: &AgentId) {
         let Some(agent) = self.agents.get(id) else { return };
+        let slot = agent.slot;
+        let free = |allocator: &Allocator| allocator.available(slot).cloned().unwrap_or_default();
+        let before = free(&self.allocator);
         let concerned: Vec<FrameworkId> = agent
             .tasks
             .keys()
@@ -108,6 +112,10 @@ impl Master {
                 );
             }
             self.release_framework_on(id, &framework_id);
+        }
+        let released = free(&self.allocator).saturating_sub(&before);
+        if let Some(agent) = self.agents.get_mut(id) {
+            agent.unconfirmed = released;
         }
     }
 
@@ -343,21 +351,27 @@ impl Master {
         }
     }
 
-    /// Removes agents that have been absent for too long, or that are too many.
+    /// Removes agents that have been absent for too long, or that are too many; and the absence of frameworks that no agent knows.
     pub(super) fn gc_registry(&mut self) {
         self.gc_scheduled = false;
         let mut away: Vec<(Time, RecordKey)> = Vec::new();
         let mut gone: Vec<(Time, RecordKey)> = Vec::new();
+        let mut unknown: Vec<(Time, RecordKey)> = Vec::new();
         for record in self.registry.iter() {
             match record {
                 Record::Agent { unreachable_since: Some(since), .. } => away.push((*since, record.key())),
                 Record::GoneAgent { since, .. } => gone.push((*since, record.key())),
+                Record::AbsentFramework { framework_id, until }
+                    if !self.frameworks.contains_key(framework_id) =>
+                {
+                    unknown.push((*until, record.key()));
+                }
                 _ => {}
             }
         }
-        let left = away.len() + gone.len();
+        let left = away.len() + gone.len() + unknown.len();
         let mut forgotten = 0;
-        for mut list in [away, gone] {
+        for mut list in [away, gone, unknown] {
             list.sort();
             let surplus = list.len().saturating_sub(ABSENT_COUNT_MAX);
             for (at, (since, key)) in list.into_iter().enumerate() {

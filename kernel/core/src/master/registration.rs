@@ -11,7 +11,9 @@ use kernel_model::{
     framework::FrameworkInfo,
     ids::{AgentId, FrameworkId, TaskId},
     operation::OfferOperation,
-    operator, scheduler,
+    operator,
+    resources::Resources,
+    scheduler,
     task::{Reason, Task, TaskInfo, TaskState},
 };
 
@@ -103,6 +105,7 @@ impl Master {
             executors: BTreeMap::new(),
             allocated: BTreeMap::new(),
             offered: Default::default(),
+            unconfirmed: Default::default(),
             revocable: Default::default(),
             slot,
             offers: BTreeSet::new(),
@@ -162,20 +165,28 @@ impl Master {
         self.effect(Effect::CloseLink { link });
     }
 
-    /// Adds a framework that only agents know, until it subscribes again or its failover timeout has passed. It gets at least the
-    /// time that agents get to re-register: with a timeout of 0 it could not know yet that the master restarted. Returns the
-    /// current info of a subscribed framework if the agent's copy is outdated.
+    /// Adds a framework that only agents know, until it subscribes again or its failover timeout has passed, which began when a master
+    /// missed it first. It gets at least the time that agents get to re-register: with a timeout of 0 it could not know yet that the
+    /// master restarted. Returns the current info of a subscribed framework if the agent's copy is outdated.
     fn recover_framework(&mut self, info: Arc<FrameworkInfo>) -> Option<Arc<FrameworkInfo>> {
         let id = info.id.clone()?;
         if let Some(known) = self.frameworks.get(&id) {
             return (known.stream().is_some() && known.info != info).then(|| known.info.clone());
         }
         if self.registry.get(&RecordKey::EndedFramework(id.clone())).is_none() {
-            let wait = info.failover_timeout.max(self.config.agent_reregister_timeout);
+            let until = match self.registry.get(&RecordKey::AbsentFramework(id.clone())) {
+                Some(Record::AbsentFramework { until, .. }) => *until,
+                _ => {
+                    let until = self.now + info.failover_timeout;
+                    self.persist(Op::Put(Record::AbsentFramework { framework_id: id.clone(), until }));
+                    until
+                }
+            };
+            let ends = until.max(self.now + self.config.agent_reregister_timeout);
             self.insert_framework(info, FrameworkState::Recovered);
             self.refresh_clients(&id);
             // A new framework's epoch.
-            self.timers.set(self.now + wait, Timer::FrameworkFailover { framework: id, epoch: 0 });
+            self.timers.set(ends, Timer::FrameworkFailover { framework: id, epoch: 0 });
         }
         None
     }
@@ -188,6 +199,7 @@ impl Master {
         agent.stopping = false;
         agent.epoch += 1;
         agent.reregistered_at = Some(self.now);
+        agent.unconfirmed = Resources::new();
         let (slot, deactivated) = (agent.slot, agent.deactivated);
         if agent.info != report.info {
             agent.info = report.info.clone();

@@ -98,6 +98,8 @@ pub struct Agent {
     pub allocated: BTreeMap<FrameworkId, Resources>,
     /// Resources of outstanding offers.
     pub offered: Resources,
+    /// What was in use on it, and is not counted as such since it disconnected: it may report that it still is.
+    pub(crate) unconfirmed: Resources,
     /// What is oversubscribed, allocated or not.
     pub revocable: Resources,
     /// Why it cannot start containers of images now.

@@ -15,7 +15,7 @@ use kernel_model::{
 
 use super::{
     Master,
-    effect::{Answer, Effect, RecordKey, Refusal},
+    effect::{Answer, Effect, Op, Record, RecordKey, Refusal},
     state::{Framework, FrameworkState},
     timers::Timer,
 };
@@ -107,6 +107,7 @@ impl Master {
             FrameworkId::new(format!("{}-{number:04}", self.config.info.id))
         });
         let id = id.clone();
+        self.forget_absence(&id);
         self.insert_framework(info.into(), FrameworkState::Connected(stream.clone()));
         let framework = self.frameworks.get_mut(&id).expect("invariant: inserted just now");
         framework.caller = Some(caller);
@@ -156,6 +157,7 @@ impl Master {
     ) {
         self.withdraw_framework_offers(&id, false);
         self.count_call(&id, "subscribe");
+        self.forget_absence(&id);
         let now = self.now;
         let framework = self.frameworks.get_mut(&id).expect("invariant: looked up by the caller");
         let before = std::mem::replace(&mut framework.state, FrameworkState::Connected(stream.clone()));
@@ -289,7 +291,17 @@ impl Master {
         if timeout.is_zero() {
             self.end_framework(&id);
         } else {
-            self.timers.set(now + timeout, timer);
+            let until = now + timeout;
+            self.persist(Op::Put(Record::AbsentFramework { framework_id: id, until }));
+            self.timers.set(until, timer);
+        }
+    }
+
+    /// The framework is subscribed, or it has ended.
+    pub(super) fn forget_absence(&mut self, id: &FrameworkId) {
+        let key = RecordKey::AbsentFramework(id.clone());
+        if self.registry.get(&key).is_some() {
+            self.persist(Op::Delete(key));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Scenario tests of the master: events in, a readable log of effects out. Every step is audited.
 
+mod absence;
 mod agents;
 pub(crate) mod cluster;
 mod executors;

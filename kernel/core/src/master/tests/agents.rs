@@ -20,7 +20,7 @@ fn check(cluster: &mut Cluster, expected: Expect) {
 }
 
 /// A framework m-0000 on s1 that runs t (cpus:1) on m-S0 (link 1).
-fn running_cluster() -> Cluster {
+pub(super) fn running_cluster() -> Cluster {
     let mut c = Cluster::new();
     c.subscribe("s1", framework("f", &["*"]));
     c.agent(1, RESOURCES);
@@ -32,7 +32,7 @@ fn running_cluster() -> Cluster {
     c
 }
 
-fn report(tasks: Vec<Task>) -> ToMaster {
+pub(super) fn report(tasks: Vec<Task>) -> ToMaster {
     let mut info = agent_info(1, RESOURCES);
     info.id = Some("m-S0".into());
     let mut own = framework("f", &["*"]);
@@ -47,7 +47,7 @@ fn report(tasks: Vec<Task>) -> ToMaster {
     }
 }
 
-fn t() -> Task {
+pub(super) fn t() -> Task {
     running("m-0000", "t", "m-S0", "cpus:1")
 }
 
@@ -211,9 +211,10 @@ fn the_master_restarts() {
     check(
         &mut c,
         expect![[r#"
-        l7 <- Reregistered m-S0 unknown []
-        l7 <- Ping
-    "#]],
+            put AbsentFramework(FrameworkId(m-0000))
+            l7 <- Reregistered m-S0 unknown []
+            l7 <- Ping
+        "#]],
     );
     let mut info = framework("f", &["*"]);
     info.id = Some("m-0000".into());
@@ -221,11 +222,12 @@ fn the_master_restarts() {
     check(
         &mut c,
         expect![[r#"
-        reply Stream
-        s2 <- Subscribed m-0000
-        l7 <- UpdateFramework f
-        s2 <- Offers [n-O0 of m-S0 for *: cpus:3; mem:1024]
-    "#]],
+            delete AbsentFramework(FrameworkId(m-0000))
+            reply Stream
+            s2 <- Subscribed m-0000
+            l7 <- UpdateFramework f
+            s2 <- Offers [n-O0 of m-S0 for *: cpus:3; mem:1024]
+        "#]],
     );
     c.update(7, "m-0000", "t", TaskState::Finished);
     c.acknowledge("m-0000", "s2", "m-S0", "t", TaskState::Finished);
@@ -238,70 +240,6 @@ fn the_master_restarts() {
         l7 <- Acknowledge { framework_id: FrameworkId(m-0000), task_id: TaskId(t), uuid: UpdateId(02020202020202020202020202020202) }
     "#]],
     );
-}
-
-/// A restarted master with the recovered framework m-0000 of this failover timeout; how many seconds it is kept, up to 10,000.
-fn kept_for(failover_timeout: u64) -> u64 {
-    let mut c = running_cluster();
-    c.restart("n");
-    let with_timeout = |tasks| match report(tasks) {
-        ToMaster::Reregister { info, mut frameworks, executors, tasks, operations } => {
-            std::sync::Arc::make_mut(&mut frameworks[0]).failover_timeout =
-                Duration::from_secs(failover_timeout);
-            ToMaster::Reregister { info, frameworks, executors, tasks, operations }
-        }
-        other => other,
-    };
-    c.connect(7, with_timeout(vec![t()]));
-    for second in 0..10_000 {
-        let Some(framework) = c.master.framework(&"m-0000".into()) else { return second };
-        assert_eq!((framework.state.clone(), framework.tasks.len()), (FrameworkState::Recovered, 1));
-        c.log();
-        if second % 300 == 299 {
-            // Another report does not begin the wait again.
-            c.disconnect(7);
-            c.connect(7, with_timeout(vec![t()]));
-        } else {
-            // The agent is silent, so that it would become unreachable without it.
-            c.send_message(7, ToMaster::Pong);
-        }
-        c.advance(Duration::from_secs(1));
-    }
-    10_000
-}
-
-#[test]
-fn recovered_frameworks_end_after_their_failover_timeout() {
-    assert_eq!(kept_for(700), 700);
-    // Agents get 600 seconds to come back, and so does a framework that could not notice the restart yet.
-    assert_eq!(kept_for(60), 600);
-    assert_eq!(kept_for(0), 600);
-    let mut c = running_cluster();
-    c.restart("n");
-    c.connect(7, report(vec![t()]));
-    c.log();
-    for _ in 0..600 {
-        c.send_message(7, ToMaster::Pong);
-        c.advance(Duration::from_secs(1));
-    }
-    let log = c.log();
-    assert!(log.contains("l7 <- ShutdownFramework { framework_id: FrameworkId(m-0000) }"), "{log}");
-    assert!(log.contains("put EndedFramework"), "{log}");
-}
-
-#[test]
-fn a_recovered_framework_that_subscribes_is_kept() {
-    let mut c = running_cluster();
-    c.restart("n");
-    c.connect(7, report(vec![t()]));
-    let mut info = framework("f", &["*"]);
-    info.id = Some("m-0000".into());
-    c.subscribe("s2", info);
-    for _ in 0..1000 {
-        c.send_message(7, ToMaster::Pong);
-        c.advance(Duration::from_secs(1));
-    }
-    assert_eq!(c.master.framework(&"m-0000".into()).unwrap().tasks.len(), 1);
 }
 
 #[test]
@@ -321,16 +259,18 @@ fn unacknowledged_terminal_updates_survive_a_master_restart() {
     check(
         &mut c,
         expect![[r#"
-        l7 <- Reregistered m-S0 unknown []
-        l7 <- Ping
-        reply Stream
-        s2 <- Subscribed m-0000
-        l7 <- UpdateFramework f
-        s2 <- Offers [n-O0 of m-S0 for *: cpus:4; mem:1024]
-        s2 <- Update t Finished by Executor (to acknowledge)
-        reply Accepted
-        l7 <- Acknowledge { framework_id: FrameworkId(m-0000), task_id: TaskId(t), uuid: UpdateId(02020202020202020202020202020202) }
-    "#]],
+            put AbsentFramework(FrameworkId(m-0000))
+            l7 <- Reregistered m-S0 unknown []
+            l7 <- Ping
+            delete AbsentFramework(FrameworkId(m-0000))
+            reply Stream
+            s2 <- Subscribed m-0000
+            l7 <- UpdateFramework f
+            s2 <- Offers [n-O0 of m-S0 for *: cpus:4; mem:1024]
+            s2 <- Update t Finished by Executor (to acknowledge)
+            reply Accepted
+            l7 <- Acknowledge { framework_id: FrameworkId(m-0000), task_id: TaskId(t), uuid: UpdateId(02020202020202020202020202020202) }
+        "#]],
     );
     assert!(c.master.framework(&"m-0000".into()).unwrap().tasks.is_empty());
 }

@@ -41,37 +41,41 @@ fn subscribing_again_takes_over() {
     check(
         &mut c,
         expect![[r#"
-        reply Stream
-        operators <- framework added f
-        s1 <- Subscribed m-0000
-        put Agent(AgentId(m-S0))
-        l1 <- Registered m-S0
-        operators <- agent added m-S0 Connected
-        l1 <- Ping
-        s1 <- Offers [m-O0 of m-S0 for *: cpus:4; mem:1024]
-        reply Stream
-        s1 <- Error { reason: FailedOver, message: "Framework failed over" }
-        s1 closed
-        operators <- framework updated renamed
-        s2 <- Subscribed m-0000
-        s2 <- Offers [m-O1 of m-S0 for *: cpus:4; mem:1024]
-        reply Stream
-        operators <- framework updated renamed
-        s3 <- Subscribed m-0000
-        s3 <- Offers [m-O2 of m-S0 for *: cpus:4; mem:1024]
-        l1 <- Ping
-        l1 <- Ping
-        l1 <- Ping
-        l1 <- Ping
-        put Agent(AgentId(m-S0))
-        l1 closed
-        operators <- agent updated m-S0 Unreachable
-        put EndedFramework(FrameworkId(m-0000))
-        operators <- framework removed renamed
-        reply Stream
-        s4 <- Error { reason: FrameworkRemoved, message: "Framework has been removed" }
-        s4 closed
-    "#]],
+            reply Stream
+            operators <- framework added f
+            s1 <- Subscribed m-0000
+            put Agent(AgentId(m-S0))
+            l1 <- Registered m-S0
+            operators <- agent added m-S0 Connected
+            l1 <- Ping
+            s1 <- Offers [m-O0 of m-S0 for *: cpus:4; mem:1024]
+            reply Stream
+            s1 <- Error { reason: FailedOver, message: "Framework failed over" }
+            s1 closed
+            operators <- framework updated renamed
+            s2 <- Subscribed m-0000
+            s2 <- Offers [m-O1 of m-S0 for *: cpus:4; mem:1024]
+            put AbsentFramework(FrameworkId(m-0000))
+            delete AbsentFramework(FrameworkId(m-0000))
+            reply Stream
+            operators <- framework updated renamed
+            s3 <- Subscribed m-0000
+            s3 <- Offers [m-O2 of m-S0 for *: cpus:4; mem:1024]
+            put AbsentFramework(FrameworkId(m-0000))
+            l1 <- Ping
+            l1 <- Ping
+            l1 <- Ping
+            l1 <- Ping
+            put Agent(AgentId(m-S0))
+            l1 closed
+            operators <- agent updated m-S0 Unreachable
+            delete AbsentFramework(FrameworkId(m-0000))
+            put EndedFramework(FrameworkId(m-0000))
+            operators <- framework removed renamed
+            reply Stream
+            s4 <- Error { reason: FrameworkRemoved, message: "Framework has been removed" }
+            s4 closed
+        "#]],
     );
 }
 
@@ -93,9 +97,10 @@ fn the_failover_timeout_ends_a_framework() {
     check(
         &mut c,
         expect![[r#"
-        put EndedFramework(FrameworkId(m-0000))
-        l1 <- ShutdownFramework { framework_id: FrameworkId(m-0000) }
-    "#]],
+            delete AbsentFramework(FrameworkId(m-0000))
+            put EndedFramework(FrameworkId(m-0000))
+            l1 <- ShutdownFramework { framework_id: FrameworkId(m-0000) }
+        "#]],
     );
     assert_eq!(c.master.completed_frameworks().count(), 1);
     c.update(1, "m-0000", "t", TaskState::Killed);
@@ -180,20 +185,21 @@ fn refusals_of_calls() {
     check(
         &mut c,
         expect![[r#"
-        reply Invalid: Framework cannot be found
-        reply Stream
-        s1 <- Subscribed m-0000
-        reply Invalid: The stream ID 's2' included in this request didn't match the stream ID currently associated with framework ID m-0000
-        reply Invalid: All non-subscribe calls should include the 'Mesos-Stream-Id' header
-        reply Invalid: Authenticated principal 'p' does not match principal '' set in `FrameworkInfo`
-        reply Accepted
-        reply Forbidden: Framework is not subscribed
-        reply NotFound: Agent 'x' not found
-        reply Invalid: Unknown agent
-        reply Invalid: No framework found with specified ID
-        reply Invalid: Invalid weight '0' for role '*': Weights must be positive
-        reply Unsupported: DRAIN_AGENT is not supported by this version
-    "#]],
+            reply Invalid: Framework cannot be found
+            reply Stream
+            s1 <- Subscribed m-0000
+            reply Invalid: The stream ID 's2' included in this request didn't match the stream ID currently associated with framework ID m-0000
+            reply Invalid: All non-subscribe calls should include the 'Mesos-Stream-Id' header
+            reply Invalid: Authenticated principal 'p' does not match principal '' set in `FrameworkInfo`
+            reply Accepted
+            put AbsentFramework(FrameworkId(m-0000))
+            reply Forbidden: Framework is not subscribed
+            reply NotFound: Agent 'x' not found
+            reply Invalid: Unknown agent
+            reply Invalid: No framework found with specified ID
+            reply Invalid: Invalid weight '0' for role '*': Weights must be positive
+            reply Unsupported: DRAIN_AGENT is not supported by this version
+        "#]],
     );
 }
 
