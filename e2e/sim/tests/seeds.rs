@@ -93,10 +93,11 @@ fn seed_141_a_volume_is_used_again() {
 }
 
 /// Seeds that have found defects: an executor that exited while its agent registered (3709, 4625), a lost kill of a task without
-/// Pod (5704), a binding over that of a client (943), a guarantee beside free parts (665).
+/// Pod (5704), a binding over that of a client (943), a guarantee beside free parts (665), a reservation of what a disconnected agent
+/// may still run (5497).
 #[test]
 fn seeds_that_have_found_defects() {
-    for seed in [3709, 4521, 4625, 5704, 943, 665] {
+    for seed in [3709, 4521, 4625, 5704, 943, 665, 5497] {
         assert_eq!(run(seed, &Options::default()).failures, [""; 0], "seed {seed}");
     }
 }

@@ -255,9 +255,13 @@ impl Master {
         let conflict = || Refusal::Conflict(format!("{total} does not contain {}", conversion.consumed));
         let after = conversion.apply(&total).ok_or_else(conflict)?;
         check_size(&after).map_err(Refusal::Conflict)?;
-        if !self.make_room(agent_id, &conversion.consumed) {
-            let free = self.agents.get(agent_id).and_then(|agent| self.allocator.available(agent.slot));
-            let free = free.cloned().unwrap_or_default();
+        let agent = self.agent_to_convert(agent_id)?;
+        let (slot, unconfirmed) = (agent.slot, agent.unconfirmed.clone());
+        let mut needed = conversion.consumed.clone();
+        needed += &unconfirmed;
+        if !self.make_room(agent_id, &needed) {
+            let free = self.allocator.available(slot).cloned().unwrap_or_default();
+            let free = free.saturating_sub(&unconfirmed);
             return Err(Refusal::Conflict(format!("{free} does not contain {}", conversion.consumed)));
         }
         self.set_agent_resources(agent_id, after, conversion);

@@ -261,3 +261,41 @@ fn what_is_reserved_of_an_agent_is_bounded() {
     c.operator(by_operator(labelled(1, 100_000)));
     assert!(c.log().contains("reply Conflict: the agent would have 2 reserved resources of 3"));
 }
+
+/// A disconnected agent may still run what its master does not count any more, so an operator gets none of that.
+#[test]
+fn what_a_disconnected_agent_may_still_run_is_not_reserved() {
+    let mut c = Cluster::new();
+    let mut info = framework("f", &["eng"]);
+    info.checkpoint = false;
+    c.subscribe("s1", info);
+    c.agent(1, "cpus:4;mem:1024");
+    c.accept("m-0000", "s1", 0, vec![launch("t", &"cpus:2;mem:32".parse().unwrap())]);
+    c.disconnect(1);
+    c.log();
+    let reserve = |c: &mut Cluster, cpus: &str| {
+        let resources = reserved(cpus, &["ops"], Some("ops"));
+        let principal = Some("ops".to_owned());
+        c.operator(OperatorCall::Convert { agent_id: "m-S0".into(), kind: Reserve, principal, resources });
+        c.log()
+    };
+    let refused = reserve(&mut c, "cpus:3");
+    assert!(refused.contains("cpus:2; mem:992 does not contain cpus:3"), "{refused}");
+    let done = reserve(&mut c, "cpus:2");
+    assert!(done.contains("put Agent"), "{done}");
+    // It is back without the task.
+    let mut info = agent_info(1, "cpus:4;mem:1024");
+    info.id = Some("m-S0".into());
+    c.connect(
+        2,
+        kernel_model::agent::ToMaster::Reregister {
+            info: info.into(),
+            frameworks: Vec::new(),
+            executors: Vec::new(),
+            tasks: Vec::new(),
+            operations: Vec::new(),
+        },
+    );
+    let done = reserve(&mut c, "cpus:2");
+    assert!(done.contains("put Agent"), "{done}");
+}
