@@ -6,7 +6,9 @@
 //! 1. *No resource twice*: what is allocated of an agent is part of what is free there. `no_resource_is_allocated_twice`
 //! 2. *Weighted fairness at each level*: each allocation goes to the role, and in it to the framework, with the lowest dominant share by
 //!    weight among those that can use it. So between siblings with demand the highest and the lowest share by weight never differ by
-//!    more than one allocation, but for what fills guarantees, which come first.
+//!    more than one allocation, but for what fills guarantees, which come first. One whom the whole machine would lift above its fair
+//!    share is passed over as long as others have room for it in theirs; the bound still holds if each fair share has room for the
+//!    largest machine. (Machines that are larger than fair shares are offered in parts, and who has its part waits for the others.)
 //!    `shares_of_siblings_differ_by_one_allocation`
 //! 3. *Sharing incentive*: everybody gets as many agents as its weight's part of them, rounded down, when all use what they are
 //!    offered. (The rest of an agent of which a part is on offer may be left in one round, until that is answered.)
@@ -15,13 +17,15 @@
 //!    `no_offer_exceeds_a_limit_or_takes_a_guarantee`
 //! 5. *Nothing idle*: a second round allocates nothing; what is left is too small, refused, or kept by a quota.
 //!    `a_second_round_allocates_nothing`
-//! 6. *No gain from lies, and sharing pays, with machines and tasks of any shape*: a framework that asks for more than its tasks need
+//! 6. *No gain from lies, sharing pays, no envy, with machines and tasks of any shape*: a framework that asks for more than its tasks need
 //!    runs no more of them than otherwise, and nobody would run more with its weight's part of each machine for itself, by more than
-//!    fit on one machine. One machine is what one allocation is worth: a bound of one task would need allocations of one task.
-//!    `sharing_pays_and_lies_do_not`
-//! 7. *Envy*: nobody would rather have what another holds, in proportion to weights and without the other's parts of three machines. Without
-//!    the part of one machine, fewer than one pair of frameworks in a thousand would: turns on machines are not taken back, and what is
-//!    left of a machine of which one resource is used up goes to whoever fits. `hardly_anybody_envies_another_by_more_than_an_allocation`
+//!    fit on one machine. One machine is what one allocation is worth: a bound of one task would need allocations of one task. And
+//!    nobody would rather have what another got in turns that it could have used itself, in proportion to weights, without the last of
+//!    these turns. `with_agents_one_by_one_sharing_pays_lies_do_not_and_nobody_envies_more_than_a_turn`
+//! 7. *Among frameworks whose tasks nobody knows yet*, which are offered all machines at once, turns on whole machines are not taken back, and
+//!    what is left of a machine of which one resource is used up goes to whoever fits: then a lie may gain half a machine more, and
+//!    of a thousand pairs of frameworks fewer than one has envy beyond one machine.
+//!    `with_all_agents_at_once_sharing_pays_and_hardly_anybody_envies_more_than_a_turn`
 //! 8. *Re-convergence*: what a framework that left or a task that ended set free is allocated at once, none of it to one
 //!    that is ahead of another by more than an allocation, and nothing is left while anybody wants it. `one_event_is_settled_at_once`
 //! 9. *The same answer*: the result depends on nothing but the problem and the policy. `a_problem_has_one_answer`. The master's

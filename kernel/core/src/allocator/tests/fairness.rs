@@ -40,10 +40,10 @@ fn as_f64((part, whole): (i128, i128)) -> f64 {
 
 /// Frameworks in a tree of roles with weights; some roles have a limit, and these a guarantee. All want everything; each step frees one agent,
 /// which is one allocation, or one for each guarantee that it fills and one of the rest. Checks each step against exact fractions, and
-/// returns the widest gap between siblings in allocations.
+/// returns the widest gaps between siblings.
 ///
 /// The guarantees come first, exactly: of each step's CPUs the others get what exceeds all that is missing to guarantees.
-fn fill(frameworks: usize, steps: usize, seed: u64, guaranteed: &[&str]) -> f64 {
+fn fill(frameworks: usize, steps: usize, seed: u64, guaranteed: &[&str]) -> Gap {
     let mut rng = SplitMix64::new(seed);
     let mut pool =
         Allocator::new(Policy { filter_gpu_agents: false, shortest_refusal: Duration::from_secs(1) });
@@ -94,7 +94,7 @@ fn fill(frameworks: usize, steps: usize, seed: u64, guaranteed: &[&str]) -> f64 
             group.guarantee = guarantee;
         }
     }
-    let mut widest: f64 = 0.0;
+    let mut widest = Gap::default();
     for (agent, size) in agents.iter().zip(&sizes).take(steps) {
         pool.set_agent_active(*agent, true);
         let made = pool.run(Time(0));
@@ -121,14 +121,32 @@ fn fill(frameworks: usize, steps: usize, seed: u64, guaranteed: &[&str]) -> f64 
     widest
 }
 
-/// By how many of the largest allocations a group on the way to the role is ahead of a sibling that could have had the amounts.
-/// Groups with a limit, and those that contain one, are left out once they cannot have them.
-fn gap(groups: &BTreeMap<String, Group>, role: &Role, amounts: &[i128; 5], whole: &[i128; 5]) -> f64 {
-    let (mut widest, mut above) = (0.0f64, String::new());
+/// By how many of the largest allocations, divided by weights, a group that gets one is ahead of a sibling that could have had it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Gap {
+    /// Before the allocation. More than zero only if the sibling was passed over.
+    before: f64,
+    /// After it.
+    after: f64,
+}
+
+impl Gap {
+    fn max(self, other: Gap) -> Gap {
+        Gap { before: self.before.max(other.before), after: self.after.max(other.after) }
+    }
+}
+
+/// The widest gap between a group on the way to the role, which gets the amounts, and one of its siblings. Groups with a limit, and
+/// those that contain one, are left out once they cannot have the amounts.
+fn gap(groups: &BTreeMap<String, Group>, role: &Role, amounts: &[i128; 5], whole: &[i128; 5]) -> Gap {
+    let (mut widest, mut above) = (Gap::default(), String::new());
     for name in role.lineage() {
         let group = &groups[name];
-        let chosen = as_f64(share(group, whole));
-        let largest = whole.iter().map(|all| 8000.0 / *all as f64).fold(0.0, f64::max) / group.weight as f64;
+        let before = as_f64(share(group, whole));
+        let mut held = group.held;
+        held.iter_mut().zip(amounts).for_each(|(held, more)| *held += more);
+        let after = as_f64(share(&Group { weight: group.weight, held, ..Group::default() }, whole));
+        let largest = whole.iter().map(|all| 8000.0 / *all as f64).fold(0.0, f64::max);
         let open = |name: &&String| {
             let below =
                 groups.range((*name).clone()..).take_while(|(path, _)| path.starts_with(name.as_str()));
@@ -137,7 +155,10 @@ fn gap(groups: &BTreeMap<String, Group>, role: &Role, amounts: &[i128; 5], whole
                 .all(|group| group.limit.is_none_or(|l| group.held[0] + amounts[0] <= l))
         };
         for other in groups[&above].members.iter().filter(open) {
-            widest = widest.max((chosen - as_f64(share(&groups[other], whole))) / largest);
+            let other = &groups[other];
+            let (share, least) = (as_f64(share(other, whole)), group.weight.min(other.weight) as f64);
+            let ahead = |of: f64| (of - share) / largest * least;
+            widest = widest.max(Gap { before: ahead(before), after: ahead(after) });
         }
         above = name.to_owned();
     }
@@ -147,12 +168,13 @@ fn gap(groups: &BTreeMap<String, Group>, role: &Role, amounts: &[i128; 5], whole
 /// Roles with a guarantee, one of them below a role without one.
 const GUARANTEED: [&str; 2] = ["r3", "r4/s1"];
 
-/// An allocation goes to the lowest share, so it lifts nobody above another by more than itself.
+/// An allocation goes to the lowest share, so it lifts nobody above another by more than itself, divided by their weights.
 #[test]
 fn shares_of_siblings_differ_by_one_allocation() {
     for (seed, guaranteed) in [(0, &GUARANTEED[..]), (1, &GUARANTEED), (0, &[])] {
         let widest = fill(105, 3000, seed, guaranteed);
-        assert!(widest < 1e-6, "seed {seed}: chosen although {widest} allocations ahead of a sibling");
+        assert!(widest.before < 1e-6, "seed {seed}: chosen although ahead of a sibling: {widest:?}");
+        assert!(widest.after < 1.0 + 1e-6, "seed {seed}: {widest:?}");
     }
 }
 
@@ -165,13 +187,30 @@ fn allocations() -> usize {
     std::env::var("CATAMARAN_ALLOCATIONS").ok().and_then(|number| number.parse().ok()).unwrap_or(1_000_000)
 }
 
-/// Without guarantees. With ten thousand allocations instead, 0.5 allocations are measured for a thousand frameworks; the cause has not
-/// been found. It may be that the fair share of some is then less than one agent, which is split.
+/// As many, and ten thousand: near the fair shares of those with the smallest weights, which are little more than one agent then. One
+/// that another agent would lift above its fair share is passed over there, as long as another has room for all of it within its own:
+/// otherwise those of small weight would take what others need to get whole agents up to their part
+/// (`nobody_gets_less_than_its_part_of_the_agents`). As nobody exceeds its fair share so, the one passed over is still less than one
+/// allocation behind. The bound does not hold where an agent is larger than a fair share, and is offered in parts: who has its part of
+/// one resource waits until the others' offers are answered, but for a second at most.
+fn long_run(guaranteed: &[&str]) {
+    for steps in [10_000, allocations()] {
+        let widest = fill(1000, steps, 1, guaranteed);
+        println!("{steps} allocations: {widest:?}");
+        assert!(widest.after < 1.0 + 1e-6, "{steps} allocations: {widest:?}");
+    }
+}
+
 #[test]
 #[ignore = "takes minutes without optimisation: run it with --release"]
 fn shares_of_siblings_differ_by_one_allocation_a_million_times() {
-    let widest = fill(1000, allocations(), 1, &[]);
-    assert!(widest < 1e-6, "chosen although {widest} allocations ahead of a sibling");
+    long_run(&[]);
+}
+
+#[test]
+#[ignore = "takes minutes without optimisation: run it with --release"]
+fn shares_of_siblings_differ_by_one_allocation_a_million_times_with_guarantees() {
+    long_run(&GUARANTEED);
 }
 
 fn problem(agents: usize, weights: &[u8]) -> Problem {
