@@ -29,7 +29,10 @@ use std::{
 };
 
 use jni::{
-    Env, EnvUnowned, JValue, errors::ThrowRuntimeExAndDefault, jni_sig, jni_str, objects::JObject,
+    Env, EnvUnowned, JValue,
+    errors::{Error, ErrorPolicy, ThrowRuntimeExAndDefault},
+    jni_sig, jni_str,
+    objects::JObject,
     strings::JNIString,
 };
 use libmesos_core::machine::{Machine, Status};
@@ -61,6 +64,37 @@ enum NativeError {
     State(#[from] std::io::Error),
 }
 
+/// How errors reach Java: an argument that must not be `null` as a NullPointerException, others as a RuntimeException. An exception
+/// that is pending stays.
+struct Throw;
+
+impl<T: Default> ErrorPolicy<T, NativeError> for Throw {
+    type Captures<'unowned: 'method, 'method> = ();
+
+    fn on_error<'unowned: 'method, 'method>(
+        env: &mut Env<'unowned>,
+        captures: &mut (),
+        error: NativeError,
+    ) -> jni::errors::Result<T> {
+        match &error {
+            NativeError::Jni(Error::NullPtr(_)) if !env.exception_check() => {
+                // The exception is for the caller in Java.
+                let _ = throw(env, "java/lang/NullPointerException", "Not expecting null");
+                Ok(T::default())
+            }
+            _ => ThrowRuntimeExAndDefault::on_error(env, captures, error),
+        }
+    }
+
+    fn on_panic<'unowned: 'method, 'method>(
+        env: &mut Env<'unowned>,
+        captures: &mut (),
+        payload: Box<dyn std::any::Any + Send + 'static>,
+    ) -> jni::errors::Result<T> {
+        <ThrowRuntimeExAndDefault as ErrorPolicy<T, NativeError>>::on_panic(env, captures, payload)
+    }
+}
+
 /// The native side of a Java driver.
 struct NativeDriver<M: Machine<Callback: JavaCallback>> {
     driver: Driver<M>,
@@ -85,7 +119,7 @@ fn void<'local>(
     mut env: EnvUnowned<'local>,
     method: impl FnOnce(&mut Env<'local>) -> Result<(), NativeError>,
 ) {
-    env.with_env(method).resolve::<ThrowRuntimeExAndDefault>();
+    env.with_env(method).resolve::<Throw>();
 }
 
 /// Runs a method of a driver and returns its status to Java.
@@ -100,7 +134,7 @@ fn status_of<'local, M: Machine<Callback: JavaCallback>>(
         let status = method(env, &native)?;
         Ok(native.status.constant(env, status)?)
     })
-    .resolve::<ThrowRuntimeExAndDefault>()
+    .resolve::<Throw>()
 }
 
 /// Ends a driver whose finalizer runs. A running driver is not collected, but finalizers can be called by hand.

@@ -178,3 +178,18 @@ fn java_frameworks_keep_their_state_in_zookeeper() -> anyhow::Result<()> {
     assert_eq!(program.lines(), wanted, "{}", program.log());
     Ok(())
 }
+
+/// `null` for an argument that must not be is a NullPointerException, and the JVM lives.
+#[test]
+fn java_frameworks_may_pass_null() -> anyhow::Result<()> {
+    let files = tempfile::tempdir()?;
+    let mut program = JavaProgram::start(files.path(), "NullArguments", &[])?;
+    program.wait()?;
+    let lines = program.lines();
+    assert_eq!(lines.last().map(String::as_str), Some("end"), "{}", program.log());
+    let allowed: Vec<&String> =
+        lines.iter().filter(|line| !line.ends_with(": NullPointerException")).collect();
+    assert_eq!(allowed, ["filters may be null: DRIVER_NOT_STARTED", "end"], "{}", program.log());
+    assert_eq!(lines.len(), 28, "{}", program.log());
+    Ok(())
+}

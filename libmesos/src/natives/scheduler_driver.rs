@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jni::{
-    Env, EnvUnowned, JValue,
-    errors::ThrowRuntimeExAndDefault,
-    jni_mangle, jni_sig, jni_str,
+    Env, EnvUnowned, JValue, jni_mangle, jni_sig, jni_str,
     objects::{IntoAuto, JByteArray, JClass, JObject},
     sys::jboolean,
 };
@@ -17,7 +15,7 @@ use libmesos_core::{
 use prost::Message;
 
 use super::{
-    Drivers, NativeDriver, NativeError,
+    Drivers, NativeDriver, NativeError, Throw,
     callbacks::{JavaHandler, Objects},
     finalize_driver,
     java::{self, StatusClass},
@@ -46,7 +44,7 @@ pub extern "system" fn version<'local>(
         let class = jni_str!("org/apache/mesos/MesosNativeLibrary$Version");
         Ok(env.new_object(class, jni_sig!("(JJJ)V"), &version)?)
     })
-    .resolve::<ThrowRuntimeExAndDefault>()
+    .resolve::<Throw>()
 }
 
 #[jni_mangle("org.apache.mesos.MesosSchedulerDriver", "initialize")]

@@ -9,9 +9,7 @@ use std::{
 };
 
 use jni::{
-    Env, EnvUnowned, JValue,
-    errors::ThrowRuntimeExAndDefault,
-    jni_mangle, jni_sig, jni_str,
+    Env, EnvUnowned, JValue, jni_mangle, jni_sig, jni_str,
     objects::{IntoAuto, JByteArray, JObject, JString},
     strings::JNIStr,
     sys::{jboolean, jlong},
@@ -19,7 +17,7 @@ use jni::{
 use libmesos_core::{master, state::Variable};
 use zookeeper::session::{Authentication, SessionOptions};
 
-use super::{NativeError, registry::Registry, throw, void};
+use super::{NativeError, Throw, registry::Registry, throw, void};
 use crate::state::{Failure, Operation, OperationFuture, Outcome, Storage, StorageOptions};
 
 /// All states, variables and futures by their numbers.
@@ -132,7 +130,7 @@ fn start<'local>(
         let operation = operation(env)?;
         Ok(FUTURES.add_shared(state.start(operation)))
     })
-    .resolve::<ThrowRuntimeExAndDefault>()
+    .resolve::<Throw>()
 }
 
 fn variable(env: &mut Env<'_>, this: &JObject<'_>) -> Result<Arc<Variable>, NativeError> {
@@ -189,7 +187,7 @@ pub extern "system" fn value<'local>(
         let variable = variable(env, &this)?;
         Ok(env.byte_array_from_slice(variable.value())?)
     })
-    .resolve::<ThrowRuntimeExAndDefault>()
+    .resolve::<Throw>()
 }
 
 #[jni_mangle("org.apache.mesos.state.Variable", "mutate")]
@@ -203,7 +201,7 @@ pub extern "system" fn mutate<'local>(
         let value = env.convert_byte_array(&value)?;
         java_variable(env, variable.mutate(value.into()))
     })
-    .resolve::<ThrowRuntimeExAndDefault>()
+    .resolve::<Throw>()
 }
 
 #[jni_mangle("org.apache.mesos.state.Variable", "finalize")]
@@ -228,12 +226,12 @@ fn cancel(mut env: EnvUnowned<'_>, this: &JObject<'_>, interrupt: bool) -> jbool
         }
         Ok(false)
     })
-    .resolve::<ThrowRuntimeExAndDefault>()
+    .resolve::<Throw>()
 }
 
 fn is_done(mut env: EnvUnowned<'_>, this: &JObject<'_>) -> jboolean {
     env.with_env(|env| -> Result<jboolean, NativeError> { Ok(future(env, this)?.is_done()) })
-        .resolve::<ThrowRuntimeExAndDefault>()
+        .resolve::<Throw>()
 }
 
 /// `get`, which ends early if its thread is interrupted.
@@ -263,7 +261,7 @@ fn get<'local>(
             }
         }
     })
-    .resolve::<ThrowRuntimeExAndDefault>()
+    .resolve::<Throw>()
 }
 
 /// What `get` returns or throws.
