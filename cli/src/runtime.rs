@@ -41,19 +41,21 @@ impl Signals {
     /// Installs the handlers; from here on the signals no longer end the process by themselves. A watchdog ends it if the stop
     /// hangs.
     pub fn listen() -> anyhow::Result<Self> {
+        let stops_at_hangup = !ignores(SignalKind::hangup());
+        keep_ignored_from_children()?;
         std::thread::Builder::new()
             .name("stop-watchdog".to_owned())
-            .spawn(watch_stop)
+            .spawn(move || watch_stop(stops_at_hangup))
             .context("cannot start a thread")?;
-        Self::install()
+        Self::install(stops_at_hangup)
     }
 
-    fn install() -> anyhow::Result<Self> {
+    fn install(stops_at_hangup: bool) -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
-            hangup: (!ignores(SignalKind::hangup())).then(|| listen(SignalKind::hangup())).transpose()?,
+            hangup: stops_at_hangup.then(|| listen(SignalKind::hangup())).transpose()?,
         })
     }
 
@@ -75,11 +77,11 @@ impl Signals {
 
 /// Ends the process if it does not end by itself: some time after the second signal, at once after the fifth. It has a runtime
 /// of its own, because the other one may hang.
-fn watch_stop() {
+fn watch_stop(stops_at_hangup: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return };
     runtime.block_on(async {
-        let Ok(mut signals) = Signals::install() else { return };
+        let Ok(mut signals) = Signals::install(stops_at_hangup) else { return };
         overdue(&mut signals).await;
     });
     console::error_line(
@@ -101,10 +103,68 @@ async fn overdue(signals: &mut Signals) {
     let _ = tokio::time::timeout(KILL_MAX, more).await;
 }
 
+/// Programs inherit which signals are ignored, and not which have a handler. So what this process ignores gets a handler that does
+/// nothing: tasks and Pods of an agent below `nohup`, or in the background of a script, get signals as usual.
+fn keep_ignored_from_children() -> anyhow::Result<()> {
+    let kinds = [
+        SignalKind::hangup(),
+        SignalKind::quit(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+        SignalKind::alarm(),
+        SignalKind::child(),
+    ];
+    for kind in kinds.into_iter().filter(|kind| ignores(*kind)) {
+        // The handler stays for the life of the process.
+        drop(signal(kind).context("cannot listen for signals")?);
+    }
+    Ok(())
+}
+
 /// Whether this process was started with a signal ignored (`SigIgn` of proc_pid_status(5)).
 fn ignores(kind: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
     mask.is_some_and(|mask| mask & (1 << (kind.as_raw_value() - 1)) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// The signals that a child of this process ignores.
+    fn ignored_by_a_child() -> u64 {
+        let output = Command::new("grep").args(["^SigIgn:", "/proc/self/status"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        u64::from_str_radix(text.trim_start_matches("SigIgn:").trim(), 16).unwrap()
+    }
+
+    #[test]
+    fn ignored_signals_are_not_inherited() {
+        let own = std::env::current_exe().unwrap();
+        let script = format!(
+            "trap '' HUP QUIT USR1 USR2 ALRM; exec {} --exact --ignored runtime::tests::below_a_shell_that_ignores_signals",
+            own.display()
+        );
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    }
+
+    #[tokio::test]
+    #[ignore = "run by `ignored_signals_are_not_inherited`, which has a shell ignore signals"]
+    async fn below_a_shell_that_ignores_signals() {
+        // HUP, QUIT, USR1, USR2, ALRM
+        let all = [1, 3, 10, 12, 14].iter().map(|number| 1 << (number - 1)).sum::<u64>();
+        assert_eq!(ignored_by_a_child() & all, all);
+        let _signals = Signals::listen().unwrap();
+        assert_eq!(ignored_by_a_child() & all, 0);
+        // It goes on to be without effect here.
+        let pid = std::process::id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        assert!(!ignores(SignalKind::hangup()));
+    }
 }
