@@ -110,6 +110,10 @@ impl ImageRuntime for TaskImages {
         Some(ContainerUsage { cpu_seconds, memory_bytes })
     }
 
+    fn revocable_pods_cpu_seconds(&self) -> Option<f64> {
+        self.containers.revocable_pods_cpu_seconds()
+    }
+
     fn recorded(&self) -> Vec<ContainerId> {
         self.containers.recorded().into_iter().map(ContainerId::from).collect()
     }

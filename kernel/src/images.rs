@@ -29,6 +29,8 @@ pub trait ImageRuntime: fmt::Debug + Send + Sync + 'static {
     async fn set_limits(&self, container_id: &ContainerId, limits: ContainerLimits);
     /// The current usage of a running container.
     fn usage(&self, container_id: &ContainerId) -> Option<ContainerUsage>;
+    /// The seconds of CPU that Pods have used whose CPUs are revocable, since any time; `None` if that cannot be measured.
+    fn revocable_pods_cpu_seconds(&self) -> Option<f64>;
     /// The containers that were prepared and are not removed.
     fn recorded(&self) -> Vec<ContainerId>;
     /// Kills what is left of a container, and removes it with its record. Succeeds if it does not exist.

@@ -380,6 +380,11 @@ impl Runtime {
         used.map(|(id, usage)| (id.clone(), usage.cpu_seconds)).collect()
     }
 
+    /// The CPU seconds of all Pods whose CPUs are revocable.
+    pub(crate) fn revocable_pods_cpu_seconds(&self) -> Option<f64> {
+        self.inner.containers.revocable_pods_cpu_seconds()
+    }
+
     /// The limit that a container has exceeded.
     pub(crate) fn limitation(&self, container_id: &ContainerId) -> Option<Limitation> {
         self.inner.containers.memory_exceeded(&container_id.into()).map(|exceeded| limitation(&exceeded))

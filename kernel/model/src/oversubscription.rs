@@ -232,6 +232,9 @@ pub struct Sample {
     pub memory_pressure: Option<f64>,
     /// The CPUs that containers used since the measurement before.
     pub container_cpus: BTreeMap<ContainerId, Scalar>,
+    /// The CPUs that Pods whose CPUs are revocable used since the measurement before: all of them, because they are not in the
+    /// containers of their executors.
+    pub revocable_pods_cpus: Option<Scalar>,
 }
 
 #[cfg(test)]

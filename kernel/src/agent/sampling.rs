@@ -21,6 +21,8 @@ struct Counters {
     busy: Option<f64>,
     /// Seconds.
     containers: BTreeMap<ContainerId, f64>,
+    /// Seconds, of all Pods whose CPUs are revocable.
+    revocable_pods: Option<f64>,
 }
 
 /// Measures until the agent stops.
@@ -51,6 +53,7 @@ fn counters(runtime: &Runtime) -> Counters {
         at: Instant::now(),
         busy: stat.as_deref().and_then(busy_seconds),
         containers: runtime.cpu_seconds(),
+        revocable_pods: runtime.revocable_pods_cpu_seconds(),
     }
 }
 
@@ -78,6 +81,10 @@ fn rates(before: &Counters, now: &Counters, gauges: Sample) -> Sample {
     Sample {
         busy_cpus: before.busy.zip(now.busy).and_then(|(before, now)| rate(before, now)),
         container_cpus: now.containers.iter().filter_map(container).collect(),
+        revocable_pods_cpus: before
+            .revocable_pods
+            .zip(now.revocable_pods)
+            .and_then(|(before, now)| rate(before, now)),
         ..gauges
     }
 }
@@ -126,11 +133,13 @@ mod tests {
             at: at + Duration::from_secs(secs),
             busy,
             containers: used.iter().map(|(id, used)| ((*id).into(), *used)).collect(),
+            revocable_pods: busy.map(|busy| busy / 2.0),
         };
         let before = counters(0, Some(10.0), &[("a", 1.0), ("b", 5.0)]);
         let now = counters(2, Some(13.0), &[("a", 2.0), ("b", 1.0), ("c", 1.0)]);
         let sample = rates(&before, &now, Sample::default());
         assert_eq!(sample.busy_cpus, Some(Scalar(1500)));
+        assert_eq!(sample.revocable_pods_cpus, Some(Scalar(750)));
         assert_eq!(sample.container_cpus, [("a".into(), Scalar(500))].into());
         assert_eq!(rates(&now, &before, Sample::default()).busy_cpus, None);
     }

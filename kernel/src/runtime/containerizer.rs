@@ -49,6 +49,10 @@ pub(crate) trait Containerizer: Send + Sync + 'static {
 
     /// The current usage of a container, if it is known.
     fn usage(&self, path: &ContainerPath) -> Option<Usage>;
+    /// See [`ImageRuntime::revocable_pods_cpu_seconds`](crate::images::ImageRuntime::revocable_pods_cpu_seconds).
+    fn revocable_pods_cpu_seconds(&self) -> Option<f64> {
+        None
+    }
 
     /// The memory limit that a process of a container was killed for.
     fn memory_exceeded(&self, path: &ContainerPath) -> Option<MemoryExceeded>;

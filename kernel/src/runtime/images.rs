@@ -221,6 +221,10 @@ impl Containerizer for ImageContainers {
         })
     }
 
+    fn revocable_pods_cpu_seconds(&self) -> Option<f64> {
+        self.images.revocable_pods_cpu_seconds()
+    }
+
     fn memory_exceeded(&self, path: &ContainerPath) -> Option<MemoryExceeded> {
         if let Some(ContainerFailure::MemoryExceeded(limits)) = self.images.failure(&image_id(path)) {
             return Some(MemoryExceeded::of_limit(limits.memory_bytes));

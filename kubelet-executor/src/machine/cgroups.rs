@@ -193,6 +193,16 @@ pub(crate) fn usage(group: &str) -> Option<(f64, u64)> {
     }
 }
 
+/// The CPU seconds of the node's Pods whose CPUs are revocable: none as long as there was none. A group counts what its former
+/// members used, so this does not fall when a Pod ends.
+pub(crate) fn revocable_cpu_seconds(tag: &str) -> Option<f64> {
+    let group = format!("{}{REVOCABLE}", node_group(tag));
+    if existing(&group).is_empty() {
+        return Some(0.0);
+    }
+    usage(&group).map(|(cpu_seconds, _)| cpu_seconds)
+}
+
 /// The memory of a cgroup and its descendants that can be taken back: that of files that were not used lately.
 pub(crate) fn idle_memory(group: &str) -> Option<u64> {
     let stat = read(&existing(group), "memory.stat")?;

@@ -147,6 +147,11 @@ impl TaskContainers {
         Files::of(&config, id).directory.is_dir().then(|| cgroups::usage(&group(&config, id))).flatten()
     }
 
+    /// The CPU seconds of the node's Pods whose CPUs are revocable.
+    pub fn revocable_pods_cpu_seconds(&self) -> Option<f64> {
+        cgroups::revocable_cpu_seconds(&self.config().ok()?.tag())
+    }
+
     /// Changes the limits of a running container. Its memory limit is only raised: lowering it below what is in use would end the
     /// container.
     pub async fn set_limits(&self, id: &str, limits: Limits) {

@@ -77,13 +77,15 @@ impl Agent {
         }
     }
 
-    /// The CPUs that containers used all of whose tasks are revocable. Those of executors that respawn are not in their containers.
+    /// The CPUs that containers used all of whose tasks are revocable. Those of executors that respawn are not in their containers;
+    /// of them Pods are measured.
     fn revocable_use(&self, sample: &Sample) -> Scalar {
         let executors = self.frameworks.values().flat_map(|framework| {
             framework.executors.values().filter(|executor| executor.is_revocable(framework))
         });
         let used = executors.filter_map(|executor| sample.container_cpus.get(&executor.container_id));
-        used.fold(Scalar::ZERO, |sum, used| sum + *used)
+        let of_pods = sample.revocable_pods_cpus.unwrap_or(Scalar::ZERO);
+        used.fold(of_pods, |sum, used| sum + *used)
     }
 
     fn estimate(&mut self, now: Time, out: &mut Effects) {

@@ -70,6 +70,10 @@ impl ImageRuntime for StandIn {
 
     async fn set_limits(&self, _: &ContainerId, _: ContainerLimits) {}
 
+    fn revocable_pods_cpu_seconds(&self) -> Option<f64> {
+        None
+    }
+
     fn usage(&self, _: &ContainerId) -> Option<ContainerUsage> {
         Some(ContainerUsage { cpu_seconds: 1.0, memory_bytes: 2 })
     }

@@ -1,7 +1,11 @@
 //! What an agent says of its revocable resources, and what it ends when its machine is under pressure.
 
 use expect_test::expect;
-use kernel_model::{oversubscription::Oversubscription, task::TaskState::*};
+use kernel_model::{
+    oversubscription::{Oversubscription, Sample},
+    resources::Scalar,
+    task::TaskState::*,
+};
 
 use super::{
     check,
@@ -140,4 +144,31 @@ fn an_executor_that_respawns_is_told_which_task_to_evict() {
     assert_eq!(log.matches("1 <- Evict q Container preempted by QoS correction").count(), 2, "{log}");
     assert!(!log.contains("destroy") && !log.contains("Evict p"), "{log}");
     assert_eq!(s.agent.counts().preempted_tasks, 1);
+}
+
+/// What Pods on revocable CPUs use is not use of what is guaranteed: the estimate is as if they used nothing.
+#[test]
+fn what_revocable_pods_use_is_not_guaranteed_use() {
+    let estimates = |revocable_pods: i64| {
+        let options =
+            Oversubscription { estimator: Some("usage:0.5".parse().unwrap()), ..Oversubscription::default() };
+        let mut s = Script::registered_with_config(Config { oversubscription: options, ..config(0) });
+        s.respawning = true;
+        for task in ["a", "b", "c", "d"] {
+            s.run_on("k", task, task == "a");
+        }
+        for _ in 0..10 {
+            let sample = Sample {
+                busy_cpus: Some(Scalar(1000 + revocable_pods)),
+                revocable_pods_cpus: Some(Scalar(revocable_pods)),
+                ..Sample::default()
+            };
+            s.wait(10);
+            s.step("busy", Event::Sampled(sample.into()));
+        }
+        s.agent.revocable_resources().to_string()
+    };
+    let unused = estimates(0);
+    assert_ne!(unused, "{}");
+    assert_eq!(estimates(700), unused);
 }

@@ -366,9 +366,13 @@ impl Script {
         self.registered_with(&format!("run {id} on {on}, revocable"), message);
     }
 
+    pub fn wait(&mut self, seconds: u64) {
+        self.now = self.now + Duration::from_secs(seconds);
+    }
+
     /// A measurement of the load averages, after some seconds.
     pub fn sample(&mut self, seconds: u64, load: f64) {
-        self.now = self.now + Duration::from_secs(seconds);
+        self.wait(seconds);
         let sample = Sample { load: Some([load, load]), ..Sample::default() };
         self.step(&format!("load {load}"), Event::Sampled(sample.into()));
     }
