@@ -200,6 +200,10 @@ impl ApiServer {
                 self.delete_pod(&write.uid, now);
                 vec![Event::Evicted { uid: write.uid.clone(), offer_id: None, evicted: true }]
             }
+            // Simulated Pods have no claims.
+            Write::SelectNode { namespace, claims, .. } => {
+                vec![Event::NodeNotSelected { namespace: namespace.clone(), claims: claims.clone() }]
+            }
             Write::Node(write) => {
                 self.node(write, now);
                 let outcome = match write {

@@ -284,7 +284,9 @@ impl World {
             Write::Condition { key, .. } => &key.name,
             Write::Evict(write) => &write.uid,
             Write::Preempt(write) => &write.uid,
-            Write::Intent(_) | Write::RemoveIntents(_) | Write::Node(_) => return false,
+            Write::Intent(_) | Write::RemoveIntents(_) | Write::SelectNode { .. } | Write::Node(_) => {
+                return false;
+            }
         };
         let read = scheduler.crashed_at.get(&life).copied().unwrap_or_default();
         scheduler.api.row(uid).is_some_and(|row| row.revision > read)
@@ -418,6 +420,9 @@ fn failed(write: &Write) -> Vec<Event> {
         Write::Evict(write) => {
             let (uid, offer_id) = (write.uid.clone(), Some(write.offer_id.clone()));
             vec![Event::Evicted { uid, offer_id, evicted: false }]
+        }
+        Write::SelectNode { namespace, claims, .. } => {
+            vec![Event::NodeNotSelected { namespace: namespace.clone(), claims: claims.clone() }]
         }
         Write::Node(write) => {
             vec![Event::NodeWritten { name: write.name().into(), outcome: NodeOutcome::Failed }]
