@@ -449,6 +449,7 @@ fn brief(write: &Write) -> String {
         Write::Preempt(write) => format!("preempt {}", write.key),
         Write::Evict(write) => format!("evict {}", write.key),
         Write::Condition { key, message, .. } => format!("condition of {key}: {message:?}"),
+        Write::SelectNode { claims, node, .. } => format!("node {node} for claims {claims:?}"),
         Write::Node(write) => format!("node {}", write.name()),
     }
 }
