@@ -4,15 +4,16 @@
 //! The FlowSchemas and PriorityLevelConfigurations are read from the watch caches when they change ([`FlowControl::run`]); the
 //! same task lends seats that are not used, every ten seconds.
 
+mod dump;
 mod level;
 mod metrics;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
+use http::{HeaderValue, Method, Uri};
 use serde_json::Value;
 use shim_core::authorization::{AccessRequest, Subject};
 use shim_core::controllers::served;
@@ -22,10 +23,12 @@ use shim_core::flow_control::{
     priority_levels,
 };
 
+use crate::auth::authentication::User;
 use crate::metrics::Registry as Metrics;
 use crate::storage::registry::Registry;
 use crate::storage::selection::Selection;
 use crate::storage::watch_cache::{WatchFrom, Watcher};
+pub use dump::Dump;
 use level::Level;
 pub use level::Seats;
 use metrics::{FlowMetrics, SchemaMetrics};
@@ -50,6 +53,8 @@ struct Inner {
     configuration: ArcSwap<Configuration>,
     metrics: FlowMetrics,
     start: Instant,
+    /// The same in nanoseconds since 1970.
+    start_time: i128,
 }
 
 /// What requests are classified by, as it is at one time.
@@ -58,6 +63,8 @@ struct Configuration {
     /// In the order in which they are tried.
     schemas: Vec<Arc<Schema>>,
     levels: Vec<ConfiguredLevel>,
+    /// Levels without an object, which still have requests, by name.
+    quiescing: Vec<(String, Arc<Level>)>,
 }
 
 /// A FlowSchema with its priority level.
@@ -76,6 +83,34 @@ struct ConfiguredLevel {
     limits: LevelLimits,
     exempt: bool,
     demand: DemandStats,
+}
+
+/// A request, as it can be described while it waits or is served. Shared, not copied.
+#[derive(Clone)]
+struct Details {
+    schema: Arc<Schema>,
+    user: Arc<User>,
+    method: Method,
+    uri: Uri,
+}
+
+/// Who asks for what.
+#[derive(Clone, Copy)]
+pub struct Asking<'a> {
+    /// The user.
+    pub user: &'a Arc<User>,
+    /// What authorization decides about.
+    pub access: &'a AccessRequest<'a>,
+    /// The method of the request.
+    pub method: &'a Method,
+    /// The URI of the request.
+    pub uri: &'a Uri,
+}
+
+impl Asking<'_> {
+    fn subject(&self) -> Subject<'_> {
+        Subject { name: &self.user.name, groups: &self.user.groups }
+    }
 }
 
 /// The schema that a request has matched.
@@ -118,6 +153,7 @@ impl FlowControl {
             configuration: ArcSwap::default(),
             metrics: FlowMetrics::new(),
             start: Instant::now(),
+            start_time: nanoseconds_since_1970(),
         };
         let flow = FlowControl { inner: Arc::new(inner) };
         flow.reload();
@@ -130,9 +166,11 @@ impl FlowControl {
     }
 
     /// The schema and level of a request.
-    pub fn classify(&self, subject: &Subject<'_>, request: &AccessRequest<'_>) -> Option<Classification> {
+    pub fn classify(&self, asking: Asking<'_>) -> Option<Classification> {
         let configuration = self.inner.configuration.load();
-        let found = configuration.schemas.iter().find(|schema| schema.schema.matches(subject, request));
+        let subject = asking.subject();
+        let found =
+            configuration.schemas.iter().find(|schema| schema.schema.matches(&subject, asking.access));
         // What matches nothing, such as a user without groups, belongs to the last one, which catches all.
         found.or(configuration.schemas.last()).cloned().map(Classification)
     }
@@ -141,14 +179,23 @@ impl FlowControl {
     pub async fn enter(
         &self,
         Classification(schema): &Classification,
-        (subject, request): (&Subject<'_>, &AccessRequest<'_>),
+        asking: Asking<'_>,
         cost: Cost,
         until: Instant,
     ) -> Result<Seats, Refused> {
         let work = Work { seats: seats(cost, schema.level.seats_per_request()) };
         schema.metrics.estimated(work.seats);
-        let hash = if schema.level.has_queues() { flow_hash(&schema.schema, subject, request) } else { 0 };
-        let (arrival, ticket) = schema.level.arrive(hash, work);
+        let hash = match schema.level.has_queues() {
+            true => flow_hash(&schema.schema, &asking.subject(), asking.access),
+            false => 0,
+        };
+        let details = Details {
+            schema: schema.clone(),
+            user: asking.user.clone(),
+            method: asking.method.clone(),
+            uri: asking.uri.clone(),
+        };
+        let (arrival, ticket) = schema.level.arrive(hash, work, details);
         let refused = |why: Rejection| {
             schema.metrics.rejected(&self.inner.metrics, why);
             Refused { retry_after: schema.level.refuse() }
@@ -222,8 +269,15 @@ impl FlowControl {
                         (known.level.clone(), known.demand)
                     }
                     None => {
-                        let level = Level::new(*start, wanted.queues, limits.at_start(), limits.per_request);
-                        (Arc::new(level), DemandStats::default())
+                        let seats = limits.at_start();
+                        let level = match before.quiescing.iter().find(|(name, _)| *name == wanted.name) {
+                            Some((_, level)) => {
+                                level.configure(wanted.queues, seats, limits.per_request);
+                                level.clone()
+                            }
+                            None => Arc::new(Level::new(*start, wanted.queues, seats, limits.per_request)),
+                        };
+                        (level, DemandStats::default())
                     }
                 };
                 let (name, exempt) = (wanted.name.clone(), wanted.is_exempt());
@@ -232,6 +286,7 @@ impl FlowControl {
             })
             .collect();
         let names = levels.iter().map(|level| level.name.clone()).collect();
+        let quiescing = before.quiescing(&names);
         let schema = |schema: FlowSchema| {
             let level = levels.iter().find(|level| level.name == schema.level)?.level.clone();
             let (uid, level_uid) = (header(&schema.uid), uids.get(&schema.level)?.clone());
@@ -240,7 +295,7 @@ impl FlowControl {
         };
         let schemas = flow_schemas(&self.objects("flowschemas"), &names);
         let schemas = schemas.into_iter().filter_map(schema).collect();
-        configuration.store(Arc::new(Configuration { schemas, levels }));
+        configuration.store(Arc::new(Configuration { schemas, levels, quiescing }));
     }
 
     /// Divides the seats anew by what the levels have wanted in the last period.
@@ -257,9 +312,25 @@ impl FlowControl {
             self.inner.metrics.lent(&level.name, &level.demand, seats);
         }
         self.inner.metrics.fraction(fraction);
-        let schemas = before.schemas.clone();
-        self.inner.configuration.store(Arc::new(Configuration { schemas, levels }));
+        let (schemas, mut quiescing) = (before.schemas.clone(), before.quiescing.clone());
+        quiescing.retain(|(_, level)| !level.is_idle());
+        self.inner.configuration.store(Arc::new(Configuration { schemas, levels, quiescing }));
     }
+}
+
+impl Configuration {
+    /// The levels that are not among those with these names, and still have requests.
+    fn quiescing(&self, names: &BTreeSet<String>) -> Vec<(String, Arc<Level>)> {
+        let levels = self.levels.iter().map(|level| (&level.name, &level.level));
+        let all = levels.chain(self.quiescing.iter().map(|(name, level)| (name, level)));
+        let left = all.filter(|(name, level)| !names.contains(*name) && !level.is_idle());
+        left.map(|(name, level)| (name.clone(), level.clone())).collect()
+    }
+}
+
+fn nanoseconds_since_1970() -> i128 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)
 }
 
 fn header(uid: &str) -> HeaderValue {

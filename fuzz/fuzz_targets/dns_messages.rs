@@ -2,7 +2,7 @@
 //! their names compressed, read as they were.
 #![no_main]
 
-use executor_core::dns::message::{Code, Data, Query, read_answer};
+use executor_core::dns::message::{Code, Data, Query, Sections, read_answer};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -14,7 +14,8 @@ fuzz_target!(|bytes: &[u8]| {
     answer[2] |= 0x80;
     let Some((_, records)) = read_answer(&own, &answer) else { return };
     for max in [query.udp_max(), 65_535] {
-        let written = query.answer(Code::NoError, &records, None, max);
+        let sections = Sections { answers: &records, ..Sections::default() };
+        let written = query.answer(Code::NoError, sections, max);
         assert!(written.len() <= max.max(query.bytes().len() + 11));
         if query.name.contains('\\') || written[2] & 2 != 0 {
             continue;

@@ -1,14 +1,14 @@
-//! Quantities: the value is that of exact arithmetic on big integers, rounded up to nano-units and capped; the canonical
-//! form is a fixed point and has the same value.
+//! Quantities: the value is that of exact arithmetic on big integers, rounded up to nano-units, and capped with binary suffixes; the
+//! canonical form is a fixed point and has the same value.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use num_bigint::BigUint;
 use shim_model::quantity::Quantity;
 
-/// Longer numbers may be off by a nano-unit.
+/// Longer numbers may be rounded.
 const DIGITS_MAX: usize = 36;
-/// Larger powers are capped, or round up to one nano-unit.
+/// Larger powers would take big integers long, or round up to one nano-unit.
 const POWER_MAX: i64 = 400;
 
 /// The nano-units of an accepted text without its sign; `None` if it is out of this computation's bounds.
@@ -38,11 +38,8 @@ fn nano(text: &str) -> Option<BigUint> {
     let scale = BigUint::from(10u8).pow(power.unsigned_abs() as u32);
     let scaled = digits << two;
     let exact: BigUint = if power >= 0 { scaled * scale } else { (scaled + &scale - 1u8) / scale };
-    let most = match two {
-        0 => BigUint::from(10u8).pow(38),
-        _ => BigUint::from(i64::MAX as u64) * 1_000_000_000u64,
-    };
-    Some(exact.min(most))
+    let most = BigUint::from(i64::MAX as u64) * 1_000_000_000u64;
+    Some(if two == 0 { exact } else { exact.min(most) })
 }
 
 fuzz_target!(|text: &str| {

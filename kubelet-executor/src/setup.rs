@@ -1,6 +1,7 @@
 //! Wires the executor from its configuration, and runs the teardown at its end.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -19,7 +20,7 @@ use crate::{
     },
     api::{Api, events::Recorder, kube_api::KubeApi},
     config::Config,
-    machine::{cluster_dns, lock, virtual_addresses},
+    machine::{cluster_dns, host_address, lock, virtual_addresses},
     metrics::Metrics,
     node::{
         eviction, garbage, log_rotation,
@@ -85,6 +86,8 @@ pub struct Setup {
     pub link: Arc<dyn AgentLink>,
     pub api: Arc<dyn Api>,
     pub runtime: RuntimeChoice,
+    /// The address of Pods on the host network.
+    pub host_ip: String,
     /// How long to wait for a lost agent.
     pub recovery_timeout: Duration,
 }
@@ -97,7 +100,8 @@ pub async fn run(config: Config) -> Result<ExitReason, RunError> {
     let link = Arc::new(HttpLink::new(environment));
     let stop = stop_signals().map_err(RunError::Signal)?;
     let runtime = RuntimeChoice::Configured;
-    match start(Setup { config, link, api, runtime, recovery_timeout }, stop).await? {
+    let host_ip = host_address::of(&config).await;
+    match start(Setup { config, link, api, runtime, host_ip, recovery_timeout }, stop).await? {
         ExitReason::Abandoned(why) => Err(RunError::Abandoned(why)),
         end => Ok(end),
     }
@@ -107,15 +111,13 @@ pub async fn run(config: Config) -> Result<ExitReason, RunError> {
 pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, RunError> {
     let config = Arc::new(setup.config);
     let root = &config.root_dir;
-    let _lock = match lock::wait(root, &stop).await.map_err(|e| RunError::Directory(root.clone(), e))? {
-        Some(lock) => lock,
-        None => return Ok(ExitReason::Stopped),
-    };
+    let locked = lock::wait(root, &stop).await.map_err(|e| RunError::Directory(root.clone(), e))?;
+    let Some(_lock) = locked else { return Ok(ExitReason::Stopped) };
     let (state_sender, runtime_state) =
         watch::channel(RuntimeState::Unavailable("the container runtime is starting".to_owned()));
     let metrics = Arc::new(Metrics::new(&config.node_name));
     let given = matches!(setup.runtime, RuntimeChoice::Given(_));
-    let services = (!given).then(|| start_services(&config, setup.api.client()));
+    let services = (!given).then(|| start_services(&config, setup.api.client(), &setup.host_ip));
     let mut supervisor = None;
     let runtime: Arc<dyn Runtime> = match (setup.runtime, &config.cri_endpoint) {
         (RuntimeChoice::Given(runtime), _) => {
@@ -154,6 +156,7 @@ pub async fn start(setup: Setup, stop: CancellationToken) -> Result<ExitReason, 
         stop_grace_max: std::sync::OnceLock::new(),
         stopping: CancellationToken::new(),
         config: config.clone(),
+        host_ip: setup.host_ip,
         runtime,
         runtime_state,
     });
@@ -183,12 +186,13 @@ async fn end(tasks: [Option<JoinHandle<()>>; 2]) {
 }
 
 /// Starts what makes Services reachable by address and by name. Returns the task that sets rules.
-fn start_services(config: &Arc<Config>, client: Option<kube::Client>) -> JoinHandle<()> {
+fn start_services(config: &Arc<Config>, client: Option<kube::Client>, host_ip: &str) -> JoinHandle<()> {
     let (zone, names) = watch::channel(None);
     if let Some(address) = config.cluster_dns() {
         tokio::spawn(cluster_dns::serve(address, names, Resolver::of_machine().servers));
     }
-    tokio::spawn(virtual_addresses::keep(config.clone(), client, zone))
+    let address = host_ip.parse().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    tokio::spawn(virtual_addresses::keep(config.clone(), client, zone, address))
 }
 
 /// Starts what runs beside the task loop until the process ends.

@@ -1,6 +1,7 @@
 //! Kubernetes resource quantities such as `500m`, `1.5Gi` or `2e3`: parsed and compared exactly, printed in canonical
-//! form. The value is an integer of nano-units in 128 bits, which represents every quantity that the API accepts without
-//! rounding. A crate of its own, since both the API server and the node's executor parse quantities.
+//! form. The value is an integer of nano-units in 128 bits; larger ones, from 10^29 units, have 38 significant digits and a power
+//! of ten (upstream's have any number of digits). A crate of its own, since both the API server and the node's executor parse
+//! quantities.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -9,8 +10,9 @@ use std::str::FromStr;
 const NANO: i128 = 1_000_000_000;
 /// Quantities with binary suffixes are capped at 2^63-1 units.
 const MAX_NANO: i128 = (i64::MAX as i128) * NANO;
-/// Others are capped at 10^29 units, which 128 bits represent. Upstream has no bound for them.
-const MAX_DECIMAL_NANO: i128 = 10i128.pow(38);
+/// What has so many digits, or more, has a power of ten. 128 bits represent one digit more.
+const DIGITS: u32 = 38;
+const LIMIT: i128 = 10i128.pow(DIGITS);
 
 /// The suffix family in which a quantity was written and is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,9 @@ pub enum Format {
 #[derive(Debug, Clone, Copy)]
 pub struct Quantity {
     nano: i128,
+    /// The power of ten by which `nano` is multiplied. If it is not 0, `nano` has exactly [`DIGITS`] digits, so that equal values
+    /// are represented equally.
+    tens: u32,
     format: Format,
 }
 
@@ -43,47 +48,77 @@ pub enum QuantityError {
 
 impl Quantity {
     /// No units.
-    pub const ZERO: Quantity = Quantity { nano: 0, format: Format::DecimalSi };
+    pub const ZERO: Quantity = Quantity { nano: 0, tens: 0, format: Format::DecimalSi };
 
     /// A quantity of whole units.
     pub const fn from_units(units: i64) -> Self {
-        Quantity { nano: units as i128 * NANO, format: Format::DecimalSi }
+        Quantity { nano: units as i128 * NANO, tens: 0, format: Format::DecimalSi }
     }
 
     /// A quantity of thousandths.
     pub const fn from_milli(milli: i64) -> Self {
-        Quantity { nano: milli as i128 * 1_000_000, format: Format::DecimalSi }
+        Quantity { nano: milli as i128 * 1_000_000, tens: 0, format: Format::DecimalSi }
     }
 
     /// A quantity of bytes, printed with binary suffixes.
     pub const fn from_bytes(bytes: i64) -> Self {
-        Quantity { nano: bytes as i128 * NANO, format: Format::BinarySi }
+        Quantity { nano: bytes as i128 * NANO, tens: 0, format: Format::BinarySi }
     }
 
     /// A quantity of thousandths of bytes, printed with binary suffixes if it is whole.
     pub const fn from_milli_bytes(milli: i64) -> Self {
-        Quantity { nano: milli as i128 * 1_000_000, format: Format::BinarySi }
+        Quantity { nano: milli as i128 * 1_000_000, tens: 0, format: Format::BinarySi }
+    }
+
+    /// Of a value in nano-units times a power of ten. Digits beyond [`DIGITS`] are rounded away from zero.
+    fn new(mut nano: i128, mut tens: u32, format: Format) -> Quantity {
+        while nano.abs() >= LIMIT {
+            nano = round_away(nano, 10);
+            tens = tens.saturating_add(1);
+        }
+        if nano == 0 {
+            tens = 0;
+        }
+        while tens > 0 && nano.abs() < LIMIT / 10 {
+            nano *= 10;
+            tens -= 1;
+        }
+        Quantity { nano, tens, format }
     }
 
     /// The value in units, rounded away from zero.
     pub fn units(self) -> i64 {
-        clamp(round_away(self.nano, NANO))
+        self.clamped(NANO)
     }
 
     /// The value in thousandths, rounded away from zero.
     pub fn milli(self) -> i64 {
-        clamp(round_away(self.nano, 1_000_000))
+        self.clamped(1_000_000)
+    }
+
+    fn clamped(self, unit: i128) -> i64 {
+        // With a power of ten it is above 10^28 units.
+        clamp(if self.tens == 0 { round_away(self.nano, unit) } else { self.nano })
     }
 
     /// The quantity in whole thousandths, rounded away from zero, in the same format.
     pub fn rounded_up_to_milli(self) -> Quantity {
-        let nano = round_away(self.nano, 1_000_000) * 1_000_000;
-        Quantity { nano, format: self.format }
+        self.rounded_up(1_000_000)
     }
 
     /// The quantity in whole units, rounded away from zero, in the same format.
     pub fn rounded_up_to_units(self) -> Quantity {
-        Quantity { nano: round_away(self.nano, NANO) * NANO, format: self.format }
+        self.rounded_up(NANO)
+    }
+
+    fn rounded_up(self, unit: i128) -> Quantity {
+        let unit = self.of_own_power(unit);
+        Quantity::new(round_away(self.nano, unit) * unit, self.tens, self.format)
+    }
+
+    /// So many nano-units, a power of ten, in the multiple of this quantity.
+    fn of_own_power(self, unit: i128) -> i128 {
+        10i128.checked_pow(self.tens).map_or(1, |power| (unit / power).max(1))
     }
 
     /// -1, 0 or 1.
@@ -93,24 +128,37 @@ impl Quantity {
 
     /// Whether it is a whole number of units.
     pub fn is_whole(self) -> bool {
-        self.nano % NANO == 0
+        self.nano % self.of_own_power(NANO) == 0
     }
 
     /// The sum, in the format of `self` (or of `other` if `self` is zero).
     pub fn plus(self, other: Quantity) -> Quantity {
         let format = if self.nano == 0 { other.format } else { self.format };
-        let nano = self.nano.saturating_add(other.nano).clamp(-MAX_DECIMAL_NANO, MAX_DECIMAL_NANO);
-        Quantity { nano, format }
+        let tens = self.tens.max(other.tens);
+        let (one, two) = (self.at_power(tens), other.at_power(tens));
+        match one.checked_add(two) {
+            Some(sum) => Quantity::new(sum, tens, format),
+            None => Quantity::new(one / 10 + two / 10, tens.saturating_add(1), format),
+        }
+    }
+
+    /// The number that stands before a power of ten that is not less than its own. Digits that do not fit are dropped.
+    fn at_power(self, tens: u32) -> i128 {
+        10i128.checked_pow(tens - self.tens).map_or(0, |power| self.nano / power)
     }
 
     /// The difference, in the format of `self` (or of `other` if `self` is zero).
     pub fn minus(self, other: Quantity) -> Quantity {
-        self.plus(Quantity { nano: -other.nano, format: other.format })
+        self.plus(Quantity { nano: -other.nano, ..other })
     }
 
-    /// The canonical form of a quantity's text.
+    /// The form in which a quantity's text is stored: its own if upstream takes that for canonical, otherwise the canonical one.
+    ///
+    /// # Errors
+    /// The text is not a quantity.
     pub fn canonical(text: &str) -> Result<String, QuantityError> {
-        text.parse::<Quantity>().map(|q| q.to_string())
+        let quantity = text.parse::<Quantity>()?;
+        Ok(if is_kept(text) { text.to_owned() } else { quantity.to_string() })
     }
 }
 
@@ -125,7 +173,7 @@ fn clamp(value: i128) -> i64 {
 
 impl PartialEq for Quantity {
     fn eq(&self, other: &Self) -> bool {
-        self.nano == other.nano
+        (self.nano, self.tens) == (other.nano, other.tens)
     }
 }
 impl Eq for Quantity {}
@@ -136,7 +184,12 @@ impl PartialOrd for Quantity {
 }
 impl Ord for Quantity {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.nano.cmp(&other.nano)
+        let powers = match self.nano.signum() {
+            sign if sign != other.nano.signum() => Ordering::Equal,
+            -1 => other.tens.cmp(&self.tens),
+            _ => self.tens.cmp(&other.tens),
+        };
+        powers.then(self.nano.cmp(&other.nano))
     }
 }
 
@@ -144,17 +197,61 @@ impl FromStr for Quantity {
     type Err = QuantityError;
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
-        let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-        let split = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
-        let (number, suffix) = unsigned.split_at(split);
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        let Parts { whole, fraction, suffix } = Parts::of(text);
         if whole.len() + fraction.len() == 0 || fraction.contains('.') {
             return Err(QuantityError::Form);
         }
         let (scale, format) = suffix_scale(suffix)?;
-        let most = if format == Format::BinarySi { MAX_NANO } else { MAX_DECIMAL_NANO };
-        let nano = magnitude(whole, fraction, scale).map_or(most, |nano| nano.min(most));
-        Ok(Quantity { nano: if text.starts_with('-') { -nano } else { nano }, format })
+        let (nano, tens) = match scale {
+            Scale::Ten(power) => decimal_magnitude(whole, fraction, power),
+            Scale::Two(power) => {
+                (binary_magnitude(whole, fraction, power).map_or(MAX_NANO, |nano| nano.min(MAX_NANO)), 0)
+            }
+        };
+        Ok(Quantity::new(if text.starts_with('-') { -nano } else { nano }, tens, format))
+    }
+}
+
+/// A text without its sign.
+struct Parts<'a> {
+    whole: &'a str,
+    fraction: &'a str,
+    suffix: &'a str,
+}
+
+impl Parts<'_> {
+    fn of(text: &str) -> Parts<'_> {
+        let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+        let split = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+        let (number, suffix) = unsigned.split_at(split);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        Parts { whole, fraction, suffix }
+    }
+}
+
+/// Whether upstream keeps the text of a quantity because it is probably canonical (`ParseQuantity`): it has few digits, and its
+/// power is one that has a suffix.
+fn is_kept(text: &str) -> bool {
+    let Parts { whole, fraction, suffix } = Parts::of(text);
+    let whole = whole.trim_start_matches('0');
+    let Ok((scale, _)) = suffix_scale(suffix) else { return false };
+    match scale {
+        Scale::Ten(power) => {
+            // 18 digits fit into 64 bits.
+            let power = i64::from(power) - fraction.len() as i64;
+            let ends_in_thousands = format!("{whole}{fraction}").ends_with("000");
+            !whole.is_empty()
+                && whole.len() + fraction.len() <= 18
+                && power >= -9
+                && power % 3 == 0
+                && !ends_in_thousands
+        }
+        Scale::Two(power) => {
+            // The digits that remain of 15 after the factor of the suffix.
+            let digits = 14_i64 - i64::from(power) * 3 / 10;
+            let is_odd = || whole.parse::<i64>().is_ok_and(|value| value & 7 != 0);
+            fraction.is_empty() && whole.len() as i64 <= digits && is_odd()
+        }
     }
 }
 
@@ -198,28 +295,40 @@ fn suffix_scale(suffix: &str) -> Result<(Scale, Format), QuantityError> {
     }
 }
 
-/// `whole.fraction` times the scale in nano-units, rounded up; `None` if it is beyond 128 bits.
-fn magnitude(whole: &str, fraction: &str, scale: Scale) -> Option<i128> {
-    // 36 digits fit into 128 bits. More matter only for rounding up, which `sticky` decides, and for the cap.
-    const DIGITS_MAX: usize = 36;
+/// The first `most` significant digits of `whole.fraction`, the number of the others, and whether one of those is not zero.
+fn digits(whole: &str, fraction: &str, most: usize) -> (u128, usize, bool) {
     let digits = || whole.bytes().chain(fraction.bytes()).skip_while(|digit| *digit == b'0');
-    let dropped = digits().count().saturating_sub(DIGITS_MAX);
-    let sticky = dropped > 0 && digits().skip(DIGITS_MAX).any(|digit| digit != b'0');
-    let kept = digits().take(DIGITS_MAX);
-    let mantissa = kept.fold(0u128, |sum, digit| sum * 10 + u128::from(digit - b'0'));
+    let dropped = digits().count().saturating_sub(most);
+    let sticky = dropped > 0 && digits().skip(most).any(|digit| digit != b'0');
+    let kept = digits().take(most).fold(0u128, |sum, digit| sum * 10 + u128::from(digit - b'0'));
+    (kept, dropped, sticky)
+}
+
+/// `whole.fraction` times a power of ten in nano-units, rounded up; and the power of ten that does not fit.
+fn decimal_magnitude(whole: &str, fraction: &str, ten: i32) -> (i128, u32) {
+    let (mantissa, dropped, sticky) = digits(whole, fraction, DIGITS as usize);
+    let power = dropped as i64 - fraction.len() as i64 + 9 + i64::from(ten);
+    let signed = |whole: u128| i128::try_from(whole).ok();
+    match shift_ten(mantissa, power).and_then(|(whole, rest)| Some((signed(whole)?, rest))) {
+        Some((nano, rest)) => (nano.saturating_add(i128::from(rest || sticky)), 0),
+        None => (signed(mantissa).map_or(LIMIT, |nano| nano + i128::from(sticky)), power as u32),
+    }
+}
+
+/// `whole.fraction` times a power of two in nano-units, rounded up; `None` if it is beyond 128 bits.
+fn binary_magnitude(whole: &str, fraction: &str, two: u32) -> Option<i128> {
+    // 36 digits fit into 128 bits, so that `shift_both` has room. More matter only for rounding up, which `sticky` decides, and
+    // for the cap.
+    let (mantissa, dropped, sticky) = digits(whole, fraction, 36);
     if mantissa == 0 {
         return Some(0);
     }
-    let (two, ten) = match scale {
-        Scale::Ten(ten) => (0, ten),
-        Scale::Two(two) => (two, 0),
-    };
-    let power = dropped as i64 - fraction.len() as i64 + 9 + i64::from(ten);
-    let nano = match mantissa.checked_mul(1 << two) {
+    let power = dropped as i64 - fraction.len() as i64 + 9;
+    let (whole, rest) = match mantissa.checked_mul(1 << two) {
         Some(product) => shift_ten(product, power),
         None => shift_both(mantissa, two, power),
-    };
-    nano.and_then(|(whole, rest)| i128::try_from(whole).ok()?.checked_add(i128::from(rest || sticky)))
+    }?;
+    i128::try_from(whole).ok()?.checked_add(i128::from(rest || sticky))
 }
 
 /// `mantissa` times a power of ten: the whole part and whether there is a rest; `None` if it does not fit.
@@ -260,11 +369,10 @@ impl fmt::Display for Quantity {
         if self.nano == 0 {
             return f.write_str("0");
         }
-        let whole_kibi = self.nano % NANO == 0 && (self.nano / NANO).abs() >= 1024;
+        let whole_kibi = self.tens == 0 && self.is_whole() && (self.nano / NANO).abs() >= 1024;
         match self.format {
             Format::BinarySi if whole_kibi => fmt_binary(f, self.nano / NANO),
-            Format::DecimalExponent => fmt_decimal(f, self.nano, true),
-            _ => fmt_decimal(f, self.nano, false),
+            format => fmt_decimal(f, (self.nano, self.tens), format == Format::DecimalExponent),
         }
     }
 }
@@ -279,19 +387,23 @@ fn fmt_binary(f: &mut fmt::Formatter<'_>, units: i128) -> fmt::Result {
     write!(f, "{value}{}", SUFFIX[step])
 }
 
-fn fmt_decimal(f: &mut fmt::Formatter<'_>, nano: i128, exponent: bool) -> fmt::Result {
+fn fmt_decimal(f: &mut fmt::Formatter<'_>, (nano, tens): (i128, u32), exponent: bool) -> fmt::Result {
     const SUFFIX: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
-    let (mut value, mut step) = (nano, 0);
-    while value % 1000 == 0 {
-        value /= 1000;
-        step += 1;
+    let (mut value, mut power) = (nano, i64::from(tens) - 9);
+    while value % 10 == 0 {
+        value /= 10;
+        power += 1;
     }
-    let power = step as i32 * 3 - 9;
+    let zeros = &"00"[..power.rem_euclid(3) as usize];
+    power -= zeros.len() as i64;
     match (exponent, power) {
-        (true, 0) => write!(f, "{value}"),
-        (true, _) => write!(f, "{value}e{power}"),
-        // As upstream, powers without a suffix are not shown.
-        (false, _) => write!(f, "{value}{}", SUFFIX.get(step).unwrap_or(&"")),
+        (true, 0) => write!(f, "{value}{zeros}"),
+        (true, _) => write!(f, "{value}{zeros}e{power}"),
+        (false, _) => {
+            let suffix = usize::try_from(power / 3 + 3).ok().and_then(|step| SUFFIX.get(step));
+            // As upstream, powers without a suffix are not shown.
+            write!(f, "{value}{zeros}{}", suffix.unwrap_or(&""))
+        }
     }
 }
 

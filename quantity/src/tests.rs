@@ -58,7 +58,7 @@ fn canonical_forms() {
         1000 -> 1k
         0.5 -> 500m
         .5 -> 500m
-        5. -> 5
+        5. -> 5.
         1.5Gi -> 1536Mi
         1024 -> 1024
         1024Ki -> 1Mi
@@ -66,7 +66,7 @@ fn canonical_forms() {
         0.1m -> 100u
         100e-3 -> 100e-3
         1e3 -> 1e3
-        2E6 -> 2e6
+        2E6 -> 2E6
         1E -> 1E
         12345678901234567890 -> 12345678901234567890
         10E -> 10E
@@ -141,4 +141,91 @@ fn differences_keep_the_format_and_rounding_goes_away_from_zero() {
     assert_eq!(parse("1").minus(parse("250m")).to_string(), "750m");
     assert_eq!(parse("1500m").rounded_up_to_units().to_string(), "2");
     assert_eq!(parse("-1500m").rounded_up_to_units().to_string(), "-2");
+}
+
+/// What kube-apiserver 1.36 stores in a ResourceQuota.
+#[test]
+fn texts_that_upstream_takes_for_canonical_are_kept() {
+    for (text, stored) in [
+        ("+5", "+5"),
+        ("1.500", "1.500"),
+        ("05", "05"),
+        ("0.500", "500m"),
+        ("007Ki", "007Ki"),
+        ("1.500k", "1.500k"),
+        ("9.0Ki", "9Ki"),
+        ("+9Ki", "+9Ki"),
+        ("1.000", "1"),
+        ("1.500e3", "1.500e3"),
+        ("1500000.000", "1500k"),
+        ("1E+3", "1E+3"),
+        ("1e03", "1e03"),
+        ("5.k", "5.k"),
+        ("-0", "0"),
+        ("00", "0"),
+        ("+1e30", "+1e30"),
+        ("0123456789012345678", "0123456789012345678"),
+        ("01m", "01m"),
+        ("7Ei", "7Ei"),
+        ("999Ei", "9223372036854775807"),
+        ("1E-3", "1E-3"),
+    ] {
+        assert_eq!(Quantity::canonical(text).as_deref(), Ok(stored), "{text}");
+    }
+}
+
+/// What kube-apiserver 1.36 stores in a ResourceQuota. Of longer numbers 38 digits are kept, rounded up, and no power takes time.
+#[test]
+fn decimal_quantities_have_no_cap() {
+    for (text, stored) in [
+        ("1e29", "100e27"),
+        ("1e30", "1e30"),
+        ("1e31", "10e30"),
+        ("1.5e30", "1500e27"),
+        ("12345678901234567890123456789012", "12345678901234567890123456789012"),
+        ("1000000000000000000000000000001", "1000000000000000000000000000001"),
+        ("-1e30", "-1e30"),
+        ("1e100000", "10e99999"),
+        ("100000000000000E", "100"),
+        ("123456789012345678901234567890.1", "123456789012345678901234567890100m"),
+        ("0.1e31", "1e30"),
+        ("12e29", "1200e27"),
+        ("10000e26", "1e30"),
+        ("1e2147483647", "10e2147483646"),
+        ("99999999999999999999999999999999999999.9e0", "100e36"),
+    ] {
+        assert_eq!(Quantity::canonical(text).as_deref(), Ok(stored), "{text}");
+    }
+}
+
+#[test]
+fn large_quantities_are_compared_added_and_rounded() {
+    let parse = |text: &str| text.parse::<Quantity>().unwrap();
+    let order =
+        ["-1e31", "-1e30", "-1e29", "-1", "0", "1n", "1e28", "1e29", "1e30", "1e31", "1e99999"].map(parse);
+    assert!(order.is_sorted() && order.windows(2).all(|pair| pair[0] != pair[1]));
+    assert_eq!(parse("1e30").plus(parse("1e30")).to_string(), "2e30");
+    assert_eq!(parse("1e30").plus(parse("1")).to_string(), "1000000000000000000000000000001");
+    assert_eq!(parse("1e30").plus(parse("1")).minus(parse("1e30")), parse("1"));
+    assert_eq!(parse("1e500").plus(parse("1")), parse("1e500"));
+    assert_eq!(parse("90000000000e18").plus(parse("90000000000e18")).to_string(), "180e27");
+    assert_eq!((parse("1e30").units(), parse("-1e30").milli()), (i64::MAX, i64::MIN));
+    assert_eq!(
+        parse("123456789012345678901234567890.123456").rounded_up_to_milli().to_string(),
+        "123456789012345678901234567890124m"
+    );
+    assert_eq!(parse("99999999999999999999999999999.9").rounded_up_to_units(), parse("1e29"));
+    assert!(parse("1e30").is_whole() && !parse("123456789012345678901234567890.5").is_whole());
+}
+
+proptest! {
+    #[test]
+    fn powers_of_ten_keep_order_and_sums(a in -999_999i64..1_000_000, b in -999_999i64..1_000_000, power in 0u32..200) {
+        let of = |number: i64| format!("{number}e{power}").parse::<Quantity>().unwrap();
+        prop_assert_eq!(of(a).cmp(&of(b)), a.cmp(&b));
+        prop_assert_eq!(of(a).plus(of(b)), of(a + b));
+        prop_assert_eq!(of(a).minus(of(b)), of(a - b));
+        let again: Quantity = of(a).to_string().parse().unwrap();
+        prop_assert_eq!(again, of(a));
+    }
 }

@@ -2,12 +2,13 @@
 //! (`apiserver-shim/src/flow_control`) has the clock, the locks and the waiting requests.
 //!
 //! Reading order: `classification` (a request matches a FlowSchema, which leads to a priority level), `limits` (how many seats
-//! each level has), `queue_set` (who of a level gets them), `drops` (when refused clients shall return), `bootstrap` (the default
-//! objects).
+//! each level has), `queue_set` (who of a level gets them), `drops` (when refused clients shall return), `dump` (what operators see of
+//! all that), `bootstrap` (the default objects).
 
 pub mod bootstrap;
 pub mod classification;
 pub mod drops;
+pub mod dump;
 pub mod limits;
 pub mod queue_set;
 

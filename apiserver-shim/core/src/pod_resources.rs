@@ -33,9 +33,9 @@ pub fn of_spec(spec: &Value, side: Side) -> ResourceList {
     total
 }
 
-/// What the containers of a Pod request, without what the Pod itself does: the default of the latter.
-pub fn of_containers_alone(spec: &Value) -> ResourceList {
-    of_containers(spec, &|container| ResourceList::at(container, &["resources", Side::Requests.member()]))
+/// What the containers of a Pod have, without what the Pod itself has: the default of the latter.
+pub fn of_containers_alone(spec: &Value, side: Side) -> ResourceList {
+    of_containers(spec, &|container| ResourceList::at(container, &["resources", side.member()]))
 }
 
 /// The resources of a Pod by spec and status, with overhead: what quotas count. During a resize, what the containers still

@@ -48,6 +48,11 @@ impl Instant {
     }
 }
 
+/// Go's `time.RFC3339Nano`: UTC, as many decimals as are needed, at most nine. The argument is in nanoseconds since 1970.
+pub fn rfc3339_nano(nanoseconds: i128) -> String {
+    Timestamp::from_nanosecond(nanoseconds).unwrap_or_default().to_string()
+}
+
 /// The age of a time stamp as a table cell; `<unknown>` without one.
 pub fn age(then: &str, now: Instant) -> String {
     Instant::parse(then).map_or_else(|| "<unknown>".to_owned(), |then| human_duration(now.since(then)))

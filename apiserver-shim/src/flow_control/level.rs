@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use shim_core::flow_control::queue_set::dump::QueueSetDump;
 use shim_core::flow_control::{
     Arrival, Demand, DropTracker, QueueSet, QueueSetConfig, RequestKey, Started, Work,
 };
 use tokio::sync::oneshot;
 
-use super::Schema;
+use super::{Details, Schema};
 use crate::storage::registry::now;
 
 type Handle = oneshot::Sender<RequestKey>;
@@ -17,7 +18,7 @@ type Handle = oneshot::Sender<RequestKey>;
 pub(super) type Ticket = oneshot::Receiver<RequestKey>;
 
 pub(super) struct Level {
-    queues: Mutex<QueueSet<Handle>>,
+    queues: Mutex<QueueSet<Handle, Details>>,
     drops: Mutex<DropTracker>,
     config: Mutex<QueueSetConfig>,
     has_queues: AtomicBool,
@@ -103,7 +104,7 @@ impl Level {
 
     /// Changes the state, and tells the requests that may start. One whose client has left meanwhile returns its seats, which
     /// may start others.
-    fn change<T>(&self, change: impl FnOnce(&mut QueueSet<Handle>, &mut Started<Handle>) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut QueueSet<Handle, Details>, &mut Started<Handle>) -> T) -> T {
         let mut started = Started::new();
         let changed = change(&mut lock(&self.queues), &mut started);
         while let Some((handle, key)) = started.pop() {
@@ -115,7 +116,7 @@ impl Level {
         changed
     }
 
-    pub fn arrive(&self, flow: u64, work: Work) -> (Arrival, Option<Ticket>) {
+    pub fn arrive(&self, flow: u64, work: Work, details: Details) -> (Arrival, Option<Ticket>) {
         let now = self.now();
         let mut ticket = None;
         let handle = || {
@@ -123,7 +124,8 @@ impl Level {
             ticket = Some(receiver);
             handle
         };
-        let arrival = self.change(|queues, started| queues.arrive(now, flow, work, handle, started));
+        let arrival =
+            self.change(|queues, started| queues.arrive(now, flow, (work, details), handle, started));
         (arrival, ticket)
     }
 
@@ -158,6 +160,14 @@ impl Level {
         self.limit.store(limit, Ordering::Relaxed);
         let (now, config) = (self.now(), *lock(&self.config));
         self.change(|queues, started| queues.configure(now, config, limit, started));
+    }
+
+    pub fn is_idle(&self) -> bool {
+        lock(&self.queues).is_idle()
+    }
+
+    pub fn dump(&self) -> QueueSetDump<Details> {
+        lock(&self.queues).dump()
     }
 
     pub fn take_demand(&self) -> Demand {

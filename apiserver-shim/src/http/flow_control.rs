@@ -11,13 +11,11 @@ use http::HeaderValue;
 use http::header::{HeaderName, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
-use shim_core::authorization::{AccessRequest, Subject};
 
 use super::body::{self, Body, BoxError, Response};
 use super::deadline::Deadline;
 use super::reply;
-use crate::auth::authentication::User;
-use crate::flow_control::{Classification, Cost, FlowControl, Refused, Seats};
+use crate::flow_control::{Asking, Classification, Cost, FlowControl, Refused, Seats};
 use crate::request::info::RequestInfo;
 use crate::storage::catalog::ServedResource;
 
@@ -37,8 +35,7 @@ pub struct Admitted {
 /// Waits until a request may be served. `admitted` receives its class and seats. Returns the response of a refusal.
 pub async fn enter(
     flow: &FlowControl,
-    user: &User,
-    asks: &AccessRequest<'_>,
+    asking: Asking<'_>,
     (info, resource, deadline): (&RequestInfo, Option<&Arc<ServedResource>>, Deadline),
     admitted: &mut Option<Admitted>,
 ) -> Result<(), Response> {
@@ -46,9 +43,8 @@ pub async fn enter(
     if info.is_long_running() && !is_watch {
         return Ok(());
     }
-    let subject = Subject { name: &user.name, groups: &user.groups };
-    let Some(class) = flow.classify(&subject, asks) else { return Ok(()) };
-    let entered = flow.enter(&class, (&subject, asks), cost(info, resource), deadline.of_wait()).await;
+    let Some(class) = flow.classify(asking) else { return Ok(()) };
+    let entered = flow.enter(&class, asking, cost(info, resource), deadline.of_wait()).await;
     let (seats, refused) = match entered {
         Ok(seats) => (Some(seats), Ok(())),
         Err(refused) => (None, Err(too_many(refused))),

@@ -9,6 +9,7 @@ use shim_model::openapi as documents;
 use shim_model::schema::Media;
 use shim_model::status::{self, Status};
 
+use crate::flow_control::Dump;
 use crate::http::body::Response;
 use crate::http::health::Health;
 use crate::http::negotiation::{self, Clause};
@@ -52,6 +53,10 @@ pub(super) async fn serve(
     if let Some(page) = Page::at(path) {
         let others: Vec<String> = all(&catalog).into_iter().filter(|known| known != path).collect();
         return zpages::serve(page, headers, &api.process.flags, &others);
+    }
+    if let Some(page) = Dump::at(path) {
+        let with_details = !info.query.text("includeRequestDetails").is_empty();
+        return Ok(reply::text(200, api.flow.dump(page, with_details)));
     }
     if let Some(response) = openapi::serve((&catalog, remote), path, headers, info.query.text("hash")).await {
         return response;

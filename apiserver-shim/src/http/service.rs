@@ -29,7 +29,7 @@ use crate::auth::audit::record::{DECISION, REASON};
 use crate::auth::audit::{AuditId, AuditLog, AuditRequest};
 use crate::auth::authentication::{Authenticator, User};
 use crate::auth::authorization::{AccessControl, refusal, request_of};
-use crate::flow_control::FlowControl;
+use crate::flow_control::{Asking, FlowControl};
 use crate::http::audit::{self, AuditLayer, Audited, AuditedRequest, AuditedResponse};
 use crate::http::body::{BoxError, Request, Response, empty};
 use crate::http::component_statuses::{self, ComponentTasks};
@@ -376,7 +376,8 @@ async fn answer(
     }
     let asks = request_of(info);
     let about = (info, arrived.resource, deadline);
-    if let Err(refusal) = flow_control::enter(&api.flow, &user, &asks, about, admitted).await {
+    let asking = Asking { user: &user, access: &asks, method: request.method(), uri: request.uri() };
+    if let Err(refusal) = flow_control::enter(&api.flow, asking, about, admitted).await {
         return Ok(refusal);
     }
     let decision = api.access().decide(&user, &asks).await;

@@ -1,5 +1,8 @@
 //! Query parameters: decoding, and the typed options that most requests share.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
 use shim_model::field::FieldError;
 use shim_model::go_quote::go_quote;
 use shim_model::status::{self, Status};
@@ -93,28 +96,6 @@ fn has_valid_escapes(text: &str) -> bool {
 
 /// Decodes `%xx`, and `+` as a space if `plus` is set. Invalid escapes are kept; invalid UTF-8 is replaced.
 pub fn percent_decode(text: &str, plus: bool) -> String {
-    if !text.bytes().any(|byte| byte == b'%' || plus && byte == b'+') {
-        return text.to_owned();
-    }
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let hex = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
-        let escape = match (bytes[i], bytes.get(i + 1), bytes.get(i + 2)) {
-            (b'%', Some(high), Some(low)) => hex(*high).zip(hex(*low)),
-            _ => None,
-        };
-        match escape {
-            Some((high, low)) => {
-                out.push(high << 4 | low);
-                i += 3;
-            }
-            None => {
-                out.push(if plus && bytes[i] == b'+' { b' ' } else { bytes[i] });
-                i += 1;
-            }
-        }
-    }
-    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    let text = if plus { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
+    percent_decode_str(&text).decode_utf8_lossy().into_owned()
 }

@@ -68,3 +68,52 @@ async fn the_seats_of_a_watch_are_free_when_it_has_begun() {
     }
     assert_eq!(seats().await, 1.0);
 }
+
+#[tokio::test]
+async fn operators_see_levels_queues_and_requests() {
+    let server = Server::start().await;
+    let page = |name: &'static str| {
+        let server = &server;
+        async move { server.ask(&format!("GET /debug/api_priority_and_fairness/{name}"), "").await }
+    };
+    let levels = page("dump_priority_levels").await;
+    assert!(levels.starts_with("200 PriorityLevelName, ActiveQueues, IsIdle, "), "{levels}");
+    assert!(
+        levels.contains("\nexempt,            0,            false,  false,       0,               1,"),
+        "{levels}"
+    );
+    let queues = page("dump_queues").await;
+    assert_eq!(queues.lines().filter(|line| line.starts_with("leader-election,")).count(), 16, "{queues}");
+    let requests = page("dump_requests?includeRequestDetails=yes").await;
+    let own =
+        "get,    /debug/api_priority_and_fairness/dump_requests, ,          ,       ,           ,         ";
+    assert!(requests.trim_end().ends_with(own.trim_end()), "{requests}");
+    assert!(page("dump_requests/").await.starts_with("404"));
+    assert!(!server.ask("GET /", "").await.contains("debug"), "they are not listed");
+}
+
+#[tokio::test]
+async fn dumps_are_for_whom_a_role_allows_the_path() {
+    let server = Server::start().await;
+    let jane = server.service().for_caller(Caller::Known(Arc::new(User::component("jane", &[]))));
+    let status = || async {
+        let path = "GET /debug/api_priority_and_fairness/dump_requests";
+        jane.respond(request(path, "")).await.status().as_u16()
+    };
+    assert_eq!(status().await, 403);
+    let role = r#"{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "dumps"}, "rules": [{"verbs": ["get"], "nonResourceURLs": ["/debug/api_priority_and_fairness/*"]}]}"#;
+    let binding = r#"{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "dumps"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "dumps"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}]}"#;
+    for (resource, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
+        let path = format!("POST /apis/rbac.authorization.k8s.io/v1/{resource}");
+        let answer = server.ask(&path, object).await;
+        assert!(answer.starts_with("201"), "{answer}");
+    }
+    for _ in 0..100 {
+        if status().await == 200 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("still {}", status().await);
+}

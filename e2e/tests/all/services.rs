@@ -1,9 +1,10 @@
 //! Services on two machines: cluster IPs, node ports, session affinity and names lead to Pods of both. UDP flows leave endpoints that
-//! are gone.
+//! are gone. Health checks, Pods on the host network, further ranges of cluster IPs.
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     process::{Child, Command, Stdio},
     sync::mpsc,
     time::Duration,
@@ -34,6 +35,40 @@ kind: Service
 metadata: {name: alias}
 spec: {type: ExternalName, externalName: web.default.svc.cluster.local}
 "#;
+
+const ON_THE_HOST: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: hosted, labels: {app: hosted}}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: c, image: "localhost/catamaran/example-web:1", command: ["sh", "-c", "echo here > /tmp/name; httpd -f -p 18097 -h /tmp"]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: hosted}
+spec: {selector: {app: hosted}, ports: [{name: http, port: 80, targetPort: 18097}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: balanced}
+spec: {type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: ServiceCIDR
+metadata: {name: further}
+spec: {cidrs: [198.18.77.0/24]}
+"#;
+/// Asks the name server for the ports of a Service, and prints the numbers of records in the three sections of its answer.
+const ASK_FOR_PORTS: &str = "import socket, struct, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(5)
+labels = '_http._tcp.hosted.default.svc.cluster.local'.split('.')
+name = b''.join(bytes([len(l)]) + l.encode() for l in labels) + bytes(1)
+s.sendto(struct.pack('!6H', 1, 256, 1, 0, 0, 0) + name + struct.pack('!2H', 33, 1), (sys.argv[1], 53))
+print(*struct.unpack('!6H', s.recv(512)[:12])[3:], flush=True)";
 
 /// Runs a script in a Pod of the Deployment.
 fn in_pod(cluster: &Cluster, pod: &str, script: &str) -> anyhow::Result<String> {
@@ -233,4 +268,63 @@ fn endpoints(cluster: &Cluster, pods: &[(String, String)]) -> anyhow::Result<()>
     let file = cluster.directory().join("slice.json");
     std::fs::write(&file, slice.to_string())?;
     cluster.kubectl(&["apply", "-f", &file.to_string_lossy()]).map(drop)
+}
+
+/// The status line's code and the body of an answer to a load balancer's question; `None` if nobody listens.
+fn health(address: &str, port: u64) -> Option<(String, Value)> {
+    let mut stream = TcpStream::connect((address, u16::try_from(port).ok()?)).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.to_owned(), serde_json::from_str(body).ok()?))
+}
+
+#[test]
+fn pods_on_the_host_network_health_checks_and_further_ranges() -> anyhow::Result<()> {
+    let cluster = Cluster::up(&["--example-images"])?;
+    let manifest = cluster.directory().join("host.yaml");
+    std::fs::write(&manifest, ON_THE_HOST)?;
+    cluster.kubectl(&["apply", "-f", &manifest.to_string_lossy()])?;
+    cluster.kubectl(&["apply", "-f", "manifests/examples/web.yaml"])?;
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/hosted", "--timeout=60s"])?;
+    let hosted = cluster.json(&["get", "pod", "hosted", "-o", "json"])?;
+    let host = hosted["status"]["hostIP"].as_str().context("it has a host")?.to_owned();
+    assert!(hosted["status"]["podIP"] == host.as_str() && !host.starts_with("127."), "{host}");
+    let pods =
+        cluster.kubectl(&["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}"])?;
+    let pod = pods.split_whitespace().next().context("there is one")?.to_owned();
+    let request = "printf 'GET /name HTTP/1.0\\r\\n\\r\\n' | nc -w 5 hosted 80 | tail -n 1";
+    wait_for("the Pod on the host network behind its Service", Duration::from_secs(30), || {
+        Ok((in_pod(&cluster, &pod, request)? == "here\n").then_some(()))
+    })?;
+    // The port, and the address of what serves it.
+    let server = in_pod(&cluster, &pod, "sed -n 's/^nameserver //p' /etc/resolv.conf")?;
+    let asking = InPodNetwork::start(&pod, ASK_FOR_PORTS, server.trim())?;
+    assert_eq!(asking.next_line()?, "1 0 1");
+    // An address of the further range that is no Service's.
+    wait_for("the further range", Duration::from_secs(30), || {
+        let refused = in_pod(&cluster, &pod, "nc -w 2 198.18.77.9 80 < /dev/null 2>&1 || true")?;
+        Ok(refused.contains("refused").then_some(()))
+    })?;
+
+    let balanced = cluster.json(&["get", "service", "balanced", "-o", "json"])?;
+    let port = balanced["spec"]["healthCheckNodePort"].as_u64().context("it has a port")?;
+    let says = |code: &str, endpoints: u64| {
+        wait_for("the health check", Duration::from_secs(30), || {
+            let found = health(&host, port);
+            Ok(found.filter(|(found, body)| found == code && body["localEndpoints"] == endpoints))
+        })
+    };
+    let (_, body) = says("200", 3)?;
+    assert_eq!(body["service"], json!({"namespace": "default", "name": "balanced"}));
+    cluster.kubectl(&["scale", "deployment/web", "--replicas=0"])?;
+    says("503", 0)?;
+    cluster.kubectl(&["delete", "service", "balanced"])?;
+    wait_for("the port to be closed", Duration::from_secs(30), || {
+        Ok(health(&host, port).is_none().then_some(()))
+    })?;
+    drop(asking);
+    cluster.stop_and_assert_clean()
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use percent_encoding::percent_decode_str;
+
 /// The decoded parameters of a query or form. The last of several with one name counts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query(BTreeMap<String, String>);
@@ -24,27 +26,15 @@ impl Query {
 }
 
 fn decode(text: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, more)) = rest.split_first() {
-        rest = more;
-        match byte {
-            b'+' => bytes.push(b' '),
-            b'%' => {
-                let digits = more.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-                let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-                let Some(value) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) else {
-                    let at = text.len() - more.len() - 1;
-                    let escape: String = text[at..].chars().take(3).collect();
-                    return Err(format!("Malformed % escape in '{text}': '{escape}'"));
-                };
-                bytes.push(value);
-                rest = &more[2..];
-            }
-            other => bytes.push(other),
-        }
+    let is_hex = |at: usize| {
+        text.as_bytes().get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if let Some((at, _)) = text.match_indices('%').find(|(at, _)| !is_hex(*at)) {
+        let escape: String = text[at..].chars().take(3).collect();
+        return Err(format!("Malformed % escape in '{text}': '{escape}'"));
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let text = text.replace('+', " ");
+    Ok(percent_decode_str(&text).decode_utf8_lossy().into_owned())
 }
 
 fn not_a_number(text: &str) -> String {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use executor_core::dns::{
-    message::{Code, Query, Record, kind, read_answer, rotate},
+    message::{Code, Query, Record, Sections, kind, read_answer, rotate},
     zone::{Answer, Zone},
 };
 use tokio::{
@@ -161,22 +161,23 @@ impl Server {
         let max = if transport == Transport::Tcp { MESSAGE_MAX } else { query.udp_max() };
         let zone = self.names.borrow().clone();
         let Some(zone) = zone else {
-            return Some(query.answer(Code::ServerFailure, &[], None, max));
+            return Some(query.answer(Code::ServerFailure, Sections::default(), max));
         };
         let authority = Zone::authority(1);
+        let nothing = Sections { authority: Some(&authority), ..Sections::default() };
         Some(match zone.answer(&query) {
-            Answer::Records(mut records) => {
-                if let Some(alias) = zone.leads_out(&records).map(str::to_owned) {
-                    self.follow(&query, &alias, &mut records, client).await;
+            Answer::Records { mut answers, additional } => {
+                if let Some(alias) = zone.leads_out(&answers).map(str::to_owned) {
+                    self.follow(&query, &alias, &mut answers, client).await;
                 }
-                rotate(&mut records, usize::from(random()));
-                let authority = records.is_empty().then_some(&authority);
-                query.answer(Code::NoError, &records, authority, max)
+                rotate(&mut answers, usize::from(random()));
+                let found = Sections { answers: &answers, authority: None, additional: &additional };
+                query.answer(Code::NoError, if answers.is_empty() { nothing } else { found }, max)
             }
-            Answer::NoName => query.answer(Code::NameError, &[], Some(&authority), max),
+            Answer::NoName => query.answer(Code::NameError, nothing, max),
             Answer::Elsewhere => match self.ask(message, transport, client).await {
                 Some(answer) => answer,
-                None => query.answer(Code::ServerFailure, &[], None, max),
+                None => query.answer(Code::ServerFailure, Sections::default(), max),
             },
         })
     }
@@ -292,7 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn names_fail_until_they_are_known_and_others_without_a_name_server() {
-        let known = server(Some(Zone::new(&Default::default(), &Default::default())));
+        let known = server(Some(Zone::new(&Default::default(), &Default::default(), None)));
         assert_eq!(code(&known, "dns-version.cluster.local").await, Code::NoError as u8);
         assert_eq!(code(&known, "none.svc.cluster.local").await, Code::NameError as u8);
         assert_eq!(code(&known, "example.org").await, Code::ServerFailure as u8);
@@ -302,7 +303,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_tcp_client_asks_more_than_once() {
-        let known = server(Some(Zone::new(&Default::default(), &Default::default())));
+        let known = server(Some(Zone::new(&Default::default(), &Default::default(), None)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         tokio::spawn(Arc::new(known).serve_tcp(listener));
@@ -320,7 +321,7 @@ mod tests {
     }
     #[tokio::test]
     async fn a_client_with_too_many_connections_is_closed_and_others_are_served() {
-        let known = Arc::new(server(Some(Zone::new(&Default::default(), &Default::default()))));
+        let known = Arc::new(server(Some(Zone::new(&Default::default(), &Default::default(), None))));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         tokio::spawn(known.clone().serve_tcp(listener));

@@ -113,7 +113,7 @@ async fn find_conflict(config: &Config) -> Result<Option<String>, rtnetlink::Err
 }
 
 /// A netlink connection whose task ends with the handle.
-fn connect() -> Result<rtnetlink::Handle, rtnetlink::Error> {
+pub(super) fn connect() -> Result<rtnetlink::Handle, rtnetlink::Error> {
     let (connection, handle, _) = rtnetlink::new_connection().map_err(|_| rtnetlink::Error::RequestFailed)?;
     tokio::spawn(connection);
     Ok(handle)

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     io::{Error, ErrorKind, Result, Write},
+    net::IpAddr,
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -12,13 +13,15 @@ use std::{
 use executor_core::{
     dns::zone::{ServiceNames, SliceNames, Zone},
     services::{
+        health_checks::health_checks,
+        ranges,
         routes::{self, ObjectKey, ServiceView, SliceView},
         ruleset::{self, Networks, Ruleset},
         stale_flows::UdpBackends,
     },
 };
 use futures::{Stream, StreamExt, stream};
-use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice, networking::v1::ServiceCIDR};
 use kube::{
     Api, Resource,
     runtime::{WatchStreamExt, watcher, watcher::Event},
@@ -30,7 +33,7 @@ use tokio::{
 
 use crate::{
     config::Config,
-    machine::{conntrack, netfilter, pod_network::network_name},
+    machine::{conntrack, health_checks::HealthChecks, netfilter, pod_network::network_name},
 };
 
 /// How often the configuration and the table are compared with the rules: the agent's latest start may have written other ranges,
@@ -47,6 +50,7 @@ const BRIDGE_SETTING: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 enum Change {
     Service(Event<Service>),
     Slice(Event<EndpointSlice>),
+    Cidr(Event<ServiceCIDR>),
 }
 
 /// Watched objects, reduced to what is needed.
@@ -93,7 +97,10 @@ impl<V: PartialEq> Watched<V> {
 /// The table and what it is made of.
 struct Table {
     config: Arc<Config>,
+    /// The ranges of the configuration.
     ranges: Vec<String>,
+    /// Those of ServiceCIDRs. A server of an earlier version does not let nodes read them.
+    cidrs: Watched<Vec<String>>,
     services: Watched<ServiceView>,
     slices: Watched<SliceView>,
     service_names: Watched<ServiceNames>,
@@ -105,17 +112,19 @@ struct Table {
     /// The endpoints of UDP ports for which stale flows were removed.
     cleaned: UdpBackends,
     has_warned: bool,
+    health_checks: HealthChecks,
 }
 
 /// Keeps the table and the names until the process ends. [`remove`] takes the table away. Without a client, packets to Services are
-/// rejected.
+/// rejected. Health checks listen at `address`.
 pub(crate) async fn keep(
     config: Arc<Config>,
     client: Option<kube::Client>,
     names: watch::Sender<Option<Arc<Zone>>>,
+    address: IpAddr,
 ) {
     let mut changes = Box::pin(changes(client));
-    let mut table = Table::new(config, names);
+    let mut table = Table::new(config, names, address);
     // A table of an earlier executor stays until the Services are known: their packets are not rejected meanwhile.
     let mut due = (!exist(&table.config)).then(Instant::now);
     let mut look = tokio::time::interval(LOOK_EVERY);
@@ -130,7 +139,7 @@ pub(crate) async fn keep(
                 }
             }
             () = sleep_until(wait), if due.is_some() => {
-                due = (!table.synchronize().await).then(|| Instant::now() + RETRY);
+                due = table.synchronize().await.map(|pause| Instant::now() + pause);
             }
             _ = look.tick() => {
                 if table.is_outdated() && due.is_none() {
@@ -141,27 +150,32 @@ pub(crate) async fn keep(
     }
 }
 
-/// Both watches; they are repeated for ever.
+/// The watches; they are repeated for ever.
 fn changes(client: Option<kube::Client>) -> impl Stream<Item = Change> + Send {
     let watch = |client: kube::Client| {
         let config = || watcher::Config::default().any_semantic();
         let services = watcher(Api::<Service>::all(client.clone()), config()).default_backoff();
-        let slices = watcher(Api::<EndpointSlice>::all(client), config()).default_backoff();
+        let slices = watcher(Api::<EndpointSlice>::all(client.clone()), config()).default_backoff();
+        let cidrs = watcher(Api::<ServiceCIDR>::all(client), config()).default_backoff();
         let told = |error: &watcher::Error| tracing::debug!(%error, "watching Services");
         let services = services
             .filter_map(move |event| async move { event.inspect_err(told).ok().map(Change::Service) });
         let slices =
             slices.filter_map(move |event| async move { event.inspect_err(told).ok().map(Change::Slice) });
-        stream::select(services, slices)
+        let cidrs =
+            cidrs.filter_map(move |event| async move { event.inspect_err(told).ok().map(Change::Cidr) });
+        stream::select(stream::select(services, slices), cidrs)
     };
     stream::iter(client).flat_map_unordered(None, move |client| Box::pin(watch(client)))
 }
 
 impl Table {
-    fn new(config: Arc<Config>, names: watch::Sender<Option<Arc<Zone>>>) -> Self {
+    fn new(config: Arc<Config>, names: watch::Sender<Option<Arc<Zone>>>, address: IpAddr) -> Self {
         Self {
             ranges: config.virtual_ranges.clone(),
             config,
+            cidrs: Watched::new(),
+            health_checks: HealthChecks::new(address),
             services: Watched::new(),
             slices: Watched::new(),
             service_names: Watched::new(),
@@ -184,6 +198,7 @@ impl Table {
                 self.slices.take(event, |slice| SliceView::of(slice, &self.config.node_name)),
                 self.slice_names.take(event, SliceNames::of),
             ),
+            Change::Cidr(event) => (self.cidrs.take(event, ranges::of_service_cidr), false),
         };
         self.have_names_changed |= names;
         (routes || names) && self.services.complete && self.slices.complete
@@ -191,22 +206,36 @@ impl Table {
 
     fn publish_names(&mut self) {
         if std::mem::take(&mut self.have_names_changed) && self.services.complete && self.slices.complete {
-            let zone = Zone::new(&self.service_names.known, &self.slice_names.known);
+            let server = self.config.cluster_dns();
+            let zone = Zone::new(&self.service_names.known, &self.slice_names.known, server);
             self.names.send_replace(Some(Arc::new(zone)));
         }
     }
 
     fn networks(&self) -> Networks {
         Networks {
-            virtual_ranges: self.ranges.clone(),
+            virtual_ranges: ranges::merged(self.ranges.iter().chain(self.cidrs.known.values().flatten())),
             pod_cidr: self.config.pod_cidr.clone(),
             bridged_packets_pass: std::fs::read_to_string(BRIDGE_SETTING).is_ok_and(|on| on.trim() == "1"),
         }
     }
 
-    /// Makes the table what it should be. Returns whether it is.
-    async fn synchronize(&mut self) -> bool {
+    /// Makes the table and the health checks what they should be. Returns when to try again what has failed.
+    async fn synchronize(&mut self) -> Option<Duration> {
         self.publish_names();
+        let are_set = self.set_rules().await;
+        let checks = health_checks(&self.services.known, &self.slices.known);
+        let listen = self.health_checks.synchronize(&checks, are_set).await;
+        match (are_set, listen) {
+            (false, _) => Some(RETRY),
+            // Somebody else has the port.
+            (true, false) => Some(LOOK_EVERY),
+            (true, true) => None,
+        }
+    }
+
+    /// Makes the table what it should be. Returns whether it is.
+    async fn set_rules(&mut self) -> bool {
         let networks = self.networks();
         let routes = routes::routes(&self.services.known, &self.slices.known);
         let wanted = Ruleset::new(&networks, &routes);

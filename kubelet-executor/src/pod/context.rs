@@ -17,6 +17,8 @@ use crate::{
 
 pub(crate) struct NodeContext {
     pub config: Arc<Config>,
+    /// The address of Pods on the host network.
+    pub host_ip: String,
     pub tag: String,
     pub runtime: Arc<dyn Runtime>,
     pub runtime_state: watch::Receiver<RuntimeState>,
@@ -125,7 +127,7 @@ impl NodeContext {
         let allocatable = known.unwrap_or(Allocatable { cpu_milli, memory_bytes, disk_bytes });
         field::Node {
             name: self.config.node_name.clone(),
-            ip: self.config.node_ip.clone(),
+            ip: self.host_ip.clone(),
             pod_ips,
             cpu_milli: allocatable.cpu_milli,
             memory_bytes: allocatable.memory_bytes,

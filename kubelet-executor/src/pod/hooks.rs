@@ -332,9 +332,9 @@ fn port(container: &Container, port: &IntOrString) -> Result<u16, String> {
 /// The address for the Pod's probes.
 pub(crate) fn address<'a>(context: &'a NodeContext, pod: &Pod, ips: &'a [String]) -> &'a str {
     if spec::spec(pod).host_network == Some(true) {
-        return &context.config.node_ip;
+        return &context.host_ip;
     }
-    ips.first().map_or(&context.config.node_ip, |ip| ip)
+    ips.first().map_or(&context.host_ip, |ip| ip)
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ pub(crate) fn start(context: Arc<NodeContext>, pod: Arc<Pod>, reports: mpsc::Sen
         }
     };
     context.ledger.set(pod.metadata.uid.as_deref().unwrap_or_default(), &pod);
-    let mut machine = PodMachine::new(pod.clone(), &context.config.node_ip, Timestamp::now());
+    let mut machine = PodMachine::new(pod.clone(), &context.host_ip, Timestamp::now());
     machine.resume_resize(unfinished_resize);
     let view = PodView {
         pod: pod.clone(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use executor_core::log_render::{RenderOptions, StreamSelection};
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 
 use super::StatusError;
 use crate::pod::logs::LogOptions;
@@ -43,23 +44,8 @@ impl Query {
 
 /// Decodes percent escapes and `+`; malformed escapes stay as they are.
 fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let hex = bytes.get(i + 1..i + 3).and_then(|hex| std::str::from_utf8(hex).ok());
-        match (bytes[i], hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                i += 3;
-                continue;
-            }
-            (b'+', _) => out.push(b' '),
-            (byte, _) => out.push(byte),
-        }
-        i += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    let text = text.replace('+', " ");
+    percent_decode_str(&text).decode_utf8_lossy().into_owned()
 }
 
 /// A Pod, with a container where the request names one.

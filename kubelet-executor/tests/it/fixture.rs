@@ -110,6 +110,7 @@ impl Fixture {
                 Some(fake) => RuntimeChoice::Given(fake.clone()),
                 None => RuntimeChoice::Configured,
             },
+            host_ip: "127.0.0.1".to_owned(),
             recovery_timeout: TIMEOUT,
         };
         let end = runtime.spawn(kubelet_executor::start(setup, stop.clone()));

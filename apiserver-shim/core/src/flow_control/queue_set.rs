@@ -5,6 +5,8 @@
 //! Progress is measured in seat-nanoseconds for each queue (`virtual`): `now` is what each busy queue could have got so far.
 
 mod demand;
+pub mod dump;
+mod executing;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use super::Demand;
 use demand::DemandIntegrator;
+use executing::{Executing, ExecutingRequests};
 
 /// How long a request is expected to take until it has ended (upstream's).
 const SERVICE_ESTIMATE: Duration = Duration::from_millis(3);
@@ -48,6 +51,8 @@ pub struct RequestKey {
     queue: Option<usize>,
     seats: u64,
     started: Duration,
+    /// Where it is among those that are being served.
+    place: usize,
 }
 
 impl RequestKey {
@@ -97,12 +102,12 @@ impl Rejection {
     }
 }
 
-/// The state of a level. `W` is what waits: the shell's handle of a request.
+/// The state of a level. `W` is what waits: the shell's handle of a request. `D` describes a request, for dumps.
 #[derive(Debug)]
-pub struct QueueSet<W> {
+pub struct QueueSet<W, D = ()> {
     config: QueueSetConfig,
     limit: u64,
-    queues: Vec<Queue<W>>,
+    queues: Vec<Queue<W, D>>,
     /// When the progress was updated.
     updated: Duration,
     progress: i128,
@@ -111,18 +116,30 @@ pub struct QueueSet<W> {
     next_number: u64,
     /// How often a queue was chosen.
     choices: usize,
-    executing: u64,
+    executing: ExecutingRequests<D>,
     seats_in_use: u64,
     waiting: usize,
     seats_waiting: u64,
+    counts: Counts,
     /// Queues with requests, waiting or served.
     busy_queues: usize,
     demand: DemandIntegrator,
 }
 
+/// What has become of the requests so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub struct Counts {
+    pub dispatched: u64,
+    /// With those that are cancelled.
+    pub rejected: u64,
+    /// Those that have left their queues, at the end of their time or with their clients.
+    pub cancelled: u64,
+}
+
 #[derive(Debug)]
-struct Queue<W> {
-    waiting: VecDeque<Waiting<W>>,
+struct Queue<W, D> {
+    waiting: VecDeque<Waiting<W, D>>,
     seats_waiting: u64,
     executing: u64,
     seats_in_use: u64,
@@ -131,20 +148,22 @@ struct Queue<W> {
 }
 
 #[derive(Debug)]
-struct Waiting<W> {
+struct Waiting<W, D> {
     number: u64,
     seats: u64,
     arrived: i128,
+    arrived_at: Duration,
     handle: W,
+    details: D,
 }
 
-impl<W> Default for Queue<W> {
+impl<W, D> Default for Queue<W, D> {
     fn default() -> Self {
         Queue { waiting: VecDeque::new(), seats_waiting: 0, executing: 0, seats_in_use: 0, next_start: 0 }
     }
 }
 
-impl<W> Queue<W> {
+impl<W, D> Queue<W, D> {
     fn is_busy(&self) -> bool {
         self.executing > 0 || !self.waiting.is_empty()
     }
@@ -164,9 +183,9 @@ fn work(seats: u64, time: Duration) -> i128 {
 /// Requests that have left their queues to be served.
 pub type Started<W> = Vec<(W, RequestKey)>;
 
-impl<W> QueueSet<W> {
+impl<W, D> QueueSet<W, D> {
     /// A level without requests.
-    pub fn new(now: Duration, config: QueueSetConfig, limit: u64) -> QueueSet<W> {
+    pub fn new(now: Duration, config: QueueSetConfig, limit: u64) -> QueueSet<W, D> {
         let mut set = QueueSet {
             config,
             limit,
@@ -176,10 +195,11 @@ impl<W> QueueSet<W> {
             last_served: 0,
             next_number: 0,
             choices: 0,
-            executing: 0,
+            executing: ExecutingRequests::default(),
             seats_in_use: 0,
             waiting: 0,
             seats_waiting: 0,
+            counts: Counts::default(),
             busy_queues: 0,
             demand: DemandIntegrator::new(now),
         };
@@ -208,19 +228,19 @@ impl<W> QueueSet<W> {
         &mut self,
         now: Duration,
         flow: u64,
-        Work { seats }: Work,
+        (Work { seats }, details): (Work, D),
         handle: impl FnOnce() -> W,
         started: &mut Started<W>,
     ) -> Arrival {
         self.advance(now);
         let QueueSetConfig::Queue { queues, hand_size, length_max } = self.config else {
             if self.config == QueueSetConfig::Reject && !self.has_room(seats) {
+                self.counts.rejected += 1;
                 return Arrival::Reject(Rejection::ConcurrencyLimit);
             }
-            self.executing += 1;
-            self.seats_in_use += seats;
+            let key = self.start(Executing { queue: None, seats, arrived: now, started: now, details });
             self.note_demand();
-            return Arrival::Execute(RequestKey { queue: None, seats, started: now });
+            return Arrival::Execute(key);
         };
         let at = self.choose(flow, queues, hand_size);
         if self.waiting == 0 && self.has_room(seats) {
@@ -228,18 +248,20 @@ impl<W> QueueSet<W> {
             let queue = &mut self.queues[at];
             queue.next_start = queue.next_start.max(self.progress);
             self.last_served = at;
-            let key = self.start(now, at, seats);
+            let key = self.start(Executing { queue: Some(at), seats, arrived: now, started: now, details });
             self.note_demand();
             return Arrival::Execute(key);
         }
         if self.seats_in_use >= self.limit && self.queues[at].waiting.len() >= length_max {
+            self.counts.rejected += 1;
             return Arrival::Reject(Rejection::QueueFull);
         }
         self.enter(at);
         let number = self.next_number;
         self.next_number += 1;
         let queue = &mut self.queues[at];
-        queue.waiting.push_back(Waiting { number, seats, arrived: self.progress, handle: handle() });
+        let (arrived, handle) = (self.progress, handle());
+        queue.waiting.push_back(Waiting { number, seats, arrived, arrived_at: now, handle, details });
         queue.seats_waiting += seats;
         queue.bound_start();
         let length = queue.waiting.len();
@@ -253,7 +275,7 @@ impl<W> QueueSet<W> {
     /// A request has been served.
     pub fn finish(&mut self, now: Duration, key: RequestKey, started: &mut Started<W>) {
         self.advance(now);
-        self.executing -= 1;
+        self.executing.remove(key.place);
         self.seats_in_use -= key.seats;
         if let Some(at) = key.queue {
             let queue = &mut self.queues[at];
@@ -282,6 +304,8 @@ impl<W> QueueSet<W> {
         queue.bound_start();
         self.waiting -= 1;
         self.seats_waiting -= seats;
+        self.counts.rejected += 1;
+        self.counts.cancelled += 1;
         self.leave(at);
         self.note_demand();
         self.dispatch(now, started);
@@ -305,7 +329,7 @@ impl<W> QueueSet<W> {
 
     /// Whether no request waits or is served.
     pub fn is_idle(&self) -> bool {
-        self.waiting == 0 && self.executing == 0
+        self.waiting == 0 && self.executing.is_empty()
     }
 
     fn note_demand(&mut self) {
@@ -342,7 +366,7 @@ impl<W> QueueSet<W> {
     /// Whether a request with so many seats may be served. One that wants more than there are is served alone.
     fn has_room(&self, seats: u64) -> bool {
         match seats > self.limit {
-            true => self.executing == 0,
+            true => self.executing.is_empty(),
             false => self.seats_in_use + seats <= self.limit,
         }
     }
@@ -367,14 +391,17 @@ impl<W> QueueSet<W> {
         order.min_by_key(|card| self.queues[*card].seats_waiting).unwrap_or(0)
     }
 
-    fn start(&mut self, now: Duration, at: usize, seats: u64) -> RequestKey {
-        self.executing += 1;
+    fn start(&mut self, request: Executing<D>) -> RequestKey {
+        let Executing { queue, seats, started, .. } = request;
+        self.counts.dispatched += 1;
         self.seats_in_use += seats;
-        let queue = &mut self.queues[at];
-        queue.executing += 1;
-        queue.seats_in_use += seats;
-        queue.next_start += work(seats, SERVICE_ESTIMATE);
-        RequestKey { queue: Some(at), seats, started: now }
+        if let Some(at) = queue {
+            let queue = &mut self.queues[at];
+            queue.executing += 1;
+            queue.seats_in_use += seats;
+            queue.next_start += work(seats, SERVICE_ESTIMATE);
+        }
+        RequestKey { queue, seats, started, place: self.executing.insert(request) }
     }
 
     /// Serves waiting requests as long as there are seats.
@@ -389,9 +416,10 @@ impl<W> QueueSet<W> {
             self.waiting -= 1;
             self.seats_waiting -= seats;
             self.last_served = at;
-            let key = self.start(now, at, seats);
+            let Waiting { arrived_at: arrived, handle, details, .. } = next;
+            let key = self.start(Executing { queue: Some(at), seats, arrived, started: now, details });
             self.queues[at].bound_start();
-            started.push((next.handle, key));
+            started.push((handle, key));
         }
     }
 

@@ -64,7 +64,12 @@ impl Strategy for PersistentVolumeClaim {
 
     fn prepare_update(&self, new: &mut Value, old: &Value) {
         drop_disabled_fields(new, Some(old));
-        same_data_source(access::object_mut(new, &["spec"]));
+        let spec = access::object_mut(new, &["spec"]);
+        // What an older server has accepted stays.
+        if ["dataSource", "dataSourceRef"].iter().all(|source| old["spec"].get(source).is_none()) {
+            drop_unknown_source(spec);
+        }
+        same_data_source(spec);
     }
 
     fn cells(&self, object: &Value, now: Instant) -> Vec<Value> {

@@ -16,7 +16,7 @@ pub use restarts::{may_restart, may_restart_all};
 use super::pod_template::{SpecOf, default_spec, drop_disabled_fields, round_status, validate_spec};
 use super::rules::Site;
 use super::{CreateContext, FieldName, Grace, Strategy, SubresourceStrategy, named, warnings};
-use crate::pod_resources;
+use crate::pod_resources::{self, Side};
 use serde_json::{Map, Value, json};
 use shim_model::access::{self, as_object, set_default};
 use shim_model::field::FieldError;
@@ -42,6 +42,7 @@ impl Strategy for Pod {
         for list in ["containers", "initContainers"] {
             spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().for_each(default_requests);
         }
+        default_huge_pages(access::object_mut(object, &["spec"]));
         default_pod_requests(access::object_mut(object, &["spec"]));
         // The period of a template is kept.
         if access::int(object, &["spec", "terminationGracePeriodSeconds"]).is_some_and(|grace| grace < 0) {
@@ -221,13 +222,32 @@ fn default_requests(container: &mut Value) {
     }
 }
 
+/// The limits of huge pages of a Pod with resources of its own: by default those of its containers together, unless it requests some.
+fn default_huge_pages(spec: &mut Map<String, Value>) {
+    let list = |side: &str| spec.get("resources")?.get(side)?.as_object().filter(|list| !list.is_empty());
+    let (requests, limits) = (list("requests").cloned(), list("limits"));
+    if requests.is_none() && limits.is_none() {
+        return;
+    }
+    let requests = requests.unwrap_or_default();
+    let of_containers = pod_resources::of_containers_alone(&Value::Object(spec.clone()), Side::Limits);
+    let missing = of_containers
+        .iter()
+        .filter(|(name, _)| name.starts_with("hugepages-") && !requests.contains_key(*name));
+    for (name, amount) in missing {
+        let resources = as_object(spec.entry("resources").or_insert_with(|| json!({})));
+        let limits = as_object(resources.entry("limits").or_insert_with(|| json!({})));
+        limits.entry(name.to_owned()).or_insert_with(|| amount.to_string().into());
+    }
+}
+
 /// What a Pod with limits of its own requests: by default as much as its containers together, else its limits.
 fn default_pod_requests(spec: &mut Map<String, Value>) {
     const OVERCOMMITTED: [&str; 2] = ["cpu", "memory"];
     let own = spec.get("resources");
     let limits = own.and_then(|own| own.get("limits")).and_then(Value::as_object).cloned();
     let Some(limits) = limits.filter(|limits| !limits.is_empty()) else { return };
-    let of_containers = pod_resources::of_containers_alone(&Value::Object(spec.clone()));
+    let of_containers = pod_resources::of_containers_alone(&Value::Object(spec.clone()), Side::Requests);
     let resources = as_object(spec.entry("resources").or_insert_with(|| json!({})));
     let requests = as_object(resources.entry("requests").or_insert_with(|| json!({})));
     for (name, amount) in of_containers.iter().filter(|(name, _)| OVERCOMMITTED.contains(name)) {

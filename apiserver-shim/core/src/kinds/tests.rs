@@ -7,6 +7,8 @@ use serde_json::json;
 use shim_model::schema::{Media, Strictness, decode};
 use std::sync::LazyLock;
 
+#[path = "tests/empty_values.rs"]
+mod empty_values;
 #[path = "tests/others.rs"]
 mod others;
 #[path = "tests/pods.rs"]

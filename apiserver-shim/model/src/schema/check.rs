@@ -118,9 +118,10 @@ impl<'s> Walk<'s> {
             Value::String(s) if s.is_empty() => required || field.keep_empty || field.ty == Type::IntOrString,
             Value::Bool(false) => !field.omit_zero,
             Value::Number(n) => !(field.omit_zero && n.as_i64() == Some(0)),
-            // An empty list of managed fields is a request to reset them, so it is kept.
+            // An empty list of the object's managed fields is a request to reset them, so it is kept.
             Value::Array(items) if items.is_empty() => {
-                field.keep_empty || !is_nil(field) && (required || field.name == "managedFields")
+                let resets = || field.name == "managedFields" && place.path.go() == "metadata.managedFields";
+                field.keep_empty || !is_nil(field) && (required || resets())
             }
             Value::Object(o) if o.is_empty() => {
                 !matches!(field.ty, Type::Map(_)) || required && !is_nil(field)

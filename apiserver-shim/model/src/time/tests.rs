@@ -40,3 +40,9 @@ fn instants_round_trip() {
     assert_eq!(Instant::parse("2023-11-14T23:13:20+01:00"), Some(Instant::from_seconds(at.seconds())));
     assert_eq!(Instant::parse("2023-11-14 23:13:20Z"), None);
 }
+
+#[test]
+fn nanoseconds_have_as_many_decimals_as_they_need() {
+    let shown = [0, 1_796_068_238_216_917_726, 1_796_068_238_500_000_000].map(rfc3339_nano);
+    assert_eq!(shown, ["1970-01-01T00:00:00Z", "2026-11-30T19:50:38.216917726Z", "2026-11-30T19:50:38.5Z"]);
+}

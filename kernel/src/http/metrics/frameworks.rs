@@ -3,6 +3,7 @@
 use kernel_core::master::{Framework, FrameworkState};
 use kernel_model::task::TaskState;
 use kernel_wire::task::state_name;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// Offer operations other than launches.
 pub(super) const OPERATIONS: [&str; 8] = [
@@ -95,16 +96,37 @@ pub(super) fn metrics(framework: &Framework) -> Vec<(String, f64)> {
     all
 }
 
+/// What Mesos escapes in names of metrics.
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'$')
+    .add(b'&')
+    .add(b'+')
+    .add(b',')
+    .add(b'/')
+    .add(b':')
+    .add(b';')
+    .add(b'=')
+    .add(b'?')
+    .add(b'@')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'#')
+    .add(b'%')
+    .add(b'{')
+    .add(b'}')
+    .add(b'|')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'~')
+    .add(b'[')
+    .add(b']')
+    .add(b'`');
+
 /// A framework's name as a part of a metric's name.
 fn encode(name: &str) -> String {
-    let mut encoded = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            b'!'..=b'~' if !b"$&+,/:;=?@\"<>#%{}|\\^~[]`".contains(&byte) => encoded.push(char::from(byte)),
-            _ => encoded += &format!("%{byte:02X}"),
-        }
-    }
-    encoded
+    utf8_percent_encode(name, ESCAPED).to_string()
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ const UDP_MAX: usize = 1232;
 pub mod kind {
     #![allow(missing_docs)]
     pub const A: u16 = 1;
+    pub const NS: u16 = 2;
     pub const CNAME: u16 = 5;
     pub const SOA: u16 = 6;
     pub const PTR: u16 = 12;
@@ -72,10 +73,13 @@ pub enum Data {
     Cname(String),
     Ptr(String),
     Txt(String),
+    /// Priorities are equal.
     Srv {
+        weight: u16,
         port: u16,
         target: String,
     },
+    Ns(String),
     /// The start of authority; the zone's serial number.
     Soa {
         zone: String,
@@ -93,9 +97,21 @@ impl Data {
             Self::Ptr(_) => kind::PTR,
             Self::Txt(_) => kind::TXT,
             Self::Srv { .. } => kind::SRV,
+            Self::Ns(_) => kind::NS,
             Self::Soa { .. } => kind::SOA,
         }
     }
+}
+
+/// What an answer has beside the question.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sections<'a> {
+    /// What was asked for.
+    pub answers: &'a [Record],
+    /// The start of authority, if nothing was found.
+    pub authority: Option<&'a Record>,
+    /// What the client would ask for next. It is left out where it does not fit.
+    pub additional: &'a [Record],
 }
 
 /// A record.
@@ -202,9 +218,9 @@ impl Query {
         Names(starts.map(|start| (self.name[start..].to_owned(), (HEADER + start) as u16)).collect())
     }
 
-    /// The answer: records, and the zone's authority if there is none. What is longer than `max` bytes is cut after the last
-    /// record that fits, and says so.
-    pub fn answer(&self, code: Code, records: &[Record], authority: Option<&Record>, max: usize) -> Vec<u8> {
+    /// The answer. What is longer than `max` bytes is cut after the last record that fits, and says so if that is not one of the
+    /// additional ones (RFC 2181).
+    pub fn answer(&self, code: Code, sections: Sections<'_>, max: usize) -> Vec<u8> {
         // Authoritative; recursion is available.
         let flags = 0x8480 | self.flags | code as u16;
         let mut message = header(self.id, flags, [1, 0, 0, 0]);
@@ -212,12 +228,13 @@ impl Query {
         let extra = if self.udp_size.is_some() { 11 } else { 0 };
         let mut counts = [1, 0, 0, u16::from(extra > 0)];
         let (mut truncated, mut names) = (false, self.written_names());
-        for (section, record) in records.iter().map(|r| (1, r)).chain(authority.map(|r| (2, r))) {
+        let first = sections.answers.iter().map(|r| (1, r)).chain(sections.authority.map(|r| (2, r)));
+        for (section, record) in first.chain(sections.additional.iter().map(|r| (3, r))) {
             let before = message.len();
             write_record(&mut message, record, &mut names);
             if message.len() + extra > max {
                 message.truncate(before);
-                truncated = true;
+                truncated = section < 3;
                 break;
             }
             counts[section] += 1;
@@ -323,16 +340,14 @@ fn write_record(message: &mut Vec<u8>, record: &Record, names: &mut Names) {
     match &record.data {
         Data::A(address) => message.extend(address.octets()),
         Data::Aaaa(address) => message.extend(address.octets()),
-        Data::Cname(name) | Data::Ptr(name) => write_name(message, name, Some(names)),
+        Data::Cname(name) | Data::Ptr(name) | Data::Ns(name) => write_name(message, name, Some(names)),
         Data::Txt(text) => {
             let text = &text.as_bytes()[..text.len().min(255)];
             message.push(text.len() as u8);
             message.extend_from_slice(text);
         }
-        Data::Srv { port, target } => {
-            // Priority and weight: endpoints are equal.
-            message.extend([0, 0, 0, 100]);
-            message.extend(port.to_be_bytes());
+        Data::Srv { weight, port, target } => {
+            message.extend([[0; 2], weight.to_be_bytes(), port.to_be_bytes()].concat());
             // RFC 2782: without a pointer.
             write_name(message, target, None);
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
 };
 
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
@@ -16,6 +16,10 @@ pub const DOMAIN: &str = "cluster.local";
 const VERSION: &str = "1.1.0";
 /// Seconds for which an answer may be kept: endpoints change. CoreDNS' default for Services.
 const TTL: u32 = 5;
+/// Aliases that are followed one after the other, as by CoreDNS.
+const ALIASES_MAX: usize = 8;
+/// The sum of the weights of SRV records, as of CoreDNS.
+const WEIGHTS: usize = 100;
 
 /// What names need of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,14 +37,16 @@ impl ServiceNames {
         let spec = service.spec.as_ref()?;
         let external_name = match spec.type_.as_deref() {
             Some("ExternalName") => {
-                Some(spec.external_name.clone()?.trim_end_matches('.').to_ascii_lowercase())
+                let name = spec.external_name.as_ref()?.trim_end_matches('.').to_ascii_lowercase();
+                // An address is no name, so that there is no alias.
+                Some(Some(name).filter(|name| name.parse::<IpAddr>().is_err())?)
             }
             _ => None,
         };
         let cluster_ip = spec.cluster_ip.as_ref().and_then(|address| address.parse().ok());
         let ports = spec.ports.iter().flatten().filter_map(|port| {
             let protocol = port.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase();
-            Some((port.name.clone()?, protocol, u16::try_from(port.port).ok()?))
+            Some((port.name.clone().unwrap_or_default(), protocol, u16::try_from(port.port).ok()?))
         });
         Some(Self { cluster_ip, external_name, ports: ports.collect() })
     }
@@ -82,8 +88,13 @@ impl SliceNames {
 /// What the zone says to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// These records, possibly none. An alias may lead out of the zone, as its last record.
-    Records(Vec<Record>),
+    /// The name exists.
+    Records {
+        /// What was asked for, possibly nothing. An alias may lead out of the zone, as the last record.
+        answers: Vec<Record>,
+        /// The addresses of what the answers name.
+        additional: Vec<Record>,
+    },
     /// There is no such name.
     NoName,
     /// The name is not of the cluster.
@@ -99,12 +110,18 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// The zone of these objects.
+    /// The zone of these objects, of which a server at this address answers.
     pub fn new(
         services: &BTreeMap<ObjectKey, ServiceNames>,
         slices: &BTreeMap<ObjectKey, SliceNames>,
+        server: Option<Ipv4Addr>,
     ) -> Self {
         let mut zone = Self::default();
+        if let Some(address) = server {
+            let name = format!("ns.dns.{DOMAIN}");
+            zone.add(DOMAIN.to_owned(), Data::Ns(name.clone()));
+            zone.add(name, Data::A(address));
+        }
         zone.add(format!("dns-version.{DOMAIN}"), Data::Txt(VERSION.to_owned()));
         zone.add(DOMAIN.to_owned(), Self::authority(1).data);
         let mut by_service: BTreeMap<&ObjectKey, Vec<&SliceNames>> = BTreeMap::new();
@@ -114,7 +131,8 @@ impl Zone {
         for (key, service) in services {
             let name = format!("{}.{}.svc.{DOMAIN}", key.1, key.0);
             if let Some(alias) = &service.external_name {
-                zone.add(name, Data::Cname(alias.clone()));
+                zone.add(name.clone(), Data::Cname(alias.clone()));
+                zone.add(name, Data::Srv { weight: 0, port: 0, target: alias.clone() });
                 continue;
             }
             if let Some(address) = service.cluster_ip {
@@ -137,6 +155,9 @@ impl Zone {
             let own = host.clone().unwrap_or_else(|| address.to_string().replace('.', "-"));
             let name = format!("{own}.{service}");
             self.add_address(&name, *address);
+            for (_, _, number) in &slice.ports {
+                self.add(name.clone(), Data::Srv { weight: 0, port: *number, target: name.clone() });
+            }
             if headless {
                 self.add(service.to_owned(), Data::A(*address));
                 for (port, protocol, number) in &slice.ports {
@@ -151,13 +172,13 @@ impl Zone {
         self.add(reverse_name(address), Data::Ptr(name.to_owned()));
     }
 
+    /// Each port is at the Service's name, and one with a name at its own too.
     fn add_port(&mut self, name: &str, (port, protocol, number): (&str, &str, u16), target: &str) {
+        let data = Data::Srv { weight: 0, port: number, target: target.to_owned() };
         if !port.is_empty() {
-            self.add(
-                format!("_{port}._{protocol}.{name}"),
-                Data::Srv { port: number, target: target.to_owned() },
-            );
+            self.add(format!("_{port}._{protocol}.{name}"), data.clone());
         }
+        self.add(name.to_owned(), data);
     }
 
     fn add(&mut self, name: String, data: Data) {
@@ -177,37 +198,76 @@ impl Zone {
         above
     }
 
-    /// Answers a question.
+    /// Answers a question, as CoreDNS' plugin `kubernetes` does.
     pub fn answer(&self, query: &Query) -> Answer {
         if !query.is_internet {
             return Answer::Elsewhere;
         }
-        let mut records = Vec::new();
-        let mut name = query.name.as_str();
-        // An alias may lead to an alias; as many as resolvers follow.
-        for _ in 0..8 {
-            let Some(all) = self.records.get(name) else { break };
-            let wanted = |data: &&Data| query.kind == kind::ANY || data.kind() == query.kind;
-            let found = all.iter().filter(wanted).cloned();
-            records.extend(found.map(|data| Record { name: name.to_owned(), ttl: TTL, data }));
-            let alias = all.iter().find_map(|data| match data {
+        let name = query.name.as_str();
+        let answers = match query.kind {
+            kind::A | kind::AAAA => self.addresses(name, query.kind),
+            kind => self.of_kind(name, kind),
+        };
+        let exists =
+            || self.records.contains_key(name) || self.above.contains(name) || pod_address(name).is_some();
+        if answers.is_empty() && !exists() {
+            return if is_inside(name) { Answer::NoName } else { Answer::Elsewhere };
+        }
+        Answer::Records { additional: self.additional(&answers), answers }
+    }
+
+    /// The addresses of a name. Aliases are followed within the zone; one that leads to nothing, or in a circle, is not told.
+    fn addresses(&self, name: &str, kind: u16) -> Vec<Record> {
+        let (mut name, mut records) = (name, Vec::new());
+        loop {
+            let all = || self.records.get(name).into_iter().flatten();
+            let alias = all().find_map(|data| match data {
                 Data::Cname(alias) => Some(alias),
                 _ => None,
             });
-            let Some(alias) = alias.filter(|_| query.kind != kind::CNAME && query.kind != kind::ANY) else {
-                return Answer::Records(records);
+            let Some(alias) = alias else {
+                let mut found = self.of_kind(name, kind);
+                if let Some(address) = pod_address(name).filter(|_| found.is_empty() && kind == kind::A) {
+                    found.push(record(name, Data::A(address)));
+                }
+                return if found.is_empty() { found } else { [records, found].concat() };
             };
-            records.push(Record { name: name.to_owned(), ttl: TTL, data: Data::Cname(alias.clone()) });
+            if records.len() == ALIASES_MAX || records.iter().any(|known: &Record| known.name == name) {
+                return Vec::new();
+            }
+            records.push(record(name, Data::Cname(alias.clone())));
+            if !is_inside(alias) {
+                return records;
+            }
             name = alias;
         }
-        if !records.is_empty() || self.above.contains(name) {
-            return Answer::Records(records);
+    }
+
+    fn of_kind(&self, name: &str, kind: u16) -> Vec<Record> {
+        let all = self.records.get(name).into_iter().flatten().filter(|data| data.kind() == kind);
+        let mut found: Vec<Record> = all.map(|data| record(name, data.clone())).collect();
+        let share = u16::try_from(WEIGHTS / found.len().max(1)).unwrap_or(0).max(1);
+        for record in &mut found {
+            if let Data::Srv { weight, .. } = &mut record.data {
+                *weight = share;
+            }
         }
-        if let Some(address) = pod_address(name) {
-            let record = Record { name: name.to_owned(), ttl: TTL, data: Data::A(address) };
-            return Answer::Records(if query.kind == kind::A { vec![record] } else { Vec::new() });
-        }
-        if is_inside(name) { Answer::NoName } else { Answer::Elsewhere }
+        found
+    }
+
+    /// The addresses of what ports and the zone are served by.
+    fn additional(&self, answers: &[Record]) -> Vec<Record> {
+        let targets: BTreeSet<&String> = answers
+            .iter()
+            .filter_map(|record| match &record.data {
+                Data::Srv { target, .. } | Data::Ns(target) => Some(target),
+                _ => None,
+            })
+            .collect();
+        // An alias that leads out of the zone would have to be asked of others.
+        let addresses = targets.into_iter().map(|target| self.addresses(target, kind::A));
+        let complete = addresses.filter(|records| self.leads_out(records).is_none());
+        complete.flatten().collect()
     }
 
     /// The name to ask others for: the target of an alias that ends an answer and leads out of the cluster.
@@ -220,8 +280,12 @@ impl Zone {
 
     /// The record that accompanies an answer without records.
     pub fn authority(serial: u32) -> Record {
-        Record { name: DOMAIN.to_owned(), ttl: TTL, data: Data::Soa { zone: DOMAIN.to_owned(), serial } }
+        record(DOMAIN, Data::Soa { zone: DOMAIN.to_owned(), serial })
     }
+}
+
+fn record(name: &str, data: Data) -> Record {
+    Record { name: name.to_owned(), ttl: TTL, data }
 }
 
 fn is_inside(name: &str) -> bool {

@@ -72,6 +72,8 @@ pub struct ServiceView {
     affinity_seconds: Option<u32>,
     internal_local: bool,
     external_local: bool,
+    /// Where load balancers ask each node for endpoints of its own.
+    pub(super) health_check_port: Option<u16>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +117,8 @@ impl ServiceView {
             let config = spec.session_affinity_config.as_ref()?.client_ip.as_ref()?;
             u32::try_from(config.timeout_seconds?).ok()
         };
+        let external_local = spec.external_traffic_policy.as_deref() == Some("Local");
+        let needs_health_check = external_local && spec.type_.as_deref() == Some("LoadBalancer");
         let has_affinity = spec.session_affinity.as_deref() == Some("ClientIP");
         Some(Self {
             cluster_ip,
@@ -124,7 +128,8 @@ impl ServiceView {
             ports: ports.collect(),
             affinity_seconds: has_affinity.then(|| timeout().unwrap_or(AFFINITY_SECONDS)),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
-            external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
+            external_local,
+            health_check_port: spec.health_check_node_port.filter(|_| needs_health_check).and_then(number),
         })
     }
 }
@@ -171,6 +176,20 @@ impl SliceView {
             endpoints: endpoints.filter_map(|endpoint| EndpointView::of(endpoint, node)).collect(),
             ports: ports.collect(),
         })
+    }
+}
+
+impl SliceView {
+    /// The Service that it belongs to.
+    pub(super) fn service(&self) -> &ObjectKey {
+        &self.service
+    }
+
+    /// The addresses of the ready endpoints on this node.
+    pub(super) fn local_ready(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let has_ports = !self.ports.is_empty();
+        let endpoints = self.endpoints.iter().filter(move |endpoint| has_ports && endpoint.is_local);
+        endpoints.filter(|endpoint| endpoint.is_ready).map(|endpoint| endpoint.address)
     }
 }
 

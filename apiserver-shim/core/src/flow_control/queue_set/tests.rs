@@ -18,7 +18,7 @@ fn one() -> Work {
 
 /// A level with the names of what is served and waits.
 struct Level {
-    set: QueueSet<u32>,
+    set: QueueSet<u32, u32>,
     served: BTreeMap<u32, RequestKey>,
     waiting: BTreeMap<u32, u64>,
     next: u32,
@@ -40,7 +40,7 @@ impl Level {
     fn arrive(&mut self, now: Duration, flow: u64, seats: u64) -> Arrival {
         let (name, mut started) = (self.next, Started::new());
         self.next += 1;
-        let arrival = self.set.arrive(now, flow, Work { seats }, || name, &mut started);
+        let arrival = self.set.arrive(now, flow, (Work { seats }, name), || name, &mut started);
         match arrival {
             Arrival::Execute(key) => {
                 self.served.insert(name, key);
@@ -154,14 +154,14 @@ fn more_seats_start_what_waits() {
 #[test]
 fn demand_is_measured() {
     let mut set: QueueSet<()> = QueueSet::new(Duration::ZERO, QUEUES, 10);
-    let Arrival::Execute(key) = set.arrive(at(0), 1, Work { seats: 4 }, || (), &mut Vec::new()) else {
+    let Arrival::Execute(key) = set.arrive(at(0), 1, (Work { seats: 4 }, ()), || (), &mut Vec::new()) else {
         panic!()
     };
     set.finish(at(500), key, &mut Vec::new());
     let demand = set.take_demand(at(1000));
     assert_eq!((demand.highest, demand.average, demand.deviation), (4.0, 2.0, 2.0));
     assert_eq!(set.take_demand(at(2000)), Demand::default());
-    assert!(matches!(set.arrive(at(2000), 1, one(), || (), &mut Vec::new()), Arrival::Execute(_)));
+    assert!(matches!(set.arrive(at(2000), 1, (one(), ()), || (), &mut Vec::new()), Arrival::Execute(_)));
 }
 
 #[derive(Debug, Clone)]
@@ -179,6 +179,72 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<usize>().prop_map(Step::GiveUp),
         1 => (1u64..12).prop_map(Step::Limit),
     ]
+}
+
+/// The names of what a dump shows as served and as waiting.
+fn shown(dump: &dump::QueueSetDump<u32>) -> (Vec<u32>, Vec<u32>) {
+    let names = |requests: &[dump::RequestDump<u32>]| requests.iter().map(|r| r.details).collect::<Vec<_>>();
+    let mut served: Vec<u32> = dump.queues.iter().flat_map(|queue| names(&queue.executing)).collect();
+    served.extend(names(&dump.without_queue));
+    served.sort_unstable();
+    let mut waiting: Vec<u32> = dump.queues.iter().flat_map(|queue| names(&queue.waiting)).collect();
+    waiting.sort_unstable();
+    (served, waiting)
+}
+
+#[test]
+fn a_dump_shows_queues_requests_and_what_became_of_them() {
+    let mut level = Level::new(QueueSetConfig::Queue { queues: 1, hand_size: 1, length_max: 2 }, 2);
+    for time in 0..5 {
+        level.arrive(at(time), 1, 2);
+    }
+    level.give_up(at(6), 2);
+    let dump = level.set.dump();
+    let counts = Counts { dispatched: 1, rejected: 3, cancelled: 1 };
+    assert_eq!((dump.is_idle, dump.waiting, dump.executing, dump.counts), (false, 1, 1, counts));
+    let [queue] = &dump.queues[..] else { panic!("{dump:?}") };
+    assert_eq!((queue.index, queue.seats_in_use, queue.seats_waiting, queue.work), (0, 2, 2, 6_000_000));
+    let (first, second) = (&queue.executing[0], &queue.waiting[0]);
+    assert_eq!((first.seats, first.arrived, first.started), (2, at(0), Some(at(0))));
+    assert_eq!((second.details, second.arrived, second.started), (1, at(1), None));
+    level.finish(at(8), 0);
+    let dump = level.set.dump();
+    assert_eq!(
+        (dump.queues[0].executing[0].arrived, dump.queues[0].executing[0].started),
+        (at(1), Some(at(8)))
+    );
+    level.finish(at(9), 1);
+    assert!(level.set.dump().is_idle);
+}
+
+#[test]
+fn a_dump_shows_requests_without_queues_and_unwanted_queues_until_they_are_empty() {
+    let mut level = Level::new(QueueSetConfig::Exempt, 0);
+    level.arrive(at(0), 1, 1);
+    let dump = level.set.dump();
+    assert_eq!((dump.queues.len(), dump.without_queue[0].details), (0, 0));
+    level.set.configure(
+        at(1),
+        QueueSetConfig::Queue { queues: 3, hand_size: 3, length_max: 1 },
+        9,
+        &mut Started::new(),
+    );
+    for flow in 0..3 {
+        level.arrive(at(2), flow, 1);
+    }
+    level.set.configure(
+        at(3),
+        QueueSetConfig::Queue { queues: 1, hand_size: 1, length_max: 1 },
+        9,
+        &mut Started::new(),
+    );
+    let busy = |level: &Level| level.set.dump().queues.iter().map(|queue| queue.index).collect::<Vec<_>>();
+    let before = busy(&level);
+    assert_eq!(before.first(), Some(&0));
+    for name in 0..4 {
+        level.finish(at(4), name);
+    }
+    assert_eq!((before.len() > 1, busy(&level)), (true, vec![0]));
 }
 
 proptest! {
@@ -212,6 +278,7 @@ proptest! {
             let seats: u64 = level.served.values().map(RequestKey::seats).sum();
             prop_assert_eq!(seats, level.set.seats_in_use());
             prop_assert_eq!(level.waiting.len(), level.set.waiting());
+            prop_assert_eq!(shown(&level.set.dump()), (level.served.keys().copied().collect(), level.waiting.keys().copied().collect()));
             // Above the limit is only what was started under a higher one, or a wide request alone.
             prop_assert!(seats <= limit.max(lowered) || level.served.len() == 1);
             let busy = level.set.queues.iter().filter(|queue| queue.is_busy()).count();

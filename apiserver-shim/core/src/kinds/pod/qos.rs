@@ -14,7 +14,8 @@ fn amount(resources: &Value, list: &str, name: &str) -> Option<Quantity> {
 /// `Guaranteed`, `Burstable` or `BestEffort`.
 pub fn qos_class(pod: &Value) -> &'static str {
     let spec = &pod["spec"];
-    let own = spec.get("resources").filter(|r| !access::is_zero(r));
+    // As upstream, resources of the Pod count alone even if they are empty.
+    let own = spec.get("resources").filter(|resources| resources.is_object());
     let parts: Vec<&Value> = match own {
         Some(pod_level) => vec![pod_level],
         None => {
