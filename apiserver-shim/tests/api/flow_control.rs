@@ -82,7 +82,12 @@ async fn operators_see_levels_queues_and_requests() {
         levels.contains("\nexempt,            0,            false,  false,       0,               1,"),
         "{levels}"
     );
-    let queues = page("dump_queues").await;
+    // The objects of the levels are read in the background.
+    let mut queues = page("dump_queues").await;
+    while !queues.contains("leader-election,") {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        queues = page("dump_queues").await;
+    }
     assert_eq!(queues.lines().filter(|line| line.starts_with("leader-election,")).count(), 16, "{queues}");
     let requests = page("dump_requests?includeRequestDetails=yes").await;
     let own =
