@@ -2,6 +2,8 @@
 
 #[path = "all/access.rs"]
 mod access;
+#[path = "all/autoscaling.rs"]
+mod autoscaling;
 #[path = "all/catalog.rs"]
 mod catalog;
 #[path = "all/custom_resources.rs"]
@@ -42,6 +44,8 @@ mod preemption;
 mod pulls;
 #[path = "all/refusals.rs"]
 mod refusals;
+#[path = "all/script_server.rs"]
+mod script_server;
 #[path = "all/services.rs"]
 mod services;
 #[path = "all/sets.rs"]

@@ -1,53 +1,16 @@
 //! Admission webhooks of a real server, configured with the real kubectl: by URL, and by a Service whose EndpointSlice is
 //! written by hand. All run on one host, a network namespace: endpoints cannot be on loopback.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
-use std::{fs, path::Path};
+use std::fs;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use e2e::{cluster::Cluster, network::Network};
 use serde_json::{Value, json};
-use shim_pki::{Pki, ServerNames};
 
-/// The Python server; it ends with the test.
-struct Hooks {
-    process: Child,
-    port: u16,
-    ca_bundle: String,
-}
+use crate::script_server::ScriptServer;
 
-impl Hooks {
-    fn start(cluster: &Cluster, network: &Network) -> anyhow::Result<Hooks> {
-        let pki = Pki::open_or_create(&cluster.data(), SystemTime::now())?;
-        let names = ServerNames { dns: vec!["hooks.default.svc".to_owned()], ..ServerNames::default() };
-        let issued = pki.authority.issue_server(&names, SystemTime::now())?;
-        let file = |name: &str| cluster.directory().join(name);
-        fs::write(file("hooks.crt"), &issued.certificate)?;
-        fs::write(file("hooks.key"), &issued.key)?;
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/all/webhook_server.py");
-        let mut process = Command::new("ip")
-            .args(["netns", "exec", &network.first, "python3"])
-            .args([script, file("hooks.crt"), file("hooks.key")])
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().context("it has an output")?).read_line(&mut line)?;
-        let ca_bundle = shim_model::base64::encode(pki.authority.certificate().as_bytes());
-        Ok(Hooks { process, port: line.trim().parse().context("the server prints its port")?, ca_bundle })
-    }
-
-    fn url(&self, path: &str) -> Value {
-        json!({"url": format!("https://127.0.0.1:{}/{path}", self.port), "caBundle": self.ca_bundle})
-    }
-}
-
-impl Drop for Hooks {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn url(hooks: &ScriptServer, path: &str) -> Value {
+    json!({"url": format!("https://127.0.0.1:{}/{path}", hooks.port), "caBundle": hooks.ca_bundle})
 }
 
 /// Applies objects from a file.
@@ -72,7 +35,7 @@ fn configuration(kind: &str, name: &str, client: &Value, more: &Value) -> Value 
         "webhooks": [webhook]})
 }
 
-fn configure(cluster: &Cluster, hooks: &Hooks) -> anyhow::Result<()> {
+fn configure(cluster: &Cluster, hooks: &ScriptServer) -> anyhow::Result<()> {
     let names = ["label", "deny", "hang", "down", "service"];
     let namespace = |name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"hook": name}}});
     apply(cluster, &names.map(namespace))?;
@@ -90,10 +53,10 @@ fn configure(cluster: &Cluster, hooks: &Hooks) -> anyhow::Result<()> {
             json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
                 "metadata": {"name": "hooks-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "hooks"}},
                 "endpoints": [{"addresses": [Network::FIRST]}], "ports": [{"name": "https", "port": hooks.port}]}),
-            configuration(mutating, "label", &hooks.url("label"), &none),
+            configuration(mutating, "label", &url(hooks, "label"), &none),
             configuration(mutating, "service", &by_service, &none),
-            configuration(validating, "deny", &hooks.url("deny"), &none),
-            configuration(validating, "hang", &hooks.url("hang"), &json!({"failurePolicy": "Ignore"})),
+            configuration(validating, "deny", &url(hooks, "deny"), &none),
+            configuration(validating, "hang", &url(hooks, "hang"), &json!({"failurePolicy": "Ignore"})),
             configuration(validating, "down", &down, &none),
         ],
     )
@@ -103,7 +66,8 @@ fn configure(cluster: &Cluster, hooks: &Hooks) -> anyhow::Result<()> {
 fn kubectl_meets_webhooks() -> anyhow::Result<()> {
     let network = Network::new()?;
     let cluster = Cluster::server_on(&network, &["--store", "memory"])?;
-    let hooks = Hooks::start(&cluster, &network)?;
+    let name = "hooks.default.svc";
+    let hooks = ScriptServer::start(&cluster, &network, "webhook_server.py", (name, &[]))?;
     configure(&cluster, &hooks)?;
     let create = |namespace: &str, more: &[&str]| {
         let line = ["create", "configmap", "made", "--namespace", namespace];
