@@ -249,8 +249,8 @@ fn is_kept(text: &str) -> bool {
         Scale::Two(power) => {
             // The digits that remain of 15 after the factor of the suffix.
             let digits = 14_i64 - i64::from(power) * 3 / 10;
-            let is_odd = || whole.parse::<i64>().is_ok_and(|value| value & 7 != 0);
-            fraction.is_empty() && whole.len() as i64 <= digits && is_odd()
+            let has_low_bits = || whole.parse::<i64>().is_ok_and(|value| value & 7 != 0);
+            fraction.is_empty() && whole.len() as i64 <= digits && has_low_bits()
         }
     }
 }
