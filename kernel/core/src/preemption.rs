@@ -8,12 +8,17 @@
 //!    than is missing beyond what is free already. `no_victim_is_superfluous`
 //! 3. *It ends*, and plans nothing if nothing is missing. `nothing_is_planned_if_nothing_is_missing`
 //! 4. *The order*: revocable work first, then roles furthest above their fair share, then the lowest priority, then the newest.
-//!    `the_order_of_victims`
+//!    `the_order_of_victims`, `small_roles_keep_their_tasks`, and for each victim `no_role_that_is_spared_has_a_higher_share`
+
+mod holders;
 
 use std::{
     cmp::{Ordering, Reverse},
     collections::BTreeMap,
 };
+
+pub use holders::{Holder, Holders};
+use holders::{Lost, Shares};
 
 use kernel_model::{quota::Quantities, resources::Scalar, roles::Role, time::Time};
 
@@ -26,8 +31,8 @@ pub struct Candidate {
     pub amounts: Quantities,
     /// Whether it also holds revocable resources: it was launched to end for others.
     pub revocable: bool,
-    /// What its role holds, as a multiple of its fair share.
-    pub share: f64,
+    /// The position of its framework, in its role, among the [`Holders`].
+    pub holder: usize,
     /// Tasks of lower priority end first.
     pub priority: i64,
     /// Newer tasks end first.
@@ -67,6 +72,8 @@ pub struct Standing {
 pub struct Problem {
     /// The roles with guarantees.
     pub roles: BTreeMap<Role, Standing>,
+    /// Who holds what.
+    pub holders: Holders,
     /// Roles of which something is missing, the most important first. What goes to a role counts for the later claims of those above it.
     pub claims: Vec<Claim>,
     /// The agents.
@@ -96,6 +103,7 @@ pub fn plan(problem: &Problem) -> Vec<Preemption> {
             .collect(),
         taken: problem.agents.iter().map(|agent| vec![false; agent.tasks.len()]).collect(),
         free: problem.agents.iter().map(|agent| agent.free.clone()).collect(),
+        lost: Lost::new(),
         problem,
     };
     let mut plan = Vec::new();
@@ -127,6 +135,7 @@ struct State<'p> {
     consumed: BTreeMap<Role, Quantities>,
     taken: Vec<Vec<bool>>,
     free: Vec<Quantities>,
+    lost: Lost,
 }
 
 /// What can be done on one agent.
@@ -137,25 +146,48 @@ struct Choice {
     rank: Rank,
 }
 
-/// Choices of lower rank are better: those that cover more, then those with less important victims.
+/// How important a task is. The least important ones end first.
+#[derive(Debug, Clone)]
+struct Importance {
+    revocable: bool,
+    shares: Shares,
+    priority: i64,
+    launched_at: Time,
+}
+
+impl Importance {
+    fn compare_kind(&self, other: &Importance) -> Ordering {
+        (other.revocable.cmp(&self.revocable))
+            .then_with(|| self.shares.compare(&other.shares))
+            .then_with(|| self.priority.cmp(&other.priority))
+    }
+
+    fn compare(&self, other: &Importance) -> Ordering {
+        self.compare_kind(other).then_with(|| other.launched_at.cmp(&self.launched_at))
+    }
+}
+
+/// Choices of lower rank are better: those that cover more, then those whose most important victim is less important, then those
+/// with fewer victims.
 struct Rank {
     covered: Reverse<i64>,
-    /// Whether there is a victim that is not revocable.
-    ends_others: bool,
-    priority: Option<i64>,
-    share: f64,
+    most_important: Importance,
     victims: usize,
     agent: usize,
 }
 
 impl Rank {
     fn compare(&self, other: &Rank) -> Ordering {
-        (self.covered, self.ends_others, self.priority)
-            .cmp(&(other.covered, other.ends_others, other.priority))
-            .then_with(|| other.share.total_cmp(&self.share))
-            .then_with(|| (self.victims, self.agent).cmp(&(other.victims, other.agent)))
+        (self.covered.cmp(&other.covered))
+            .then_with(|| self.most_important.compare_kind(&other.most_important))
+            .then_with(|| self.victims.cmp(&other.victims))
+            .then_with(|| self.most_important.compare(&other.most_important))
+            .then_with(|| self.agent.cmp(&other.agent))
     }
 }
+
+/// The tasks of one holder on an agent, the least important last.
+type Queues = BTreeMap<(bool, usize), Vec<usize>>;
 
 impl State<'_> {
     /// What is free needs no victims: the claim takes it first.
@@ -170,46 +202,79 @@ impl State<'_> {
     /// The fewest tasks of an agent that free as much of what is missing as its tasks can.
     fn option(&self, claim: &Claim, missing: &Quantities, agent: usize) -> Option<Choice> {
         let tasks = &self.problem.agents[agent].tasks;
-        let mut order: Vec<usize> = (0..tasks.len())
-            .filter(|at| !self.taken[agent][*at] && !tasks[*at].role.is_within(&claim.role))
-            .filter(|at| !least(missing, &tasks[*at].amounts).is_empty())
-            .collect();
-        order.sort_by(|a, b| compare(&tasks[*a], &tasks[*b]));
-        let mut consumed = self.consumed.clone();
-        let (mut victims, mut freed) = (Vec::new(), Quantities::default());
-        for at in order {
-            let mut gap = missing.clone();
-            subtract(&mut gap, &freed);
-            if least(&gap, &tasks[at].amounts).is_empty() || !self.may_take(&mut consumed, claim, &tasks[at])
-            {
-                continue;
-            }
-            freed.add_all(&tasks[at].amounts);
-            victims.push(at);
-        }
+        let (mut victims, mut freed) = self.victims(claim, missing, agent);
         // A later victim may make an earlier one superfluous. The most important are spared first.
-        for at in victims.clone().into_iter().rev() {
+        for at in victims.iter().map(|(at, _)| *at).rev().collect::<Vec<_>>() {
             let mut rest = Quantities::default();
-            victims
-                .iter()
-                .filter(|other| **other != at)
-                .for_each(|other| rest.add_all(&tasks[*other].amounts));
+            let others = victims.iter().filter(|(other, _)| *other != at);
+            others.for_each(|(other, _)| rest.add_all(&tasks[*other].amounts));
             if least(missing, &rest) == least(missing, &freed) {
-                victims.retain(|other| *other != at);
+                victims.retain(|(other, _)| *other != at);
                 freed = rest;
             }
         }
         let amounts = least(missing, &freed);
-        let all = || victims.iter().map(|at| &tasks[*at]);
         let rank = Rank {
             covered: Reverse(parts(missing, &amounts)?),
-            ends_others: all().any(|task| !task.revocable),
-            priority: all().map(|task| task.priority).max(),
-            share: all().map(|task| task.share).fold(f64::INFINITY, f64::min),
+            most_important: victims.iter().map(|(_, task)| task).max_by(|a, b| a.compare(b))?.clone(),
             victims: victims.len(),
             agent,
         };
-        Some(Choice { agent, tasks: victims, amounts, rank })
+        Some(Choice { agent, tasks: victims.into_iter().map(|(at, _)| at).collect(), amounts, rank })
+    }
+
+    /// Takes the least important task of an agent that helps, one after the other, until nothing is missing or none helps. Each lowers the
+    /// share of its role. Returns what they free, too.
+    fn victims(
+        &self,
+        claim: &Claim,
+        missing: &Quantities,
+        agent: usize,
+    ) -> (Vec<(usize, Importance)>, Quantities) {
+        let tasks = &self.problem.agents[agent].tasks;
+        let holders = &self.problem.holders;
+        let (mut consumed, mut lost) = (self.consumed.clone(), self.lost.clone());
+        let (mut victims, mut freed, mut gap) = (Vec::new(), Quantities::default(), missing.clone());
+        let mut queues = self.queues(claim, missing, agent);
+        let shares = |holder: usize, lost: &Lost| holders.shares(holder, lost);
+        let mut known: BTreeMap<usize, Shares> =
+            queues.keys().map(|(_, holder)| (*holder, shares(*holder, &lost))).collect();
+        while !gap.is_empty() {
+            let heads = queues.values().filter_map(|queue| queue.last().copied());
+            let heads =
+                heads.filter_map(|at| Some((at, tasks[at].importance(known.get(&tasks[at].holder)?))));
+            let Some((at, importance)) = heads.min_by(|a, b| a.1.compare(&b.1)) else { break };
+            let task = &tasks[at];
+            queues.entry((task.revocable, task.holder)).or_default().pop();
+            if least(&gap, &task.amounts).is_empty() || !self.may_take(&mut consumed, claim, task) {
+                continue;
+            }
+            holders.lose(&mut lost, task.holder, &claim.role, &task.amounts);
+            known.iter_mut().for_each(|(holder, known)| *known = shares(*holder, &lost));
+            freed.add_all(&task.amounts);
+            subtract(&mut gap, &task.amounts);
+            victims.push((at, importance));
+        }
+        (victims, freed)
+    }
+
+    /// The tasks of an agent that may help, as those of one holder end: the last ones first.
+    fn queues(&self, claim: &Claim, missing: &Quantities, agent: usize) -> Queues {
+        let tasks = &self.problem.agents[agent].tasks;
+        let mut queues = Queues::new();
+        let helps = |at: &usize| {
+            let task = &tasks[*at];
+            let free_to_end = !self.taken[agent][*at] && !task.role.is_within(&claim.role);
+            free_to_end && !least(missing, &task.amounts).is_empty()
+        };
+        for at in (0..tasks.len()).rev().filter(helps) {
+            queues.entry((tasks[at].revocable, tasks[at].holder)).or_default().push(at);
+        }
+        for queue in queues.values_mut() {
+            let order = |at: &usize| (tasks[*at].priority, Reverse(tasks[*at].launched_at));
+            queue.sort_by_key(|at| Reverse(order(at)));
+        }
+        queues
     }
 
     /// Whether the task's role, and all roles above it that do not contain the claim's, keep what is guaranteed to them. Counts the
@@ -241,6 +306,8 @@ impl State<'_> {
             self.taken[choice.agent][*at] = true;
             freed.add_all(&tasks[*at].amounts);
             self.may_take(&mut consumed, claim, &tasks[*at]);
+            let holders = &self.problem.holders;
+            holders.lose(&mut self.lost, tasks[*at].holder, &claim.role, &tasks[*at].amounts);
         }
         self.consumed = consumed;
         subtract(&mut freed, &choice.amounts);
@@ -248,12 +315,11 @@ impl State<'_> {
     }
 }
 
-/// The order in which tasks end.
-fn compare(a: &Candidate, b: &Candidate) -> Ordering {
-    (b.revocable.cmp(&a.revocable))
-        .then_with(|| b.share.total_cmp(&a.share))
-        .then_with(|| a.priority.cmp(&b.priority))
-        .then_with(|| b.launched_at.cmp(&a.launched_at))
+impl Candidate {
+    fn importance(&self, shares: &Shares) -> Importance {
+        let (revocable, priority, launched_at) = (self.revocable, self.priority, self.launched_at);
+        Importance { revocable, shares: shares.clone(), priority, launched_at }
+    }
 }
 
 /// The smallest covered part of any missing name that is covered at all, in thousandths; `None` if nothing is covered.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use kernel_model::resources::{Resource, Resources, Value};
+use kernel_model::{
+    quota::Quantities,
+    resources::{Resource, Resources, Scalar, Value},
+};
 
 /// How many scalar names count for fairness: `cpus`, `mem`, `disk`, `gpus`, and as many site-specific ones. Further
 /// names are allocated but not counted.
@@ -119,6 +122,12 @@ impl Amounts {
     /// The amount of a name, if the name counts for fairness.
     pub(super) fn of(&self, names: &ResourceNames, name: &str) -> Option<i64> {
         names.known(name).and_then(|at| self.0.get(at)).copied()
+    }
+
+    /// The amounts by name.
+    pub(super) fn quantities(&self, names: &ResourceNames) -> Quantities {
+        let amounts = self.0.iter().zip(&names.0).filter(|(amount, _)| **amount != 0);
+        amounts.map(|(amount, name)| (name.clone(), Scalar(*amount))).collect()
     }
 
     /// The largest fraction of any resource in `pool`.

@@ -1,5 +1,7 @@
 //! Quota in the allocator: limits and guarantees of roles, and what they leave of an offer.
 
+use std::collections::BTreeMap;
+
 use kernel_model::{
     quota::{Quantities, Quota},
     resources::{Resource, Resources, Scalar, Value},
@@ -12,6 +14,7 @@ use super::{
     amounts::Counts,
     shares::{Attention, NodeQuota},
 };
+use crate::preemption::Holders;
 
 impl Allocator {
     /// Sets the quota of a role. A default quota removes it.
@@ -56,9 +59,9 @@ impl Allocator {
         limits.iter().any(|(of, limit)| name(of).is_some_and(|n| self.shares.consumed(role, n) > limit.0))
     }
 
-    /// What the client holds, as a multiple of its fair share.
-    pub fn fair_share_held(&self, client: ClientSlot) -> f64 {
-        self.shares.headroom(client.0).held
+    /// Who holds what, whether they want offers or not; and where each client is among them.
+    pub fn holders(&self) -> (Holders, BTreeMap<ClientSlot, usize>) {
+        self.shares.holders(&self.names)
     }
 
     /// Whether the client wants offers, and answers them.

@@ -6,6 +6,7 @@
 
 mod answers;
 mod headroom;
+mod holders;
 mod order;
 mod quota;
 

@@ -309,6 +309,25 @@ fn freed_resources_raise_no_client_above_its_fair_share() {
     assert_eq!(amounts(&allocations[1]), (Scalar::from_units(2), Scalar::from_units(200)));
 }
 
+/// A client is above its fair share or not whether it, or anybody, wants offers.
+#[test]
+fn who_is_above_its_fair_share_does_not_depend_on_its_own_demand() {
+    let mut pool = pool();
+    let agent = pool.add_agent(&resources("cpus:4;mem:4000"), true);
+    let clients = ["large", "small", "idle"].map(|name| client(&mut pool, name, &format!("k8s/{name}")));
+    pool.charge(agent, clients[0], &resources("cpus:3;mem:3000"));
+    pool.charge(agent, clients[1], &resources("cpus:0.5;mem:500"));
+    for wanting in 0..8 {
+        let want =
+            |pool: &mut Allocator, at: usize| pool.set_client_active(clients[at], wanting & (1 << at) != 0);
+        (0..3).for_each(|at| want(&mut pool, at));
+        // With no sibling that wants any of it the share is what others do not hold.
+        let alone = wanting & 0b110 == 0;
+        assert_eq!(pool.is_above_fair_share(clients[0]), !alone, "{wanting:b}");
+        assert!(!pool.is_above_fair_share(clients[1]), "{wanting:b}");
+    }
+}
+
 #[test]
 fn a_client_that_refuses_its_fair_share_is_offered_the_whole_agent() {
     let mut pool = pool();

@@ -25,7 +25,7 @@ use kernel_model::{
 
 use super::{Agent, Master, timers::Timer};
 use crate::{
-    allocator::Hold,
+    allocator::{ClientSlot, Hold},
     preemption::{AgentWork, Candidate, Claim, Preemption, Problem, Standing, least, plan, subtract},
 };
 
@@ -78,6 +78,9 @@ pub(super) struct Guarantees {
     is_scheduled: bool,
     next_inverse_offer: u64,
 }
+
+/// Where clients are among those that hold resources.
+type Places = BTreeMap<ClientSlot, usize>;
 
 fn counted(resources: &Resources) -> Quantities {
     Quantities::of(resources, |r| r.reservations.is_empty() && !r.revocable)
@@ -137,10 +140,11 @@ impl Master {
             self.guarantees.stuck.clear();
             return;
         }
-        let (ids, agents) = self.work();
+        let (holders, places) = self.allocator.holders();
+        let (ids, agents) = self.work(&places);
         let tasks: Vec<Vec<(FrameworkId, TaskId)>> = agents.iter().map(|(_, ids)| ids.clone()).collect();
         let agents = agents.into_iter().map(|(work, _)| work).collect();
-        let problem = Problem { roles, claims, agents };
+        let problem = Problem { roles, holders, claims, agents };
         let plan = plan(&problem);
         let served: BTreeSet<usize> = plan.iter().map(|preemption| preemption.claim).collect();
         self.guarantees.stuck = (problem.claims.iter().enumerate())
@@ -229,12 +233,12 @@ impl Master {
 
     /// The agents with what is free and their tasks that may end.
     #[allow(clippy::type_complexity)]
-    fn work(&self) -> (Vec<AgentId>, Vec<(AgentWork, Vec<(FrameworkId, TaskId)>)>) {
+    fn work(&self, places: &Places) -> (Vec<AgentId>, Vec<(AgentWork, Vec<(FrameworkId, TaskId)>)>) {
         let active = self.agents.values().filter(|agent| agent.is_active());
-        active.map(|agent| (agent.id.clone(), self.work_on(agent))).unzip()
+        active.map(|agent| (agent.id.clone(), self.work_on(agent, places))).unzip()
     }
 
-    fn work_on(&self, agent: &Agent) -> (AgentWork, Vec<(FrameworkId, TaskId)>) {
+    fn work_on(&self, agent: &Agent, places: &Places) -> (AgentWork, Vec<(FrameworkId, TaskId)>) {
         let mut free = self.allocator.available(agent.slot).map(counted).unwrap_or_default();
         for hold in self.allocator.holds(agent.slot) {
             subtract(&mut free, &counted(&hold.resources));
@@ -247,7 +251,7 @@ impl Master {
                 let key = (framework_id.clone(), task.info.task_id.clone());
                 let ends = task.state.is_terminal() || task.state == TaskState::Killing;
                 let kept = ends || self.guarantees.victims.contains_key(&key);
-                if let Some(candidate) = self.candidate(framework_id, task).filter(|_| !kept) {
+                if let Some(candidate) = self.candidate(framework_id, task, places).filter(|_| !kept) {
                     work.tasks.push(candidate);
                     ids.push(key);
                 }
@@ -256,17 +260,17 @@ impl Master {
         (work, ids)
     }
 
-    fn candidate(&self, framework_id: &FrameworkId, task: &Task) -> Option<Candidate> {
+    fn candidate(&self, framework_id: &FrameworkId, task: &Task, places: &Places) -> Option<Candidate> {
         let roles = task.info.resources.allocation_roles();
         let [role] = roles[..] else { return None };
         let amounts = counted(&task.info.resources);
         let client = self.frameworks.get(framework_id)?.clients.get(role)?;
         let priority = task.info.labels.get(PRIORITY_LABEL).and_then(|text| text.parse().ok()).unwrap_or(0);
-        let share = self.allocator.fair_share_held(*client);
+        let holder = *places.get(client)?;
         let launched_at = task.launched_at;
         let revocable = task.info.resources.iter().any(|r| r.revocable);
         let role = role.clone();
-        (!amounts.is_empty()).then_some(Candidate { role, amounts, revocable, share, priority, launched_at })
+        (!amounts.is_empty()).then_some(Candidate { role, amounts, revocable, holder, priority, launched_at })
     }
 
     fn preempt(

@@ -1,6 +1,6 @@
 //! How much more a client can get before it exceeds its fair share.
 
-use super::Shares;
+use super::{Node, Shares};
 use crate::allocator::amounts::Amounts;
 
 /// A client that holds less than this fraction of its fair share may be offered a whole agent once it declined a part:
@@ -16,8 +16,6 @@ pub(in crate::allocator) struct Headroom {
     pub(in crate::allocator) share: Amounts,
     /// Whether the client holds less than [`FAR_BELOW_FAIR_SHARE`] of its fair share.
     pub(in crate::allocator) below_fair_share: bool,
-    /// What the client holds, as a multiple of its fair share.
-    pub(in crate::allocator) held: f64,
     /// Whether the client holds more than its fair share.
     pub(in crate::allocator) above_fair_share: bool,
 }
@@ -31,29 +29,44 @@ pub(super) struct Demand {
     idle: Amounts,
 }
 
+impl Demand {
+    /// As if this child had an active client.
+    fn with(mut self, child: &Node) -> Self {
+        if child.active_clients == 0 {
+            self.idle.subtract(child.share_state.charged);
+            self.weights += child.weight;
+        }
+        self
+    }
+}
+
 impl Shares {
     /// What the client can get before it, or an ancestor role, exceeds its fair share of any resource. The fair share
-    /// is the weight's part, among the siblings with active clients, of what the other siblings do not hold.
+    /// is the weight's part, among the siblings with active clients, of what the other siblings do not hold. That of a client
+    /// that is not active is what it would be if it were.
     pub(in crate::allocator) fn headroom(&self, slot: u32) -> Headroom {
         let Some(client) = self.clients.get(slot as usize) else { return Headroom::default() };
         let mut part = self.pool;
         let mut headroom = self.pool;
         for pair in client.path.windows(2).rev() {
             let (below, above) = (self.node(pair[0]), pair[1]);
-            let demand = self.demand_below(above);
+            let demand = self.demand_below(above).with(below);
             part.subtract(demand.idle);
             part = part.scaled(below.weight / demand.weights.max(below.weight));
             headroom = headroom.least(part.without(below.share_state.charged));
         }
         let leaf = self.node(client.leaf());
-        part.subtract(self.demand_below(client.leaf()).idle);
-        part = part.scaled(1.0 / f64::from(leaf.active_clients.max(1)));
         let leftovers = client.share_state.charged;
+        part.subtract(self.demand_below(client.leaf()).idle);
+        if !client.active {
+            part.add(leftovers);
+        }
+        let active = leaf.active_clients + u32::from(!client.active);
+        part = part.scaled(1.0 / f64::from(active));
         let share = leftovers.dominant_share_of(&part);
         Headroom {
             amounts: headroom.least(part.without(leftovers)),
             share: part,
-            held: share,
             below_fair_share: share < FAR_BELOW_FAIR_SHARE,
             above_fair_share: share > 1.0,
         }
