@@ -111,7 +111,7 @@ impl WebhookClient {
             tokio::time::timeout(timeout, repeat(&client, &url, &body)).await.map_err(|_| late())??;
         // As client-go.
         if !(200..=206).contains(&answer.status.as_u16()) {
-            let message = refusal(answer.status, &answer.body);
+            let message = answer.refusal();
             return Err(WebhookError::Refused { code: answer.status.as_u16(), message });
         }
         serde_json::from_slice(&answer.body).map_err(|error| WebhookError::Answer(error.to_string()))
@@ -122,6 +122,9 @@ fn failed(url: &str, reason: String) -> WebhookError {
     WebhookError::Request { url: url.to_owned(), reason }
 }
 
+/// Bytes of an answer without a Status that are shown (client-go's `maxUnstructuredResponseTextBytes`).
+const SHOWN_BYTES_MAX: usize = 2048;
+
 /// The answer to a request.
 struct Answer {
     status: StatusCode,
@@ -130,6 +133,12 @@ struct Answer {
 }
 
 impl Answer {
+    fn refusal(&self) -> String {
+        let kind = self.headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes());
+        let is_text = kind.is_none_or(|kind| kind.to_ascii_lowercase().starts_with(b"text/"));
+        refusal(self.status, &self.body, is_text)
+    }
+
     /// How long to wait before the request is repeated, if the answer asks for that.
     fn retry_after(&self) -> Option<Duration> {
         let asks = self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error();
@@ -199,13 +208,15 @@ fn reason(error: &ClientError) -> String {
 }
 
 /// What an answer says that is no success: the message of a Status, or client-go's words for the code.
-fn refusal(status: StatusCode, body: &[u8]) -> String {
+fn refusal(status: StatusCode, body: &[u8], is_text: bool) -> String {
     let said = serde_json::from_slice::<Value>(body).ok();
     let said = said.as_ref().map(|status| access::text(status, &["message"])).unwrap_or("");
     if !said.is_empty() {
         return said.to_owned();
     }
-    let text = String::from_utf8_lossy(body);
+    // What is no text, such as the objects of a review, is not for the user.
+    let shown = if is_text { &body[..body.len().min(SHOWN_BYTES_MAX)] } else { &[] };
+    let text = String::from_utf8_lossy(shown);
     let text = if text.trim().is_empty() { "unknown" } else { text.trim() };
     let words = match status.as_u16() {
         400 => "the server rejected our request for an unknown reason",
@@ -235,4 +246,30 @@ fn refusal(status: StatusCode, body: &[u8]) -> String {
         }
     };
     words.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_texts_and_messages_are_shown() {
+        let error = StatusCode::INTERNAL_SERVER_ERROR;
+        let table = [
+            refusal(error, br#"{"kind":"Status","message":"no"}"#, false),
+            refusal(error, br#"{"kind":"ConversionReview","request":{"objects":[{"secret":1}]}}"#, false),
+            refusal(error, b" it broke\n", true),
+            refusal(error, b"", true),
+            refusal(StatusCode::FORBIDDEN, b"<html>", false),
+        ];
+        let shown = |text: &str| {
+            format!("an error on the server (\"{text}\") has prevented the request from succeeding")
+        };
+        assert_eq!(
+            table,
+            ["no".to_owned(), shown("unknown"), shown("it broke"), shown("unknown"), "unknown".to_owned()]
+        );
+        let long = refusal(error, &[b'x'; 10_000], true);
+        assert_eq!(long, shown(&"x".repeat(SHOWN_BYTES_MAX)));
+    }
 }

@@ -1,13 +1,14 @@
 //! Time stamps as the API prints them, and ages as tables print them. An instant is in microseconds since 1970 and
 //! comes from the caller; nothing here reads a clock.
 
+mod rfc3339;
 mod zone;
 
-use jiff::Timestamp;
-
+pub use rfc3339::{civil, parse_nanoseconds, rfc3339_nano};
 pub use zone::{Civil, Zone, rfc1123};
 
 const MICROS: i64 = 1_000_000;
+const NANOS: i128 = 1_000;
 
 /// Microseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -26,31 +27,24 @@ impl Instant {
 
     /// The format of `metav1.Time`: UTC, whole seconds.
     pub fn to_rfc3339(self) -> String {
-        Timestamp::from_second(self.seconds()).unwrap_or_default().to_string()
+        rfc3339_nano(i128::from(self.seconds()) * 1_000_000_000)
     }
 
     /// The format of `metav1.MicroTime`: UTC, six decimals.
     pub fn to_rfc3339_micro(self) -> String {
-        format!("{:.6}", Timestamp::from_microsecond(self.0).unwrap_or_default())
+        rfc3339::print(i128::from(self.0) * NANOS, 6)
     }
 
     /// Parses either format, with any offset.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.as_bytes().get(10).is_none_or(|b| *b != b'T') {
-            return None;
-        }
-        text.parse::<Timestamp>().ok().map(|t| Instant(t.as_microsecond()))
+        let micros = parse_nanoseconds(text)?.div_euclid(NANOS);
+        i64::try_from(micros).ok().map(Instant)
     }
 
     /// Seconds since `earlier`; negative if `self` is before it.
     pub const fn since(self, earlier: Instant) -> i64 {
         (self.0 - earlier.0) / MICROS
     }
-}
-
-/// Go's `time.RFC3339Nano`: UTC, as many decimals as are needed, at most nine. The argument is in nanoseconds since 1970.
-pub fn rfc3339_nano(nanoseconds: i128) -> String {
-    Timestamp::from_nanosecond(nanoseconds).unwrap_or_default().to_string()
 }
 
 /// The age of a time stamp as a table cell; `<unknown>` without one.

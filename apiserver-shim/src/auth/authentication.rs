@@ -17,21 +17,24 @@ use serde_json::{Value, json};
 use shim_core::bootstrap_tokens;
 use shim_core::controllers::served;
 use shim_core::jwt::JwtUser;
-use shim_model::go_quote::go_quote_list;
+use shim_model::go_quote::{Quoted, go_quote_list};
 use shim_model::status::{self, Status};
 use shim_pki::Identity;
 
 use super::oidc::Issuers;
 use crate::storage::registry::{Registry, now};
 
+mod bound_object;
 mod impersonation;
 mod secret_tokens;
 mod token_key;
 
+pub use bound_object::BoundObject;
 pub use impersonation::Impersonation;
 pub use secret_tokens::SecretTokenUses;
 pub use token_key::TokenKey;
 
+use bound_object::Gone;
 use secret_tokens::UseSender;
 
 /// The default audience of tokens: this API server.
@@ -131,14 +134,6 @@ enum Refused {
     Ours(String),
     /// It has other claims than the tokens that are issued here.
     Other(String),
-}
-
-/// An object that a token is bound to.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct BoundObject {
-    pub name: String,
-    pub uid: String,
 }
 
 /// The subject of a token to be issued.
@@ -280,7 +275,8 @@ impl Authenticator {
                 go_quote_list(wanted)
             )));
         }
-        self.check_bound(&claims.kubernetes).map_err(Refused::Ours)?;
+        self.check_bound(&claims.kubernetes)
+            .map_err(|why| Refused::Ours(format!("[invalid bearer token, {why}]")))?;
         Ok((user_of(claims), served))
     }
 
@@ -321,20 +317,35 @@ impl Authenticator {
         self.key.sign(&claims).map_err(status::internal)
     }
 
+    /// Whether what a token is bound to still exists.
     fn check_bound(&self, bound: &KubernetesClaims) -> Result<(), String> {
-        let alive = |plural: &'static str, object: &BoundObject| {
-            let namespace = if plural == "nodes" { "" } else { &bound.namespace };
-            let found = self.registry.peek(served("", plural), namespace, &object.name)?;
-            (found.header().uid == object.uid).then_some(())
-        };
-        alive("serviceaccounts", &bound.serviceaccount).ok_or("service account has been deleted")?;
+        let namespace = &bound.namespace;
+        let account = &bound.serviceaccount;
+        self.check_alive("serviceaccounts", namespace, account).map_err(|gone| match gone {
+            Gone::Removed => format!("serviceaccounts {} not found", Quoted(&account.name)),
+            Gone::Replaced { uid } => {
+                format!("service account UID ({uid}) does not match claim ({})", account.uid)
+            }
+            Gone::Deleted => format!("service account {namespace}/{} has been deleted", account.name),
+        })?;
         let (plural, what, object) = match bound {
             KubernetesClaims { pod: Some(pod), .. } => ("pods", "pod", pod),
             KubernetesClaims { secret: Some(secret), .. } => ("secrets", "secret", secret),
             KubernetesClaims { node: Some(node), .. } => ("nodes", "node", node),
             _ => return Ok(()),
         };
-        alive(plural, object).ok_or_else(|| format!("{what} has been deleted"))
+        let namespace = if plural == "nodes" { "" } else { namespace };
+        self.check_alive(plural, namespace, object).map_err(|gone| match gone {
+            Gone::Replaced { uid } => {
+                format!("{what} UID ({uid}) does not match service account {what} ref claim ({})", object.uid)
+            }
+            Gone::Removed | Gone::Deleted => "service account token has been invalidated".to_owned(),
+        })
+    }
+
+    fn check_alive(&self, plural: &'static str, namespace: &str, object: &BoundObject) -> Result<(), Gone> {
+        let found = self.registry.peek(served("", plural), namespace, &object.name);
+        object.check(found.as_ref().map(|found| found.header()), now().seconds())
     }
 }
 

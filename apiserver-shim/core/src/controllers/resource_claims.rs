@@ -56,6 +56,13 @@ impl Controller for ResourceClaimController {
             Some((found.header().uid.as_str(), is_done(found)))
         };
         let consumers = access::list(&claim, &CONSUMERS);
+        let is_unknown =
+            |consumer: &Value| is_pod(consumer) && pod(access::text(consumer, &["name"])).is_none();
+        if view.complete_to < object.revision && consumers.iter().any(is_unknown) {
+            // The Pod may have been made just before it was reserved for.
+            plan.needs_revision = Some(object.revision);
+            return plan;
+        }
         let is_gone = |consumer: &&Value| {
             let uid = access::text(consumer, &["uid"]);
             is_pod(consumer) && pod(access::text(consumer, &["name"])) != Some((uid, false))
@@ -185,6 +192,20 @@ mod tests {
         let names = access::list(&claim, &CONSUMERS).iter().map(|one| access::text(one, &["name"]));
         assert_eq!(names.collect::<Vec<_>>(), ["runs", "j"]);
         assert!(access::get(&claim, &ALLOCATION).is_some() && is_protected(&claim));
+    }
+
+    #[test]
+    fn a_reservation_stays_until_the_pods_are_known() {
+        let cluster = cluster(&["runs", "new"]);
+        let cache = cluster.cache();
+        let key = ObjectName::new(CLAIMS, "ns", "c");
+        let revision = View::new(&cache, 0, None).named(&key).unwrap().revision;
+        let plan =
+            ResourceClaimController.reconcile(&View::new(&cache, 0, None).complete_to(revision - 1), &key);
+        assert!(plan.is_empty());
+        assert_eq!(plan.needs_revision, Some(revision));
+        let plan = ResourceClaimController.reconcile(&View::new(&cache, 0, None).complete_to(revision), &key);
+        assert_eq!((plan.actions.len(), plan.needs_revision), (1, None));
     }
 
     #[test]

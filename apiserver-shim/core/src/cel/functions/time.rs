@@ -1,7 +1,9 @@
 //! Parts of times and durations. Times are in UTC unless a zone is named.
 
-use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
+use jiff::{Timestamp, ToSpan};
+
+use shim_model::time::{civil, parse_nanoseconds, rfc3339_nano};
 
 use super::Found;
 use crate::cel::eval::{EvalError, text};
@@ -10,9 +12,7 @@ use crate::cel::value::Val;
 /// Parses a time of RFC 3339, or a date, to nanoseconds since 1970.
 pub(in crate::cel) fn parse_timestamp(text: &str) -> Option<i128> {
     let date = text.len() == 10;
-    let text = if date { format!("{text}T00:00:00Z") } else { text.to_owned() };
-    text.as_bytes().get(10).filter(|b| **b == b'T')?;
-    text.parse::<Timestamp>().ok().map(Timestamp::as_nanosecond)
+    if date { parse_nanoseconds(&format!("{text}T00:00:00Z")) } else { parse_nanoseconds(text) }
 }
 
 /// A time as a value, if it is in the years 1 to 9999.
@@ -24,17 +24,17 @@ pub(super) fn within_years<'v>(at: i128) -> Result<Val<'v>, EvalError> {
 
 /// Prints a time as RFC 3339.
 pub(in crate::cel) fn print_timestamp(at: i128) -> String {
-    Timestamp::from_nanosecond(at).unwrap_or_default().to_string()
+    rfc3339_nano(at)
 }
 
 fn zone(name: &str) -> Result<TimeZone, EvalError> {
     let unknown = || EvalError::new(format!("unknown time zone {name}"));
     if let Some((hours, minutes)) = name.split_once(':') {
-        let (hours, minutes): (i32, i32) =
+        let (hours, minutes): (i16, i16) =
             (hours.parse().map_err(|_| unknown())?, minutes.parse().map_err(|_| unknown())?);
         let sign = if name.starts_with('-') { -1 } else { 1 };
-        let offset = Offset::from_seconds(hours * 3600 + sign * minutes * 60).map_err(|_| unknown())?;
-        return Ok(TimeZone::fixed(offset));
+        let seconds = i32::from(hours) * 3600 + sign * i32::from(minutes) * 60;
+        return Offset::from_seconds(seconds).map(TimeZone::fixed).map_err(|_| unknown());
     }
     TimeZone::get(name).map_err(|_| unknown())
 }
@@ -50,8 +50,11 @@ pub(super) fn call<'v>(function: &str, all: &[Val<'v>]) -> Found<'v> {
         }))),
         [Val::Timestamp(at), rest @ ..] => {
             let zone = rest.first().map(text).transpose()?.map_or(Ok(TimeZone::UTC), zone)?;
-            let at = Timestamp::from_nanosecond(*at).map_err(|_| EvalError::new("timestamp overflow"))?;
-            let at = at.to_zoned(zone);
+            let overflow = || EvalError::new("timestamp overflow");
+            // The offset at the last day is that of the day before, where the time stamps of the library end.
+            let offset = zone.to_offset(Timestamp::from_nanosecond(*at).unwrap_or(Timestamp::MAX));
+            let at = civil(*at).ok_or_else(overflow)?;
+            let at = at.checked_add(i64::from(offset.seconds()).seconds()).map_err(|_| overflow())?;
             Ok(Some(Val::Int(match function {
                 "getFullYear" => at.year().into(),
                 "getMonth" => i64::from(at.month()) - 1,
