@@ -179,8 +179,8 @@ impl SchedulerMachine {
                 self.volumes_changed(None);
             }
             Event::NodeNotSelected { namespace, claims } => {
+                // The Pod tries again after its back-off, which an event would end.
                 claims.iter().for_each(|claim| self.volumes.select(&namespace, claim, None));
-                self.volumes_changed(None);
             }
             Event::Budget { namespace, name, budget } => self.put_budget(namespace, name, budget),
             Event::BudgetsLost => self.budgets.clear(),

@@ -193,6 +193,8 @@ impl SchedulerMachine {
     fn select_node(&mut self, pod: &PendingPod, node: usize) {
         let node: Box<str> = self.node_infos.all()[node].name().into();
         self.not_launched(pod, &node);
+        // Should the write fail, the next choice is not made at once.
+        self.queue.back_off(pod.uid(), self.now, PluginSet::default());
         let namespace: Box<str> = pod.pod.header().namespace.as_str().into();
         let provisioned = pod.volumes.iter().flat_map(|volumes| &volumes.provisioned);
         let claims: Vec<Box<str>> = provisioned.map(|claim| claim.name.clone()).collect();

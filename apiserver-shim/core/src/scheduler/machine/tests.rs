@@ -39,6 +39,8 @@ mod refusals;
 mod rejections;
 #[path = "tests/resizes.rs"]
 mod resizes;
+#[path = "tests/volumes.rs"]
+mod volumes;
 #[path = "tests/waiting.rs"]
 mod waiting;
 
