@@ -255,8 +255,8 @@ fn a_quota_limits_the_pods_of_a_namespace() -> anyhow::Result<()> {
         anyhow::ensure!(status == 200, "{text}");
         Ok(())
     };
-    // One Pod; the executor of the namespace's Pods holds 0.1 CPUs.
-    limit(&cluster, 0.5)?;
+    // One Pod; the executor of the namespace's Pods holds 0.1 CPUs. What is left is too little for another.
+    limit(&cluster, 0.6)?;
     cluster.kubectl(&["create", "namespace", "team"])?;
     let ready = |cluster: &Cluster, namespace: &str, name: &str| {
         let pod = format!("pod/{name}");
@@ -279,7 +279,7 @@ fn a_quota_limits_the_pods_of_a_namespace() -> anyhow::Result<()> {
     cluster.start("up")?;
     wait_for("the quota after the restart", Duration::from_secs(30), || {
         let quota = cluster.operator(r#"{"type":"GET_QUOTA"}"#)?.to_string();
-        Ok((quota.contains("k8s/team") && quota.contains("0.5")).then_some(()))
+        Ok((quota.contains("k8s/team") && quota.contains("0.6")).then_some(()))
     })?;
     ready(&cluster, "team", "first")?;
     let phase = cluster.kubectl(&["get", "pod", "second", "-n", "team", "-o", "jsonpath={.status.phase}"])?;

@@ -60,6 +60,17 @@ impl ResourceNames {
         counted
     }
 
+    /// The amounts of names that were used before.
+    pub(super) fn known_amounts(&self, resources: &Resources) -> Amounts {
+        let mut amounts = Amounts::default();
+        for (name, amount) in resources.scalars() {
+            if let Some(sum) = self.known(name).and_then(|at| amounts.0.get_mut(at)) {
+                *sum = sum.saturating_add(amount.0);
+            }
+        }
+        amounts
+    }
+
     pub(super) fn amounts(&mut self, resources: &Resources) -> Amounts {
         let mut amounts = Amounts::default();
         for (name, amount) in resources.scalars() {

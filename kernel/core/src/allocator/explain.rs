@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use kernel_model::{resources::Resource, time::Time};
+use kernel_model::{quota::Quantities, resources::Resource, time::Time};
 
 use super::{
     AgentRow, Allocator, ClientSlot,
+    quota::QuotaBound,
     shares::{Attention, Client},
     take::admits,
 };
@@ -19,7 +20,7 @@ pub enum WaitReason {
     NotAnswering,
     /// There are no agents.
     NoAgents,
-    /// The role, or one above it, has reached a limit of its quota.
+    /// The role, or one above it, has reached a limit of its quota, or what the limit leaves is less than the framework wants.
     QuotaLimit,
     /// Agents that are disconnected or deactivated.
     AgentsInactive(u32),
@@ -38,7 +39,8 @@ pub enum WaitReason {
     AgentsTooSmall(u32),
     /// Agents whose free resources are filtered: the framework declined them.
     AgentsRefused(u32),
-    /// Agents whose free resources are guaranteed to other roles, which do not hold as much as is guaranteed to them.
+    /// Agents whose free resources are guaranteed to other roles, which do not hold as much as is guaranteed to them; what is left of
+    /// them is less than the framework wants.
     AgentsKeptForGuarantees(u32),
     /// Agents whose free resources are held for another role: a preemption freed them for it.
     AgentsHeld(u32),
@@ -101,7 +103,9 @@ impl fmt::Display for WaitReason {
                 "earlier offers expired without an answer; it is offered more after a pause"
             }
             WaitReason::NoAgents => "there are no agents",
-            WaitReason::QuotaLimit => "the role, or one above it, has reached a limit of its quota",
+            WaitReason::QuotaLimit => {
+                "the role, or one above it, has reached a limit of its quota, or has less left than is wanted"
+            }
             WaitReason::AgentsInactive(_) => "are disconnected or deactivated",
             WaitReason::AgentsHaveGpus(_) => "have GPUs, and the framework has no capability GPU_RESOURCES",
             WaitReason::AgentsExcluded(_) => "are excluded by the framework's offer constraints",
@@ -112,7 +116,9 @@ impl fmt::Display for WaitReason {
             }
             WaitReason::AgentsTooSmall(_) => "have less free than the smallest offer",
             WaitReason::AgentsRefused(_) => "have free only what the framework declined for now",
-            WaitReason::AgentsKeptForGuarantees(_) => "have free only what is guaranteed to other roles",
+            WaitReason::AgentsKeptForGuarantees(_) => {
+                "have free what is guaranteed to other roles, and too little beyond that"
+            }
             WaitReason::AgentsHeld(_) => "have free only what a preemption freed for another role",
             WaitReason::AgentsKeptForOthers(_) => {
                 "keep their rest for others that are further below their share"
@@ -122,8 +128,9 @@ impl fmt::Display for WaitReason {
 }
 
 impl Allocator {
-    /// Why the client has no offer. Empty if it can get one in the next round.
-    pub fn explain(&self, now: Time, client: ClientSlot) -> Vec<WaitReason> {
+    /// Why the client has no offer. Empty if it can get one in the next round. `wanted` is what it says that it needs; without it, it is
+    /// taken to need more than it declined.
+    pub fn explain(&self, now: Time, client: ClientSlot, wanted: Option<&Quantities>) -> Vec<WaitReason> {
         let Some(who) = self.shares.client(client.0).filter(|who| who.active) else {
             return vec![WaitReason::NotAsking];
         };
@@ -133,22 +140,51 @@ impl Allocator {
         if self.shares.attention(client.0, now) == Attention::None {
             return vec![WaitReason::NotAnswering];
         }
-        let mut counted: BTreeMap<WaitReason, u32> = BTreeMap::new();
-        for reason in self.agents.iter().filter_map(|(_, row)| self.of_agent(now, client, who, row)) {
-            *counted.entry(reason(0)).or_default() += 1;
-        }
-        let with_count = |(reason, count): (WaitReason, u32)| reason.counting(count);
-        let limit = self.has_reached_a_limit(client.0).then_some(WaitReason::QuotaLimit);
-        limit.into_iter().chain(counted.into_iter().map(with_count)).collect()
+        self.reasons(now, client, who, wanted)
     }
 
-    /// The first reason that holds for an agent; `None` if the client may be offered something of it.
+    /// The quotas that would keep offers from the client if it asked for any.
+    pub fn explain_quotas(
+        &self,
+        now: Time,
+        client: ClientSlot,
+        wanted: Option<&Quantities>,
+    ) -> Vec<WaitReason> {
+        let Some(who) = self.shares.client(client.0) else { return Vec::new() };
+        let mut reasons = self.reasons(now, client, who, wanted);
+        reasons.retain(|reason| {
+            matches!(reason, WaitReason::QuotaLimit | WaitReason::AgentsKeptForGuarantees(_))
+        });
+        reasons
+    }
+
+    fn reasons(
+        &self,
+        now: Time,
+        client: ClientSlot,
+        who: &Client,
+        wanted: Option<&Quantities>,
+    ) -> Vec<WaitReason> {
+        let bound = wanted.map(|wanted| self.bound_by_demand(client.0, wanted));
+        let mut counted: BTreeMap<WaitReason, u32> = BTreeMap::new();
+        if self.has_reached_a_limit(client.0) {
+            counted.insert(WaitReason::QuotaLimit, 0);
+        }
+        for reason in self.agents.iter().filter_map(|(_, row)| self.of_agent(now, client, who, row, bound)) {
+            *counted.entry(reason(0)).or_default() += 1;
+        }
+        counted.into_iter().map(|(reason, count)| reason.counting(count)).collect()
+    }
+
+    /// The first reason that holds for an agent; `None` if the client may be offered something of it. `bound` is the quota that keeps
+    /// from it what it wants, if that is known.
     fn of_agent(
         &self,
         now: Time,
         client: ClientSlot,
         who: &Client,
         row: &AgentRow,
+        bound: Option<Option<QuotaBound>>,
     ) -> Option<fn(u32) -> WaitReason> {
         let free = |keep: &dyn Fn(&Resource) -> bool| row.available.filter(keep);
         let usable = |r: &Resource| {
@@ -172,22 +208,26 @@ impl Allocator {
         if allocatable.is_empty() {
             return Some(WaitReason::AgentsReserved);
         }
-        let offer = allocatable.filter(usable);
+        let mut offer = allocatable.filter(usable);
         if offer.is_empty() {
             return Some(WaitReason::AgentsNeedCapability);
         }
         if !who.preferences.meets_minimum(&offer, row.available_amounts.allocatable()) {
             return Some(WaitReason::AgentsTooSmall);
         }
-        let held = row.held_for_others(&who.role);
-        if held.is_some_and(|held| offer.saturating_sub(&held).is_empty()) {
+        if let Some(held) = row.held_for_others(&who.role) {
+            offer = offer.saturating_sub(&held);
+        }
+        if offer.is_empty() {
             return Some(WaitReason::AgentsHeld);
+        }
+        match bound.unwrap_or_else(|| self.bound_of_offer(now, client.0, row, &offer)) {
+            Some(QuotaBound::Limit) => return Some(|_| WaitReason::QuotaLimit),
+            Some(QuotaBound::Guarantee) => return Some(WaitReason::AgentsKeptForGuarantees),
+            None => {}
         }
         if row.filters.refuses_any(now, client.0, who.generation) {
             return Some(WaitReason::AgentsRefused);
-        }
-        if self.is_guaranteed_to_others(client.0, &offer) {
-            return Some(WaitReason::AgentsKeptForGuarantees);
         }
         row.leftover_until.is_some_and(|until| until > now).then_some(WaitReason::AgentsKeptForOthers)
     }
@@ -249,7 +289,7 @@ mod tests {
             let total: Resources = resources.parse().unwrap();
             pool.add_agent(&total, true);
             assert_eq!(pool.run(Time(0)), [], "{resources}");
-            assert_eq!(pool.explain(Time(0), asking), [expected], "{resources}");
+            assert_eq!(pool.explain(Time(0), asking, None), [expected], "{resources}");
         }
     }
 
@@ -261,7 +301,7 @@ mod tests {
         let revocable: Resources = plain.iter().map(|r| Resource { revocable: true, ..r.clone() }).collect();
         pool.add_agent(&revocable, true);
         assert_eq!(pool.run(Time(0)), []);
-        assert_eq!(pool.explain(Time(0), asking), [WaitReason::AgentsNeedCapability(1)]);
+        assert_eq!(pool.explain(Time(0), asking, None), [WaitReason::AgentsNeedCapability(1)]);
     }
 
     #[test]
@@ -278,7 +318,7 @@ mod tests {
         pool.set_client_preferences(asking, compiled.of(&role));
         pool.add_agent(&"cpus:4;mem:1024".parse().unwrap(), true);
         pool.add_agent(&"cpus:4;mem:1024".parse().unwrap(), true);
-        assert_eq!(pool.explain(Time(0), asking), [WaitReason::AgentsTooSmall(2)]);
+        assert_eq!(pool.explain(Time(0), asking, None), [WaitReason::AgentsTooSmall(2)]);
         let told = WaitReason::AgentsTooSmall(2);
         assert_eq!(told.to_string(), "2 agent(s) have less free than the smallest offer");
         assert_eq!((told.code(), told.agents()), ("MINIMUM_OFFER", Some(2)));
@@ -288,12 +328,12 @@ mod tests {
     fn nothing_is_explained_without_a_question() {
         let mut pool = pool();
         let asking = client(&mut pool, "role");
-        assert_eq!(pool.explain(Time(0), asking), [WaitReason::NoAgents]);
+        assert_eq!(pool.explain(Time(0), asking, None), [WaitReason::NoAgents]);
         pool.add_agent(&"cpus:4;mem:1024".parse().unwrap(), true);
-        assert_eq!(pool.explain(Time(0), asking), [], "it gets an offer in the next round");
+        assert_eq!(pool.explain(Time(0), asking, None), [], "it gets an offer in the next round");
         assert_eq!(pool.run(Time(0)).len(), 1);
-        assert_eq!(pool.explain(Time(0), asking), [WaitReason::AgentsUsedUp(1)]);
+        assert_eq!(pool.explain(Time(0), asking, None), [WaitReason::AgentsUsedUp(1)]);
         pool.set_client_active(asking, false);
-        assert_eq!(pool.explain(Time(0), asking), [WaitReason::NotAsking]);
+        assert_eq!(pool.explain(Time(0), asking, None), [WaitReason::NotAsking]);
     }
 }

@@ -168,6 +168,15 @@ impl Filters {
         false
     }
 
+    /// The same without a cache, to explain.
+    pub(super) fn cover(&self, now: Time, client: u32, generation: u64, offer: &Resources) -> bool {
+        self.list[self.of_client(client)].iter().any(|filter| {
+            filter.generation == generation
+                && filter.until > now
+                && self.sets[filter.set as usize].resources.contains(offer)
+        })
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.list.len()

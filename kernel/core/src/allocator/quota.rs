@@ -10,7 +10,7 @@ use kernel_model::{
 };
 
 use super::{
-    AgentSlot, Allocator, ClientSlot,
+    AgentRow, AgentSlot, Allocator, ClientSlot,
     amounts::Counts,
     shares::{Attention, NodeQuota},
 };
@@ -96,14 +96,20 @@ impl Allocator {
     /// The most that the client may get of a name: up to the limits, and no more than is left when everybody else gets what is
     /// guaranteed.
     fn quota_cap(&self, client: u32, name: &str) -> i64 {
-        let Some(name) = self.names.known(name) else { return i64::MAX };
+        let (room, unguaranteed) = self.quota_caps(client, name);
+        room.min(unguaranteed)
+    }
+
+    /// What the limits leave the client of a name, and what the guarantees of others do.
+    fn quota_caps(&self, client: u32, name: &str) -> (i64, i64) {
+        let Some(name) = self.names.known(name) else { return (i64::MAX, i64::MAX) };
         let allowance = self.shares.allowance(client, name);
         let room = allowance.room.unwrap_or(i64::MAX);
         match self.shares.required(name) {
-            0 => room,
+            0 => (room, i64::MAX),
             required => {
                 let spare = self.open.get(name).saturating_sub(required).max(0);
-                room.min(allowance.owed.saturating_add(spare))
+                (room, allowance.owed.saturating_add(spare))
             }
         }
     }
@@ -155,18 +161,78 @@ impl Allocator {
         reserved
     }
 
-    /// Whether the client's role, or one above it, has reached a limit.
+    /// Whether the client's role, or one above it, has reached a limit of what each task needs.
     pub(super) fn has_reached_a_limit(&self, client: u32) -> bool {
-        self.shares.has_quotas()
-            && (0..self.names.len()).any(|name| self.shares.allowance(client, name).room == Some(0))
+        let reached = |name: &str| {
+            let name = self.names.known(name);
+            name.is_some_and(|name| self.shares.allowance(client, name).room == Some(0))
+        };
+        self.shares.has_quotas() && ["cpus", "mem"].into_iter().any(reached)
     }
 
-    /// Whether the guarantees of other roles leave nothing of an offer that could start a task, although no limit is reached.
-    pub(super) fn is_guaranteed_to_others(&self, client: u32, offer: &Resources) -> bool {
-        let Some(part) = self.within_quota(client, offer) else { return false };
-        let gone = |name: &str| part.scalar(name) == Scalar::ZERO && offer.scalar(name) > Scalar::ZERO;
-        self.shares.has_guarantees() && !self.has_reached_a_limit(client) && (gone("cpus") || gone("mem"))
+    /// Which quota keeps some of these amounts from the client.
+    fn first_bound<'n>(
+        &self,
+        client: u32,
+        amounts: impl Iterator<Item = (&'n str, i64)>,
+    ) -> Option<QuotaBound> {
+        let bound = |(name, amount): (&str, i64)| match self.quota_caps(client, name) {
+            (room, unguaranteed) if room < amount && room <= unguaranteed => Some(QuotaBound::Limit),
+            (_, unguaranteed) if unguaranteed < amount => Some(QuotaBound::Guarantee),
+            _ => None,
+        };
+        amounts.filter_map(bound).min()
     }
+
+    /// Which quota keeps something free from a client that wants these amounts. `None` if it gets all of them that are free.
+    pub(super) fn bound_by_demand(&self, client: u32, wanted: &Quantities) -> Option<QuotaBound> {
+        if !self.shares.has_quotas() {
+            return None;
+        }
+        let mut free = Quantities::default();
+        let rows = self.agents.iter().filter(|(_, row)| row.active);
+        rows.flat_map(|(_, row)| counted(&row.available))
+            .for_each(|(resource, amount)| free.add(&resource.name, Scalar(amount)));
+        let lacks = wanted.iter().map(|(name, amount)| {
+            let free = free.get(name).unwrap_or_default();
+            (&**name, amount.min(free).0)
+        });
+        self.first_bound(client, lacks)
+    }
+
+    /// Which quota keeps the client from an offer of what is free on an agent: it has not declined all of that, and the quota
+    /// leaves nothing that could start a task, or only what the client declined.
+    pub(super) fn bound_of_offer(
+        &self,
+        now: Time,
+        client: u32,
+        row: &AgentRow,
+        offer: &Resources,
+    ) -> Option<QuotaBound> {
+        if !self.shares.has_quotas() {
+            return None;
+        }
+        let who = self.shares.client(client)?;
+        let part = self.within_quota(client, offer)?;
+        let amounts = self.names.known_amounts(&part);
+        let declined = |resources: &Resources| row.filters.cover(now, client, who.generation, resources);
+        let gets_some = amounts.is_useful_part_of(&self.names.known_amounts(offer))
+            && who.preferences.meets_minimum(&part, amounts.allocatable())
+            && !declined(&part);
+        if gets_some || declined(offer) {
+            return None;
+        }
+        self.first_bound(client, counted(offer).map(|(resource, amount)| (&*resource.name, amount)))
+    }
+}
+
+/// What a quota does that keeps something free from a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum QuotaBound {
+    /// The client's role, or one above it, may not have more.
+    Limit,
+    /// It is guaranteed to other roles.
+    Guarantee,
 }
 
 /// The scalars that a quota counts.

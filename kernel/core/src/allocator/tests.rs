@@ -111,11 +111,11 @@ fn small_remainders_and_gpu_agents_are_withheld() {
     pool.add_agent(&resources("cpus:8;mem:1024"), false);
     assert_eq!(pool.run(Time(0)), []);
     let why = [WaitReason::AgentsInactive(1), WaitReason::AgentsHaveGpus(1), WaitReason::AgentsTooSmall(1)];
-    assert_eq!(pool.explain(Time(0), c), why);
+    assert_eq!(pool.explain(Time(0), c, None), why);
     pool.set_client_capabilities(c, Capabilities { gpus: true, ..Capabilities::default() });
     assert_eq!(pool.run(Time(0)).len(), 1);
     pool.set_client_active(c, false);
-    assert_eq!(pool.explain(Time(0), c), [WaitReason::NotAsking]);
+    assert_eq!(pool.explain(Time(0), c, None), [WaitReason::NotAsking]);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_filter_covers_what_was_refused_and_less() {
     assert_eq!(pool.run(Time(0)).len(), 1);
     refuse(&mut pool, "cpus:2;mem:512", 100);
     assert_eq!(pool.run(Time(0)), []);
-    assert_eq!(pool.explain(Time(0), c), [WaitReason::AgentsRefused(1)]);
+    assert_eq!(pool.explain(Time(0), c, None), [WaitReason::AgentsRefused(1)]);
     // More is free than was declined.
     refuse(&mut pool, "cpus:1", 0);
     assert_eq!(pool.run(Time(0)).len(), 1);

@@ -2,7 +2,9 @@
 //! it has no allocator.
 
 use kernel_model::{
+    caller::Caller,
     ids::{AgentId, FrameworkId, TaskId},
+    quota::Quantities,
     resources::Resources,
     roles::Role,
     task::TaskState,
@@ -45,6 +47,14 @@ pub enum WaitCause {
     Unsubscribed,
     /// Tasks of others end for what is guaranteed to the role.
     Preempting(u32),
+    /// Something is missing to the role's guarantee since so many seconds; tasks of others end for it in so many if it does not become
+    /// free before.
+    GuaranteeUnmet {
+        /// Since when, in seconds.
+        since: u32,
+        /// How long it waits yet, in seconds.
+        begins_in: u32,
+    },
     /// Something is missing to the role's guarantee, and no task of others may end for it.
     NothingToPreempt,
     /// What is missing to the role's guarantee is free, in parts on several agents.
@@ -62,6 +72,7 @@ impl WaitCause {
             WaitCause::Suppressed => "SUPPRESSED",
             WaitCause::Unsubscribed => "UNSUBSCRIBED",
             WaitCause::Preempting(_) => "PREEMPTING",
+            WaitCause::GuaranteeUnmet { .. } => "GUARANTEE_UNMET",
             WaitCause::NothingToPreempt => "NOTHING_TO_PREEMPT",
             WaitCause::Fragmented => "FRAGMENTED",
             WaitCause::Allocation(reason) => reason.code(),
@@ -87,6 +98,11 @@ impl std::fmt::Display for WaitCause {
             WaitCause::Preempting(count) => {
                 write!(f, "{count} task(s) of others end for what is guaranteed to the role")
             }
+            WaitCause::GuaranteeUnmet { since, begins_in } => write!(
+                f,
+                "the role has had less than is guaranteed to it for {since} s; unless what is missing becomes free, tasks of \
+                 others end for it in {begins_in} s"
+            ),
             WaitCause::NothingToPreempt => f.write_str(
                 "less is free than is guaranteed to the role, and no task of others may end for it: they have no more than is \
                  guaranteed to them, or their disruption was declined",
@@ -248,20 +264,23 @@ impl Master {
             _ if !framework.info.roles.contains(role) => Some(WaitCause::Unsubscribed),
             FrameworkState::Connected(_) | FrameworkState::Completed => None,
         };
-        let reasons = match cause {
-            Some(cause) => vec![cause],
-            None => {
-                let reasons = self.allocator().explain(self.now, client);
-                let (victims, stuck) = self.preemption_for(role);
-                let preempting = (victims > 0).then_some(WaitCause::Preempting(victims));
-                let stuck = stuck.map(|why| match why {
-                    Stuck::NothingToPreempt => WaitCause::NothingToPreempt,
-                    Stuck::Fragmented => WaitCause::Fragmented,
-                });
-                let of_allocator = reasons.into_iter().map(WaitCause::Allocation);
-                preempting.into_iter().chain(stuck).chain(of_allocator).collect()
+        let (wanted, nothing) = (self.guarantees.wanted_by(&framework.id, role), Quantities::default());
+        let of_allocator = match cause {
+            None => self.allocator().explain(self.now, client, wanted),
+            // The scheduler of Pods suppresses a role whose Pods fit nowhere, and says what they lack.
+            Some(WaitCause::Suppressed) => {
+                let says = framework.caller == Some(Caller::InProcess);
+                let wanted = wanted.or(says.then_some(&nothing));
+                self.allocator().explain_quotas(self.now, client, wanted)
             }
+            Some(_) => Vec::new(),
         };
+        let of_guarantees = match cause {
+            None | Some(WaitCause::Suppressed) => self.causes_of_guarantees(role),
+            Some(_) => Vec::new(),
+        };
+        let of_allocator = of_allocator.into_iter().map(WaitCause::Allocation);
+        let reasons = cause.into_iter().chain(of_guarantees).chain(of_allocator).collect();
         ClientWait {
             framework: framework.id.clone(),
             name: framework.info.name.clone(),
@@ -270,6 +289,21 @@ impl Master {
             offers: self.offers(Some(&framework.id)).filter(|offer| offer.role == *role).count(),
             reasons,
         }
+    }
+
+    fn causes_of_guarantees(&self, role: &Role) -> Vec<WaitCause> {
+        let (victims, stuck) = self.preemption_for(role);
+        let preempting = (victims > 0).then_some(WaitCause::Preempting(victims));
+        let stuck = stuck.map(|why| match why {
+            Stuck::NothingToPreempt => WaitCause::NothingToPreempt,
+            Stuck::Fragmented => WaitCause::Fragmented,
+        });
+        let unmet = self.unmet_guarantee_of(role).map(|(since, begins)| {
+            let seconds = |from: Time, to: Time| (to.0.saturating_sub(from.0) / 1_000_000_000) as u32;
+            let (since, begins_in) = (seconds(since, self.now), seconds(self.now, begins));
+            WaitCause::GuaranteeUnmet { since, begins_in }
+        });
+        preempting.into_iter().chain(stuck).chain(unmet).collect()
     }
 
     /// A role that has nothing but roles below it.

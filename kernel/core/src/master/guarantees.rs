@@ -82,6 +82,13 @@ pub(super) struct Guarantees {
 /// Where clients are among those that hold resources.
 type Places = BTreeMap<ClientSlot, usize>;
 
+impl Guarantees {
+    /// What the framework says that it needs in the role; `None` if it does not say.
+    pub(super) fn wanted_by(&self, id: &FrameworkId, role: &Role) -> Option<&Quantities> {
+        self.demand.get(&(id.clone(), role.clone()))
+    }
+}
+
 fn counted(resources: &Resources) -> Quantities {
     Quantities::of(resources, |r| r.reservations.is_empty() && !r.revocable)
 }
@@ -431,5 +438,14 @@ impl Master {
         let victims = self.guarantees.victims.values().filter(|v| !v.spared && concerns(&v.role)).count();
         let stuck = self.guarantees.stuck.iter().filter(|(of, _)| concerns(of)).map(|(_, why)| *why).min();
         (u32::try_from(victims).unwrap_or(u32::MAX), stuck)
+    }
+
+    /// Since when the role, or one above it, has demand and less than is guaranteed to it, and when tasks of others may end for that. `None`
+    /// if that time has come: then they do end, or need not, or cannot.
+    pub(super) fn unmet_guarantee_of(&self, role: &Role) -> Option<(Time, Time)> {
+        let after = self.config.preempt_after?;
+        let unmet = self.guarantees.unmet.iter().filter(|(of, _)| role.is_within(of));
+        let begins = unmet.map(|(_, since)| (*since, *since + after)).min();
+        begins.filter(|(_, begins)| self.now < *begins)
     }
 }

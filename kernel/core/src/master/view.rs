@@ -181,7 +181,10 @@ impl Master {
     /// Why a framework has no offer now, role by role. No reason means that it may get one any moment, or has one.
     pub fn explain(&self, id: &FrameworkId) -> Vec<(Role, Vec<WaitReason>)> {
         let Some(framework) = self.frameworks.get(id) else { return Vec::new() };
-        let why = |(role, client): (&Role, &_)| (role.clone(), self.allocator.explain(self.now, *client));
+        let why = |(role, client): (&Role, &_)| {
+            let wanted = self.guarantees.wanted_by(id, role);
+            (role.clone(), self.allocator.explain(self.now, *client, wanted))
+        };
         framework.clients.iter().map(why).collect()
     }
 

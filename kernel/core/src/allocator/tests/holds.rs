@@ -27,7 +27,7 @@ fn others_are_offered_what_is_beyond_a_hold() {
     let other = client(&mut pool, "other", "other");
     let made = pool.run(Time(0));
     assert_eq!(got(&made, "other"), resources("cpus:1;mem:3072"));
-    assert_eq!(pool.explain(Time(0), other), [WaitReason::AgentsHeld(1)]);
+    assert_eq!(pool.explain(Time(0), other, None), [WaitReason::AgentsHeld(1)]);
     pool.set_client_active(other, false);
     client(&mut pool, "urgent", "urgent");
     let made = pool.run(Time(0));

@@ -98,13 +98,87 @@ fn reservations_count_although_nobody_uses_them() {
     let offers = pool.run(Time(0));
     assert_eq!(offers[0].resources.scalar("cpus"), Scalar::from_units(4), "three reserved, one more");
     assert_eq!(consumed(&pool, "team"), "cpus:4; mem:900");
-    assert_eq!(pool.explain(Time(0), db)[0], WaitReason::QuotaLimit);
+    assert_eq!(pool.explain(Time(0), db, None)[0], WaitReason::QuotaLimit);
     pool.recover(agent, db, &offers[0].resources);
     pool.set_client_active(db, false);
     pool.remove_client(db);
     assert_eq!(consumed(&pool, "team"), "cpus:3; mem:100");
     pool.remove_agent(agent);
     assert_eq!(consumed(&pool, "team"), "{}");
+}
+
+/// A limit leaves less than the next task needs: the client declines it, and is told of the limit and not of its filter.
+#[test]
+fn a_limit_is_named_although_what_it_leaves_was_declined() {
+    let mut pool = pool();
+    set(&mut pool, "k8s/lim", "", "cpus:0.5");
+    let agent = pool.add_agent(&resources("cpus:6;mem:6000"), true);
+    let lim = client(&mut pool, "kubernetes", "k8s/lim");
+    let wanted = quantities("cpus:0.2;mem:64");
+    let use_of_it = |pool: &mut Allocator, used: &str| {
+        let [offer] = &pool.run(Time(0))[..] else { panic!("no offer") };
+        let rest = offer.resources.unallocated().saturating_sub(&resources(used));
+        pool.recover(agent, lim, &rest.allocated_to(&Role::parse("k8s/lim").unwrap()));
+        rest
+    };
+    let rest = use_of_it(&mut pool, "cpus:0.4;mem:128");
+    assert_eq!(rest.scalar("cpus").0, 100, "the limit leaves a tenth");
+    assert_eq!(pool.explain(Time(0), lim, None), [], "it is offered that next");
+    assert_eq!(pool.explain(Time(0), lim, Some(&wanted)), [WaitReason::QuotaLimit], "but wants more");
+    pool.refuse(Time(0), agent, lim, &rest, Duration::from_secs(1), true);
+    assert_eq!(pool.run(Time(0)), []);
+    for wanted in [None, Some(&wanted)] {
+        assert_eq!(pool.explain(Time(0), lim, wanted), [WaitReason::QuotaLimit]);
+    }
+    // What fits into the limit does not wait for it.
+    let small = quantities("cpus:0.1;mem:64");
+    assert_eq!(pool.explain(Time(0), lim, Some(&small)), [WaitReason::AgentsRefused(1)]);
+    // So is it beside the reason for which nothing is offered at all.
+    pool.set_client_active(lim, false);
+    assert_eq!(pool.explain(Time(0), lim, Some(&wanted)), [WaitReason::NotAsking]);
+    assert_eq!(pool.explain_quotas(Time(0), lim, Some(&wanted)), [WaitReason::QuotaLimit]);
+    assert_eq!(pool.explain_quotas(Time(0), lim, Some(&small)), []);
+    pool.set_client_active(lim, true);
+    // Without the limit all the rest is offered. One that declined all of it waits for its filter whatever the limit.
+    set(&mut pool, "k8s/lim", "", "");
+    assert_eq!(pool.explain(Time(0), lim, Some(&wanted)), [WaitReason::AgentsRefused(1)]);
+    let rest = use_of_it(&mut pool, "cpus:0");
+    assert_eq!(rest.scalar("cpus").0, 5600);
+    pool.refuse(Time(0), agent, lim, &rest, Duration::from_secs(1), true);
+    set(&mut pool, "k8s/lim", "", "cpus:0.5");
+    assert_eq!(pool.explain(Time(0), lim, None), [WaitReason::AgentsRefused(1)]);
+    // A limit of what tasks need not is none.
+    set(&mut pool, "k8s/lim", "", "gpus:0");
+    assert_eq!(pool.explain(Time(0), lim, None), [WaitReason::AgentsRefused(1)]);
+}
+
+/// The same with what is guaranteed to another role.
+#[test]
+fn a_guarantee_of_others_is_named_although_what_it_leaves_was_declined() {
+    let mut pool = pool();
+    set(&mut pool, "vip", "cpus:3.9;mem:100", "");
+    let agent = pool.add_agent(&resources("cpus:4;mem:4000"), true);
+    let small = client(&mut pool, "f", "small");
+    let [offer] = &pool.run(Time(0))[..] else { panic!("no offer") };
+    let rest = offer.resources.clone();
+    assert_eq!(rest.scalar("cpus").0, 100);
+    pool.recover(agent, small, &rest);
+    pool.refuse(Time(0), agent, small, &rest.unallocated(), Duration::from_secs(1), true);
+    let wanted = quantities("cpus:0.2;mem:64");
+    let kept = WaitReason::AgentsKeptForGuarantees(1);
+    for wanted in [None, Some(&wanted)] {
+        assert_eq!(pool.explain(Time(0), small, wanted), [kept]);
+        assert_eq!(pool.explain_quotas(Time(0), small, wanted), [kept]);
+    }
+    let fits = quantities("cpus:0.1;mem:64");
+    assert_eq!(pool.explain(Time(0), small, Some(&fits)), [WaitReason::AgentsRefused(1)]);
+    // The limit is the reason if it leaves less.
+    set(&mut pool, "small", "", "cpus:0.05");
+    assert_eq!(pool.explain(Time(0), small, Some(&wanted)), [WaitReason::QuotaLimit]);
+    // With more wanted than is free, what is free is not kept from it.
+    set(&mut pool, "small", "", "");
+    set(&mut pool, "vip", "", "");
+    assert_eq!(pool.explain(Time(0), small, Some(&quantities("cpus:40"))), [WaitReason::AgentsRefused(1)]);
 }
 
 #[derive(Debug, Clone)]

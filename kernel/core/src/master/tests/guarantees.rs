@@ -66,6 +66,61 @@ fn nothing_ends_without_demand_or_before_its_time() {
     assert_eq!(asked(&mut c), 0);
 }
 
+fn causes(c: &Cluster, framework: &str, name: &str) -> Vec<String> {
+    let why = c.master.explain_role_of(&framework.into(), &role(name));
+    why.iter().map(|cause| cause.to_string()).collect()
+}
+
+#[test]
+fn who_waits_for_a_guarantee_is_told_when_tasks_of_others_end() {
+    let mut c = cluster();
+    full(&mut c);
+    c.subscribe("s2", framework("g", &["eng"]));
+    suppress(&mut c, "m-0001", "s2");
+    let suppressed = "the framework suppressed offers for the role";
+    assert_eq!(causes(&c, "m-0001", "eng"), [suppressed]);
+    c.call("m-0001", "s2", Call::Demand { roles: vec![(role("eng"), "cpus:1;mem:64".parse().unwrap())] });
+    c.advance(Duration::from_secs(1));
+    let unmet = "the role has had less than is guaranteed to it for 0 s; unless what is missing becomes free, tasks of \
+                 others end for it in 2 s";
+    assert_eq!(causes(&c, "m-0001", "eng"), [suppressed, unmet]);
+    assert_eq!(causes(&c, "m-0000", "batch").iter().filter(|cause| **cause == unmet).count(), 0);
+    c.advance(Duration::from_secs(1));
+    assert!(
+        causes(&c, "m-0001", "eng")[1].contains("for 1 s")
+            && causes(&c, "m-0001", "eng")[1].contains("in 1 s")
+    );
+    c.advance(Duration::from_secs(1));
+    assert_eq!(
+        causes(&c, "m-0001", "eng"),
+        [suppressed, "1 task(s) of others end for what is guaranteed to the role"]
+    );
+}
+
+/// The scheduler of Pods suppresses a role whose Pods fit nowhere, and says what they need.
+#[test]
+fn a_quota_is_named_beside_a_suppression() {
+    let mut c = cluster();
+    c.agent(1, "cpus:6;mem:6000");
+    let limits = Quantities::of(&"cpus:0.5".parse::<Resources>().unwrap(), |_| true);
+    let quota = Quota { guarantees: Quantities::default(), limits };
+    c.operator(OperatorCall::UpdateQuota { configs: vec![(role("k8s/lim"), quota)], force: false });
+    c.subscribe("s1", framework("kubernetes", &["k8s/lim"]));
+    let tasks = vec![task("p1", "m-S0", "cpus:0.2;mem:64"), task("p2", "m-S0", "cpus:0.2;mem:64")];
+    c.accept("m-0000", "s1", 0, vec![Operation::Launch { tasks }]);
+    suppress(&mut c, "m-0000", "s1");
+    let codes = |c: &Cluster| {
+        let role = c.master.explain_role("k8s/lim").unwrap();
+        role.clients[0].reasons.iter().map(|cause| cause.code()).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(&c), ["SUPPRESSED"]);
+    let lacks = |cpus: &str| Call::Demand { roles: vec![(role("k8s/lim"), cpus.parse().unwrap())] };
+    c.call("m-0000", "s1", lacks("cpus:0.2;mem:64"));
+    assert_eq!(codes(&c), ["SUPPRESSED", "QUOTA_LIMIT"]);
+    c.call("m-0000", "s1", lacks("cpus:0.1;mem:64"));
+    assert_eq!(codes(&c), ["SUPPRESSED"], "a tenth of a CPU is left");
+}
+
 #[test]
 fn a_declined_task_is_spared_and_another_one_asked_for() {
     let mut c = cluster();
@@ -83,7 +138,10 @@ fn a_declined_task_is_spared_and_another_one_asked_for() {
         assert_eq!(asked(&mut c), 1 - number, "both were declined");
     }
     let why = c.master.explain_role_of(&"m-0001".into(), &role("eng"));
-    assert_eq!(why.iter().map(|cause| cause.code()).collect::<Vec<_>>(), ["SUPPRESSED"]);
+    assert_eq!(
+        why.iter().map(|cause| cause.code()).collect::<Vec<_>>(),
+        ["SUPPRESSED", "NOTHING_TO_PREEMPT"]
+    );
 }
 
 #[test]
