@@ -4,16 +4,15 @@
 //! The shell reads scales, Pods and metrics every fifteen seconds, as a [`Look`]; an [`Autoscaler`] decides. What it remembers of
 //! earlier looks is in memory only, as upstream: after a restart, stabilization begins anew.
 
+mod answer;
 mod history;
 mod metric;
+mod queue;
 mod replicas;
 mod report;
 mod spec;
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use serde_json::Value;
 use shim_model::{access, object::Header, selector::LabelSelector};
@@ -23,7 +22,9 @@ use crate::{
     rows::{Key, Phase, Seconds, seconds},
 };
 use history::History;
-pub use metric::{Metric, MetricsApi, Query, no_match};
+pub use metric::{Metric, MetricsApi, Query, Sample, Usage, no_match};
+pub use queue::LOOKS_MAX;
+use queue::Turn;
 pub use report::Report;
 pub use spec::{Reference, Spec};
 
@@ -32,6 +33,9 @@ pub const NAME: &str = "horizontal-pod-autoscaler";
 
 /// Seconds between two looks at a target, as upstream's `--horizontal-pod-autoscaler-sync-period`.
 const SYNC_SECONDS: i64 = 15;
+
+/// The longest text of another server in conditions and Events, in bytes, as in upstream's client.
+const TEXT_BYTES_MAX: usize = 2048;
 
 /// The scale of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,8 +75,8 @@ pub struct Look<'a> {
     pub scale: Scale,
     /// The Pods that the scale selects; empty if no metrics are [needed](Spec::needs_metrics).
     pub pods: &'a [AutoscaledPod],
-    /// The answer for each of its metrics, or why there is none; empty if none are needed.
-    pub answers: &'a [Result<Value, String>],
+    /// What is used by each of its metrics, or why that is not known; empty if none are needed.
+    pub answers: &'a [Result<Usage, String>],
     /// The time.
     pub now: Seconds,
 }
@@ -104,7 +108,7 @@ impl Default for Autoscaler {
 #[derive(Debug)]
 struct Known {
     key: Key,
-    due: Seconds,
+    turn: Turn,
     selector: Option<LabelSelector>,
     history: History,
 }
@@ -113,28 +117,6 @@ impl Autoscaler {
     /// Looks at each of them after so many seconds.
     pub fn every(period: i64) -> Autoscaler {
         Autoscaler { period, known: BTreeMap::new() }
-    }
-
-    /// Forgets those that are gone, and returns the UIDs of those that are due now. A new one is due after the first period, so
-    /// that a client finds what it has just created.
-    pub fn due<'a>(&mut self, headers: impl Iterator<Item = &'a Header>, now: Seconds) -> BTreeSet<String> {
-        let mut gone: BTreeSet<String> = self.known.keys().cloned().collect();
-        let mut due = BTreeSet::new();
-        for header in headers.filter(|header| header.deletion_timestamp.is_none()) {
-            gone.remove(&header.uid);
-            let known = self.known.entry(header.uid.clone()).or_insert_with(|| Known {
-                key: Key::of(header),
-                due: seconds(&header.creation_timestamp).unwrap_or(now) + self.period,
-                selector: None,
-                history: History::default(),
-            });
-            if known.due <= now {
-                known.due = now + self.period;
-                due.insert(header.uid.clone());
-            }
-        }
-        gone.iter().for_each(|uid| drop(self.known.remove(uid)));
-        due
     }
 
     /// Decides. The change, if there is one, is to be made and its outcome told to [`Autoscaler::rescaled`].
@@ -307,13 +289,29 @@ impl Spec {
 }
 
 impl Scale {
-    /// Reads an object of `autoscaling/v1`.
-    pub fn read(scale: &Value) -> Scale {
-        Scale {
-            replicas: access::int(scale, &["spec", "replicas"]).unwrap_or(0),
-            running: access::int(scale, &["status", "replicas"]).unwrap_or(0),
-            selector: access::text(scale, &["status", "selector"]).to_owned(),
+    /// Reads an object of `autoscaling/v1`. The error says what is wrong with it: a number that cannot be read is not zero, which
+    /// would disable the autoscaler.
+    pub fn read(scale: &Value) -> Result<Scale, String> {
+        let kind = access::text(scale, &["kind"]);
+        if !scale.is_object() || !matches!(kind, "Scale" | "") {
+            return Err(bounded(format!("the scale is of another kind: {kind:?}")));
         }
+        let number = |path: &[&str]| match access::get(scale, path) {
+            None | Some(Value::Null) => Ok(0),
+            Some(value) => {
+                let number = value.as_i64().filter(|number| i32::try_from(*number).is_ok());
+                number.ok_or_else(|| format!("{} of the scale is no 32-bit integer", path.join(".")))
+            }
+        };
+        let selector = match access::get(scale, &["status", "selector"]) {
+            None | Some(Value::Null) => "",
+            Some(value) => value.as_str().ok_or("status.selector of the scale is no string")?,
+        };
+        Ok(Scale {
+            replicas: number(&["spec", "replicas"])?,
+            running: number(&["status", "replicas"])?,
+            selector: selector.to_owned(),
+        })
     }
 }
 
@@ -346,6 +344,12 @@ impl AutoscaledPod {
 /// The HorizontalPodAutoscaler with this header, as the subject of Events and the target of writes.
 pub fn target(header: &Header) -> Target {
     Target::of(served("autoscaling", "horizontalpodautoscalers"), header)
+}
+
+/// The beginning of a text of another server, as much of it as conditions and Events show.
+pub fn bounded(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    text
 }
 
 #[cfg(test)]

@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
-use shim_model::{access, quantity::Quantity, selector::LabelSelector};
-
-use super::spec::Reference;
-use crate::{
-    cel::go_duration,
-    rows::{Seconds, seconds},
+use shim_model::{
+    access,
+    quantity::{Quantity, QuantityError},
+    selector::LabelSelector,
 };
+
+use super::{
+    answer::{ExternalMetricValue, MetricValue, PodMetrics, items},
+    spec::Reference,
+};
+use crate::rows::Seconds;
 
 /// The window of a sample that names none, in seconds.
 const WINDOW: i64 = 60;
@@ -78,9 +82,9 @@ pub struct Query {
     pub asked: String,
 }
 
-/// What a metrics API has answered.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Usage {
+/// What a metrics API has answered, in thousandths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Usage {
     /// By Pod.
     Pods(BTreeMap<String, Sample>),
     /// The sum of all series.
@@ -89,7 +93,8 @@ pub(super) enum Usage {
 
 /// The usage of one Pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sample {
+pub struct Sample {
+    /// Thousandths.
     pub value: i64,
     /// The end of the window in which it was measured.
     pub at: Seconds,
@@ -112,6 +117,15 @@ impl MetricsApi {
         match self {
             MetricsApi::Custom => &["v1beta2", "v1beta1"],
             MetricsApi::Resource | MetricsApi::External => &["v1beta1"],
+        }
+    }
+
+    /// The kind of its answers.
+    pub(super) fn list_kind(self) -> &'static str {
+        match self {
+            MetricsApi::Resource => "PodMetricsList",
+            MetricsApi::Custom => "MetricValueList",
+            MetricsApi::External => "ExternalMetricValueList",
         }
     }
 
@@ -231,41 +245,43 @@ impl Metric {
     }
 
     /// Reads an answer. The error says what is wrong with it, or why there is none.
-    pub(super) fn usage(&self, answer: &Result<Value, String>) -> Result<Usage, String> {
-        let api = self.api().name();
-        let answer = answer
-            .as_ref()
-            .map_err(|why| format!("unable to fetch metrics from {api} metrics API: {why}"))?;
-        let items = access::list(answer, &["items"]);
+    pub fn usage(&self, answer: Result<&[u8], String>) -> Result<Usage, String> {
+        let (api, name) = (self.api(), self.api().name());
+        let unreadable = |why| format!("unable to fetch metrics from {name} metrics API: {why}");
+        let answer = answer.map_err(unreadable)?;
         if let Source::Object(..) = self.source {
-            return match items {
-                [one] => Ok(Usage::Total(value_of(one))),
-                _ => Err(format!(
-                    "unable to fetch metrics from custom metrics API: the custom metrics API server returned {} results \
-                     when we asked for exactly one",
+            return match items::<MetricValue>(api, answer).map_err(unreadable)?.as_slice() {
+                [one] => Ok(Usage::Total(one.value.0)),
+                items => Err(unreadable(format!(
+                    "the custom metrics API server returned {} results when we asked for exactly one",
                     items.len()
-                )),
+                ))),
             };
         }
-        if items.is_empty() {
-            return Err(format!("no metrics returned from {api} metrics API"));
-        }
-        Ok(match &self.source {
-            Source::Resource { name, container } => Usage::Pods(
-                items.iter().filter_map(|item| of_pod(item, name, container.as_deref())).collect(),
-            ),
-            Source::External(_) => Usage::Total(items.iter().map(value_of).fold(0, i64::saturating_add)),
-            Source::Pods(_) | Source::Object(..) => Usage::Pods(
-                items
-                    .iter()
-                    .map(|item| {
-                        let window = access::int(item, &["windowSeconds"]).unwrap_or(WINDOW);
-                        let name = access::text(item, &["describedObject", "name"]).to_owned();
-                        (name, sample(item, value_of(item), window))
-                    })
-                    .collect(),
-            ),
-        })
+        let usage = match &self.source {
+            Source::Resource { name, container } => {
+                let items = items::<PodMetrics>(api, answer).map_err(unreadable)?;
+                let sample = |item: &PodMetrics| {
+                    let value = item.usage(name, container.as_deref())?;
+                    Some((item.name().to_owned(), Sample { value, at: item.timestamp, window: item.window }))
+                };
+                (!items.is_empty()).then(|| Usage::Pods(items.iter().filter_map(sample).collect()))
+            }
+            Source::External(_) => {
+                let items = items::<ExternalMetricValue>(api, answer).map_err(unreadable)?;
+                let values = items.iter().map(|item| item.value.0);
+                (!items.is_empty()).then(|| Usage::Total(values.fold(0, i64::saturating_add)))
+            }
+            Source::Pods(_) | Source::Object(..) => {
+                let items = items::<MetricValue>(api, answer).map_err(unreadable)?;
+                let sample = |item: &MetricValue| {
+                    let window = item.window_seconds.unwrap_or(WINDOW);
+                    (item.name().to_owned(), Sample { value: item.value.0, at: item.timestamp, window })
+                };
+                (!items.is_empty()).then(|| Usage::Pods(items.iter().map(sample).collect()))
+            }
+        };
+        usage.ok_or_else(|| format!("no metrics returned from {name} metrics API"))
     }
 }
 
@@ -339,33 +355,18 @@ fn resource(source: &Value) -> (Source, Option<Target>) {
     (Source::Resource { name: text("name"), container }, Target::average(source).or_else(utilization))
 }
 
-/// What a Pod uses; `None` if a container's usage is not known.
-fn of_pod(item: &Value, resource: &str, container: Option<&str>) -> Option<(String, Sample)> {
-    let containers = access::list(item, &["containers"]);
-    let counted =
-        containers.iter().filter(|c| container.is_none_or(|name| access::text(c, &["name"]) == name));
-    let usages: Option<Vec<i64>> = counted.map(|c| milli(&c["usage"][resource])).collect();
-    let usages = usages.filter(|usages| !usages.is_empty())?;
-    let window = go_duration(access::text(item, &["window"])).unwrap_or(0) / 1_000_000_000;
-    let sum = usages.into_iter().fold(0, i64::saturating_add);
-    Some((access::text(item, &["metadata", "name"]).to_owned(), sample(item, sum, window)))
-}
-
-fn sample(item: &Value, value: i64, window: i64) -> Sample {
-    Sample { value, at: seconds(access::text(item, &["timestamp"])).unwrap_or(0), window }
-}
-
-fn value_of(item: &Value) -> i64 {
-    milli(&item["value"]).unwrap_or(0)
-}
-
 /// A quantity in thousandths.
 pub(super) fn milli(value: &Value) -> Option<i64> {
     match value {
-        Value::String(text) => text.parse().ok().map(Quantity::milli),
-        Value::Number(number) => number.to_string().parse().ok().map(Quantity::milli),
+        Value::String(text) => milli_of(text).ok(),
+        Value::Number(number) => milli_of(&number.to_string()).ok(),
         _ => None,
     }
+}
+
+/// A quantity in thousandths.
+pub(super) fn milli_of(text: &str) -> Result<i64, QuantityError> {
+    text.parse().map(Quantity::milli)
 }
 
 /// Upstream's text for a kind that nothing serves.

@@ -68,9 +68,9 @@ struct Ratio {
 pub(super) fn propose(
     look: &Look<'_>,
     metric: &Metric,
-    answer: &Result<Value, String>,
+    usage: &Result<Usage, String>,
 ) -> Result<Proposal, String> {
-    let usage = metric.usage(answer);
+    let usage = usage.as_ref();
     match &metric.source {
         Source::Resource { name, container } => {
             by_resource(look, (name, container.as_deref()), metric.target, usage)
@@ -85,7 +85,7 @@ fn by_resource(
     look: &Look<'_>,
     (name, container): (&str, Option<&str>),
     target: Option<Target>,
-    usage: Result<Usage, String>,
+    usage: Result<&Usage, &String>,
 ) -> Result<Proposal, String> {
     let samples =
         usage.map(samples_of).map_err(|why| format!("unable to get metrics for resource {name}: {why}"));
@@ -96,14 +96,14 @@ fn by_resource(
     let (replicas, metric, current) = match target {
         Some(Target::Average(average)) => {
             let (replicas, ratio) = samples
-                .and_then(|samples| by_pods(look, &samples, name, |_| Ok(Goal::Average(average))))
+                .and_then(|samples| by_pods(look, samples, name, |_| Ok(Goal::Average(average))))
                 .map_err(|why| format!("failed to get {name} usage: {why}"))?;
             (replicas, format!("{name} resource"), json!({"averageValue": amount(ratio.average)}))
         }
         Some(Target::Utilization(percent)) => {
             let goal = |pods| Ok(Goal::Utilization(percent, requests(pods, name, container)?));
             let (replicas, ratio) = samples
-                .and_then(|samples| by_pods(look, &samples, name, goal))
+                .and_then(|samples| by_pods(look, samples, name, goal))
                 .map_err(|why| format!("failed to get {name} utilization: {why}"))?;
             let kind = if container.is_some() { "container resource" } else { "resource" };
             let current =
@@ -130,14 +130,14 @@ fn by_metric_of_pods(
     look: &Look<'_>,
     identifier: &Identifier,
     target: Option<Target>,
-    usage: Result<Usage, String>,
+    usage: Result<&Usage, &String>,
 ) -> Result<Proposal, String> {
     let Some(Target::Average(average)) = target else {
         return Err("invalid pods metric source: no average value target was set".to_owned());
     };
     let name = &identifier.name;
     let samples = usage.map(samples_of).map_err(|why| format!("unable to get metric {name}: {why}"))?;
-    let (replicas, ratio) = by_pods(look, &samples, "", |_| Ok(Goal::Average(average)))?;
+    let (replicas, ratio) = by_pods(look, samples, "", |_| Ok(Goal::Average(average)))?;
     let current = json!({"averageValue": decimal(ratio.average)});
     let status = json!({"type": "Pods", "pods": {"metric": identifier.shown(), "current": current}});
     Ok(Proposal { replicas, metric: format!("pods metric {name}"), status })
@@ -147,7 +147,7 @@ fn by_object(
     look: &Look<'_>,
     (identifier, object): (&Identifier, &Reference),
     target: Option<Target>,
-    usage: Result<Usage, String>,
+    usage: Result<&Usage, &String>,
 ) -> Result<Proposal, String> {
     let (name, Reference { api_version, kind, name: of }) = (&identifier.name, object);
     let Some(target) = target else {
@@ -183,7 +183,7 @@ fn by_external(
     look: &Look<'_>,
     identifier: &Identifier,
     target: Option<Target>,
-    usage: Result<Usage, String>,
+    usage: Result<&Usage, &String>,
 ) -> Result<Proposal, String> {
     let name = &identifier.name;
     let Some(target) = target else {
@@ -306,7 +306,7 @@ impl AutoscaledPod {
     fn is_starting(&self, sample: &Sample, now: i64) -> bool {
         let (Some((ready, changed)), Some(started)) = (self.ready, self.started) else { return true };
         match started + CPU_INITIALIZATION > now {
-            true => !ready || sample.at < changed + sample.window,
+            true => !ready || sample.at < changed.saturating_add(sample.window),
             // It has never been ready.
             false => !ready && started + INITIAL_READINESS > changed,
         }
@@ -385,16 +385,17 @@ fn request(pod: &AutoscaledPod, resource: &str, container: Option<&str>) -> Resu
     }
 }
 
-fn samples_of(usage: Usage) -> Samples {
+fn samples_of(usage: &Usage) -> &Samples {
+    static NONE: Samples = Samples::new();
     match usage {
         Usage::Pods(samples) => samples,
-        Usage::Total(_) => Samples::new(),
+        Usage::Total(_) => &NONE,
     }
 }
 
-fn total_of(usage: Usage) -> i64 {
+fn total_of(usage: &Usage) -> i64 {
     match usage {
-        Usage::Total(total) => total,
+        Usage::Total(total) => *total,
         Usage::Pods(_) => 0,
     }
 }

@@ -1,7 +1,9 @@
 //! Looks at targets, and what is decided and told.
 
+mod answers;
 mod limits;
 mod metrics;
+mod turns;
 
 use expect_test::{Expect, expect};
 use serde_json::json;
@@ -72,13 +74,18 @@ impl Case {
         let stored = crate::testing::stored(object);
         let header = &*stored.header;
         let spec = Spec::read(object);
+        let read = |(metric, answer): (&Metric, &Result<Value, String>)| match answer {
+            Ok(answer) => metric.usage(Ok(answer.to_string().as_bytes())),
+            Err(why) => metric.usage(Err(why.clone())),
+        };
+        let answers: Vec<_> = spec.metrics.iter().zip(&self.answers).map(read).collect();
         let look = Look {
             uid: &header.uid,
             namespace: "ns",
             spec: &spec,
             scale: self.scale.clone(),
             pods: &self.pods,
-            answers: &self.answers,
+            answers: &answers,
             now: self.now,
         };
         decide(&mut self.autoscaler, &look, Report::begin(header, object, self.now))
@@ -87,7 +94,7 @@ impl Case {
     /// These objects are all that there are.
     fn known(&mut self, objects: &[&Value]) {
         let stored: Vec<_> = objects.iter().map(|object| crate::testing::stored(object)).collect();
-        self.autoscaler.due(stored.iter().map(|object| &*object.header), self.now);
+        self.autoscaler.observe(stored.iter().map(|object| &*object.header), self.now);
     }
 
     /// Looks once; returns the change and the plan, the status being written.
@@ -277,16 +284,4 @@ fn scales_without_a_selector_and_shared_pods_are_refused() {
     });
     let text = "pods by selector app=web are controlled by multiple HPAs: [{web ns} {also ns}]";
     assert_eq!(plan.events[0].message, text);
-}
-
-#[test]
-fn a_new_one_is_due_after_a_period_and_then_every_period() {
-    let object = Case::of_cpu(80, &[]).object;
-    let stored = crate::testing::stored(&object);
-    let mut autoscaler = Autoscaler::default();
-    let mut is_due = |after| !autoscaler.due([&*stored.header].into_iter(), STARTED + after).is_empty();
-    let due: Vec<i64> = (0..50).filter(|after| is_due(*after)).collect();
-    assert_eq!(due, [15, 30, 45]);
-    autoscaler.due([].into_iter(), STARTED + 60);
-    assert!(autoscaler.known.is_empty(), "what is gone is forgotten");
 }
