@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use kernel::driver::{DriverError, RoleDriver};
 use kernel_model::ids::FrameworkId;
+use kernel_model::quota::Quota;
 use kernel_model::role_report::RoleReport;
 use kernel_model::roles::Role;
 use serde_json::Value;
@@ -230,7 +231,7 @@ impl Look {
                         }
                     }
                 }
-                let outcome = self.set(name, role, settings, set).await;
+                let outcome = self.set(name, role, settings, (set, &Settings::of(known))).await;
                 let report = match outcome {
                     Ok(()) => Some(in_force(known, role, settings)),
                     Err(_) => known.cloned(),
@@ -256,7 +257,7 @@ impl Look {
         name: &str,
         role: &Role,
         settings: &Settings,
-        set: &Change,
+        (set, in_force): (&Change, &Settings),
     ) -> Result<(), Ineffective> {
         if set.is_empty() {
             self.refused.remove(name);
@@ -274,7 +275,7 @@ impl Look {
                 driver.set_weight(role, weight).await?;
             }
             if let Some(quota) = &set.quota {
-                driver.set_quota(role, quota.clone()).await?;
+                set_quota(&**driver, role, &in_force.quota, quota).await?;
             }
             Ok(())
         };
@@ -316,6 +317,22 @@ impl Look {
     }
 }
 
+/// Sets the quota, or as much of it as the kernel takes; the error is that of the whole.
+async fn set_quota(
+    driver: &dyn RoleDriver,
+    role: &Role,
+    in_force: &Quota,
+    wanted: &Quota,
+) -> Result<(), DriverError> {
+    let Err(error) = driver.set_quota(role, wanted.clone()).await else { return Ok(()) };
+    for part in kernel_roles::parts_of_quota(in_force, wanted) {
+        if driver.set_quota(role, part).await.is_ok() {
+            break;
+        }
+    }
+    Err(error)
+}
+
 fn identity() -> Identity {
     Identity::apiserver().managing_as(MANAGER)
 }
@@ -354,4 +371,50 @@ fn differs_in_settings(known: &Value, status: &Value) -> bool {
     ["observedGeneration", "weight", "guarantee", "limit", "conditions"]
         .iter()
         .any(|name| known.get(*name) != status.get(*name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use kernel_model::quota::Quantities;
+    use kernel_model::resources::Resources;
+
+    use super::*;
+
+    /// Takes quotas without limits.
+    #[derive(Default)]
+    struct NoLimits(Mutex<Quota>);
+
+    #[async_trait::async_trait]
+    impl RoleDriver for NoLimits {
+        async fn roles(&self) -> Result<Vec<RoleReport>, DriverError> {
+            Ok(Vec::new())
+        }
+
+        async fn set_weight(&self, _: &Role, _: f64) -> Result<(), DriverError> {
+            Ok(())
+        }
+
+        async fn set_quota(&self, _: &Role, quota: Quota) -> Result<(), DriverError> {
+            if !quota.limits.is_empty() {
+                return Err(DriverError::Refused(format!("{} is in use", quota.limits)));
+            }
+            *self.0.lock().unwrap() = quota;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_limit_that_is_refused_does_not_keep_the_guarantee_from_a_role() {
+        let of = |text: &str| Quantities::of(&text.parse::<Resources>().unwrap(), |_| true);
+        let (kernel, role) = (NoLimits::default(), Role::parse("a").unwrap());
+        let wanted = Quota { guarantees: of("cpus:1"), limits: of("cpus:2") };
+        let refused = set_quota(&kernel, &role, &Quota::default(), &wanted).await.unwrap_err();
+        assert_eq!(refused.to_string(), DriverError::Refused("cpus:2 is in use".to_owned()).to_string());
+        let in_force = kernel.0.lock().unwrap().clone();
+        assert_eq!(in_force, Quota { guarantees: of("cpus:1"), limits: Quantities::default() });
+        let again = set_quota(&kernel, &role, &in_force, &wanted).await;
+        assert!(again.is_err(), "it is not applied until all is");
+    }
 }

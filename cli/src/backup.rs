@@ -20,7 +20,7 @@ use store::{EmbeddedStore, ListRequest, Store};
 use crate::{
     arguments::verbs::{BackupArguments, RestoreArguments},
     control,
-    data_directory::{DataDirectory, running},
+    data_directory::{DataDirectory, elsewhere, running},
     output, runtime,
 };
 
@@ -38,8 +38,9 @@ pub fn back_up(arguments: &BackupArguments) -> anyhow::Result<()> {
     let data = running::choose(arguments.data_dir.as_deref());
     ensure!(
         data.join(FORMAT).exists() && data.join("pki").is_dir(),
-        "there is no server's data in {}; name it with --data-dir",
-        data.display()
+        "there is no server's data in {}; name it with --data-dir{}",
+        data.display(),
+        elsewhere::hint(&data)
     );
     let mut result = None;
     runtime::block_on(async {

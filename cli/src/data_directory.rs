@@ -1,5 +1,6 @@
 //! The data directory: locked by one process at a time, and refused if a newer version has written it.
 
+pub mod elsewhere;
 pub mod running;
 
 use std::{

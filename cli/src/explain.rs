@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::verbs::{ExplainArguments, Explained},
-    data_directory::running::{self, RunningProcess},
+    data_directory::{
+        elsewhere,
+        running::{self, RunningProcess},
+    },
     kube_client::KubeClient,
     mesos_client::{MesosClient, credentials_file},
     output, runtime,
@@ -44,8 +47,7 @@ impl Cluster {
         };
         let running = process.as_ref().and_then(|process| process.master.clone());
         let master = arguments.master.clone().or(running);
-        let master =
-            master.context("no cluster runs on this machine: name the master with --master HOST:PORT")?;
+        let master = master.with_context(|| elsewhere::no_master(&data))?;
         let known = process.as_ref().map(|process| process.credentials.as_path());
         let file = credentials_file(arguments.mesos_credentials.as_deref(), known, &data);
         Ok(Self { client: MesosClient::new(Some(&file))?, process, master })

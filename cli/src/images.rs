@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::verbs::{ImagesVerb, ImportImages, ListImages},
-    data_directory::running,
+    data_directory::{elsewhere, running},
     node::NodeFiles,
     output, runtime,
 };
@@ -41,8 +41,9 @@ async fn connect(data_dir: Option<&Path>) -> anyhow::Result<(Images, NodeFiles)>
     let files = NodeFiles::below(&data);
     ensure!(
         files.config().exists(),
-        "no agent has run with the data directory {}; name another one with --data-dir",
-        data.display()
+        "no agent has run with the data directory {}; name another one with --data-dir{}",
+        data.display(),
+        elsewhere::hint(&data)
     );
     let config = files.read_config()?;
     let images = match (ImageStore::connect(&config).await, WaitingArchives::of(&config)) {

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     arguments::{ServerArguments, Up},
-    data_directory::DataDirectory,
+    data_directory::{DataDirectory, elsewhere},
     preflight,
     renewal::JOIN_TOKEN_FILE,
     server::{Kubeconfigs, Running},
@@ -22,6 +22,8 @@ pub struct Ready {
     agent: Option<SocketAddr>,
     credentials: PathBuf,
     data: PathBuf,
+    /// What the verbs need to find the data directory: ` --data-dir DIR`, or nothing.
+    data_flag: String,
     /// Whether systemd started this process.
     unit: bool,
     /// A manifest whose images are there.
@@ -50,6 +52,7 @@ pub fn of_server(
         agent: None,
         credentials: credentials.to_owned(),
         data: data.path().to_owned(),
+        data_flag: elsewhere::flag(data.path()),
         unit: std::env::var_os("INVOCATION_ID").is_some(),
         example: None,
     }
@@ -110,8 +113,9 @@ impl Ready {
             Some(example) => writeln!(f, "  next            {kubectl} apply -f {}", example.display())?,
             None => writeln!(f, "  next            {kubectl} run NAME --image IMAGE")?,
         }
-        writeln!(f, "                  catamaran run 'echo hello from $(hostname)'")?;
-        writeln!(f, "                  catamaran status")
+        let flag = &self.data_flag;
+        writeln!(f, "                  catamaran run{flag} 'echo hello from $(hostname)'")?;
+        writeln!(f, "                  catamaran status{flag}")
     }
 }
 
@@ -132,6 +136,7 @@ mod tests {
             agent: Some(SocketAddr::from(([127, 0, 0, 1], 5051))),
             credentials: "/var/lib/catamaran/mesos-credentials".into(),
             data: "/var/lib/catamaran".into(),
+            data_flag: String::new(),
             unit: false,
             example: Some("manifests/examples/web.yaml".into()),
         }
@@ -150,6 +155,21 @@ mod tests {
                               catamaran run 'echo hello from $(hostname)'
                               catamaran status
               stop            Ctrl-C, once for an orderly stop, twice to kill what still runs"#]].assert_eq(&ready().to_string());
+    }
+
+    #[test]
+    fn the_next_commands_find_another_data_directory() {
+        let data_flag = elsewhere::argument(Path::new("/srv/two"));
+        let report = Ready { data: "/srv/two".into(), data_flag, ..ready() }.to_string();
+        let next: Vec<&str> =
+            report.lines().filter(|line| line.contains("catamaran ")).map(str::trim).collect();
+        assert_eq!(
+            next[next.len() - 2..],
+            [
+                "catamaran run --data-dir /srv/two 'echo hello from $(hostname)'",
+                "catamaran status --data-dir /srv/two"
+            ]
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -23,7 +24,7 @@ use kernel_model::{
     resources::Resources,
     roles::Role,
     scheduler::{Call, Event, Operation, Subscribe},
-    task::{TaskInfo, TaskState, TaskStatus},
+    task::{Reason, TaskInfo, TaskState, TaskStatus},
 };
 use serde_json::json;
 use tokio::{sync::mpsc, time::sleep};
@@ -31,7 +32,7 @@ use tokio::{sync::mpsc, time::sleep};
 use crate::{
     arguments::verbs::RunArguments,
     console,
-    data_directory::running,
+    data_directory::{elsewhere, running},
     mesos_client::{MesosClient, Unauthorized, credentials_file},
     output::OutputFormat,
     runtime::{self, Signals},
@@ -64,6 +65,7 @@ struct Launched {
 /// How it ended.
 struct End {
     state: TaskState,
+    reason: Option<Reason>,
     message: Option<String>,
     exit_code: Option<i32>,
 }
@@ -104,8 +106,7 @@ async fn run_task(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     };
     let master =
         arguments.master.clone().or_else(|| process.as_ref().and_then(|process| process.master.clone()));
-    let master =
-        master.context("no cluster runs on this machine: name the master with --master HOST:PORT")?;
+    let master = master.with_context(|| elsewhere::no_master(&data))?;
     let known = process.as_ref().map(|process| process.credentials.as_path());
     let file = credentials_file(arguments.mesos_credentials.as_deref(), known, &data);
     if arguments.mesos_credentials.is_some() && !file.exists() {
@@ -205,7 +206,8 @@ impl Run<'_> {
                     if let Some(status) = self.event(event).await? {
                         self.print_output().await;
                         let exit_code = self.exit_code().await;
-                        return Ok(End { state: status.state, message: status.message.clone(), exit_code });
+                        let (state, reason) = (status.state, status.reason);
+                        return Ok(End { state, reason, message: status.message.clone(), exit_code });
                     }
                 }
                 () = signals.wait() => {
@@ -374,23 +376,19 @@ impl Run<'_> {
     }
 
     fn report(&self, end: End) -> anyhow::Result<ExitCode> {
-        let state = state_name(end.state);
+        let state = mesos_name("TASK", end.state);
         let agent = self.launched.as_ref().map_or("", |launched| launched.agent_name.as_str());
-        let unusual = end.exit_code.is_none();
-        let text = match &end.message {
-            Some(message) if !message.is_empty() => format!("{state} on {agent}: {message}"),
-            _ => format!("{state} on {agent}"),
-        };
+        let reason = end.reason.map(|reason| mesos_name("REASON", reason));
         if self.arguments.node.output == OutputFormat::Json {
             let framework = self.framework_id.as_ref().map(|id| id.as_str());
             self.arguments.node.output.print(String::new, || {
                 json!({
                     "frameworkId": framework, "taskId": self.task_id, "agent": agent, "state": state,
-                    "message": end.message, "exitCode": end.exit_code,
+                    "reason": reason, "message": end.message, "exitCode": end.exit_code,
                 })
             });
-        } else if unusual {
-            console::error_line(&text);
+        } else if end.is_unusual() {
+            console::error_line(&end.line(agent));
         }
         let code = match end.exit_code {
             _ if self.interrupted => INTERRUPTED,
@@ -411,10 +409,31 @@ fn print(data: &[u8], to_stderr: bool) {
     let _ = if to_stderr { write(&mut io::stderr()) } else { write(&mut io::stdout()) };
 }
 
-/// Mesos' name of a state: `TASK_GONE_BY_OPERATOR` of `GoneByOperator`.
-fn state_name(state: TaskState) -> String {
-    let mut name = "TASK".to_owned();
-    for character in format!("{state:?}").chars() {
+impl End {
+    /// Whether the exit code does not say all: there is none, or what was killed has exceeded a limit.
+    fn is_unusual(&self) -> bool {
+        use Reason::{ContainerLimitation, ContainerLimitationDisk, ContainerLimitationMemory};
+        let limits = [ContainerLimitation, ContainerLimitationDisk, ContainerLimitationMemory];
+        self.exit_code.is_none() || self.reason.is_some_and(|reason| limits.contains(&reason))
+    }
+
+    /// State, reason and message. Statistics may follow the first line of a message.
+    fn line(&self, agent: &str) -> String {
+        let mut line = format!("{} on {agent}", mesos_name("TASK", self.state));
+        if let Some(reason) = self.reason {
+            line += &format!(", {}", mesos_name("REASON", reason));
+        }
+        match self.message.as_deref().unwrap_or_default().lines().next() {
+            Some(message) => line + ": " + message.trim_end(),
+            None => line,
+        }
+    }
+}
+
+/// Mesos' name of a state or reason: `TASK_GONE_BY_OPERATOR` of `GoneByOperator`.
+fn mesos_name(prefix: &str, value: impl fmt::Debug) -> String {
+    let mut name = prefix.to_owned();
+    for character in format!("{value:?}").chars() {
         if character.is_uppercase() {
             name.push('_');
         }
@@ -429,8 +448,30 @@ mod tests {
 
     #[test]
     fn states_have_the_names_of_mesos() {
-        assert_eq!(state_name(TaskState::Finished), "TASK_FINISHED");
-        assert_eq!(state_name(TaskState::GoneByOperator), "TASK_GONE_BY_OPERATOR");
+        assert_eq!(mesos_name("TASK", TaskState::Finished), "TASK_FINISHED");
+        assert_eq!(mesos_name("TASK", TaskState::GoneByOperator), "TASK_GONE_BY_OPERATOR");
+    }
+
+    #[test]
+    fn a_task_that_exceeds_its_memory_is_reported_although_it_has_an_exit_code() {
+        let message = "Memory limit exceeded: Requested: 72MB (with 32MB for the executor)\n\nMEMORY STATISTICS: \nanon 5\n";
+        let killed = |reason| End {
+            state: TaskState::Failed,
+            reason,
+            message: Some(message.to_owned()),
+            exit_code: Some(137),
+        };
+        let exceeded = killed(Some(Reason::ContainerLimitationMemory));
+        assert!(exceeded.is_unusual());
+        assert_eq!(
+            exceeded.line("n1"),
+            "TASK_FAILED on n1, REASON_CONTAINER_LIMITATION_MEMORY: Memory limit exceeded: Requested: 72MB \
+             (with 32MB for the executor)"
+        );
+        assert!(!killed(Some(Reason::CommandExecutorFailed)).is_unusual(), "its own exit code says all");
+        assert!(!killed(None).is_unusual());
+        let lost = End { message: None, exit_code: None, ..killed(None) };
+        assert_eq!((lost.is_unusual(), lost.line("n1").as_str()), (true, "TASK_FAILED on n1"));
     }
 
     #[test]

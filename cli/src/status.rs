@@ -4,7 +4,7 @@
 //! Exit codes are those of init scripts: 0 if everything is healthy, 1 if something is not, 3 if nothing runs.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -22,7 +22,10 @@ use transport::{
 
 use crate::{
     arguments::verbs::StatusArguments,
-    data_directory::running::{self, RunningProcess},
+    data_directory::{
+        elsewhere,
+        running::{self, RunningProcess},
+    },
     mesos_client::MesosClient,
     node::NodeFiles,
     output, runtime,
@@ -47,9 +50,10 @@ pub fn run(arguments: &StatusArguments) -> anyhow::Result<ExitCode> {
     let data = running::choose(arguments.node.data_dir.as_deref());
     let Some(process) = running::of(&data)? else {
         let state = if running::is_locked(&data) { "starting" } else { "not running" };
+        let others = elsewhere::others(&data);
         arguments.node.output.print(
-            || format!("catamaran is {state} ({})", data.display()),
-            || json!({"running": false, "state": state, "dataDir": data}),
+            || not_running(state, &data, &others),
+            || json!({"running": false, "state": state, "dataDir": data, "otherDataDirs": others}),
         );
         return Ok(ExitCode::from(NOT_RUNNING));
     };
@@ -71,6 +75,14 @@ pub fn run(arguments: &StatusArguments) -> anyhow::Result<ExitCode> {
         Ok(())
     })?;
     Ok(code)
+}
+
+fn not_running(state: &str, data: &Path, others: &[PathBuf]) -> String {
+    let mut text = format!("catamaran is {state} ({})", data.display());
+    for other in others {
+        text += &format!("\nanother one runs here: catamaran status{}", elsewhere::argument(other));
+    }
+    text
 }
 
 async fn parts(process: &RunningProcess, data: &Path) -> Vec<Part> {

@@ -5,7 +5,7 @@ mod recordio_client;
 mod roles;
 
 use async_trait::async_trait;
-use kernel_core::master::{Master, WaitCause};
+use kernel_core::master::{Master, Refusal, WaitCause};
 use kernel_model::{
     agent::AgentSnapshot, ids::FrameworkId, operator, roles::Role, scheduler, wait::WaitNote,
 };
@@ -88,6 +88,8 @@ impl From<Stopped> for DriverError {
 impl From<CallError> for DriverError {
     fn from(fault: CallError) -> Self {
         match fault {
+            // This trait's calls have no `force`.
+            CallError::Refused(Refusal::Unforced(why)) => DriverError::Refused(why),
             CallError::Refused(refusal) => DriverError::Refused(refusal.to_string()),
             CallError::Stopped(stopped) => stopped.into(),
         }
@@ -136,5 +138,18 @@ impl SchedulerDriver for InProcessDriver {
         &self,
     ) -> Result<(Vec<AgentSnapshot>, mpsc::Receiver<operator::Event>), DriverError> {
         Ok(self.queue.watch(EventFilter::Cluster, Master::agent_snapshots).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_recommends_nothing_that_a_driver_cannot_do() {
+        let message = |refusal| DriverError::from(CallError::Refused(refusal)).to_string();
+        let forceable = Refusal::Unforced("too much".to_owned());
+        assert!(forceable.to_string().ends_with("(use 'force' flag to bypass this check)"), "{forceable}");
+        assert_eq!(message(forceable), message(Refusal::Invalid("too much".to_owned())));
     }
 }

@@ -36,6 +36,9 @@ pub const FINALIZER: &str = "catamaran.dev/role";
 /// The label of the objects that were made for roles without one.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "catamaran");
 
+/// The reason of an object whose role has another one.
+const DUPLICATE: &str = "DuplicateRole";
+
 /// What can be set of a role.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
@@ -153,6 +156,15 @@ impl Change {
     }
 }
 
+/// What to try of a quota that the kernel has refused as a whole: guarantees and limits alone, where both differ from what is in
+/// force. A limit that is refused for what is in use must not keep a guarantee from the role.
+pub fn parts_of_quota(in_force: &Quota, wanted: &Quota) -> Vec<Quota> {
+    let guarantees = Quota { limits: in_force.limits.clone(), ..wanted.clone() };
+    let limits = Quota { guarantees: in_force.guarantees.clone(), ..wanted.clone() };
+    let differ = |part: &Quota| part != in_force && part != wanted;
+    [guarantees, limits].into_iter().filter(differ).collect()
+}
+
 /// Decides about all objects and roles.
 pub fn decide(objects: &[Value], reports: &[RoleReport]) -> Vec<Decision> {
     let reports: BTreeMap<&Role, &RoleReport> = reports.iter().map(|report| (&report.role, report)).collect();
@@ -165,11 +177,7 @@ pub fn decide(objects: &[Value], reports: &[RoleReport]) -> Vec<Decision> {
         }
     }
     for (role, of_role) in &mut by_role {
-        // Those that stay, clients' before the one that was made, the oldest first.
-        of_role.sort_by_key(|object| {
-            let since = access::text(object, &["metadata", "creationTimestamp"]);
-            (is_deleting(object), is_managed(object), since, name(object))
-        });
+        of_role.sort_by_key(|object| precedence(object));
         let (first, others) = of_role.split_first().expect("invariant: each role was entered with an object");
         decisions.push(of_object(first, role, reports.get(role).copied()));
         for other in others {
@@ -178,7 +186,7 @@ pub fn decide(objects: &[Value], reports: &[RoleReport]) -> Vec<Decision> {
                 continue;
             }
             let message = format!("Role '{role}' has the object '{}' already", name(first));
-            decisions.push(ignored(other, "DuplicateRole", message));
+            decisions.push(ignored(other, DUPLICATE, message));
         }
     }
     let mut taken: Vec<&str> = objects.iter().map(name).collect();
@@ -189,6 +197,21 @@ pub fn decide(objects: &[Value], reports: &[RoleReport]) -> Vec<Decision> {
         }
     }
     decisions
+}
+
+/// Which object of a role prevails: the least. Those that stay before those that go, clients' before the one that was made, and the
+/// oldest first. Times are whole seconds: within one, the object that prevails already stays, and new ones have revisions in the
+/// order in which they were created.
+fn precedence(object: &Value) -> impl Ord + use<'_> {
+    let since = access::text(object, &["metadata", "creationTimestamp"]);
+    let revision = access::text(object, &["metadata", "resourceVersion"]).parse::<u64>().ok();
+    let shown = access::list(object, &["status", "conditions"]).first();
+    let decided = match shown.map(|condition| access::text(condition, &["reason"])) {
+        Some(DUPLICATE) => 2,
+        Some(_) => 0,
+        None => 1,
+    };
+    (is_deleting(object), is_managed(object), since, decided, revision, name(object))
 }
 
 fn name(object: &Value) -> &str {

@@ -9,7 +9,7 @@ use shim_core::controllers::served;
 use shim_core::kinds::Subresource;
 use shim_core::rows::{Key, SELECTED_NODE};
 use shim_core::scheduler::machine::node_projection::{
-    POD_CIDR_ATTRIBUTE, ReportedByNode, attribute, new_node, project, set_pod_cidr, wants_cidr,
+    POD_CIDR_ATTRIBUTE, ReportedByNode, attribute, creates_node, new_node, project, set_pod_cidr, wants_cidr,
 };
 use shim_core::scheduler::machine::{
     BindOutcome, BindWrite, Event, EvictWrite, NodeOutcome, NodeWrite, PodEdit, PreemptWrite, StatusWrite,
@@ -321,6 +321,10 @@ async fn put_node(
     let (identity, target) = (Identity::node(name), ObjectRef::new(&nodes, "", name));
     let now = super::now_seconds();
     let stored = pipeline.registry().peek(&nodes, "", name);
+    if stored.is_none() && !creates_node(agent) {
+        // Deleted by a client since the decision.
+        return Ok(NodeOutcome::Written);
+    }
     let (mut cidr, mut refused) = (None, None);
     if stored.as_ref().is_none_or(|stored| wants_cidr(&stored.value(), agent)) {
         let requested = attribute(agent, POD_CIDR_ATTRIBUTE).and_then(|own| own.parse().ok());

@@ -252,6 +252,8 @@ impl ApiServer {
                     self.changes.push(Event::NodeGone(name.clone()));
                 }
             }
+            NodeWrite::Put { name, agent, .. }
+                if !self.nodes.contains_key(name) && !node_projection::creates_node(agent) => {}
             NodeWrite::Put { name, agent, ours, reported } => {
                 let mut node = match self.nodes.get(name) {
                     Some(row) => decode(&row.object),

@@ -71,7 +71,7 @@ fn outcome(refusal: &Refusal) -> CallOutcome {
         Refusal::Forbidden(why) | Refusal::Unavailable(why) | Refusal::Unsupported(why) => {
             CallOutcome::Lost(why.clone())
         }
-        Refusal::Invalid(why) | Refusal::NotFound(why) | Refusal::Conflict(why) => {
+        Refusal::Invalid(why) | Refusal::Unforced(why) | Refusal::NotFound(why) | Refusal::Conflict(why) => {
             CallOutcome::Rejected(why.clone())
         }
     }

@@ -1,7 +1,8 @@
 //! Two machines that joined with a token, in network namespaces of their own; the second is disconnected and returns.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use e2e::{cluster::Cluster, network::Network, program::wait_for};
 use serde_json::Value;
 
@@ -57,6 +58,15 @@ fn pods_of_a_disconnected_machine_are_replaced() -> anyhow::Result<()> {
         let pods = pods_by_node(&cluster)?;
         Ok((pods.iter().filter(|(_, node, ready)| node == "node-1" && *ready).count() == 6).then_some(()))
     })?;
+
+    // As in Kubernetes: it stays away until its machine registers again. Before, it was back after two to six seconds.
+    cluster.kubectl(&["delete", "node", "node-2"])?;
+    let until = Instant::now() + Duration::from_secs(10);
+    let nodes = wait_for("ten seconds or a second node", Duration::from_secs(60), || {
+        let nodes = cluster.kubectl(&["get", "nodes", "-o", "name"])?;
+        Ok((nodes.lines().count() > 1 || Instant::now() > until).then_some(nodes))
+    })?;
+    ensure!(nodes == "node/node-1\n", "{nodes}");
 
     network.restore()?;
     wait_for("node-2 to be Ready again", Duration::from_secs(90), || {

@@ -129,6 +129,7 @@ async fn add_limitation(
     let runtime = handlers.runtime.clone();
     let found = tokio::task::spawn_blocking(move || runtime.limitation(&container_id));
     if let Some(limitation) = found.await.ok().flatten() {
+        let limitation = limitation.of_executor(&info);
         tracing::info!(executor = %info.executor_id, "a task was killed for memory");
         let status = Arc::make_mut(status);
         status.source = Source::Agent;

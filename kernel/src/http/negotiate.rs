@@ -106,7 +106,7 @@ pub(crate) fn call_error(call_error: CallError) -> Answer {
         CallError::Stopped(_) => return stopped(),
     };
     let status = match refusal {
-        Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
+        Refusal::Invalid(_) | Refusal::Unforced(_) => StatusCode::BAD_REQUEST,
         Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
         Refusal::NotFound(_) => StatusCode::NOT_FOUND,
         Refusal::Conflict(_) => StatusCode::CONFLICT,

@@ -148,6 +148,8 @@ async fn a_task_that_exceeds_its_memory_fails_for_that_reason() {
     );
     // 64 MB of the task and 32 of its executor.
     assert!(message.starts_with("Memory limit exceeded: Requested: 96MB "), "{message}");
+    let first = message.lines().next().unwrap_or_default();
+    assert!(first.ends_with(" (with 32MB for the executor)"), "{message}");
     assert!(message.contains("\nMEMORY STATISTICS: \n"), "{message}");
     let status: kernel_wire::v1::TaskStatus = kernel_wire::prost::Message::decode(status.extra).unwrap();
     assert_eq!(status.limitation.unwrap().resources[0].name, "mem");

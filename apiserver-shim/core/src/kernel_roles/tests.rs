@@ -373,3 +373,42 @@ fn no_crash_brings_back_what_an_operator_has_removed() {
         }
     }
 }
+
+/// Times are whole seconds, so that two objects which are applied together have the same.
+#[test]
+fn the_object_that_was_created_first_prevails() {
+    let created = |name: &str, revision: u64| {
+        let mut object = object(name, "a", json!({"weight": 2}));
+        object["metadata"]["resourceVersion"] = json!(revision.to_string());
+        object
+    };
+    let winner = |objects: &[Value]| {
+        let decisions = decide(objects, &[report("a", &settings(1.0, "", ""))]);
+        let applied = decisions.iter().find_map(|decision| match decision {
+            Decision::Apply { name, .. } => Some(name.clone()),
+            _ => None,
+        });
+        applied.unwrap()
+    };
+    // Revisions are numbers.
+    assert_eq!(winner(&[created("a", 10), created("z", 9)]), "z");
+    // Its status is written, which gives it a later revision than the others have.
+    let first = |revision| looked_at(created("z", revision), &settings(2.0, "", ""));
+    assert_eq!(winner(&[created("a", 10), first(11)]), "z");
+    let mut second = created("a", 10);
+    let why = Ineffective { reason: DUPLICATE, message: String::new() };
+    second["status"] = status(&second, None, None, Some(&why), "t");
+    assert_eq!(winner(&[second.clone(), first(12)]), "z");
+    assert_eq!(winner(&[second.clone()]), "a", "the first is gone");
+    // An older one prevails in any case.
+    second["metadata"]["creationTimestamp"] = json!("2025-12-31T23:59:59Z");
+    assert_eq!(winner(&[second, first(12)]), "a");
+}
+
+#[test]
+fn a_quota_is_tried_in_parts_if_both_of_them_change() {
+    let quota = |guarantee: &str, limit: &str| settings(1.0, guarantee, limit).quota;
+    let parts = parts_of_quota(&quota("", "cpus:4"), &quota("cpus:1", "cpus:2"));
+    assert_eq!(parts, [quota("cpus:1", "cpus:4"), quota("", "cpus:2")]);
+    assert_eq!(parts_of_quota(&quota("cpus:1", ""), &quota("cpus:1", "cpus:2")), [], "it was tried already");
+}

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use kernel_model::{
     agent::ToAgent,
-    executor::Call,
+    executor::{Call, ExecutorInfo},
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId},
     oversubscription::Sample,
-    resources::VolumeId,
+    resources::{Scalar, VolumeId},
     task::{Reason, TaskStatus},
 };
 
@@ -88,4 +88,60 @@ pub struct Limitation {
     pub message: String,
     /// The encoded fields of the statuses that the kernel does not interpret (`TaskStatus.limitation`).
     pub details: bytes::Bytes,
+}
+
+impl Limitation {
+    /// The limitation of an executor's container, whose memory is that of the tasks and the executor's own. The first line of the
+    /// message says so: who asked for 40 MB would not understand a limit of 72.
+    pub fn of_executor(mut self, executor: &ExecutorInfo) -> Self {
+        let own = executor.resources.scalar("mem");
+        if self.reason == Reason::ContainerLimitationMemory && own > Scalar::default() {
+            let first = self.message.lines().next().unwrap_or_default().trim_end();
+            self.message.insert_str(first.len(), &format!(" (with {own}MB for the executor)"));
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use kernel_model::{executor::ExecutorKind, labels::Labels, resources::Resources};
+
+    use super::*;
+
+    #[test]
+    fn the_message_says_what_of_the_limit_is_the_executors() {
+        let message = |of: &str, reason, resources: &str| {
+            let executor = ExecutorInfo {
+                kind: ExecutorKind::Command,
+                executor_id: ExecutorId::new("x"),
+                framework_id: None,
+                command: None,
+                resources: resources.parse::<Resources>().unwrap(),
+                name: String::new(),
+                source: String::new(),
+                data: Bytes::new(),
+                shutdown_grace: None,
+                labels: Labels::default(),
+                image: None,
+                extra: Bytes::new(),
+            };
+            let limitation = Limitation { reason, message: of.to_owned(), details: Bytes::new() };
+            limitation.of_executor(&executor).message
+        };
+        let memory = Reason::ContainerLimitationMemory;
+        let exceeded = "Memory limit exceeded: Requested: 72MB";
+        assert_eq!(
+            message(exceeded, memory, "cpus:0.1;mem:32"),
+            format!("{exceeded} (with 32MB for the executor)")
+        );
+        assert_eq!(
+            message(&format!("{exceeded} \n\nMEMORY"), memory, "mem:32"),
+            format!("{exceeded} (with 32MB for the executor) \n\nMEMORY"),
+            "in the first line"
+        );
+        assert_eq!(message(exceeded, memory, "cpus:1"), exceeded);
+        assert_eq!(message(exceeded, Reason::ContainerLimitationDisk, "mem:32"), exceeded);
+    }
 }

@@ -70,6 +70,9 @@ pub enum Refusal {
     /// HTTP 400.
     #[error("{0}")]
     Invalid(String),
+    /// HTTP 400: a check that the call's field `force` bypasses, for callers that have one.
+    #[error("{0} (use 'force' flag to bypass this check)")]
+    Unforced(String),
     /// HTTP 403.
     #[error("{0}")]
     Forbidden(String),

@@ -25,7 +25,9 @@ const RECOVERY_TIMEOUT: Duration = Duration::from_secs(600);
 impl Master {
     /// UPDATE_QUOTA: all quotas are set, or none. A default quota removes.
     pub(super) fn update_quota(&mut self, configs: Vec<(Role, Quota)>, force: bool) -> Result<(), Refusal> {
-        let refuse = |why: String| Refusal::Invalid(format!("Invalid QuotaConfig: {why}"));
+        let invalid = |why: String| format!("Invalid QuotaConfig: {why}");
+        let refuse = |why| Refusal::Invalid(invalid(why));
+        let unforced = |why| Refusal::Unforced(invalid(why));
         let mut all: BTreeMap<Role, Quota> = self.quotas().map(|(r, q)| (r.clone(), q.clone())).collect();
         if let Some(why) = configs.iter().find_map(|(_, quota)| quota.fault()) {
             return Err(refuse(why));
@@ -44,18 +46,16 @@ impl Master {
             for (role, quota) in &configs {
                 let consumed = self.quota_consumed(role);
                 if !quota.allows(&consumed) {
-                    return Err(refuse(format!(
-                        "Role '{role}' is already consuming '{consumed}'; this is more than the requested limits '{}' \
-                         (use 'force' flag to bypass this check)",
+                    return Err(unforced(format!(
+                        "Role '{role}' is already consuming '{consumed}'; this is more than the requested limits '{}'",
                         quota.limits
                     )));
                 }
             }
             let (guaranteed, capacity) = (total_guarantees(&all), self.quota_capacity());
             if !capacity.contains(&guaranteed) {
-                return Err(refuse(format!(
-                    "total quota guarantees '{guaranteed}' exceed cluster capacity '{capacity}' (use 'force' flag to \
-                     bypass this check)"
+                return Err(unforced(format!(
+                    "total quota guarantees '{guaranteed}' exceed cluster capacity '{capacity}'"
                 )));
             }
         }

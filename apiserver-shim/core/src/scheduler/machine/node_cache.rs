@@ -1,5 +1,6 @@
-//! Agents and their Nodes. A Node is created when its agent registers and removed when the agent is removed. Each is
-//! written only on change, at most once per second and less often after failures, with a limit on concurrent writes.
+//! Agents and their Nodes. A Node is created when its agent registers and removed when the agent is removed. One that a client
+//! deletes while its agent is away is created again when the agent is back. Each is written only on change, at most once per
+//! second and less often after failures, with a limit on concurrent writes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -95,6 +96,13 @@ impl SchedulerMachine {
             self.nodes.endpoints.insert(name.clone(), address.clone().into());
             self.out.send.push(Send::Endpoint { node: name.clone(), address: Some(address) });
         }
+        let agent = self.nodes.agent_of.get(&name).and_then(|id| self.nodes.agents.get(id));
+        if agent.is_some_and(|agent| !node_projection::creates_node(agent))
+            && self.node_infos.get(&name).is_none()
+        {
+            // Created by a client while its agent is away: it has not been written from there.
+            self.nodes.dirty.insert(name.clone());
+        }
         let kinds = self.node_infos.put_node(node, PODS_MAX);
         self.node_event(kinds, &name, None);
     }
@@ -102,8 +110,8 @@ impl SchedulerMachine {
     pub(super) fn node_gone(&mut self, name: &str) {
         self.node_infos.remove_node(name);
         self.nodes.without_cidr.remove(name);
-        // Deleted by a client while its agent is registered: create it again with the same Pod CIDR, as a kubelet
-        // would register again. Without an agent `write_node` releases its Pod CIDR.
+        // Deleted by a client: `write_node` creates it again with the same Pod CIDR if its agent is connected, and releases
+        // its Pod CIDR if there is no agent.
         self.nodes.dirty.insert(name.into());
     }
 
@@ -230,6 +238,10 @@ impl SchedulerMachine {
                 }
                 NodeWrite::Put { name: name.clone(), agent, ours, reported }
             }
+            // As in Kubernetes, where only a kubelet that registers creates a Node: what was deleted stays away until its machine
+            // is back, and its Pods are collected meanwhile. The kernel keeps the agent: to mark it as gone would also end the
+            // tasks of frameworks that wait for it, and is for the operators of the kernel (MARK_AGENT_GONE).
+            (Some(agent), None) if !node_projection::creates_node(&agent) => return,
             (Some(agent), None) => {
                 self.out.send.push(Send::Report(registered(&name)));
                 NodeWrite::Put { name: name.clone(), agent, ours, reported }

@@ -164,6 +164,11 @@ pub fn is_up(agent: &AgentSnapshot) -> Option<bool> {
     }
 }
 
+/// Whether a missing Node of the agent is created: only for one that is connected, and stays.
+pub fn creates_node(agent: &AgentSnapshot) -> bool {
+    agent.state == AgentState::Connected
+}
+
 /// What the executor of a Node has reported; while it is unknown, the Node keeps what it shows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReportedByNode {

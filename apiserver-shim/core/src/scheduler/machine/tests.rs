@@ -23,6 +23,8 @@ mod declared;
 mod executors;
 #[path = "tests/host_ports.rs"]
 mod host_ports;
+#[path = "tests/nodes.rs"]
+mod nodes;
 #[path = "tests/ordering.rs"]
 mod ordering;
 #[path = "tests/oversubscription.rs"]

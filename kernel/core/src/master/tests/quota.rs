@@ -55,7 +55,7 @@ fn quotas_that_contradict_each_other_or_the_cluster_are_refused() {
     check(
         &mut c,
         expect![[r#"
-        reply Invalid: Invalid QuotaConfig: total quota guarantees 'cpus:5' exceed cluster capacity 'cpus:4; mem:1024' (use 'force' flag to bypass this check)
+        reply Unforced: Invalid QuotaConfig: total quota guarantees 'cpus:5' exceed cluster capacity 'cpus:4; mem:1024' (use 'force' flag to bypass this check)
         reply Invalid: Invalid QuotaConfig: Invalid quota configuration. Parent role 'a' with guarantees ({}) does not contain the sum of its children's guarantees (cpus:1)
         reply Invalid: Invalid QuotaConfig: Invalid quota configuration. Parent role 'a' with guarantees (cpus:2) does not contain the sum of its children's guarantees (cpus:3)
         reply Invalid: Invalid QuotaConfig: Invalid quota configuration. Role 'a/b' with limits (cpus:4) exceeds the limits of 'a' (cpus:3)
@@ -118,7 +118,7 @@ fn a_limit_below_what_is_used_needs_force() {
     check(
         &mut c,
         expect![[r#"
-        reply Invalid: Invalid QuotaConfig: Role 'eng' is already consuming 'cpus:3; mem:64'; this is more than the requested limits 'cpus:2' (use 'force' flag to bypass this check)
+        reply Unforced: Invalid QuotaConfig: Role 'eng' is already consuming 'cpus:3; mem:64'; this is more than the requested limits 'cpus:2' (use 'force' flag to bypass this check)
         put Quota(Role(eng))
         reply Done
     "#]],
