@@ -69,8 +69,8 @@ fn seed_3247_a_status_from_elsewhere() {
 }
 
 #[test]
-fn seed_589_bound_elsewhere_while_its_agent_is_away() {
-    shows(589, Situation::BoundElsewhereWhileAgentIsAway);
+fn seed_9115_bound_elsewhere_while_its_agent_is_away() {
+    shows(9115, Situation::BoundElsewhereWhileAgentIsAway);
 }
 
 /// The defect of commit a84895e: 61 of 500 Pods stayed Pending, since the write of the start overtook that of the next
