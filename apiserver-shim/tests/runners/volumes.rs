@@ -87,5 +87,5 @@ async fn a_volume_is_made_for_the_node_of_the_pod() {
             cluster.pods().iter().any(|pod| access::text(pod, &["spec", "nodeName"]) == node)
         })
         .await;
-    assert_eq!(claim(&cluster)["status"]["phase"], "Bound");
+    cluster.until("the claim is bound", |cluster| claim(cluster)["status"]["phase"] == "Bound").await;
 }

@@ -241,7 +241,8 @@ async fn readers_that_stall_do_not_keep_a_killed_container() {
     let begin = Instant::now();
     assert_eq!(call(&cluster, "KILL_NESTED_CONTAINER", of(&child)).await.0, 200);
     assert_eq!(wait(&cluster, &child).await, json!({ "exit_status": 9 }));
-    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    // Readers that stall are given up after 30 s.
+    assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
     drop(stalled);
     end(&mut cluster, "t").await;
 }
