@@ -246,7 +246,7 @@ fn verbs_without_a_cluster_say_so() {
     let directory = tempfile::tempdir().unwrap();
     let data = path(directory.path());
     for (arguments, sentence) in [
-        (&["run", "--data-dir", data, "true"][..], "no cluster runs on this machine"),
+        (&["run", "--data-dir", data, "true"][..], "no cluster runs "),
         (&["images", "list", "--data-dir", data], "no agent has run with the data directory"),
         (&["backup", "-", "--data-dir", data], "there is no server's data in"),
         (&["restore", "/nonexistent", "--data-dir", data], "cannot read /nonexistent"),
