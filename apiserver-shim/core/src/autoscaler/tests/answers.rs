@@ -246,7 +246,10 @@ fn usages_of_containers_are_quantities() {
     .chain([r#"{"items": [{"metadata": 3}]}"#.to_owned(), r#"{"items": [{"containers": []}]}"#.to_owned()])
     .collect();
     let answers: Vec<&str> = answers.iter().map(String::as_str).collect();
-    check_answers("Resource", &answers, expect![[r#"
+    check_answers(
+        "Resource",
+        &answers,
+        expect![[r#"
         POD "window": "15.5s", "timestamp": "1970-01-01T00:00:09.5+00:00", "containers": [{"name": "c", "usage": {"cpu": "5m"}}]}]}
           p0=5 at 9 in 15
         POD "containers": [{"name": "c", "usage": {"cpu": "5m"}}, {"name": "d", "usage": {"cpu": "6m"}}]}]}
@@ -281,7 +284,8 @@ fn usages_of_containers_are_quantities() {
           resource metrics API: invalid type: integer `3`, expected an object at line 1 column 25
         {"items": [{"containers": []}]}
           resource metrics API: missing field `metadata` at line 1 column 29
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
