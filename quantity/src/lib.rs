@@ -239,7 +239,8 @@ fn is_kept(text: &str) -> bool {
         Scale::Ten(power) => {
             // 18 digits fit into 64 bits.
             let power = i64::from(power) - fraction.len() as i64;
-            let ends_in_thousands = format!("{whole}{fraction}").ends_with("000");
+            let last = whole.bytes().chain(fraction.bytes()).rev().take(3);
+            let ends_in_thousands = last.filter(|digit| *digit == b'0').count() == 3;
             !whole.is_empty()
                 && whole.len() + fraction.len() <= 18
                 && power >= -9

@@ -183,6 +183,23 @@ impl External {
     }
 }
 
+/// Registers the API of external metrics, and runs the controller with this time limit for the reads of a look.
+async fn autoscale(
+    server: &Server,
+    stop: &CancellationToken,
+    external: &External,
+    reads_max: Duration,
+) -> tokio::task::JoinHandle<()> {
+    let answers = external.clone();
+    let port = start_extension(server, stop, move |request| answers.clone().answer(request)).await;
+    register_group(server, port, "external.metrics.k8s.io").await;
+    until(server, "v1beta1.external.metrics.k8s.io", "Passed").await;
+    let pipeline = server.handle.pipeline().clone();
+    let events = EventRecorder::start(pipeline.clone());
+    let controller = AutoscalerController::new(&server.service(), pipeline, events).every(1);
+    tokio::spawn(controller.reads_within(reads_max).run())
+}
+
 /// A Deployment of five replicas, and an autoscaler with these external metrics, which wants 5 of each for every replica.
 async fn deploy_with(server: &Server, name: &str, metrics: &[String]) {
     let labels = json!({"app": name});
@@ -206,14 +223,7 @@ async fn deploy_with(server: &Server, name: &str, metrics: &[String]) {
 #[tokio::test]
 async fn a_hostile_metrics_api_stops_no_other_autoscaler() {
     let (server, stop, external) = (Server::start().await, CancellationToken::new(), External::default());
-    let answers = external.clone();
-    let port = start_extension(&server, &stop, move |request| answers.clone().answer(request)).await;
-    register_group(&server, port, "external.metrics.k8s.io").await;
-    until(&server, "v1beta1.external.metrics.k8s.io", "Passed").await;
-    let pipeline = server.handle.pipeline().clone();
-    let events = EventRecorder::start(pipeline.clone());
-    let controller = AutoscalerController::new(&server.service(), pipeline, events).every(1);
-    let running = tokio::spawn(controller.reads_within(Duration::from_secs(600)).run());
+    let running = autoscale(&server, &stop, &external, Duration::from_secs(600)).await;
 
     // Twenty metrics that hang: four are asked for at once, and the look goes on until it is given up.
     let hanging: Vec<String> = (0..20).map(|number| format!("hang{number}")).collect();
@@ -257,14 +267,7 @@ async fn a_hostile_metrics_api_stops_no_other_autoscaler() {
 #[tokio::test]
 async fn a_look_that_takes_too_long_is_told() {
     let (server, stop, external) = (Server::start().await, CancellationToken::new(), External::default());
-    let answers = external.clone();
-    let port = start_extension(&server, &stop, move |request| answers.clone().answer(request)).await;
-    register_group(&server, port, "external.metrics.k8s.io").await;
-    until(&server, "v1beta1.external.metrics.k8s.io", "Passed").await;
-    let pipeline = server.handle.pipeline().clone();
-    let events = EventRecorder::start(pipeline.clone());
-    let controller = AutoscalerController::new(&server.service(), pipeline, events).every(1);
-    let running = tokio::spawn(controller.reads_within(Duration::from_millis(300)).run());
+    let running = autoscale(&server, &stop, &external, Duration::from_millis(300)).await;
     let hanging: Vec<String> = (0..20).map(|number| format!("hang{number}")).collect();
     deploy_with(&server, "slow", &hanging).await;
     let status = status_until(&server, "slow", "FailedGetExternalMetric").await;

@@ -72,8 +72,8 @@ impl Controller for TokensController {
             if may_have_token(&change.object.object) {
                 keys.insert(change.name());
             }
-        } else if change.is_deletion() || change.previous.is_none() {
-            // An account that is made again has another UID.
+        } else if change.is_deletion() || change.headers().any(|header| header.uid != change.header().uid) {
+            // An account that is made again has another UID. Secrets of a new one have changes of their own.
             let secrets = view.in_namespace(&SECRETS, &change.header().namespace);
             let tokens = secrets.filter(|secret| may_have_token(&secret.object));
             keys.extend(tokens.map(|secret| ObjectName::of(SECRETS, secret.header())));

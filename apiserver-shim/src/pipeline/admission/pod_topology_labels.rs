@@ -49,6 +49,9 @@ impl AdmissionPlugin for PodTopologyLabels {
             true => access::text(object, &["target", "name"]),
             false => access::text(object, &["spec", "nodeName"]),
         };
+        if node.is_empty() {
+            return Ok(());
+        }
         if let Some(node) = self.registry.peek(served("", "nodes"), "", node) {
             let labels = topology_labels(&node.header().labels);
             if !labels.is_empty() {

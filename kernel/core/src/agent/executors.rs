@@ -142,14 +142,14 @@ impl Agent {
         limitation: Option<Limitation>,
         out: &mut Effects,
     ) {
-        let executor = self.containers.get(container_id).and_then(|(framework, executor)| {
-            let executor = self.frameworks.get(framework)?.executors.get(executor)?;
-            Some(executor.info.clone())
-        });
-        let limitation = limitation.map(|limitation| match &executor {
-            Some(executor) => limitation.of_executor(executor),
-            None => limitation,
-        });
+        let executor = |(framework, executor): &(FrameworkId, ExecutorId)| {
+            self.frameworks.get(framework)?.executors.get(executor)
+        };
+        let limitation =
+            limitation.map(|limitation| match self.containers.get(container_id).and_then(executor) {
+                Some(executor) => limitation.of_executor(&executor.info),
+                None => limitation,
+            });
         let terminal_state = limitation.map(|Limitation { reason, message, details }| TerminalState {
             details,
             ..TerminalState::failed(reason, message)

@@ -38,8 +38,11 @@ impl ServiceNames {
         let external_name = match spec.type_.as_deref() {
             Some("ExternalName") => {
                 let name = spec.external_name.as_ref()?.trim_end_matches('.').to_ascii_lowercase();
-                // An address is no name, so that there is no alias.
-                Some(Some(name).filter(|name| name.parse::<IpAddr>().is_err())?)
+                if name.parse::<IpAddr>().is_ok() {
+                    // An address is no name, so that there is no alias.
+                    return None;
+                }
+                Some(name)
             }
             _ => None,
         };
