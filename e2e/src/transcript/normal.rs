@@ -32,6 +32,8 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         ("-SAFE{8,10}\\b", "-<hash>"),
         ("-SAFE{5}\\b", "-<id>"),
         (r"https://127\.0\.0\.1:\d+", "https://<server>"),
+        // The machine's address, in the description of a Pod.
+        (r"(?m)^(Node:\s+\S+/)\d+(\.\d+){3}$", "${1}<address>"),
         // Addresses of Services and Pods.
         (r"\b10\.(9[6-9]|1[01]\d|12[89]|1[3-9]\d|2\d\d)\.\d+\.\d+\b", "<ip>"),
         (r"\b3[0-2]\d{3}/(TCP|UDP)", "<port>/$1"),
@@ -126,6 +128,7 @@ mod tests {
             normal(described, &[]),
             ["Events:", "  Normal  Started  <age>  kubelet  Container started", "    cpu:  10m"]
         );
+        assert_eq!(normal("Node:   vm/192.0.2.2\n", &words), ["Node:  <node>/<address>"]);
         let yaml = "  resourceVersion: \"12\"\n  uid: 07c1cb3a-032d-4f4f-9c52-f0b0c209f727\n  at: 2026-01-02T03:04:05Z\n";
         assert_eq!(normal(yaml, &[]), ["  resourceVersion: \"<version>\"", "  uid: <uid>", "  at: <time>"]);
     }
