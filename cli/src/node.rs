@@ -6,9 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use kernel::{agent::AgentOptions, agent_link};
-use kernel_model::{oversubscription::Oversubscription, resources::Attribute};
+use kernel_model::{oversubscription::Oversubscription, resources::{Attribute, AttributeValue}};
 use shim_pki::{JoinToken, NodeRequest, authority, directory, tls::joining_config};
 use transport::{client::TlsSource, tls};
 
@@ -233,7 +233,9 @@ pub fn attributes(arguments: &AgentArguments, pod_cidr: Option<&str>) -> anyhow:
         if [RUNTIME_ATTRIBUTE, POD_CIDR_ATTRIBUTE].contains(&key) {
             bail!("--attributes: the attribute '{key}' is set by the agent");
         }
-        all.push(Attribute::text(key, value));
+        let value = AttributeValue::parse(value)
+            .map_err(|why| anyhow!("--attributes: invalid attribute '{part}': {why}"))?;
+        all.push(Attribute { name: key.to_owned(), value });
     }
     all.extend(pod_cidr.map(|cidr| Attribute::text(POD_CIDR_ATTRIBUTE, cidr)));
     all.extend(preflight::system_facts().into_iter().map(|(name, value)| Attribute::text(name, value)));

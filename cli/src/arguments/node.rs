@@ -23,7 +23,7 @@ pub struct AgentArguments {
     /// Resources to offer, as cpus:4;mem:8192;disk:10000;ports:[31000-32000] [default: detected]
     #[arg(long, value_name = "RESOURCES")]
     pub resources: Option<String>,
-    /// Attributes of the agent, as rack:r1;zone:a
+    /// Attributes of the agent, as rack:r1;generation:3;slots:[1-4]: texts, numbers and ranges, as in Mesos
     #[arg(long, value_name = "ATTRIBUTES")]
     pub attributes: Option<String>,
     /// Range of the Pods' addresses on this machine [default: assigned by the server from its --cluster-cidr]

@@ -66,6 +66,10 @@ async fn answer(
     match read(handlers, kind).await? {
         Some(response) => Ok(negotiate::ok(content.as_str(), encode(content, &response))),
         None if kind == call::Type::Unknown => Err(negotiate::not_implemented()),
+        // The master has no files, as a master of Mesos without a log directory.
+        None if matches!(kind, call::Type::ListFiles | call::Type::ReadFile) => {
+            Err(text(StatusCode::NOT_FOUND, ""))
+        }
         None => Err(unsupported(kind)),
     }
 }

@@ -186,6 +186,13 @@ async fn v0_paths_answer_or_are_not_implemented() {
         let answer = get(address, path).await;
         assert_eq!((answer.status, answer.text().await.as_str()), (status, body), "{path}");
     }
+    for body in [
+        json!({"type": "LIST_FILES", "list_files": {"path": "/"}}),
+        json!({"type": "READ_FILE", "read_file": {"path": "/master/log", "offset": 0}}),
+    ] {
+        let answer = post_json(address, "/api/v1", &body, None).await;
+        assert_eq!((answer.status, answer.text().await.as_str()), (404, ""), "{body}");
+    }
     let put = async |body: &[u8]| send(address, "PUT /weights HTTP/1.1", body).await.status;
     assert_eq!(put(br#"[{"role": "r", "weight": 2.5}]"#).await, 200);
     assert_eq!(put(br#"[{"role": "r", "weight": -1}]"#).await, 400);

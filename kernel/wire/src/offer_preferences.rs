@@ -40,7 +40,13 @@ pub fn constraints_from_wire(
     }
     let mut constraints = Constraints::new();
     for (name, of_role) in from {
-        let groups = of_role.groups.into_iter().map(group_from_wire).collect::<Result<_, _>>()?;
+        if of_role.groups.is_empty() {
+            return Err(invalid(format!(
+                "'OfferConstraints::role_constraints' has an empty 'RoleConstraints::groups' for role {name}"
+            )));
+        }
+        let group = |group: Group| group_from_wire(group, &name);
+        let groups = of_role.groups.into_iter().map(group).collect::<Result<_, _>>()?;
         if let Some(role) = roles.get(name.as_str()) {
             constraints.insert(Role::clone(role), groups);
         }
@@ -63,11 +69,26 @@ pub fn min_allocatable_from_wire(
     Ok(all)
 }
 
-fn group_from_wire(from: Group) -> Result<Vec<AttributeConstraint>, Invalid> {
-    from.attribute_constraints.into_iter().map(constraint_from_wire).collect()
+fn invalid(why: String) -> Invalid {
+    Invalid::new(format!("Offer constraints are not valid: {why}"))
 }
 
-fn constraint_from_wire(from: wire::AttributeConstraint) -> Result<AttributeConstraint, Invalid> {
+fn group_from_wire(from: Group, role: &str) -> Result<Vec<AttributeConstraint>, Invalid> {
+    if from.attribute_constraints.is_empty() {
+        // A space is missing in Mesos' message.
+        return Err(invalid(format!(
+            "'OfferConstraints::RoleConstraints::groups' for role {role}contains an empty RoleConstraints::Group"
+        )));
+    }
+    let one = |from| {
+        constraint_from_wire(from)
+            .map_err(|why| invalid(format!("A role {role} has an invalid 'AttributeConstraint': {why}")))
+    };
+    from.attribute_constraints.into_iter().map(one).collect()
+}
+
+/// Decodes a constraint. The error is the reason.
+fn constraint_from_wire(from: wire::AttributeConstraint) -> Result<AttributeConstraint, &'static str> {
     use attribute_constraint::selector::PseudoattributeType as Pseudo;
     let selector = match from.selector.selector {
         Some(selector::Selector::AttributeName(name)) => Selector::Attribute(name),
@@ -75,9 +96,12 @@ fn constraint_from_wire(from: wire::AttributeConstraint) -> Result<AttributeCons
             Ok(Pseudo::Hostname) => Selector::Hostname,
             Ok(Pseudo::Region) => Selector::Region,
             Ok(Pseudo::Zone) => Selector::Zone,
-            _ => return Err(Invalid::new("Offer constraints are not valid: Unknown pseudoattribute type")),
+            _ => return Err("Unknown pseudoattribute type"),
         },
-        None => return Err(Invalid::new("Offer constraints are not valid: a selector selects nothing")),
+        None => {
+            return Err("Exactly one of 'AttributeConstraint::Selector::name' or \
+                 'AttributeConstraint::Selector::pseudoattribute_type' must be set");
+        }
     };
     let predicate = match from.predicate.predicate {
         Some(predicate::Predicate::Exists(_)) => Predicate::Exists,
@@ -86,7 +110,7 @@ fn constraint_from_wire(from: wire::AttributeConstraint) -> Result<AttributeCons
         Some(predicate::Predicate::TextNotEquals(p)) => Predicate::TextNotEquals(p.value),
         Some(predicate::Predicate::TextMatches(p)) => Predicate::TextMatches(p.regex),
         Some(predicate::Predicate::TextNotMatches(p)) => Predicate::TextNotMatches(p.regex),
-        None => return Err(Invalid::new("Offer constraints are not valid: Unknown predicate type")),
+        None => return Err("Unknown predicate type"),
     };
     Ok(AttributeConstraint { selector, predicate })
 }

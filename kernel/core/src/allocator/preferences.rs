@@ -74,7 +74,9 @@ impl CompiledPreferences {
             let group = |group: &Vec<AttributeConstraint>| group.iter().map(compile).collect();
             let compiled: Result<Vec<Vec<Constraint>>, String> = groups.iter().map(group).collect();
             let compiled = compiled
-                .map_err(|why| format!("Offer constraints for role '{role}' are not valid: {why}"))?;
+                .map_err(|why| {
+                    format!("Offer constraints are not valid: A role {role} has an invalid 'AttributeConstraint': {why}")
+                })?;
             constraints.insert(role.clone(), compiled.into());
         }
         let min_allocatable = preferences

@@ -224,3 +224,28 @@ fn the_lowest_ports_are_selected() {
     assert_eq!(all.find_ranges("ports", 14), None);
     assert_eq!(all.find_ranges("ports", 0), Some(Resources::new()));
 }
+
+#[test]
+fn attributes_are_typed_as_in_mesos() {
+    let parse = |text: &str| match AttributeValue::parse(text) {
+        Ok(value) => format!("{text} is {value:?}, printed as {value}"),
+        Err(why) => format!("{text}: {why}"),
+    };
+    let texts =
+        ["3.50", "0", "1e3", "-1", "inf", "nan", "r1", "1.2.3", "1e300", "[1-5, 7-9]", "[1-2", "[5-1]", "{a,b}"];
+    expect![[r#"
+        3.50 is Scalar(Scalar(3500)), printed as 3.5
+        0 is Scalar(Scalar(0)), printed as 0
+        1e3 is Scalar(Scalar(1000000)), printed as 1000
+        -1 is Text("-1"), printed as -1
+        inf is Text("inf"), printed as inf
+        nan is Text("nan"), printed as nan
+        r1 is Text("r1"), printed as r1
+        1.2.3 is Text("1.2.3"), printed as 1.2.3
+        1e300 is Text("1e300"), printed as 1e300
+        [1-5, 7-9] is Ranges(Ranges([(1, 5), (7, 9)])), printed as [1-5, 7-9]
+        [1-2: expected ']'
+        [5-1]: the range 5-1 ends before it begins
+        {a,b}: attributes cannot be sets"#]]
+    .assert_eq(&texts.map(parse).join("\n"));
+}

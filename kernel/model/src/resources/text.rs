@@ -86,7 +86,8 @@ fn too_much() -> String {
     format!("the amount is more than {}", Scalar::MAX)
 }
 
-fn parse_ranges(text: &str) -> Result<Ranges, String> {
+/// Parses `31000-32000, 33000-33010`.
+pub(super) fn parse_ranges(text: &str) -> Result<Ranges, String> {
     let mut pairs: Vec<(u64, u64)> = Vec::new();
     for range in text.split(',').map(str::trim).filter(|r| !r.is_empty()) {
         let (begin, end) = range.split_once('-').ok_or("expected 'begin-end'")?;

@@ -21,6 +21,7 @@ use crate::http::shapes::{
     as_json, attributes, by_role, command, executor_type, full_resource, object, put_labels, quantities,
     role_name, sums, task, unreserved,
 };
+use crate::server::MESOS_VERSION;
 
 /// The default `limit` of `/tasks`.
 const TASKS_LIMIT: usize = 100;
@@ -164,7 +165,7 @@ fn slave(agent: &Agent) -> Map<String, Value> {
         "unreserved_resources": sums(unreserved(&total)),
         "active": agent.is_active(),
         "deactivated": agent.deactivated,
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": MESOS_VERSION,
         "capabilities": ["MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT", "AGENT_OPERATION_FEEDBACK"],
     }));
     if let Some(time) = agent.reregistered_at {

@@ -427,7 +427,10 @@ fn offer_preferences_round_trip() {
     let negative =
         json!({"*": {"min_allocatable_resources": {"quantities": [{"quantities": {"mem": {"value": -1}}}]}}});
     let empty = json!({"*": {"min_allocatable_resources": {"quantities": [{}]}}});
+    let groups = |groups: Value| json!({"role_constraints": {"*": {"groups": groups}}});
     let shown = [
+        refused(groups(json!([])), json!({})),
+        refused(groups(json!([{}])), json!({})),
         refused(one(json!({}), json!({"exists": {}})), json!({})),
         refused(one(json!({"pseudoattribute_type": "UNKNOWN"}), json!({"exists": {}})), json!({})),
         refused(one(json!({"attribute_name": "x"}), json!({})), json!({})),
@@ -435,9 +438,11 @@ fn offer_preferences_round_trip() {
         refused(json!({}), empty),
     ];
     expect![[r#"
-        Offer constraints are not valid: a selector selects nothing
-        Offer constraints are not valid: Unknown pseudoattribute type
-        Offer constraints are not valid: Unknown predicate type
+        Offer constraints are not valid: 'OfferConstraints::role_constraints' has an empty 'RoleConstraints::groups' for role *
+        Offer constraints are not valid: 'OfferConstraints::RoleConstraints::groups' for role *contains an empty RoleConstraints::Group
+        Offer constraints are not valid: A role * has an invalid 'AttributeConstraint': Exactly one of 'AttributeConstraint::Selector::name' or 'AttributeConstraint::Selector::pseudoattribute_type' must be set
+        Offer constraints are not valid: A role * has an invalid 'AttributeConstraint': Unknown pseudoattribute type
+        Offer constraints are not valid: A role * has an invalid 'AttributeConstraint': Unknown predicate type
         Invalid resource quantity for 'mem': Negative values not supported
         Resource quantities must contain at least one quantity"#]]
     .assert_eq(&shown.join("\n"));

@@ -119,7 +119,7 @@ pub fn labels(agent: &AgentSnapshot) -> BTreeMap<String, String> {
     put("beta.kubernetes.io/os", os);
     put("beta.kubernetes.io/arch", arch);
     for attribute in &agent.info.attributes {
-        let AttributeValue::Text(value) = &attribute.value else { continue };
+        let value = &attribute.value.to_string();
         if !is_label_value(value) {
             continue;
         }

@@ -83,7 +83,8 @@ fn constraints_are_checked_and_replaced() {
     for pattern in ["(", ")(", "a{1000}{1000}"] {
         c.subscribe_with("s0", only(Selector::Hostname, Predicate::TextMatches(pattern.into())));
         let log = c.log();
-        assert!(log.contains("Offer constraints for role '*' are not valid: Failed to construct"), "{log}");
+        let refusal = "Offer constraints are not valid: A role * has an invalid 'AttributeConstraint': Failed to construct";
+        assert!(log.contains(refusal), "{log}");
     }
     let mut many = only(Selector::Hostname, Predicate::TextMatches("h".into()));
     let group = &mut many.constraints.get_mut(&Role::any()).unwrap()[0];
@@ -103,7 +104,7 @@ fn constraints_are_checked_and_replaced() {
         preferences,
     };
     c.call("m-0000", "s1", update(only(Selector::Hostname, Predicate::TextMatches("(".into()))));
-    assert!(c.log().contains("Invalid: 'UpdateFramework' call is not valid: Offer constraints for role '*'"));
+    assert!(c.log().contains("Invalid: 'UpdateFramework' call is not valid: Offer constraints are not valid: A role *"));
     c.call("m-0000", "s1", update(OfferPreferences::default()));
     assert_eq!(c.master.offers(None).count(), 1);
 }

@@ -1,10 +1,12 @@
 //! Nodes projected from agents.
 
+use std::sync::Arc;
+
 use expect_test::expect;
 use kernel_model::{
     agent::AgentInfo,
     ids::AgentId,
-    resources::{Attribute, Resource, Scalar},
+    resources::{Attribute, AttributeValue, Resource, Scalar},
     time::Time,
 };
 
@@ -127,10 +129,15 @@ fn attributes_that_cannot_be_labels_or_taints_are_left_out() {
 
 #[test]
 fn attributes_become_labels() {
-    let agent =
+    let mut agent =
         agent(&[("zone", "a"), ("rack", "7"), ("example.com/disk", "ssd"), ("note", "not a label value!")]);
+    let typed = [("generation", "2.5"), ("slots", "[1-4]")];
+    let typed =
+        typed.map(|(name, text)| Attribute { name: name.into(), value: AttributeValue::parse(text).unwrap() });
+    Arc::make_mut(&mut agent.info).attributes.extend(typed);
     expect![[r#"
         {
+            "attribute.catamaran.dev/generation": "2.5",
             "attribute.catamaran.dev/rack": "7",
             "beta.kubernetes.io/arch": "amd64",
             "beta.kubernetes.io/os": "linux",
