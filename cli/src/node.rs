@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use kernel::{agent::AgentOptions, agent_link};
-use kernel_model::{oversubscription::Oversubscription, resources::{Attribute, AttributeValue}};
+use kernel_model::{
+    oversubscription::Oversubscription,
+    resources::{Attribute, AttributeValue},
+};
 use shim_pki::{JoinToken, NodeRequest, authority, directory, tls::joining_config};
 use transport::{client::TlsSource, tls};
 

@@ -4,10 +4,10 @@ use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
 use async_trait::async_trait;
 use kernel::images::{
-    ContainerCommands, ContainerFailure, ContainerLimits, ContainerProgram, ContainerUsage,
-    ImageContainerConfig, ImageRuntime, RunningContainer, SANDBOX_DIRECTORY, WorkingDirectory,
+    ContainerCommands, ContainerFailure, ContainerLimits, ContainerProgram, ImageContainerConfig,
+    ImageRuntime, RunningContainer, SANDBOX_DIRECTORY, WorkingDirectory,
 };
-use kernel_model::{container::ContainerNetwork, ids::ContainerId};
+use kernel_model::{container::ContainerNetwork, container_usage::ContainerUsage, ids::ContainerId};
 use kubelet_executor::{
     CONFIG_ENV, Config,
     task_container::{self, Directory, Limits, Mount, Port, Program, TaskContainer, TaskContainers, User},
@@ -106,8 +106,7 @@ impl ImageRuntime for TaskImages {
     }
 
     fn usage(&self, container_id: &ContainerId) -> Option<ContainerUsage> {
-        let (cpu_seconds, memory_bytes) = self.containers.usage(container_id.as_str())?;
-        Some(ContainerUsage { cpu_seconds, memory_bytes })
+        self.containers.usage(container_id.as_str())
     }
 
     fn revocable_pods_cpu_seconds(&self) -> Option<f64> {

@@ -90,7 +90,10 @@ fn wrong_flags_are_refused_before_anything_starts() {
         (&["--hostname", ""], "'' is not a valid node name"),
         (&["--attributes", "rack"], "--attributes: invalid attribute 'rack': expected NAME:VALUE"),
         (&["--attributes", "rack:"], "--attributes: invalid attribute 'rack:'"),
-        (&["--attributes", "a:{x,y}"], "--attributes: invalid attribute 'a:{x,y}': attributes cannot be sets"),
+        (
+            &["--attributes", "a:{x,y}"],
+            "--attributes: invalid attribute 'a:{x,y}': attributes cannot be sets",
+        ),
         (&["--attributes", "a:[5-1]"], "--attributes: invalid attribute 'a:[5-1]': the range 5-1 ends"),
         (&["--attributes", "a:1;a:2"], "--attributes: the attribute 'a' is given twice"),
         (&["--resources", "cpu:4"], "--resources: unknown resource 'cpu'; did you mean 'cpus'?"),

@@ -15,6 +15,7 @@ mod files;
 mod media_types;
 mod mime_types;
 mod operator_api;
+mod statistics;
 mod v0;
 
 use std::{

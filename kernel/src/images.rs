@@ -6,7 +6,7 @@
 use std::{fmt, io, path::PathBuf};
 
 use async_trait::async_trait;
-use kernel_model::{container::ContainerNetwork, ids::ContainerId};
+use kernel_model::{container::ContainerNetwork, container_usage::ContainerUsage, ids::ContainerId};
 use serde_json::{Value, json};
 
 /// Where the sandbox is in the container (Mesos' `--sandbox_directory`).
@@ -154,14 +154,6 @@ pub struct ContainerMount {
 pub struct ContainerLimits {
     pub cpu_shares: i64,
     pub memory_bytes: i64,
-}
-
-/// The usage of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-#[allow(missing_docs)]
-pub struct ContainerUsage {
-    pub cpu_seconds: f64,
-    pub memory_bytes: u64,
 }
 
 /// A container that did not start, or did not end by itself.

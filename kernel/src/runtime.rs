@@ -29,6 +29,7 @@ use std::{
 use kernel_core::agent::{Limitation, Limits, LinkedVolume, Start};
 use kernel_model::{
     container_path::ContainerPath,
+    container_usage::ContainerUsage,
     ids::{AgentId, ContainerId},
     resources::{Resource, VolumeId},
     task::Reason,
@@ -363,7 +364,7 @@ impl Runtime {
     }
 
     /// The current resource usage of a container, if known.
-    pub(crate) fn usage(&self, container_id: &ContainerId) -> Option<cgroups::Usage> {
+    pub(crate) fn usage(&self, container_id: &ContainerId) -> Option<ContainerUsage> {
         self.inner.containers.usage(&container_id.into())
     }
 

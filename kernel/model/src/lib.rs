@@ -7,6 +7,7 @@ pub mod agent;
 pub mod caller;
 pub mod container;
 pub mod container_path;
+pub mod container_usage;
 pub mod executor;
 pub mod framework;
 pub mod ids;

@@ -22,6 +22,7 @@ use super::{
     containers::{self, ApiCaller},
     files,
     media_types::MediaTypes,
+    statistics::statistics,
     v0,
 };
 use crate::{
@@ -291,7 +292,7 @@ fn of_executors(handlers: &Handlers, view: &[FrameworkView]) -> response::GetCon
                 ..Default::default()
             }),
             container_id: id,
-            resource_statistics: None,
+            resource_statistics: Some(statistics(handlers, executor)),
         }
     };
     response::GetContainers { containers: all.filter(|(_, e)| e.has_container()).map(wire).collect() }

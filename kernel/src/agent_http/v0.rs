@@ -12,7 +12,10 @@ use kernel_model::{
 };
 use serde_json::{Map, Value as Json, json};
 
-use super::{Handlers, agent_stopped, file_pages};
+use super::{
+    Handlers, agent_stopped, file_pages,
+    statistics::{allocated, statistics},
+};
 use crate::{
     access::Realm,
     agent_driver::AgentStopped,
@@ -23,8 +26,8 @@ use crate::{
         prometheus,
         query::{self, Query},
         shapes::{
-            attributes, by_role, executor_type, full_resource, object, put_labels, queued_task, role_name,
-            sums, task, unreserved,
+            as_json, attributes, by_role, executor_type, full_resource, object, put_labels, queued_task,
+            role_name, sums, task, unreserved,
         },
     },
     runtime::sandbox::SANDBOX_AGE_MAX,
@@ -165,15 +168,6 @@ async fn state(handlers: &Handlers) -> Result<Json, AgentStopped> {
 
 fn version() -> Map<String, Json> {
     object(json!({"version": VERSION, "build_date": "", "build_time": 0.0, "build_user": ""}))
-}
-
-/// The resources of an executor and its unfinished tasks.
-fn allocated(executor: &ExecutorView) -> Resources {
-    let mut sum = executor.info.resources.clone();
-    for (task, _) in executor.tasks.iter().filter(|(task, _)| !task.state.is_terminal()) {
-        sum += &task.info.resources;
-    }
-    sum
 }
 
 fn framework_json(handlers: &Handlers, agent: Option<&AgentId>, framework: &FrameworkView) -> Json {
@@ -354,22 +348,12 @@ async fn containers(
             if !selection.has(framework, executor) {
                 continue;
             }
-            let limits = allocated(executor);
-            let limits = (limits.scalar("cpus").as_f64(), limits.scalar("mem").as_f64());
-            let usage = handlers.runtime.usage(&executor.container_id).unwrap_or_default();
             let mut shape = object(json!({
                 "framework_id": framework.info.id.as_ref().map(|id| id.as_str()),
                 "executor_id": executor.info.executor_id.as_str(),
                 "executor_name": executor.info.name,
                 "source": executor.info.source,
-                "statistics": {
-                    "timestamp": handlers.clock.now().as_secs_f64(),
-                    "cpus_limit": limits.0,
-                    "mem_limit_bytes": (limits.1 * 1024.0 * 1024.0) as u64,
-                    "cpus_user_time_secs": usage.cpu_seconds,
-                    "mem_total_bytes": usage.memory_bytes,
-                    "mem_rss_bytes": usage.memory_bytes,
-                },
+                "statistics": as_json(&statistics(handlers, executor)),
             }));
             if with_status {
                 let id = executor.container_id.as_str();

@@ -13,7 +13,9 @@ use std::{
 };
 
 use kernel_core::agent::Limits;
-use kernel_model::{container_path::ContainerPath, ids::ContainerId, resources::Scalar};
+use kernel_model::{
+    container_path::ContainerPath, container_usage::ContainerUsage, ids::ContainerId, resources::Scalar,
+};
 use serde_json::{Value, json};
 
 /// The parent of our cgroups, below the root of each hierarchy.
@@ -44,13 +46,6 @@ pub(crate) enum Cgroups {
     V1 { cpu: PathBuf, memory: PathBuf, cpuacct: Option<PathBuf> },
     /// The unified hierarchy.
     V2 { root: PathBuf },
-}
-
-/// The resource usage of a container.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Usage {
-    pub(crate) cpu_seconds: f64,
-    pub(crate) memory_bytes: u64,
 }
 
 /// A container of which the OOM killer has killed a process.
@@ -455,26 +450,11 @@ impl Cgroups {
     }
 
     /// The resource usage of a container.
-    pub(crate) fn usage(&self, path: &ContainerPath) -> Option<Usage> {
-        let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-        let (directories, memory) = (self.directories(path), self.memory(path));
-        match self {
-            Cgroups::V1 { .. } => Some(Usage {
-                cpu_seconds: directories
-                    .get(2)
-                    .and_then(|cpuacct| number(cpuacct.join("cpuacct.usage")))
-                    .map_or(0.0, |nanos| nanos as f64 / 1e9),
-                memory_bytes: number(memory.join("memory.usage_in_bytes"))?,
-            }),
-            Cgroups::V2 { .. } => {
-                let cpu = fs::read_to_string(memory.join("cpu.stat")).ok()?;
-                let used = cpu.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse::<u64>().ok());
-                Some(Usage {
-                    cpu_seconds: used.unwrap_or(0) as f64 / 1e6,
-                    memory_bytes: number(memory.join("memory.current"))?,
-                })
-            }
-        }
+    pub(crate) fn usage(&self, path: &ContainerPath) -> Option<ContainerUsage> {
+        let directories = self.directories(path);
+        ContainerUsage::of_cgroups(|file| {
+            directories.iter().find_map(|directory| fs::read_to_string(directory.join(file)).ok())
+        })
     }
 }
 

@@ -6,13 +6,13 @@ use std::{io, path::PathBuf};
 
 use async_trait::async_trait;
 use kernel_core::agent::Limits;
-use kernel_model::container_path::ContainerPath;
+use kernel_model::{container_path::ContainerPath, container_usage::ContainerUsage};
 use rustix::process::Signal;
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cgroups::{MemoryExceeded, Usage},
+    cgroups::MemoryExceeded,
     launch::{LaunchError, LaunchPlan},
     process::Process,
     sandbox::Sandbox,
@@ -48,7 +48,7 @@ pub(crate) trait Containerizer: Send + Sync + 'static {
     fn user(&self, path: &ContainerPath) -> Option<String>;
 
     /// The current usage of a container, if it is known.
-    fn usage(&self, path: &ContainerPath) -> Option<Usage>;
+    fn usage(&self, path: &ContainerPath) -> Option<ContainerUsage>;
     /// See [`ImageRuntime::revocable_pods_cpu_seconds`](crate::images::ImageRuntime::revocable_pods_cpu_seconds).
     fn revocable_pods_cpu_seconds(&self) -> Option<f64> {
         None

@@ -5,13 +5,13 @@ use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use kernel_core::agent::Limits;
-use kernel_model::{container_path::ContainerPath, ids::ContainerId};
+use kernel_model::{container_path::ContainerPath, container_usage::ContainerUsage, ids::ContainerId};
 use rustix::process::Signal;
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cgroups::{MemoryExceeded, Usage},
+    cgroups::MemoryExceeded,
     containerizer::{AttachError, Containerizer, ImageUse, Launch, Recovered, Status, Termination},
     credentials::Credentials,
     image,
@@ -208,17 +208,13 @@ impl Containerizer for ImageContainers {
         self.processes.user(path)
     }
 
-    fn usage(&self, path: &ContainerPath) -> Option<Usage> {
+    fn usage(&self, path: &ContainerPath) -> Option<ContainerUsage> {
         let own = self.processes.usage(path);
         let in_image = self.images.usage(&image_id(path));
         if own.is_none() && in_image.is_none() {
             return None;
         }
-        let (own, in_image) = (own.unwrap_or_default(), in_image.unwrap_or_default());
-        Some(Usage {
-            cpu_seconds: own.cpu_seconds + in_image.cpu_seconds,
-            memory_bytes: own.memory_bytes + in_image.memory_bytes,
-        })
+        Some(own.unwrap_or_default() + in_image.unwrap_or_default())
     }
 
     fn revocable_pods_cpu_seconds(&self) -> Option<f64> {

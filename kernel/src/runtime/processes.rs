@@ -17,13 +17,13 @@ use std::{
 
 use async_trait::async_trait;
 use kernel_core::agent::Limits;
-use kernel_model::{container_path::ContainerPath, ids::ContainerId};
+use kernel_model::{container_path::ContainerPath, container_usage::ContainerUsage, ids::ContainerId};
 use rustix::process::Signal;
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cgroups::{Cgroups, MemoryExceeded, Usage},
+    cgroups::{Cgroups, MemoryExceeded},
     container::{self, Container},
     containerizer::{AttachError, Containerizer, Launch, Recovered, Status, Termination},
     launch::{self, LaunchError},
@@ -277,7 +277,7 @@ impl Containerizer for Processes {
         running.or_else(|| self.recorded_user(path))
     }
 
-    fn usage(&self, path: &ContainerPath) -> Option<Usage> {
+    fn usage(&self, path: &ContainerPath) -> Option<ContainerUsage> {
         self.inner.cgroups.as_ref()?.usage(path)
     }
 

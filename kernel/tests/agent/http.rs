@@ -232,6 +232,15 @@ async fn operators_see(cluster: &Cluster, executor: &str) {
     let statistics = get("/monitor/statistics?container_id=other").await;
     assert_eq!(statistics[0]["executor_id"], executor);
     assert_eq!((statistics[0].get("container_id"), statistics[0].get("status")), (None, None));
+    let call = br#"{"type": "GET_CONTAINERS"}"#;
+    let containers =
+        json(request(address, "POST", "/api/v1", &[("content-type", "application/json")], call).await).await;
+    let shown = &containers["get_containers"]["containers"][0];
+    assert_eq!(shown["executor_id"]["value"], executor);
+    for statistics in [&statistics[0]["statistics"], &shown["resource_statistics"]] {
+        assert!(statistics["timestamp"].is_f64() && statistics["mem_limit_bytes"].is_u64(), "{statistics}");
+        assert!(statistics["cpus_limit"].is_f64(), "{statistics}");
+    }
     let framework = cluster.framework_id();
     for (query, count) in [
         ("".to_owned(), 1),

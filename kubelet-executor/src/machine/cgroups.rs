@@ -14,6 +14,7 @@ use std::{
 
 use executor_core::resources::{self, CPU_PERIOD_US, CgroupLimits, CpuWeight, QosClass};
 use k8s_openapi::api::core::v1::Pod;
+use kernel_model::container_usage::ContainerUsage;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -176,21 +177,10 @@ pub(crate) fn memory_limit(group: &str) -> Option<i64> {
     limit?.parse().ok()
 }
 
-/// The CPU seconds of a cgroup and its descendants, and the bytes of memory that they use.
-pub(crate) fn usage(group: &str) -> Option<(f64, u64)> {
+/// The usage of a cgroup and its descendants.
+pub(crate) fn usage(group: &str) -> Option<ContainerUsage> {
     let dirs = existing(group);
-    let number = |text: String| text.parse::<u64>().ok();
-    match Version::of_machine() {
-        Version::V2 => {
-            let cpu = read(&dirs, "cpu.stat")?;
-            let used = cpu.lines().find_map(|line| number(line.strip_prefix("usage_usec ")?.to_owned()));
-            Some((used.unwrap_or(0) as f64 / 1e6, read(&dirs, "memory.current").and_then(number)?))
-        }
-        Version::V1 => {
-            let used = read(&dirs, "cpuacct.usage").and_then(number);
-            Some((used.unwrap_or(0) as f64 / 1e9, read(&dirs, "memory.usage_in_bytes").and_then(number)?))
-        }
-    }
+    ContainerUsage::of_cgroups(|file| read(&dirs, file))
 }
 
 /// The CPU seconds of the node's Pods whose CPUs are revocable: none as long as there was none. A group counts what its former
@@ -200,7 +190,7 @@ pub(crate) fn revocable_cpu_seconds(tag: &str) -> Option<f64> {
     if existing(&group).is_empty() {
         return Some(0.0);
     }
-    usage(&group).map(|(cpu_seconds, _)| cpu_seconds)
+    usage(&group).map(|usage| usage.cpu_seconds)
 }
 
 /// The memory of a cgroup and its descendants that can be taken back: that of files that were not used lately.

@@ -53,10 +53,10 @@ fn of_pod(tag: &str, view: &PodView, containers: &Containers) -> PodUsage {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let group = cgroups::pod_group(tag, &view.pod);
     let usage = cgroups::usage(&group).zip(cgroups::idle_memory(&group));
-    let usage = usage.map(|((seconds, used), idle)| Usage {
+    let usage = usage.map(|(used, idle)| Usage {
         at: Timestamp::now(),
-        cpu: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
-        working_set_bytes: used.saturating_sub(idle),
+        cpu: Duration::try_from_secs_f64(used.cpu_seconds).unwrap_or_default(),
+        working_set_bytes: used.memory_bytes.saturating_sub(idle),
     });
     let running = view.running.iter().filter_map(|(name, id)| {
         let usage = *containers.get(id)?;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use cri::v1;
+use kernel_model::container_usage::ContainerUsage;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -141,8 +142,8 @@ impl TaskContainers {
         self.config().map(|config| recorded(&config)).unwrap_or_default()
     }
 
-    /// CPU seconds and bytes of memory of a container.
-    pub fn usage(&self, id: &str) -> Option<(f64, u64)> {
+    /// The usage of a container.
+    pub fn usage(&self, id: &str) -> Option<ContainerUsage> {
         let config = self.config().ok()?;
         Files::of(&config, id).directory.is_dir().then(|| cgroups::usage(&group(&config, id))).flatten()
     }

@@ -231,8 +231,21 @@ fn attributes_are_typed_as_in_mesos() {
         Ok(value) => format!("{text} is {value:?}, printed as {value}"),
         Err(why) => format!("{text}: {why}"),
     };
-    let texts =
-        ["3.50", "0", "1e3", "-1", "inf", "nan", "r1", "1.2.3", "1e300", "[1-5, 7-9]", "[1-2", "[5-1]", "{a,b}"];
+    let texts = [
+        "3.50",
+        "0",
+        "1e3",
+        "-1",
+        "inf",
+        "nan",
+        "r1",
+        "1.2.3",
+        "1e300",
+        "[1-5, 7-9]",
+        "[1-2",
+        "[5-1]",
+        "{a,b}",
+    ];
     expect![[r#"
         3.50 is Scalar(Scalar(3500)), printed as 3.5
         0 is Scalar(Scalar(0)), printed as 0

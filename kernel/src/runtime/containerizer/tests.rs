@@ -14,7 +14,7 @@ use kernel_model::{container::ContainerNetwork, ids::ContainerId};
 use super::*;
 use crate::{
     images::{
-        ContainerCommands, ContainerFailure, ContainerLimits, ContainerProgram, ContainerUsage, ImageRuntime,
+        ContainerCommands, ContainerFailure, ContainerLimits, ContainerProgram, ImageRuntime,
         RunningContainer, WorkingDirectory,
     },
     runtime::{container, environment::PATH, images::ImageContainers, processes::Processes, sandbox::Paths},
@@ -75,7 +75,7 @@ impl ImageRuntime for StandIn {
     }
 
     fn usage(&self, _: &ContainerId) -> Option<ContainerUsage> {
-        Some(ContainerUsage { cpu_seconds: 1.0, memory_bytes: 2 })
+        Some(ContainerUsage { cpu_seconds: 1.0, memory_bytes: 2, ..Default::default() })
     }
 
     fn recorded(&self) -> Vec<ContainerId> {

@@ -104,7 +104,11 @@ fn constraints_are_checked_and_replaced() {
         preferences,
     };
     c.call("m-0000", "s1", update(only(Selector::Hostname, Predicate::TextMatches("(".into()))));
-    assert!(c.log().contains("Invalid: 'UpdateFramework' call is not valid: Offer constraints are not valid: A role *"));
+    assert!(
+        c.log().contains(
+            "Invalid: 'UpdateFramework' call is not valid: Offer constraints are not valid: A role *"
+        )
+    );
     c.call("m-0000", "s1", update(OfferPreferences::default()));
     assert_eq!(c.master.offers(None).count(), 1);
 }

@@ -132,8 +132,8 @@ fn attributes_become_labels() {
     let mut agent =
         agent(&[("zone", "a"), ("rack", "7"), ("example.com/disk", "ssd"), ("note", "not a label value!")]);
     let typed = [("generation", "2.5"), ("slots", "[1-4]")];
-    let typed =
-        typed.map(|(name, text)| Attribute { name: name.into(), value: AttributeValue::parse(text).unwrap() });
+    let typed = typed
+        .map(|(name, text)| Attribute { name: name.into(), value: AttributeValue::parse(text).unwrap() });
     Arc::make_mut(&mut agent.info).attributes.extend(typed);
     expect![[r#"
         {
