@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use transport::BoxError;
-use transport::server::{Http2, KeepAlive, Peer, ServerOptions, Tls};
+use transport::server::{HeadLimits, Http2, KeepAlive, Peer, ServerOptions, Tls};
 use transport::tls::{ALPN_HTTP, ALPN_HTTP1, ClientCertificate, TlsError, client_config, server_config};
 
 use crate::aggregation::{Aggregator, availability, registration};
@@ -53,6 +53,8 @@ const KEEP_ALIVE: KeepAlive =
     KeepAlive { after: Duration::from_secs(60), every: Duration::from_secs(10), probes: 6 };
 /// HTTP/2 settings. The informers of one client watch all resources over one connection.
 const HTTP2: Http2 = Http2 { ping_every: Duration::from_secs(30), streams_max: 1000 };
+/// Limits on the heads of requests. Tokens of identity providers name all groups of a user, and so do the headers of impersonation.
+const HEAD: HeadLimits = HeadLimits { bytes_max: 400 << 10, headers_max: 1000 };
 /// Time for connections to finish when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -272,6 +274,7 @@ fn server_options() -> ServerOptions {
     ServerOptions {
         first_request_timeout: HEADERS_MAX,
         header_timeout: Some(HEADERS_MAX),
+        head: Some(HEAD),
         keep_alive: Some(KEEP_ALIVE),
         http2: Some(HTTP2),
         drain_timeout: DRAIN_MAX,

@@ -90,6 +90,15 @@ pub struct Http2 {
     pub streams_max: u32,
 }
 
+/// Limits on the head of a request; hyper's own are 100 headers with HTTP/1.1, and 16 KiB with HTTP/2.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Maximum size in bytes.
+    pub bytes_max: u32,
+    /// Maximum number of headers with HTTP/1.1. With HTTP/2 the size limits them, because each counts 32 bytes more than it has.
+    pub headers_max: usize,
+}
+
 /// Limits and features of a server's connections.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -106,6 +115,8 @@ pub struct ServerOptions {
     /// Time limit for the head of each HTTP/1.1 request, which also limits idle time; `None` permits idle
     /// connections.
     pub header_timeout: Option<Duration>,
+    /// Limits on the head of each request; `None` uses those of hyper.
+    pub head: Option<HeadLimits>,
     /// How long a write may make no progress; `None` leaves this to TCP.
     pub write_stall_timeout: Option<Duration>,
     /// TCP keep-alive; `None` uses the kernel's defaults.
@@ -130,6 +141,7 @@ impl ServerOptions {
             handshake_timeout: Duration::from_secs(10),
             first_request_timeout: Duration::from_secs(30),
             header_timeout: None,
+            head: None,
             write_stall_timeout: None,
             keep_alive: None,
             unacknowledged_max: None,
@@ -330,6 +342,9 @@ impl Connection {
         let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
         builder.http1().timer(TokioTimer::new()).title_case_headers(self.options.title_case_headers);
         builder.http1().header_read_timeout(self.options.header_timeout);
+        if let Some(HeadLimits { bytes_max, headers_max }) = self.options.head {
+            builder.http1().max_headers(headers_max).max_buf_size(bytes_max as usize);
+        }
         let stream = StallGuard::new(stream, self.options.write_stall_timeout);
         self.drive(builder, stream, handler, deadline).await
     }
@@ -351,6 +366,9 @@ impl Connection {
             .keep_alive_interval(Some(http2.ping_every))
             .keep_alive_timeout(http2.ping_every)
             .max_concurrent_streams(http2.streams_max);
+        if let Some(HeadLimits { bytes_max, .. }) = self.options.head {
+            builder.http2().max_header_list_size(bytes_max);
+        }
         self.drive(builder, WriteBatch::new(stream), handler, deadline).await
     }
 

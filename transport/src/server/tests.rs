@@ -100,6 +100,37 @@ async fn clients_reuse_connections() {
 }
 
 #[tokio::test]
+async fn heads_are_as_large_as_the_limits_say() {
+    let Keys { authority, certificate, key } = keys();
+    let config =
+        server_config(&certificate, &key, &authority, ClientCertificate::Optional, ALPN_HTTP).unwrap();
+    let options = ServerOptions {
+        http2: Some(Http2 { ping_every: Duration::from_secs(30), streams_max: 10 }),
+        head: Some(HeadLimits { bytes_max: 64 << 10, headers_max: 300 }),
+        ..ServerOptions::new("test", 8)
+    };
+    let server = start(Tls::Detected(config), options).await;
+    let plain = Client::new(ClientOptions::default());
+    let encrypted = Client::new(ClientOptions::with_tls(client_config(&authority, None, ALPN_HTTP).unwrap()));
+    let (http1, http2) =
+        (format!("http://127.0.0.1:{}/", server.port), format!("https://127.0.0.1:{}/", server.port));
+    for (client, url, headers, bytes, status) in [
+        (&plain, &http1, 250, 20 << 10, 200),
+        (&plain, &http1, 400, 100, 431),
+        (&plain, &http1, 1, 80 << 10, 431),
+        (&encrypted, &http2, 250, 20 << 10, 200),
+        (&encrypted, &http2, 1, 80 << 10, 431),
+    ] {
+        let mut request = Request::get(url).header("token", "x".repeat(bytes));
+        for group in 0..headers {
+            request = request.header("group", group);
+        }
+        let response = client.send(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), status, "{url} with {headers} headers and one of {bytes} bytes");
+    }
+}
+
+#[tokio::test]
 async fn a_silent_connection_is_closed() {
     let options =
         ServerOptions { first_request_timeout: Duration::from_millis(50), ..ServerOptions::new("test", 8) };

@@ -1,5 +1,6 @@
 //! The strategy of custom resources: one for each version of a definition.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -193,12 +194,8 @@ impl Strategy for CustomResource {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        let finalizers = |object: &Value| access::list(object, &["metadata", "finalizers"]).to_vec();
         let known = old.map(finalizers).unwrap_or_default();
-        let mut fresh: Vec<Value> = finalizers(new).into_iter().filter(|f| !known.contains(f)).collect();
-        fresh.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
-        fresh.dedup();
-        fresh.iter().filter_map(Value::as_str).flat_map(finalizer_warnings).collect()
+        finalizers(new).difference(&known).copied().flat_map(finalizer_warnings).collect()
     }
 
     fn unconditional_update(&self) -> bool {
@@ -222,6 +219,10 @@ impl Strategy for CustomResource {
     fn scale_paths(&self) -> Option<&ScalePaths> {
         self.scale.as_ref()
     }
+}
+
+fn finalizers(object: &Value) -> BTreeSet<&str> {
+    access::list(object, &["metadata", "finalizers"]).iter().filter_map(Value::as_str).collect()
 }
 
 fn finalizer_warnings(name: &str) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! What happens to the metadata of an object before and after the mutating admission plugins.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 use shim_model::access;
 use shim_model::managed_fields;
@@ -25,22 +27,19 @@ pub fn deduplicate_owners(object: &mut Value, after_admission: bool) -> Option<S
     if all.len() < 2 {
         return None;
     }
-    let (mut kept, mut twice): (Vec<Value>, Vec<&str>) = (Vec::new(), Vec::new());
-    for owner in all {
-        match kept.contains(owner) {
-            true => twice.push(access::text(owner, &["uid"])),
-            false => kept.push(owner.clone()),
-        }
-    }
-    if twice.is_empty() {
+    let mut kept: HashSet<&Value> = HashSet::with_capacity(all.len());
+    let (first, again): (Vec<&Value>, Vec<&Value>) = all.iter().partition(|owner| kept.insert(owner));
+    if again.is_empty() {
         return None;
     }
+    let twice: Vec<&str> = again.into_iter().map(|owner| access::text(owner, &["uid"])).collect();
     let when = if after_admission { " after mutating admission happens" } else { "" };
     let warning = format!(
         ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
         twice.join(", ")
     );
-    access::object_mut(object, &["metadata"]).insert("ownerReferences".into(), kept.into());
+    let first: Vec<Value> = first.into_iter().cloned().collect();
+    access::object_mut(object, &["metadata"]).insert("ownerReferences".into(), first.into());
     Some(warning)
 }
 

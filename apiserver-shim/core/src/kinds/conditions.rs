@@ -1,5 +1,7 @@
 //! Conditions of the common type (`metav1.Condition`), in the status of several kinds.
 
+use std::collections::BTreeSet;
+
 use super::rules::Site;
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -11,14 +13,14 @@ const MESSAGE_MAX: usize = 32 * 1024;
 
 /// The errors of a list of conditions.
 pub(super) fn validate(list: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for condition in list.items() {
         let kind = condition.at("type");
         let text = access::text(condition.value, &["type"]);
         if seen.contains(&text) {
             errors.push(FieldError::duplicate(kind, text));
         } else {
-            seen.push(text);
+            seen.insert(text);
         }
         one(&condition, errors);
     }

@@ -1,5 +1,7 @@
 //! Nodes. Each represents an agent of the kernel.
 
+use std::collections::BTreeSet;
+
 use std::cmp::Ordering;
 
 use super::pod_template::round_list;
@@ -221,7 +223,7 @@ fn addresses(addresses: &[Value], errors: &mut Vec<FieldError>) {
 
 fn taints(taints: &[Value], errors: &mut Vec<FieldError>) {
     const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, taint) in taints.iter().enumerate() {
         let at = format!("metadata.taints[{i}]");
         let text = |key: &str| access::text(taint, &[key]);
@@ -248,6 +250,6 @@ fn taints(taints: &[Value], errors: &mut Vec<FieldError>) {
             let detail = "taints must be unique by key and effect pair".to_owned();
             errors.push(FieldError { shown, detail, ..FieldError::duplicate(at, "") });
         }
-        seen.push((key, effect));
+        seen.insert((key, effect));
     }
 }

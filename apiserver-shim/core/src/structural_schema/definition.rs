@@ -36,9 +36,8 @@ pub struct SchemaSite<'a> {
 /// Whether all versions have equal values of a member. Upstream treats such a member as one of the spec: paths in errors are
 /// `spec.validation` instead of `spec.versions[0].schema`, and so on.
 pub fn is_hoisted(spec: &Value, member: &str) -> bool {
-    let versions = versions(spec);
-    let of = |version: &'_ Value| version.get(member).cloned().unwrap_or_default();
-    versions.windows(2).all(|pair| of(&pair[0]) == of(&pair[1]))
+    let all = versions(spec).iter().map(|version| version.get(member).unwrap_or(&Value::Null));
+    all.clone().zip(all.skip(1)).all(|(one, next)| one == next)
 }
 
 fn versions(spec: &Value) -> &[Value] {

@@ -6,6 +6,7 @@ use super::node::{Keys, Place, Shape, is_empty};
 use super::path::{PathElement, equal_values};
 use crate::schema::{DefaultValue, Field, ItemId, ObjectType, Type};
 use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// The difference of two objects. No path is in two of the sets.
@@ -129,12 +130,12 @@ fn members(place: Place<'_>, pair: Pair<'_>, out: &mut Out) {
 
 fn list(place: Place<'_>, (item, keys): (ItemId, Keys<'_>), pair: Pair<'_>, out: &mut Out) {
     let (old, new) = (elements(place, (item, keys), pair.0), elements(place, (item, keys), pair.1));
-    for (element, before) in &old {
-        let after = new.iter().find(|(e, _)| e == element).map_or(&[][..], |(_, values)| values);
-        element_pair(place.item(item), element, (before, after), out);
-    }
-    for (element, after) in new.iter().filter(|(e, _)| !old.iter().any(|(o, _)| o == e)) {
-        element_pair(place.item(item), element, (&[], after), out);
+    // In the order of the sets, so that their elements are appended.
+    let all: BTreeSet<&PathElement> = old.keys().chain(new.keys()).collect();
+    let none = Vec::new();
+    for element in all {
+        let pair = (old.get(element).unwrap_or(&none), new.get(element).unwrap_or(&none));
+        element_pair(place.item(item), element, (pair.0, pair.1), out);
     }
 }
 
@@ -182,14 +183,11 @@ fn elements<'a>(
     place: Place<'_>,
     (item, keys): (ItemId, Keys<'_>),
     side: Option<&'a Value>,
-) -> Vec<(PathElement, Vec<&'a Value>)> {
-    let mut out: Vec<(PathElement, Vec<&Value>)> = Vec::new();
+) -> BTreeMap<PathElement, Vec<&'a Value>> {
+    let mut out: BTreeMap<PathElement, Vec<&Value>> = BTreeMap::new();
     for value in side.and_then(Value::as_array).into_iter().flatten() {
         let Ok(element) = place.element(item, keys, value) else { continue };
-        match out.iter_mut().find(|(e, _)| *e == element) {
-            Some((_, values)) => values.push(value),
-            None => out.push((element, vec![value])),
-        }
+        out.entry(element).or_default().push(value);
     }
     out
 }

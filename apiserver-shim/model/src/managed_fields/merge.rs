@@ -5,7 +5,7 @@ use super::node::{Keys, Place, Shape, is_empty};
 use super::path::{PathElement, equal_values};
 use crate::schema::{ItemId, ObjectType};
 use serde_json::{Map, Value};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The object with the configuration merged into it. Both are of type `ty`; the configuration has no duplicates.
 pub fn merge(ty: &ObjectType, live: &Value, config: &Value) -> Value {
@@ -54,7 +54,7 @@ fn merged(place: Place<'_>, live: Option<&Value>, config: Option<&Value>) -> Opt
     }
 }
 
-/// An element with its identity; `None` as value if it occurs several times, because such elements are not merged.
+/// An element with its identity.
 struct Known<'a> {
     element: PathElement,
     value: &'a Value,
@@ -65,13 +65,13 @@ fn known<'a>(place: Place<'_>, (item, keys): (ItemId, Keys<'_>), list: &'a [Valu
     list.iter().filter_map(one).collect()
 }
 
-fn find<'a>(list: &[Known<'a>], element: &PathElement) -> Option<&'a Value> {
-    let mut all = list.iter().filter(|k| k.element == *element);
-    match (all.next(), all.next()) {
-        (Some(only), None) => Some(only.value),
-        // Duplicates are replaced as a whole.
-        _ => None,
+/// The elements of a list by their identities: their values, or `None` for duplicates, which are replaced as a whole.
+fn by_element<'l, 'a>(list: &'l [Known<'a>]) -> BTreeMap<&'l PathElement, Option<&'a Value>> {
+    let mut out = BTreeMap::new();
+    for Known { element, value } in list {
+        out.entry(element).and_modify(|only| *only = None).or_insert(Some(*value));
     }
+    out
 }
 
 /// The order is that of the object where the configuration changes nothing, and that of the configuration among its own
@@ -84,44 +84,44 @@ fn merged_list(
 ) -> Vec<Value> {
     let (old, new) = (known(place, (item, keys), live), known(place, (item, keys), config));
     let below = place.item(item);
-    let in_old = |element: &PathElement| old.iter().any(|k| k.element == *element);
-    let in_new = |element: &PathElement| new.iter().any(|k| k.element == *element);
+    let (in_old, in_new) = (by_element(&old), by_element(&new));
+    let live_of = |element: &PathElement| in_old.get(element).copied().flatten();
     // The shared elements in the order in which they are to come.
-    let mut shared: VecDeque<&PathElement> = new.iter().map(|k| &k.element).filter(|e| in_old(e)).collect();
-    let mut next = shared.pop_front();
-    let mut taken: Vec<&PathElement> = Vec::new();
+    let mut shared = new.iter().map(|k| &k.element).filter(|e| in_old.contains_key(e));
+    let mut next = shared.next();
+    let mut taken: BTreeSet<&PathElement> = BTreeSet::new();
     let mut out = Vec::new();
     let (mut l, mut r) = (0, 0);
     while l < old.len() || r < new.len() {
         if let (Some(mine), Some(theirs)) = (old.get(l), new.get(r)) {
             if mine.element == theirs.element {
-                taken.push(&theirs.element);
-                out.extend(merged(below, find(&old, &mine.element), Some(theirs.value)));
+                taken.insert(&theirs.element);
+                out.extend(merged(below, live_of(&mine.element), Some(theirs.value)));
                 (l, r) = (l + 1, r + 1);
-                next = shared.pop_front();
+                next = shared.next();
                 continue;
             }
-            if in_new(&mine.element) && next.is_some_and(|next| *next != mine.element) {
+            if in_new.contains_key(&mine.element) && next.is_some_and(|next| *next != mine.element) {
                 l += 1;
                 continue;
             }
         }
         if let Some(mine) = old.get(l) {
-            if !in_new(&mine.element) {
+            if !in_new.contains_key(&mine.element) {
                 out.push(mine.value.clone());
                 l += 1;
                 continue;
             }
-            if taken.contains(&&mine.element) {
+            if taken.contains(&mine.element) {
                 l += 1;
             }
         }
         if let Some(theirs) = new.get(r) {
-            taken.push(&theirs.element);
-            out.extend(merged(below, find(&old, &theirs.element), Some(theirs.value)));
+            taken.insert(&theirs.element);
+            out.extend(merged(below, live_of(&theirs.element), Some(theirs.value)));
             r += 1;
             if next == Some(&theirs.element) {
-                next = shared.pop_front();
+                next = shared.next();
             }
         }
     }
@@ -155,15 +155,17 @@ fn covered_list(
     config: &[Value],
 ) -> bool {
     let identity = |value| place.element(item, keys, value).ok();
-    let old: Vec<Option<PathElement>> = live.iter().map(identity).collect();
+    // Where each element is; `None` for duplicates.
+    let mut positions: BTreeMap<PathElement, Option<usize>> = BTreeMap::new();
+    for (at, element) in live.iter().enumerate().filter_map(|(at, value)| Some((at, identity(value)?))) {
+        positions.entry(element).and_modify(|only| *only = None).or_insert(Some(at));
+    }
     let mut from = 0;
     config.iter().all(|value| {
-        let element = identity(value);
-        let mut all = old.iter().enumerate().filter(|(_, e)| **e == element).map(|(at, _)| at);
-        let (Some(at), None) = (all.next(), all.next()) else { return false };
+        let Some(at) = identity(value).and_then(|e| *positions.get(&e)?) else { return false };
         let ordered = at >= from;
         from = at + 1;
-        ordered && element.is_some() && covered(place.item(item), Some(&live[at]), value)
+        ordered && covered(place.item(item), Some(&live[at]), value)
     })
 }
 

@@ -205,3 +205,32 @@ fn nobody_owns_what_the_schema_of_a_custom_resource_does_not_describe() {
     };
     assert!(owners("x".into()) && owners(Value::Null) && !owners(json!(["x"])));
 }
+
+/// Takes a second; work for each pair of elements would take minutes.
+#[test]
+fn long_lists_are_applied_and_compared_without_looking_at_each_pair() {
+    let kind = crate::resource::KindRef { group: "e.com", version: "v1", kind: "W" };
+    let definition = json!({"type": "object", "properties": {
+        "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+            "items": {"type": "object", "properties": {"k": {"type": "string"}, "v": {"type": "string"}}}},
+        "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}}}});
+    let ty = crate::schema::Schema::structural(kind, definition).unwrap().object_type(kind).unwrap();
+    let object = |v: &str, from: usize| {
+        // Not in the order of the identities.
+        let names: Vec<String> = (from..from + 20_000).rev().map(|at| format!("x{at}")).collect();
+        let map: Vec<Value> = names.iter().map(|name| json!({"k": name, "v": v})).collect();
+        json!({"map": map, "set": names})
+    };
+    let (old, new) = (object("a", 0), object("b", 10_000));
+    assert_eq!(validate::validate(&ty, &new), Ok(()));
+    assert!(covers(&ty, &old, &old) && !covers(&ty, &old, &new));
+    let merged = merge(&ty, &old, &new);
+    assert_eq!(merged["map"].as_array().map(Vec::len), Some(30_000));
+    assert_eq!(merged["set"].as_array().map(Vec::len), Some(30_000));
+    assert_eq!(to_field_set(&ty, &new).paths().len(), 60_000 + 20_000);
+    let changes = compare(&ty, &old, &new);
+    assert_eq!(
+        [&changes.added, &changes.modified, &changes.removed].map(|set| set.paths().len()),
+        [30_000 + 10_000, 10_000, 30_000 + 10_000]
+    );
+}

@@ -5,6 +5,7 @@ use super::node::{Keys, Place, Shape};
 use super::path::PathElement;
 use crate::schema::{ItemId, ObjectType};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The fields of a configuration of type `ty`.
 pub fn to_field_set(ty: &ObjectType, value: &Value) -> FieldSet {
@@ -35,14 +36,19 @@ fn members(place: Place<'_>, value: &Value) -> Subset {
 
 fn list(place: Place<'_>, (item, keys): (ItemId, Keys<'_>), elements: &[Value]) -> Subset {
     let mut out = Subset::default();
-    let known: Vec<(PathElement, &Value)> =
-        elements.iter().filter_map(|e| Some((place.element(item, keys, e).ok()?, e))).collect();
-    for (at, (element, value)) in known.iter().enumerate() {
+    let known = elements.iter().filter_map(|e| Some((place.element(item, keys, e).ok()?, e)));
+    let mut by_element: BTreeMap<PathElement, Vec<&Value>> = BTreeMap::new();
+    for (element, value) in known {
+        by_element.entry(element).or_default().push(value);
+    }
+    for (element, values) in by_element {
         // Elements that occur several times are owned together and as a whole.
-        let twice = known.iter().enumerate().any(|(other, (e, _))| other != at && e == element);
-        let mut found = if twice { Subset::default() } else { subset(place.item(item), value) };
+        let mut found = match values[..] {
+            [value] => subset(place.item(item), value),
+            _ => Subset::default(),
+        };
         found.own = true;
-        out.below.put(element.clone(), found);
+        out.below.put(element, found);
     }
     out
 }

@@ -5,6 +5,7 @@ use super::path::PathElement;
 use crate::patch::go_print;
 use crate::schema::{ItemId, ObjectType, Type};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The error of a configuration, with its path.
@@ -176,7 +177,7 @@ fn list(
     at: At<'_>,
     problems: &mut Vec<Problem>,
 ) {
-    let mut seen: Vec<PathElement> = Vec::new();
+    let mut seen: BTreeSet<PathElement> = BTreeSet::new();
     for (index, inner) in elements.iter().enumerate() {
         let element: Result<PathElement, ElementError> = place.element(item, keys, inner);
         let element = match element {
@@ -191,7 +192,7 @@ fn list(
             problems.push(Problem { path: at.to_string(), message });
         }
         check(place.item(item), inner, at.below(Step::Element(&element)), problems);
-        seen.push(element);
+        seen.insert(element);
     }
 }
 

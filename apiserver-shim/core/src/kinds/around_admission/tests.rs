@@ -18,6 +18,17 @@ fn owner_references_that_occur_twice_are_removed_with_a_warning() {
     assert_eq!(deduplicate_owners(&mut other, false), None, "only equal ones are duplicates");
 }
 
+/// Takes a moment; a comparison of each pair would take minutes.
+#[test]
+fn many_owner_references_are_compared_with_what_was_seen_and_not_with_each_other() {
+    let owner = |at: usize| json!({"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": at.to_string()});
+    let owners: Vec<Value> = (0..30_000).chain([7]).map(owner).collect();
+    let mut object = json!({"metadata": {"ownerReferences": owners}});
+    let warning = deduplicate_owners(&mut object, false).expect("a warning");
+    assert!(warning.ends_with("duplicate UID(s) observed: 7"), "{warning}");
+    assert_eq!(access::list(&object, &OWNERS).len(), 30_000);
+}
+
 #[test]
 fn invalid_managed_fields_are_restored_with_a_warning() {
     let entry = json!({"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",

@@ -1,5 +1,7 @@
 //! Validation of CertificateSigningRequests.
 
+use std::collections::BTreeSet;
+
 use super::super::rules::{Check, Rule, Site, apply};
 use super::has_condition;
 use serde_json::Value;
@@ -74,13 +76,13 @@ fn usages(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
     let usages = spec.at("usages");
     let unknown = usages.items().filter(|usage| !USAGES.contains(&usage.text()));
     errors.extend(unknown.map(|usage| usage.not_supported(USAGES)).collect::<Vec<_>>());
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for usage in usages.items() {
         let text = usage.value.as_str().unwrap_or("");
         if seen.contains(&text) {
             errors.push(usage.duplicate());
         }
-        seen.push(text);
+        seen.insert(text);
     }
 }
 
@@ -155,7 +157,7 @@ pub(super) fn status(object: &Value) -> Vec<FieldError> {
 }
 
 fn conditions(list: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for condition in list.items() {
         let kind = condition.value.get("type").and_then(Value::as_str).unwrap_or("");
         if kind.is_empty() {
@@ -183,7 +185,7 @@ fn conditions(list: &Site<'_>, errors: &mut Vec<FieldError>) {
         if !kind.is_empty() && seen.contains(&kind) {
             errors.push(FieldError::duplicate(condition.at("type"), kind));
         }
-        seen.push(kind);
+        seen.insert(kind);
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod version;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use shim_model::access;
 use shim_model::field::FieldError;
@@ -178,7 +180,9 @@ impl Spec<'_> {
 
     fn versions(&self, spec: &Site<'_>, errors: &mut Vec<FieldError>) {
         let versions = spec.at("versions");
-        let hoisted = |member| is_hoisted(spec.value, member);
+        let own = |member| !is_hoisted(spec.value, member);
+        let (own_schema, own_subresources) = (own("schema"), own("subresources"));
+        let (own_columns, own_selectable) = (own("additionalPrinterColumns"), own("selectableFields"));
         for version in versions.items() {
             let name = version.at("name");
             let wrong = names::dns_1035_label(name.text());
@@ -186,17 +190,17 @@ impl Spec<'_> {
                 errors.push(FieldError::invalid(name, name.text(), wrong.join(",")));
             }
             deprecation(&version, errors);
-            if !hoisted("schema") {
+            if own_schema {
                 let (holder, status) = (version.at("schema"), version.at("subresources"));
                 self.schema(&holder, name.text(), status.at("status").is_set(), errors);
             }
-            if !hoisted("subresources") {
+            if own_subresources {
                 subresources(&version.at("subresources"), errors);
             }
-            if !hoisted("additionalPrinterColumns") {
+            if own_columns {
                 version.at("additionalPrinterColumns").items().for_each(|c| column(&c, errors));
             }
-            if !hoisted("selectableFields") {
+            if own_selectable {
                 let path = version.at("selectableFields").to_string();
                 self.selectable(&version, &path, errors);
             }
@@ -330,14 +334,14 @@ impl Spec<'_> {
         if versions.len() == 0 {
             return errors.push(versions.required(""));
         }
-        let mut seen: Vec<&str> = Vec::new();
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
         for version in versions.items() {
             let text = version.value.as_str().unwrap_or("");
             if seen.contains(&text) {
                 errors.push(FieldError::invalid(version, text, "duplicate version"));
                 continue;
             }
-            seen.push(text);
+            seen.insert(text);
             let wrong = names::dns_1035_label(text).into_iter();
             errors.extend(wrong.map(|why| FieldError::invalid(version, text, why)));
         }
@@ -361,7 +365,9 @@ pub fn is_ca_bundle(text: &str) -> bool {
 /// The versions as the internal version prints them, without what all have alike.
 fn versions_shown(spec: &Value) -> String {
     let Some(list) = spec["versions"].as_array() else { return "null".to_owned() };
-    let own = |version: &Value, member: &str| match is_hoisted(spec, member) {
+    let hoisted = ["schema", "subresources", "additionalPrinterColumns", "selectableFields"]
+        .map(|member| (member, is_hoisted(spec, member)));
+    let own = |version: &Value, member: &str| match hoisted.contains(&(member, true)) {
         true => Value::Null,
         false => version.get(member).cloned().unwrap_or_default(),
     };

@@ -7,6 +7,8 @@ mod slice;
 pub(in super::super) use claim_status::claim_status;
 pub(in super::super) use slice::{SLICE, SLICE_DRIVER};
 
+use std::collections::{BTreeSet, HashSet};
+
 use super::super::persistent_volume::driver_name;
 use super::super::rules::{Check, Rule, Site, apply};
 use crate::cel::{Environment, Type};
@@ -59,13 +61,13 @@ fn is_bounded(list: &Site<'_>, most: usize, errors: &mut Vec<FieldError>) -> boo
 
 /// Refuses items whose key occurs earlier in the list.
 fn unique(list: &Site<'_>, key: fn(&Site<'_>) -> Value, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<Value> = Vec::new();
+    let mut seen: HashSet<Value> = HashSet::new();
     for item in list.items() {
         let key = key(&item);
         if seen.contains(&key) {
             errors.push(FieldError::duplicate(item, key));
         } else {
-            seen.push(key);
+            seen.insert(key);
         }
     }
 }
@@ -358,12 +360,12 @@ fn binding_conditions(device: &Site<'_>, errors: &mut Vec<FieldError>) {
         }
     }
     unique(&ready, text_of, errors);
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for name in failed.items() {
         if seen.contains(&name.text()) {
             errors.push(name.duplicate());
         }
-        seen.push(name.text());
+        seen.insert(name.text());
         if ready.items().any(|other| other.text() == name.text()) {
             let why = "bindingFailureConditions must not overlap with bindingConditions";
             errors.push(name.invalid(why));

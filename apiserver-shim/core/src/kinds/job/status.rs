@@ -1,5 +1,7 @@
 //! Validation of Jobs' status.
 
+use std::collections::BTreeSet;
+
 use super::super::pod::dump;
 use super::super::rules::{Check, Rule, Site, apply};
 use super::{indexes, is_condition_true};
@@ -19,7 +21,7 @@ pub(in super::super) const STATUS: &[Rule] = &[
 ];
 
 fn uncounted(pods: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     let lists = [pods.at("succeeded"), pods.at("failed")];
     for list in &lists {
         for uid in list.items() {
@@ -29,7 +31,7 @@ fn uncounted(pods: &Site<'_>, errors: &mut Vec<FieldError>) {
             } else if seen.contains(&text) {
                 errors.push(uid.duplicate());
             }
-            seen.push(text);
+            seen.insert(text);
         }
     }
 }

@@ -307,14 +307,14 @@ pub(super) fn validate_resize_policy(
     never_restarts: bool,
     errors: &mut Vec<FieldError>,
 ) {
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, policy) in container.list("resizePolicy").iter().enumerate() {
         let (resource, restart) =
             (access::text(policy, &["resourceName"]), access::text(policy, &["restartPolicy"]));
         if seen.contains(&resource) {
             errors.push(FieldError::duplicate(format!("{at}.resizePolicy[{i}]"), resource));
         }
-        seen.push(resource);
+        seen.insert(resource);
         choice(resource, format_args!("{at}.resizePolicy"), &["cpu", "memory"], errors);
         let restarts = ["NotRequired", "RestartContainer"];
         choice(restart, format_args!("{at}.resizePolicy"), &restarts, errors);

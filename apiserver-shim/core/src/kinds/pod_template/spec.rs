@@ -1,5 +1,7 @@
 //! Validation of a Pod spec: policies, names, then the parts in upstream's order.
 
+use std::collections::BTreeSet;
+
 use super::{affinity, containers, ports, security, validate_template_metadata, volumes, windows};
 use serde_json::Value;
 use shim_model::access::{self, Members};
@@ -224,7 +226,7 @@ fn gates(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
         let at = format_args!("{field}.readinessGates[{i}].conditionType");
         errors.extend(names::qualified(ty).into_iter().map(|d| FieldError::invalid(at, ty, d)));
     }
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     for (i, gate) in spec.list("schedulingGates").iter().enumerate() {
         let name = access::text(gate, &["name"]);
         let at = format_args!("{field}.schedulingGates[{i}]");
@@ -232,6 +234,6 @@ fn gates(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
         if seen.contains(&name) {
             errors.push(FieldError::duplicate(at, name));
         }
-        seen.push(name);
+        seen.insert(name);
     }
 }

@@ -77,13 +77,13 @@ fn topology(requirement: &Site<'_>, errors: &mut Vec<FieldError>) {
     if values.len() == 0 {
         errors.push(values.required(""));
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for value in values.items() {
         let text = value.value.as_str().unwrap_or("");
         if seen.contains(&text) {
             errors.push(value.duplicate());
         }
-        seen.push(text);
+        seen.insert(text);
     }
     errors.extend(key.format(names::qualified));
 }
@@ -133,14 +133,14 @@ fn token_in_secrets(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
 }
 
 fn token_requests(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for request in spec.at("tokenRequests").items() {
         let audience = request.value.get("audience").and_then(Value::as_str).unwrap_or("");
         if seen.contains(&audience) {
             errors.push(FieldError::duplicate(request.at("audience"), audience));
             continue;
         }
-        seen.push(audience);
+        seen.insert(audience);
         let lifetime = request.at("expirationSeconds");
         if lifetime.int().is_some_and(|s| s < TOKEN_SECONDS_MIN) {
             errors.push(lifetime.invalid("may not specify a duration less than 10 minutes"));
@@ -175,7 +175,7 @@ pub(super) fn driver_change(new: &Value, old: &Value) -> Vec<FieldError> {
 pub(in super::super) const NODE: &[Rule] = &[Rule::Code(node_drivers)];
 
 fn node_drivers(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for driver in spec.at("drivers").items() {
         let name = driver.value.get("name").and_then(Value::as_str).unwrap_or("");
         driver_name(&driver.at("name"), errors);
@@ -191,13 +191,13 @@ fn node_drivers(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
         if seen.contains(&name) {
             errors.push(FieldError::duplicate(driver.at("name"), name));
         }
-        seen.push(name);
+        seen.insert(name);
         topology_keys(&driver, errors);
     }
 }
 
 fn topology_keys(driver: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for key in driver.at("topologyKeys").items() {
         let text = key.value.as_str().unwrap_or("");
         if text.is_empty() {
@@ -206,7 +206,7 @@ fn topology_keys(driver: &Site<'_>, errors: &mut Vec<FieldError>) {
         if seen.contains(&text) {
             errors.push(FieldError::duplicate(driver, text));
         }
-        seen.push(text);
+        seen.insert(text);
         errors.extend(names::qualified(text).into_iter().map(|why| FieldError::invalid(driver, text, why)));
     }
 }

@@ -1,5 +1,7 @@
 //! Warnings about Pods and Pod templates.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use shim_model::access;
 
@@ -132,12 +134,11 @@ fn sources(volume: &Site<'_>, out: &mut Vec<String>) {
 /// Elements of lists that occur twice, and secrets without a name.
 fn duplicates(spec: &Site<'_>, out: &mut Vec<String>) {
     for (list, key, what) in [("hostAliases", "ip", "ip"), ("imagePullSecrets", "name", "name")] {
-        let mut seen: Vec<&str> = Vec::new();
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
         for item in spec.at(list).items() {
             let value = access::text(item.value, &[key]);
-            match seen.contains(&value) {
-                true => out.push(format!("{item}.{key}: duplicate {what} \"{value}\"")),
-                false => seen.push(value),
+            if !seen.insert(value) {
+                out.push(format!("{item}.{key}: duplicate {what} \"{value}\""));
             }
         }
     }
@@ -159,11 +160,10 @@ fn about_container(pod: &Site<'_>, container: &Site<'_>, out: &mut Vec<String>) 
             fraction(&resources.at(list), amount, out);
         }
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for variable in container.at("env").items() {
         let name = access::text(variable.value, &["name"]);
-        if !seen.contains(&name) {
-            seen.push(name);
+        if seen.insert(name) {
             continue;
         }
         // A value that is made of the earlier one does not hide it.

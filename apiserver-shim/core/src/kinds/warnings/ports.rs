@@ -1,5 +1,7 @@
 //! Warnings about ports that several containers of a Pod declare.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use shim_model::access;
 
@@ -41,21 +43,20 @@ pub(super) fn ports(containers: &[Site<'_>], out: &mut Vec<String>) {
             declared.push(Declared { field: format!("{container}.ports[{at}]"), port });
         }
     }
-    for (at, port) in declared.iter().enumerate() {
+    let mut by_number: BTreeMap<(i64, &str), Vec<&Declared<'_>>> = BTreeMap::new();
+    for port in &declared {
         if !port.text("hostIP").is_empty() && port.number("hostPort") == 0 {
             out.push(format!("{}: hostIP set without hostPort: {}", port.field, port.shown()));
         }
-        let same = |other: &&Declared<'_>| {
-            other.number("containerPort") == port.number("containerPort")
-                && other.text("protocol") == port.text("protocol")
-        };
-        let clashes = declared[..at].iter().filter(same);
-        out.extend(clashes.filter_map(|other| clash(port, other)));
+        let same = by_number.entry((port.number("containerPort"), port.text("protocol"))).or_default();
+        out.extend(same.iter().filter_map(|other| clash(port, other)));
+        same.push(port);
     }
-    for (at, port) in declared.iter().enumerate() {
+    let mut first_of: BTreeMap<&str, &str> = BTreeMap::new();
+    for port in declared.iter().filter(|port| !port.text("name").is_empty()) {
         let name = port.text("name");
-        let first = declared[..at].iter().find(|other| other.text("name") == name);
-        if let Some(Declared { field: first, .. }) = first.filter(|_| !name.is_empty()) {
+        let first = *first_of.entry(name).or_insert(&port.field);
+        if first != port.field {
             out.push(format!(
                 "{}: duplicate port name \"{name}\" with {first}, services and probes that select ports by name will use {first}",
                 port.field

@@ -1,5 +1,7 @@
 //! Validation of admission policies and their bindings, in the order in which upstream reports errors.
 
+use std::collections::BTreeSet;
+
 use super::super::rules::Site;
 use super::validation::{
     CONDITIONS_MAX, FAILURE_POLICIES, MATCH_POLICIES, REINVOCATION_POLICIES, operations_and_resources,
@@ -117,7 +119,7 @@ impl Validation {
         if conditions.len() > CONDITIONS_MAX {
             self.push(FieldError::too_many(conditions, conditions.len(), CONDITIONS_MAX));
         }
-        let mut seen: Vec<&str> = Vec::new();
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
         for condition in conditions.items() {
             let (name, expression) = (condition.at("name"), condition.at("expression"));
             match expression.text().trim() {
@@ -133,7 +135,7 @@ impl Validation {
             if seen.contains(&text) {
                 self.push(name.duplicate());
             }
-            seen.push(text);
+            seen.insert(text);
         }
     }
 
@@ -164,14 +166,14 @@ impl Validation {
                 annotations.invalid(format!("must not have more than {ANNOTATIONS_MAX} auditAnnotations")),
             );
         }
-        let mut seen: Vec<&str> = Vec::new();
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
         for annotation in annotations.items() {
             self.annotation(&annotation, policy);
             let key = annotation.value.get("key").and_then(Value::as_str).unwrap_or("");
             if seen.contains(&key) {
                 self.push(annotation.at("key").duplicate());
             }
-            seen.push(key);
+            seen.insert(key);
         }
     }
 
@@ -324,14 +326,14 @@ fn match_resources(resources: &Site<'_>, errors: &mut Vec<FieldError>) {
 }
 
 fn object_names(list: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for name in list.items() {
         errors.extend(name.format(names::path_segment));
         let text = name.value.as_str().unwrap_or("");
         if seen.contains(&text) {
             errors.push(name.duplicate());
         }
-        seen.push(text);
+        seen.insert(text);
     }
 }
 
@@ -377,7 +379,7 @@ fn param_ref(reference: &Site<'_>, errors: &mut Vec<FieldError>) {
 }
 
 fn actions(actions: &Site<'_>, errors: &mut Vec<FieldError>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for action in actions.items() {
         let text = action.value.as_str().unwrap_or("");
         if !ACTIONS.contains(&text) {
@@ -386,7 +388,7 @@ fn actions(actions: &Site<'_>, errors: &mut Vec<FieldError>) {
         if seen.contains(&text) {
             errors.push(action.duplicate());
         }
-        seen.push(text);
+        seen.insert(text);
     }
     if seen.contains(&"Deny") && seen.contains(&"Warn") {
         errors.push(actions.invalid("must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)"));

@@ -1,5 +1,7 @@
 //! Validation of webhook configurations. What their rules share with policies is used by `policies`.
 
+use std::collections::BTreeSet;
+
 use super::super::rules::{Check, Rule, Site, apply};
 use super::super::workload;
 use crate::admission_webhook::condition_errors;
@@ -70,7 +72,7 @@ fn conditions(holder: &Site<'_>, compiled: &mut Vec<FieldError>, errors: &mut Ve
     if conditions.len() > CONDITIONS_MAX {
         errors.push(FieldError::too_many(conditions, conditions.len(), CONDITIONS_MAX));
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for condition in conditions.items() {
         let name = condition.at("name");
         expression(&condition.at("expression"), "", compiled, errors);
@@ -83,7 +85,7 @@ fn conditions(holder: &Site<'_>, compiled: &mut Vec<FieldError>, errors: &mut Ve
         if seen.contains(&text) {
             errors.push(name.duplicate());
         }
-        seen.push(text);
+        seen.insert(text);
     }
 }
 
@@ -92,7 +94,7 @@ fn review_versions(webhook: &Site<'_>, errors: &mut Vec<FieldError>) {
     if versions.len() == 0 {
         return errors.push(versions.required("must specify one of v1, v1beta1"));
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for version in versions.items() {
         let text = version.value.as_str().unwrap_or("");
         if seen.contains(&text) {
@@ -100,7 +102,7 @@ fn review_versions(webhook: &Site<'_>, errors: &mut Vec<FieldError>) {
             continue;
         }
         errors.extend(version.format(names::dns_1035_label));
-        seen.push(text);
+        seen.insert(text);
     }
     if !seen.iter().any(|version| REVIEW_VERSIONS.contains(version)) {
         errors.push(versions.invalid("must include at least one of v1, v1beta1"));
@@ -283,7 +285,7 @@ pub(super) fn webhooks(object: &Value, mutating: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let root = Site::root(object);
     let list = root.at("webhooks");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for webhook in list.items() {
         apply(WEBHOOK, &webhook, &mut errors);
         if mutating {
@@ -296,7 +298,7 @@ pub(super) fn webhooks(object: &Value, mutating: bool) -> Vec<FieldError> {
         if !name.is_empty() && seen.contains(&name) {
             errors.push(webhook.at("name").duplicate());
         }
-        seen.push(name);
+        seen.insert(name);
     }
     errors
 }
