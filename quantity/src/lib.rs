@@ -339,7 +339,7 @@ fn shift_ten(mantissa: u128, power: i64) -> Option<(u128, bool)> {
         (Some(ten), true) => Some((mantissa.checked_mul(ten)?, false)),
         (Some(ten), false) => Some((mantissa / ten, !mantissa.is_multiple_of(ten))),
         (None, true) => None,
-        (None, false) => Some((0, true)),
+        (None, false) => Some((0, mantissa != 0)),
     }
 }
 

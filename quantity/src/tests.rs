@@ -108,6 +108,10 @@ fn long_numbers_are_rounded_up_exactly() {
     assert_eq!(nano("0.0000000000000000000000000000000000000000000000000000000012Ei"), 1);
     assert_eq!(nano("99999999999999999999999999999999999999999999Ei"), MAX_NANO);
     assert_eq!(nano("1e-2147483648"), 1);
+    // Zero is not rounded up, whatever its power.
+    for zero in ["0.e-170", "0e-2147483648", "-0.00e-48", "0e2147483647", "0.0Ei"] {
+        assert_eq!(nano(zero), 0, "{zero}");
+    }
 }
 
 proptest! {
