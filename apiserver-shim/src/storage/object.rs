@@ -3,11 +3,12 @@
 
 mod message;
 
+use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Number, Value};
 use shim_core::definition::ResourceDefinition;
 use shim_core::kinds::{self, FieldName};
 use shim_model::object::{Header, Parts, StoredObject};
@@ -316,7 +317,18 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
             }
             out.push(b'}');
         }
+        Value::Number(number) => write_number(out, number),
         scalar => write_as_serde_does(out, scalar),
+    }
+}
+
+/// Appends a number as Go's JSON encoder writes it: a float without a fraction reads as an integer from then on, and only very small
+/// and very large ones have an exponent.
+fn write_number(out: &mut Vec<u8>, number: &Number) {
+    let float = number.as_f64().filter(|_| number.is_f64());
+    match float.filter(|float| *float == 0.0 || (1e-6..1e21).contains(&float.abs())) {
+        Some(float) => write!(out, "{float}").expect("invariant: a number always encodes into memory"),
+        None => write_as_serde_does(out, number),
     }
 }
 

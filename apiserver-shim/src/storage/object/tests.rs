@@ -60,6 +60,19 @@ fn values_encode_as_serde_json_encodes_them() {
     assert_eq!(show(&out), value.to_string());
 }
 
+/// Checked against `encoding/json` of Go 1.26.
+#[test]
+fn floats_encode_as_in_go() {
+    let value =
+        json!([1.0, -44440.0, 1e3, 1.50, -0.0, 1e20, 1e21, -1.5e300, 0.000001, 1e-7, 0.1, 123456789.125]);
+    let mut out = Vec::new();
+    write_value(&mut out, &value);
+    assert_eq!(
+        show(&out),
+        "[1,-44440,1000,1.5,-0,100000000000000000000,1e+21,-1.5e+300,0.000001,1e-7,0.1,123456789.125]"
+    );
+}
+
 #[test]
 fn characters_to_escape_are_found_at_every_offset() {
     for length in 0..40usize {
