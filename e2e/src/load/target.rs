@@ -73,11 +73,18 @@ impl Target {
         ensure_created(&mut connection, &accounts, &account).await
     }
 
-    /// Deletes the load's Pods with one deletecollection.
+    /// Deletes the load's Pods, so many with each deletecollection that it ends within a server's request timeout.
     pub async fn sweep(&self) -> anyhow::Result<()> {
+        const PAGE: usize = 20_000;
         let mut connection = self.connect().await?;
-        let path = format!("{}?gracePeriodSeconds=0", self.pods());
-        connection.expect(Method::DELETE, &path, Bytes::new()).await.map(drop)
+        let path = format!("{}?gracePeriodSeconds=0&limit={PAGE}", self.pods());
+        loop {
+            let bytes = connection.expect(Method::DELETE, &path, Bytes::new()).await?;
+            let deleted: Value = serde_json::from_slice(&bytes)?;
+            if deleted["items"].as_array().is_none_or(|items| items.len() < PAGE) {
+                return Ok(());
+            }
+        }
     }
 
     /// The current resourceVersion of the namespace's Pods.
