@@ -18,6 +18,8 @@ pub struct ContainerUsage {
     pub anonymous_bytes: u64,
     /// Of these, the page cache.
     pub file_bytes: u64,
+    /// Of the page cache, files that were not used lately: memory that can be taken back.
+    pub inactive_file_bytes: u64,
 }
 
 impl ContainerUsage {
@@ -36,6 +38,7 @@ impl ContainerUsage {
                 memory_bytes,
                 anonymous_bytes: of_memory("anon"),
                 file_bytes: of_memory("file"),
+                inactive_file_bytes: of_memory("inactive_file"),
             });
         }
         let system = field(&read("cpuacct.stat").unwrap_or_default(), "system").unwrap_or_default();
@@ -45,6 +48,7 @@ impl ContainerUsage {
             memory_bytes: read("memory.usage_in_bytes").and_then(number)?,
             anonymous_bytes: of_memory("total_rss"),
             file_bytes: of_memory("total_cache"),
+            inactive_file_bytes: of_memory("total_inactive_file"),
         })
     }
 
@@ -63,6 +67,7 @@ impl Add for ContainerUsage {
             memory_bytes: self.memory_bytes + other.memory_bytes,
             anonymous_bytes: self.anonymous_bytes + other.anonymous_bytes,
             file_bytes: self.file_bytes + other.file_bytes,
+            inactive_file_bytes: self.inactive_file_bytes + other.inactive_file_bytes,
         }
     }
 }
@@ -91,17 +96,21 @@ mod tests {
             memory_bytes: 900,
             anonymous_bytes: 600,
             file_bytes: 250,
+            inactive_file_bytes: 150,
         };
         let first = [
             ("cpuacct.usage", "3500000000\n"),
             ("cpuacct.stat", "user 225\nsystem 125\n"),
             ("memory.usage_in_bytes", "900\n"),
-            ("memory.stat", "cache 1\nrss 2\nrss_huge 3\ntotal_cache 250\ntotal_rss 600\ntotal_rss_huge 4\n"),
+            (
+                "memory.stat",
+                "cache 1\nrss 2\nrss_huge 3\ntotal_cache 250\ntotal_rss 600\ntotal_rss_huge 4\ninactive_file 1\ntotal_inactive_file 150\n",
+            ),
         ];
         let second = [
             ("cpu.stat", "usage_usec 3500000\nuser_usec 2250000\nsystem_usec 1250000\n"),
             ("memory.current", "900\n"),
-            ("memory.stat", "anon 600\nfile 250\nfile_mapped 7\n"),
+            ("memory.stat", "anon 600\nfile 250\nfile_mapped 7\ninactive_file 150\n"),
         ];
         assert_eq!(usage(&first), Some(expected));
         assert_eq!(usage(&second), Some(expected));

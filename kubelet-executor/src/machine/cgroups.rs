@@ -193,15 +193,6 @@ pub(crate) fn revocable_cpu_seconds(tag: &str) -> Option<f64> {
     usage(&group).map(|usage| usage.cpu_seconds)
 }
 
-/// The memory of a cgroup and its descendants that can be taken back: that of files that were not used lately.
-pub(crate) fn idle_memory(group: &str) -> Option<u64> {
-    let stat = read(&existing(group), "memory.stat")?;
-    let idle = ["total_inactive_file ", "inactive_file "]
-        .iter()
-        .find_map(|name| stat.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()));
-    Some(idle.unwrap_or(0))
-}
-
 /// Enables controllers for a cgroup, level by level.
 fn delegate(top: &Path, group: &str) -> io::Result<()> {
     let mut dir = top.to_owned();

@@ -52,11 +52,10 @@ fn of_pod(tag: &str, view: &PodView, containers: &Containers) -> PodUsage {
     let metadata = &view.pod.metadata;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let group = cgroups::pod_group(tag, &view.pod);
-    let usage = cgroups::usage(&group).zip(cgroups::idle_memory(&group));
-    let usage = usage.map(|(used, idle)| Usage {
+    let usage = cgroups::usage(&group).map(|used| Usage {
         at: Timestamp::now(),
         cpu: Duration::try_from_secs_f64(used.cpu_seconds).unwrap_or_default(),
-        working_set_bytes: used.memory_bytes.saturating_sub(idle),
+        working_set_bytes: used.memory_bytes.saturating_sub(used.inactive_file_bytes),
     });
     let running = view.running.iter().filter_map(|(name, id)| {
         let usage = *containers.get(id)?;
