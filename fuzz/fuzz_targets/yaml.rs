@@ -9,15 +9,18 @@ use shim_model::{
     yaml,
 };
 
-/// The value with integers for floats without a fraction: so Go's JSON writes those that it reads from YAML.
+/// The value with integers for floats without a fraction that fit: so Go's JSON writes those that it reads from YAML.
 fn as_read_from_yaml(value: &Value) -> Value {
+    /// The first float that is no `i64`.
+    const INTEGER_END: f64 = 9_223_372_036_854_775_808.0;
     match value {
         Value::Array(items) => items.iter().map(as_read_from_yaml).collect(),
         Value::Object(members) => {
             members.iter().map(|(name, member)| (name.clone(), as_read_from_yaml(member))).collect()
         }
         Value::Number(number) if number.is_f64() => {
-            let whole = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 9e18);
+            let fits = |float: &f64| float.fract() == 0.0 && (-INTEGER_END..INTEGER_END).contains(float);
+            let whole = number.as_f64().filter(fits);
             whole.map_or_else(|| value.clone(), |float| (float as i64).into())
         }
         other => other.clone(),
@@ -28,8 +31,7 @@ fn read_back(value: &Value) {
     let text = yaml::to_string(value);
     let again: Value = serde_yaml_ng::from_str(&text).expect("the writer's output is YAML");
     assert_eq!(again, *value, "{text}");
-    let read = plain_yaml(text.as_bytes()).expect("the writer's output is read");
-    assert_eq!(as_read_from_yaml(&read), as_read_from_yaml(value), "{text}");
+    assert_eq!(plain_yaml(text.as_bytes()), Ok(as_read_from_yaml(value)), "{text}");
 }
 
 fuzz_target!(|body: &[u8]| {

@@ -17,10 +17,8 @@ pub(super) fn validate(list: &Site<'_>, errors: &mut Vec<FieldError>) {
     for condition in list.items() {
         let kind = condition.at("type");
         let text = access::text(condition.value, &["type"]);
-        if seen.contains(&text) {
+        if !seen.insert(text) {
             errors.push(FieldError::duplicate(kind, text));
-        } else {
-            seen.insert(text);
         }
         one(&condition, errors);
     }

@@ -1,8 +1,7 @@
 //! Nodes. Each represents an agent of the kernel.
 
-use std::collections::BTreeSet;
-
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use super::pod_template::round_list;
 use super::rules::Site;
@@ -242,7 +241,7 @@ fn taints(taints: &[Value], errors: &mut Vec<FieldError>) {
         } else if !EFFECTS.contains(&effect) {
             errors.push(FieldError::not_supported(format!("{at}.effect"), effect, EFFECTS));
         }
-        if seen.contains(&(key, effect)) {
+        if !seen.insert((key, effect)) {
             let added = taint.get("timeAdded").unwrap_or(&Value::Null);
             let shown = format!(
                 "{{\"Key\":\"{key}\",\"Value\":\"{value}\",\"Effect\":\"{effect}\",\"TimeAdded\":{added}}}"
@@ -250,6 +249,5 @@ fn taints(taints: &[Value], errors: &mut Vec<FieldError>) {
             let detail = "taints must be unique by key and effect pair".to_owned();
             errors.push(FieldError { shown, detail, ..FieldError::duplicate(at, "") });
         }
-        seen.insert((key, effect));
     }
 }

@@ -1,5 +1,7 @@
 //! Paths of fields (`.spec.color`, `.spec['a.b']`) in rules and selectable fields.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use shim_model::field::FieldError;
 
@@ -122,7 +124,7 @@ pub fn selectable_field_errors(
 ) -> Vec<FieldError> {
     let root = Props::parse(schema);
     let mut errors = Vec::new();
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
     for (i, field) in fields.as_array().into_iter().flatten().enumerate() {
         let at = format!("{path}[{i}].jsonPath");
         let text = field.get("jsonPath").and_then(Value::as_str).unwrap_or("");
@@ -144,10 +146,8 @@ pub fn selectable_field_errors(
             let why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
             errors.push(FieldError::invalid(&at, text, why));
         }
-        if seen.contains(&found.path) {
+        if !seen.insert(found.path) {
             errors.push(FieldError::duplicate(at, text));
-        } else {
-            seen.push(found.path);
         }
     }
     if seen.len() > SELECTABLE_MAX && !stored_too_many {

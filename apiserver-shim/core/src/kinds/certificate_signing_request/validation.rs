@@ -79,10 +79,9 @@ fn usages(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     for usage in usages.items() {
         let text = usage.value.as_str().unwrap_or("");
-        if seen.contains(&text) {
+        if !seen.insert(text) {
             errors.push(usage.duplicate());
         }
-        seen.insert(text);
     }
 }
 
@@ -182,10 +181,9 @@ fn conditions(list: &Site<'_>, errors: &mut Vec<FieldError>) {
             let why = "Approved and Denied conditions are mutually exclusive";
             errors.push(FieldError::invalid(list, kind, why));
         }
-        if !kind.is_empty() && seen.contains(&kind) {
+        if !seen.insert(kind) && !kind.is_empty() {
             errors.push(FieldError::duplicate(condition.at("type"), kind));
         }
-        seen.insert(kind);
     }
 }
 

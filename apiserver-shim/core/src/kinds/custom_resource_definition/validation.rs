@@ -337,11 +337,10 @@ impl Spec<'_> {
         let mut seen: BTreeSet<&str> = BTreeSet::new();
         for version in versions.items() {
             let text = version.value.as_str().unwrap_or("");
-            if seen.contains(&text) {
+            if !seen.insert(text) {
                 errors.push(FieldError::invalid(version, text, "duplicate version"));
                 continue;
             }
-            seen.insert(text);
             let wrong = names::dns_1035_label(text).into_iter();
             errors.extend(wrong.map(|why| FieldError::invalid(version, text, why)));
         }

@@ -362,10 +362,9 @@ fn binding_conditions(device: &Site<'_>, errors: &mut Vec<FieldError>) {
     unique(&ready, text_of, errors);
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     for name in failed.items() {
-        if seen.contains(&name.text()) {
+        if !seen.insert(name.text()) {
             errors.push(name.duplicate());
         }
-        seen.insert(name.text());
         if ready.items().any(|other| other.text() == name.text()) {
             let why = "bindingFailureConditions must not overlap with bindingConditions";
             errors.push(name.invalid(why));

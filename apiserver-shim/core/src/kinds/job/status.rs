@@ -28,10 +28,9 @@ fn uncounted(pods: &Site<'_>, errors: &mut Vec<FieldError>) {
             let text = uid.value.as_str().unwrap_or("");
             if text.is_empty() {
                 errors.push(uid.invalid("must not be empty"));
-            } else if seen.contains(&text) {
+            } else if !seen.insert(text) {
                 errors.push(uid.duplicate());
             }
-            seen.insert(text);
         }
     }
 }

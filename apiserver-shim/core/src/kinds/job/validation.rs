@@ -1,5 +1,7 @@
 //! Validation of Jobs: the spec, which CronJobs have too, and its updates.
 
+use std::collections::BTreeSet;
+
 use super::super::pod::dump;
 use super::super::rules::{Check, Rule, Site, apply, domain_prefixed_path, immutable, non_negative};
 use super::super::{pod_template, workload};
@@ -171,18 +173,18 @@ fn exit_codes(spec: &Site<'_>, codes: &Site<'_>, errors: &mut Vec<FieldError>) {
         errors.push(values.invalid("at least one value is required"));
     }
     errors.extend(too_many(&values, EXIT_CODES_MAX));
-    let mut seen: Vec<i64> = Vec::new();
-    let mut ordered = true;
+    let mut seen: BTreeSet<i64> = BTreeSet::new();
+    let (mut last, mut ordered) = (i64::MIN, true);
     for value in values.items() {
         let code = value.int().unwrap_or(0);
         if code == 0 && codes.at("operator").text() == "In" {
             errors.push(value.invalid("must not be 0 for the In operator"));
         }
-        if seen.contains(&code) {
+        if !seen.insert(code) {
             errors.push(value.duplicate());
         }
-        ordered &= seen.last().is_none_or(|last| *last <= code);
-        seen.push(code);
+        ordered &= last <= code;
+        last = code;
     }
     if !ordered {
         errors.push(values.invalid("must be ordered"));

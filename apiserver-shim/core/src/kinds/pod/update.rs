@@ -1,5 +1,7 @@
 //! What may change of a stored Pod, subresource by subresource.
 
+use std::collections::{BTreeSet, HashSet};
+
 use super::qos::qos_class;
 use super::restarts::{may_restart, may_restart_all};
 use super::{annotations, dump, line_diff};
@@ -115,7 +117,7 @@ fn tolerations(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         access::remove(&mut t, &["tolerationSeconds"]);
         t
     };
-    let now: Vec<Value> = access::list(new, &["tolerations"]).iter().map(without_seconds).collect();
+    let now: HashSet<Value> = access::list(new, &["tolerations"]).iter().map(without_seconds).collect();
     if !access::list(old, &["tolerations"]).iter().all(|t| now.contains(&without_seconds(t))) {
         let detail = "existing toleration can not be modified except its tolerationSeconds";
         errors.push(FieldError::forbidden("spec.tolerations", detail));
@@ -123,10 +125,11 @@ fn tolerations(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn gates(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    let before = access::list(old, &["schedulingGates"]);
+    let before = access::list(old, &["schedulingGates"]).iter();
+    let before: BTreeSet<&str> = before.map(|gate| access::text(gate, &["name"])).collect();
     for (i, gate) in access::list(new, &["schedulingGates"]).iter().enumerate() {
         let name = access::text(gate, &["name"]);
-        if !before.iter().any(|g| access::text(g, &["name"]) == name) {
+        if !before.contains(name) {
             let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
             errors.push(FieldError::forbidden(format!("spec.schedulingGates[{i}].name"), detail));
         }

@@ -1,5 +1,7 @@
 //! Validation of affinity, tolerations and topology spread constraints.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
 use super::super::selector_requirements;
 use super::super::workload::label_selector;
 use serde_json::Value;
@@ -117,18 +119,20 @@ fn label_keys(holder: &Value, lists: [&str; 2], at: At<'_>, errors: &mut Vec<Fie
         }
     }
     let [keys, others] = lists.map(|list| access::list(holder, &[list]));
-    let mut seen: Vec<&str> = selector
+    let last_of: HashMap<&str, usize> =
+        keys.iter().enumerate().filter_map(|(i, key)| Some((key.as_str()?, i))).collect();
+    let mut seen: BTreeSet<&str> = selector
         .map(|s| access::entries(s, &["matchLabels"]).map(|(key, _)| key).collect())
         .unwrap_or_default();
     for expression in selector.into_iter().flat_map(|s| access::list(s, &["matchExpressions"])) {
         let key = access::text(expression, &["key"]);
-        let found = keys.iter().rposition(|own| own == key).filter(|_| seen.contains(&key));
-        if let Some(i) = found {
+        let is_repeated = !seen.insert(key);
+        if let Some(i) = last_of.get(key).filter(|_| is_repeated) {
             let why = "exists in both matchLabelKeys and labelSelector";
             errors.push(FieldError::invalid(format!("{at}[{i}]"), key, why));
         }
-        seen.push(key);
     }
+    let others: HashSet<&Value> = others.iter().collect();
     for (i, key) in keys.iter().enumerate().filter(|(_, key)| others.contains(key)) {
         let why = "exists in both matchLabelKeys and mismatchLabelKeys";
         errors.push(FieldError::invalid(format!("{at}.{}[{i}]", lists[0]), key.clone(), why));

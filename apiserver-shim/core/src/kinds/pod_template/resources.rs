@@ -311,10 +311,9 @@ pub(super) fn validate_resize_policy(
     for (i, policy) in container.list("resizePolicy").iter().enumerate() {
         let (resource, restart) =
             (access::text(policy, &["resourceName"]), access::text(policy, &["restartPolicy"]));
-        if seen.contains(&resource) {
+        if !seen.insert(resource) {
             errors.push(FieldError::duplicate(format!("{at}.resizePolicy[{i}]"), resource));
         }
-        seen.insert(resource);
         choice(resource, format_args!("{at}.resizePolicy"), &["cpu", "memory"], errors);
         let restarts = ["NotRequired", "RestartContainer"];
         choice(restart, format_args!("{at}.resizePolicy"), &restarts, errors);

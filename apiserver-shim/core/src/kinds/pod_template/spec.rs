@@ -231,9 +231,8 @@ fn gates(spec: &Members<'_>, field: At<'_>, errors: &mut Vec<FieldError>) {
         let name = access::text(gate, &["name"]);
         let at = format_args!("{field}.schedulingGates[{i}]");
         errors.extend(names::qualified(name).into_iter().map(|d| FieldError::invalid(at, name, d)));
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             errors.push(FieldError::duplicate(at, name));
         }
-        seen.insert(name);
     }
 }

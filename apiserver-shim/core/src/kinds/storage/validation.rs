@@ -80,10 +80,9 @@ fn topology(requirement: &Site<'_>, errors: &mut Vec<FieldError>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     for value in values.items() {
         let text = value.value.as_str().unwrap_or("");
-        if seen.contains(&text) {
+        if !seen.insert(text) {
             errors.push(value.duplicate());
         }
-        seen.insert(text);
     }
     errors.extend(key.format(names::qualified));
 }
@@ -136,11 +135,10 @@ fn token_requests(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     for request in spec.at("tokenRequests").items() {
         let audience = request.value.get("audience").and_then(Value::as_str).unwrap_or("");
-        if seen.contains(&audience) {
+        if !seen.insert(audience) {
             errors.push(FieldError::duplicate(request.at("audience"), audience));
             continue;
         }
-        seen.insert(audience);
         let lifetime = request.at("expirationSeconds");
         if lifetime.int().is_some_and(|s| s < TOKEN_SECONDS_MIN) {
             errors.push(lifetime.invalid("may not specify a duration less than 10 minutes"));
@@ -188,10 +186,9 @@ fn node_drivers(spec: &Site<'_>, errors: &mut Vec<FieldError>) {
         }
         let allocatable = driver.at("allocatable");
         errors.extend(super::super::rules::non_negative(&allocatable.at("count")));
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             errors.push(FieldError::duplicate(driver.at("name"), name));
         }
-        seen.insert(name);
         topology_keys(&driver, errors);
     }
 }
@@ -203,10 +200,9 @@ fn topology_keys(driver: &Site<'_>, errors: &mut Vec<FieldError>) {
         if text.is_empty() {
             errors.push(driver.required(""));
         }
-        if seen.contains(&text) {
+        if !seen.insert(text) {
             errors.push(FieldError::duplicate(driver, text));
         }
-        seen.insert(text);
         errors.extend(names::qualified(text).into_iter().map(|why| FieldError::invalid(driver, text, why)));
     }
 }

@@ -364,3 +364,36 @@ fn changes_are_refused_besides_what_is_wrong() {
         spec.activeDeadlineSeconds: Invalid value: null: must not update from a positive
         spec.activeDeadlineSeconds: Invalid value: 10: must be less than or equal to pre"#]].assert_eq(&table.join("\n"));
 }
+
+/// A key of `matchLabelKeys` is the last one of its name in the errors.
+#[test]
+fn keys_of_labels_and_scheduling_gates_are_found_by_name() {
+    let expressions: Vec<Value> =
+        ["a", "c", "c", "b", "b"].iter().map(|key| json!({"key": key, "operator": "Exists"})).collect();
+    let selector = json!({"matchLabels": {"a": "x"}, "matchExpressions": expressions});
+    let term = json!({"topologyKey": "zone", "labelSelector": selector,
+        "matchLabelKeys": ["a", "b", "a"], "mismatchLabelKeys": ["b"]});
+    let affinity = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+    let containers = json!([{"name": "c", "image": "i"}]);
+    check(
+        "pods",
+        pod(json!({"containers": containers, "affinity": affinity})),
+        expect![[
+            r#"Pod "p" is invalid: [spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0][2]: Invalid value: "a": exists in both matchLabelKeys and labelSelector, spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0][1]: Invalid value: "b": exists in both matchLabelKeys and labelSelector, spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].matchLabelKeys[1]: Invalid value: "b": exists in both matchLabelKeys and mismatchLabelKeys]"#
+        ]],
+    );
+    let gates = |names: &[&str]| names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
+    let old = create(
+        "pods",
+        pod(json!({"containers": containers, "schedulingGates": gates(&["e.com/a", "e.com/b"])})),
+    );
+    check_update(
+        "pods",
+        Subresource::Main,
+        &old.unwrap(),
+        |pod| pod["spec"]["schedulingGates"] = gates(&["e.com/b", "e.com/c"]).into(),
+        expect![[
+            r#"Pod "p" is invalid: spec.schedulingGates[1].name: Forbidden: only deletion is allowed, but found new scheduling gate 'e.com/c'"#
+        ]],
+    );
+}

@@ -132,10 +132,9 @@ impl Validation {
                 continue;
             }
             self.errors.extend(name.format(names::qualified));
-            if seen.contains(&text) {
+            if !seen.insert(text) {
                 self.push(name.duplicate());
             }
-            seen.insert(text);
         }
     }
 
@@ -170,10 +169,9 @@ impl Validation {
         for annotation in annotations.items() {
             self.annotation(&annotation, policy);
             let key = annotation.value.get("key").and_then(Value::as_str).unwrap_or("");
-            if seen.contains(&key) {
+            if !seen.insert(key) {
                 self.push(annotation.at("key").duplicate());
             }
-            seen.insert(key);
         }
     }
 
@@ -330,10 +328,9 @@ fn object_names(list: &Site<'_>, errors: &mut Vec<FieldError>) {
     for name in list.items() {
         errors.extend(name.format(names::path_segment));
         let text = name.value.as_str().unwrap_or("");
-        if seen.contains(&text) {
+        if !seen.insert(text) {
             errors.push(name.duplicate());
         }
-        seen.insert(text);
     }
 }
 
@@ -385,10 +382,9 @@ fn actions(actions: &Site<'_>, errors: &mut Vec<FieldError>) {
         if !ACTIONS.contains(&text) {
             errors.push(action.not_supported(ACTIONS));
         }
-        if seen.contains(&text) {
+        if !seen.insert(text) {
             errors.push(action.duplicate());
         }
-        seen.insert(text);
     }
     if seen.contains(&"Deny") && seen.contains(&"Warn") {
         errors.push(actions.invalid("must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)"));

@@ -82,10 +82,9 @@ fn conditions(holder: &Site<'_>, compiled: &mut Vec<FieldError>, errors: &mut Ve
             continue;
         }
         errors.extend(name.format(names::qualified));
-        if seen.contains(&text) {
+        if !seen.insert(text) {
             errors.push(name.duplicate());
         }
-        seen.insert(text);
     }
 }
 
@@ -97,12 +96,11 @@ fn review_versions(webhook: &Site<'_>, errors: &mut Vec<FieldError>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     for version in versions.items() {
         let text = version.value.as_str().unwrap_or("");
-        if seen.contains(&text) {
+        if !seen.insert(text) {
             errors.push(FieldError::invalid(version, text, "duplicate version"));
             continue;
         }
         errors.extend(version.format(names::dns_1035_label));
-        seen.insert(text);
     }
     if !seen.iter().any(|version| REVIEW_VERSIONS.contains(version)) {
         errors.push(versions.invalid("must include at least one of v1, v1beta1"));
@@ -295,10 +293,9 @@ pub(super) fn webhooks(object: &Value, mutating: bool) -> Vec<FieldError> {
         conditions(&webhook, &mut condition_errors(webhook.value, &webhook.to_string()), &mut errors);
         review_versions(&webhook, &mut errors);
         let name = access::text(webhook.value, &["name"]);
-        if !name.is_empty() && seen.contains(&name) {
+        if !seen.insert(name) && !name.is_empty() {
             errors.push(webhook.at("name").duplicate());
         }
-        seen.insert(name);
     }
     errors
 }
