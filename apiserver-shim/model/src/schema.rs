@@ -23,6 +23,7 @@ mod yaml_scalar;
 
 pub(crate) use rules::is_named;
 pub(crate) use scheme::name as scheme_name;
+pub(crate) use yaml_scalar::is_text as is_yaml_text;
 
 pub use applied_body::{AppliedBody, decode_applied};
 pub use build::SchemaError;

@@ -16,6 +16,11 @@ pub(super) enum Scalar {
     Merge,
 }
 
+/// Whether a scalar without quotes and tag, which YAML 1.2 takes for a text, is one.
+pub(crate) fn is_text(scalar: &str) -> bool {
+    resolve(scalar) == Scalar::Text
+}
+
 /// Resolves a scalar without quotes and tag.
 pub(super) fn resolve(text: &str) -> Scalar {
     match text {
@@ -28,14 +33,21 @@ pub(super) fn resolve(text: &str) -> Scalar {
     if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) || is_time(text) {
         return Scalar::Text;
     }
-    if text.starts_with('.') {
-        return text.parse().map_or(Scalar::Text, finite);
-    }
     let plain = text.replace('_', "");
+    if text.starts_with('.') {
+        return separates_digits(text).then(|| plain.parse().ok()).flatten().map_or(Scalar::Text, finite);
+    }
     match integer(&plain) {
         Some(Scalar::Text) | None if is_float(&plain) => plain.parse().map_or(Scalar::Text, finite),
         found => found.unwrap_or(Scalar::Text),
     }
+}
+
+/// Whether each underscore stands between two digits.
+fn separates_digits(text: &str) -> bool {
+    let is_digit = |b: Option<&u8>| b.is_some_and(u8::is_ascii_digit);
+    let bytes = text.as_bytes();
+    text.match_indices('_').all(|(at, _)| is_digit(bytes.get(at + 1)) && is_digit(bytes[..at].last()))
 }
 
 fn finite(number: f64) -> Scalar {
@@ -44,6 +56,10 @@ fn finite(number: f64) -> Scalar {
 
 /// An integer with Go's prefixes: `0x`, `0o`, `0b`, and `0` for octal.
 fn integer(plain: &str) -> Option<Scalar> {
+    // Go's YAML package reads the sign behind this prefix too.
+    if let Some(signed) = plain.strip_prefix("0b").filter(|rest| rest.starts_with(['+', '-'])) {
+        return i64::from_str_radix(signed, 2).ok().map(Scalar::Int);
+    }
     let (negative, digits) = match plain.as_bytes().first()? {
         b'-' => (true, &plain[1..]),
         b'+' => (false, &plain[1..]),
@@ -165,6 +181,10 @@ mod tests {
             ("0_7", Scalar::Int(7)),
             ("+12", Scalar::Int(12)),
             ("0899", Scalar::Float(899.0)),
+            ("0b+11", Scalar::Int(3)),
+            ("0b-11", Scalar::Int(-3)),
+            ("0b-", Scalar::Text),
+            ("0x-1", Scalar::Text),
             ("0b12", Scalar::Text),
             ("0x", Scalar::Text),
             ("18446744073709551615", Scalar::Uint(u64::MAX)),
@@ -174,7 +194,12 @@ mod tests {
             ("1.", Scalar::Float(1.0)),
             ("-.5e1", Scalar::Float(-5.0)),
             (".5", Scalar::Float(0.5)),
-            (".5_0", Scalar::Text),
+            (".5_0", Scalar::Float(0.5)),
+            (".1e1_0", Scalar::Float(1e9)),
+            ("._5", Scalar::Text),
+            (".5_", Scalar::Text),
+            (".5__0", Scalar::Text),
+            (".1_e1", Scalar::Text),
             (".", Scalar::Text),
             ("1e", Scalar::Text),
             ("1e999", Scalar::Text),

@@ -1,5 +1,7 @@
 //! Tests of the written form, and that it is read back unchanged.
 
+use std::cmp::Ordering;
+
 use super::*;
 use expect_test::expect;
 use proptest::prelude::*;
@@ -72,11 +74,49 @@ fn unprintable_characters_are_escaped() {
     let content = "\u{7f} \u{85} \u{9f} \u{2028} \u{feff} \u{fffe} \u{ffff} \u{1f600} \t é";
     let text = to_string(&json!({ "k": content }));
     expect![[r#"
-        k: "\u007F \u0085 \u009F \u2028 \uFEFF \uFFFE \uFFFF 😀 \t é"
+        k: "\x7F \N \x9F \L \uFEFF \uFFFE \uFFFF \U0001F600 \t é"
     "#]]
     .assert_eq(&text);
     let back: Value = serde_yaml_ng::from_str(&text).expect("what is written can be read");
     assert_eq!(back["k"], content);
+}
+
+#[test]
+fn long_names_and_names_of_several_lines_stand_after_a_question_mark() {
+    let (simple, long) = ("k".repeat(128), "k".repeat(129));
+    let value = json!({
+        &simple: 1,
+        &long: {"a": [1], "b": 2},
+        "two\nlines": ["x", {"y": "z"}],
+        "\r": {},
+    });
+    let expected = format!(
+        "? \"\\r\"\n: {{}}\n{simple}: 1\n? {long}\n: a:\n  - 1\n  b: 2\n? |-\n  two\n  lines\n: - x\n  - \"y\": z\n"
+    );
+    assert_eq!(to_string(&value), expected);
+    assert_eq!(plain_yaml(expected.as_bytes()), Ok(value));
+}
+
+#[test]
+fn long_lines_are_broken_at_spaces() {
+    let words = "word ".repeat(20);
+    let value = json!({
+        "double": format!("\u{1f600}{words}  end"),
+        "plain": words.trim(),
+        "single": format!("{}: é", words.trim()),
+        "spaces": format!("\t{}  end", "x".repeat(80)),
+    });
+    expect![[r#"
+        double: "\U0001F600word word word word word word word word word word word word word
+          word word word word word word word   end"
+        plain: word word word word word word word word word word word word word word word
+          word word word word word
+        single: 'word word word word word word word word word word word word word word word
+          word word word word word: é'
+        spaces: "\txxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+          \ end"
+    "#]]
+    .assert_eq(&to_string(&value));
 }
 
 fn values() -> impl Strategy<Value = Value> {
@@ -95,7 +135,9 @@ fn values() -> impl Strategy<Value = Value> {
     scalar.prop_recursive(3, 24, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map("[ -~]{0,8}", inner, 0..4)
+            prop::collection::btree_map("[ -~]{0,8}", inner.clone(), 0..4)
+                .prop_map(|m| Value::Object(m.into_iter().collect())),
+            prop::collection::btree_map("([a-z:\n\r\u{2028} -]|word ){0,140}", inner, 0..3)
                 .prop_map(|m| Value::Object(m.into_iter().collect())),
         ]
     })
