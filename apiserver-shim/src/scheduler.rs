@@ -326,7 +326,7 @@ impl Driver {
                     if evicted {
                         events.record(write.event);
                     }
-                    vec![Event::Evicted { uid: write.uid, offer_id: Some(write.offer_id), evicted }]
+                    vec![Event::Evicted { uid: write.uid, offer: Some((write.offer_id, write.why)), evicted }]
                 });
             }
             Write::Preempt(write) => {
@@ -336,7 +336,7 @@ impl Driver {
                     if evicted {
                         events.record(write.event);
                     }
-                    vec![Event::Evicted { uid: write.uid, offer_id: None, evicted }]
+                    vec![Event::Evicted { uid: write.uid, offer: None, evicted }]
                 });
             }
             Write::SelectNode { namespace, claims, node } => {

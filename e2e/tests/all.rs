@@ -10,6 +10,8 @@ mod catalog;
 mod custom_resources;
 #[path = "all/debug.rs"]
 mod debug;
+#[path = "all/draining.rs"]
+mod draining;
 #[path = "all/faults.rs"]
 mod faults;
 #[path = "all/group_images.rs"]

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use kernel_core::master::{Op, Record, RecordKey, Registry};
 use kernel_model::time::Time;
 use kernel_wire::{
-    Invalid, executor, link_proto as proto, operation, prost::Message, quota, record, resources::Format,
-    v1::quota::QuotaConfig,
+    Invalid, executor, link_proto as proto, operation, operator, prost::Message, quota, record,
+    resources::Format, v1::quota::QuotaConfig,
 };
 use store::{Key, ListRequest, Store, Txn};
 
@@ -93,10 +93,12 @@ fn path(key: &RecordKey) -> String {
 
 fn encode(record: &Record) -> Bytes {
     let bytes = match record {
-        Record::Agent { info, deactivated, unreachable_since } => proto::AgentRecord {
+        Record::Agent { info, activation, unreachable_since } => proto::AgentRecord {
             agent: record::agent_to_record(info),
-            deactivated: Some(*deactivated),
+            deactivated: Some(!activation.is_active()),
             unreachable_since: unreachable_since.map(|t| t.0),
+            drain_info: activation.drain().map(operator::drain_to_wire),
+            drain_since: activation.drain().map(|drain| drain.since.0),
         }
         .encode_to_vec(),
         Record::GoneAgent { since, .. } | Record::EndedFramework { since, .. } => {
@@ -127,9 +129,11 @@ fn decode(path: &str, value: &Bytes) -> Result<Record, Invalid> {
     Ok(match family {
         "agents" => {
             let record = proto::AgentRecord::decode(value.clone()).map_err(parse)?;
+            let since = Time(record.drain_since.unwrap_or_default());
+            let drain = record.drain_info.map(|info| operator::drain_from_wire(info, since)).transpose()?;
             Record::Agent {
                 info: record::agent_from_record(record.agent)?.into(),
-                deactivated: record.deactivated.unwrap_or(false), // proto2's default
+                activation: operator::activation_from_wire(record.deactivated, drain),
                 unreachable_since: record.unreachable_since.map(Time),
             }
         }

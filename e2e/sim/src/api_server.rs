@@ -193,12 +193,12 @@ impl ApiServer {
             }
             Write::Evict(write) => {
                 self.delete_pod(&write.uid, now);
-                let (uid, offer_id) = (write.uid.clone(), Some(write.offer_id.clone()));
-                vec![Event::Evicted { uid, offer_id, evicted: true }]
+                let (uid, offer) = (write.uid.clone(), Some((write.offer_id.clone(), write.why)));
+                vec![Event::Evicted { uid, offer, evicted: true }]
             }
             Write::Preempt(write) => {
                 self.delete_pod(&write.uid, now);
-                vec![Event::Evicted { uid: write.uid.clone(), offer_id: None, evicted: true }]
+                vec![Event::Evicted { uid: write.uid.clone(), offer: None, evicted: true }]
             }
             // Simulated Pods have no claims.
             Write::SelectNode { namespace, claims, .. } => {

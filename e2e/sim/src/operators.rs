@@ -1,13 +1,14 @@
-//! Operators: they set quotas and weights, and reserve and free resources of agents. What the master answers with success must
+//! Operators: they set quotas and weights, reserve and free resources of agents, and drain agents. What the master answers with success must
 //! outlive it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use kernel_core::{
     effect::RequestId,
     master::{Event, OperatorCall, Refusal},
 };
 use kernel_model::{
+    agent::{Activation, AgentInfo, DrainConfig},
     ids::AgentId,
     labels::Labels,
     quota::{Quantities, Quota},
@@ -31,6 +32,8 @@ const WORK_AFTER: Duration = Duration::from_secs(40);
 const WORK: usize = 3;
 /// Changes of operators in a run, at most.
 const CHANGES_MAX: u64 = 10;
+/// In how many runs of a thousand an agent is drained.
+const DRAINS: u64 = 300;
 /// How often operators try what has not succeeded.
 const AGAIN: Duration = Duration::from_secs(3);
 
@@ -59,6 +62,7 @@ pub(crate) enum Change {
     Weights,
     Reserve,
     Unreserve,
+    Drain,
 }
 
 fn role(name: &str) -> Role {
@@ -85,6 +89,10 @@ impl World {
             let at = self.variety.random.millis(500, span.max(501));
             self.after(at, Action::Operate(change));
         }
+        if self.variety.drains.permille(DRAINS) {
+            let at = self.variety.drains.millis(500, span.max(501));
+            self.after(at, Action::Operate(Change::Drain));
+        }
     }
 
     pub(crate) fn operate(&mut self, change: Change) {
@@ -103,6 +111,40 @@ impl World {
             }
             Change::Reserve => self.reserve(name),
             Change::Unreserve => self.unreserve_one(),
+            Change::Drain => self.drain_one(),
+        }
+    }
+
+    fn drain_one(&mut self) {
+        let Some(master) = &self.control.master else { return };
+        let ids: Vec<AgentId> = master.agents().map(|agent| agent.id.clone()).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let random = &mut self.variety.drains;
+        let agent_id = ids[random.index(ids.len())].clone();
+        let max_grace = random.permille(500).then(|| random.millis(0, 3000));
+        self.ask(OperatorCall::DrainAgent { agent_id, config: DrainConfig { max_grace, mark_gone: false } });
+    }
+
+    /// Agents that are drained, or are to be.
+    fn drains(&self) -> Vec<(AgentId, bool)> {
+        let Some(master) = &self.control.master else { return Vec::new() };
+        let registered = master.agents().map(|agent| (&agent.info, &agent.activation));
+        let absent = master.absent_agents().map(|agent| (&agent.info, &agent.activation));
+        let drain = |(info, activation): (&Arc<AgentInfo>, &Activation)| {
+            Some((info.id.clone()?, activation.drain()?.is_drained))
+        };
+        registered.chain(absent).filter_map(drain).collect()
+    }
+
+    /// Agents that are drained take new work again.
+    fn reactivate(&mut self) {
+        for (agent_id, is_drained) in self.drains() {
+            if is_drained {
+                self.situations.count(Situation::AgentDrained);
+                self.ask(OperatorCall::ReactivateAgent { agent_id });
+            }
         }
     }
 
@@ -229,20 +271,23 @@ impl World {
         }
     }
 
-    /// Operators repeat what has not succeeded, and give back what is reserved.
+    /// Operators repeat what has not succeeded, and give back what is reserved or drained.
     pub(crate) fn tidy(&mut self) {
         if self.control.master.is_some() {
             for (role, quota) in self.operators.wanted.clone() {
                 self.set_quota(role, quota);
             }
             self.unreserve_one();
+            self.reactivate();
         }
         // Agents may come back with what was reserved.
         self.after(AGAIN, Action::Tidy);
     }
 
     pub(crate) fn operators_are_done(&self) -> bool {
-        self.operators.wanted.is_empty() && self.reserved_by_operators().is_empty()
+        self.operators.wanted.is_empty()
+            && self.reserved_by_operators().is_empty()
+            && self.drains().is_empty()
     }
 
     /// A quota that was answered with success is in force.

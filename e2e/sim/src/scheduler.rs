@@ -415,11 +415,11 @@ fn failed(write: &Write) -> Vec<Event> {
         }
         Write::Condition { .. } => Vec::new(),
         Write::Preempt(write) => {
-            vec![Event::Evicted { uid: write.uid.clone(), offer_id: None, evicted: false }]
+            vec![Event::Evicted { uid: write.uid.clone(), offer: None, evicted: false }]
         }
         Write::Evict(write) => {
-            let (uid, offer_id) = (write.uid.clone(), Some(write.offer_id.clone()));
-            vec![Event::Evicted { uid, offer_id, evicted: false }]
+            let (uid, offer) = (write.uid.clone(), Some((write.offer_id.clone(), write.why)));
+            vec![Event::Evicted { uid, offer, evicted: false }]
         }
         Write::SelectNode { namespace, claims, .. } => {
             vec![Event::NodeNotSelected { namespace: namespace.clone(), claims: claims.clone() }]

@@ -35,6 +35,8 @@ pub enum Situation {
     VolumeUsedAgain,
     /// An operator sets a quota that the master must not forget.
     QuotaSet,
+    /// An agent is drained.
+    AgentDrained,
     /// The driver of the Java library tells its framework that a task is lost which it could not launch.
     LostByDriver,
 }

@@ -1,4 +1,4 @@
-//! What half of the seeds have beside the rest: quotas, weights and reservations by operators, frameworks with volumes and on the
+//! What half of the seeds have beside the rest: quotas, weights, reservations and drains by operators, frameworks with volumes and on the
 //! Java library's driver, preemption for guarantees, calls that are repeated or overtake each other, and clocks that jump. It
 //! draws from a generator of its own, so that the other half of the seeds does not change with it.
 
@@ -22,6 +22,8 @@ pub(crate) struct Variety {
     pub(crate) clocks: bool,
     /// Calls over HTTP arrive twice, or later than those sent after them.
     pub(crate) loose_calls: bool,
+    /// Draws which agents are drained, beside the other draws, so that the seeds without a drain do not change.
+    pub(crate) drains: Random,
     /// Tasks end for guarantees; one framework fills the cluster.
     pub(crate) preemption: bool,
 }
@@ -32,7 +34,8 @@ impl Variety {
         let on = random.permille(500);
         let mut also = |often| on && random.permille(often);
         let (clocks, loose_calls, preemption) = (also(250), also(500), also(350));
-        Self { random, on, clocks, loose_calls, preemption }
+        let drains = Random::new(seed.rotate_left(24) ^ 0xd7a1);
+        Self { random, on, clocks, loose_calls, drains, preemption }
     }
 }
 

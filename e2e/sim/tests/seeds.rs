@@ -92,6 +92,11 @@ fn seed_141_a_volume_is_used_again() {
     shows(141, Situation::VolumeUsedAgain);
 }
 
+#[test]
+fn seed_2_an_agent_is_drained() {
+    shows(2, Situation::AgentDrained);
+}
+
 /// Seeds that have found defects: an executor that exited while its agent registered (3709, 4625), a lost kill of a task without
 /// Pod (5704), a binding over that of a client (943), a guarantee beside free parts (665), a reservation of what a disconnected agent
 /// may still run (5497).

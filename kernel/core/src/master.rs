@@ -3,9 +3,10 @@
 //! [`Master::step`] is the only entry point and the table of contents. Each concern has a file in `master/`:
 //! subscription (`subscribe`) and termination (`frameworks`) of frameworks, their calls (`calls`, `accept`,
 //! `validation`, `reconcile`), registration (`registration`) and loss (`liveness`) of agents, their status updates
-//! (`updates`), resource accounting (`ledger`, `offers`), operator calls (`operator`) and reads (`view`, `explain`, `snapshot`).
+//! (`updates`), resource accounting (`ledger`, `offers`), operator calls (`operator`, `activation`) and reads (`view`, `explain`, `snapshot`).
 
 mod accept;
+mod activation;
 mod calls;
 mod counts;
 mod effect;
@@ -70,6 +71,7 @@ use crate::{
     id_generator::IdGenerator,
     snapshot_map::SnapshotMap,
 };
+use activation::Drains;
 use guarantees::Guarantees;
 use offers::OutstandingOffer;
 use registration::Reregistration;
@@ -107,6 +109,7 @@ pub struct Master {
     next_agent: u64,
     next_framework: u64,
     next_offer: u64,
+    next_inverse_offer: u64,
     id_generator: IdGenerator,
     /// The operations of frameworks whose end is not acknowledged; they are in [`Agent::operations`].
     operations: BTreeMap<(FrameworkId, OperationId), (AgentId, OperationUuid)>,
@@ -117,6 +120,7 @@ pub struct Master {
     /// roles consume.
     quota_recovery: Option<usize>,
     guarantees: Guarantees,
+    drains: Drains,
     now: Time,
     counts: Counts,
     /// Agents that changed in the current step.
@@ -131,13 +135,13 @@ impl Master {
         let policy = policy(&config);
         let master_name = config.info.id.clone();
         let absent = registry.iter().filter_map(|record| match record {
-            Record::Agent { info, deactivated, unreachable_since } => {
+            Record::Agent { info, activation, unreachable_since } => {
                 let id = info.id.clone()?;
-                let (info, deactivated) = (info.clone(), *deactivated);
+                let (info, activation) = (info.clone(), activation.clone());
                 let unreachable_since = *unreachable_since;
                 let operations =
                     operations::recorded(&registry, &id).map(|(_, operation)| operation).collect();
-                Some((id, AbsentAgent { info, deactivated, unreachable_since, operations }))
+                Some((id, AbsentAgent { info, activation, unreachable_since, operations }))
             }
             _ => None,
         });
@@ -158,12 +162,14 @@ impl Master {
             next_agent: 0,
             next_framework: 0,
             next_offer: 0,
+            next_inverse_offer: 0,
             id_generator: IdGenerator::named(master_name.as_str()),
             operations: BTreeMap::new(),
             started: false,
             gc_scheduled: false,
             quota_recovery: None,
             guarantees: Guarantees::default(),
+            drains: Drains::default(),
             now: Time::default(),
             counts: Counts::default(),
             changed_agents: BTreeSet::new(),
@@ -220,6 +226,7 @@ impl Master {
         while let Some(timer) = self.timers.take_due(self.now) {
             self.timer_due(timer);
         }
+        self.finish_drains();
     }
 
     /// When an [`Event::Tick`] is due, if no other event comes before.
@@ -296,6 +303,7 @@ impl Master {
             Timer::AgentReregister { agent, epoch } => self.reregistration_timed_out(&agent, epoch),
             Timer::AgentRecovery => self.recovery_timed_out(),
             Timer::Guarantees => self.check_guarantees(),
+            Timer::Drains => self.drains_due(),
             Timer::QuotaRecovery => self.quota_recovery = None,
             Timer::FrameworkFailover { framework, epoch } => self.failover_timed_out(&framework, epoch),
             Timer::OfferExpiry { number } => self.offer_expired(number),

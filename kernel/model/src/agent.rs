@@ -39,6 +39,7 @@ pub struct AgentInfo {
 pub struct AgentSnapshot {
     pub info: Arc<AgentInfo>,
     pub state: AgentState,
+    pub activation: Activation,
     pub registered_at: Time,
     pub reregistered_at: Option<Time>,
     /// Total resources, reservations included.
@@ -47,6 +48,53 @@ pub struct AgentSnapshot {
     pub allocated: Vec<(FrameworkId, Resources)>,
     /// Resources in outstanding offers.
     pub offered: Resources,
+}
+
+/// Whether an agent takes new work. Operators change it, and it outlives disconnections and restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Activation {
+    /// Its resources are offered while it is connected.
+    #[default]
+    Active,
+    /// Nothing of it is offered; what runs on it runs on.
+    Deactivated,
+    /// Nothing of it is offered, and what runs on it ends.
+    Drain(Drain),
+}
+
+impl Activation {
+    /// Whether its resources may be offered.
+    pub fn is_active(&self) -> bool {
+        *self == Activation::Active
+    }
+
+    /// How it is drained.
+    pub fn drain(&self) -> Option<&Drain> {
+        match self {
+            Activation::Drain(drain) => Some(drain),
+            Activation::Active | Activation::Deactivated => None,
+        }
+    }
+}
+
+/// How an agent is drained, and how far that is (Mesos `DrainInfo`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// What the operator asked for.
+    pub config: DrainConfig,
+    /// Whether no task and no operation is left on it.
+    pub is_drained: bool,
+    /// When its tasks were told to end.
+    pub since: Time,
+}
+
+/// What an operator asks for with DRAIN_AGENT (Mesos `DrainConfig`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DrainConfig {
+    /// The longest time that a task of a framework gets to end; `None` leaves it to the task's kill policy.
+    pub max_grace: Option<Duration>,
+    /// Whether the agent is marked as gone when it is drained.
+    pub mark_gone: bool,
 }
 
 /// An agent's state (see ARCHITECTURE.md, "Agent states").

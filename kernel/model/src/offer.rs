@@ -40,7 +40,16 @@ impl Default for Filters {
     }
 }
 
-/// A request to end a task, because its resources are wanted for others (Mesos `InverseOffer`).
+/// Why a task is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reclaim {
+    /// Its resources are guaranteed to another role.
+    Guarantee,
+    /// An operator drains its agent.
+    Drain,
+}
+
+/// A request to end a task, because its resources are wanted for others or not for long any more (Mesos `InverseOffer`).
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct InverseOffer {
@@ -51,6 +60,8 @@ pub struct InverseOffer {
     pub task_id: TaskId,
     /// What the task holds.
     pub resources: Resources,
+    /// Why; the wire does not have it.
+    pub why: Reclaim,
     /// From when on the resources are not available.
     pub start: Time,
 }

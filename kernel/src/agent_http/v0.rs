@@ -10,6 +10,7 @@ use kernel_model::{
     resources::{Resource, Resources, Value},
     task::{Task, TaskState},
 };
+use kernel_wire::operator::AGENT_CAPABILITIES;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
@@ -148,7 +149,7 @@ async fn state(handlers: &Handlers) -> Result<Json, AgentStopped> {
         "id": info.id.as_ref().map(|id| id.as_str()),
         "pid": format!("slave(1)@{}:{}", info.ip, info.port),
         "hostname": info.hostname,
-        "capabilities": ["MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT", "AGENT_OPERATION_FEEDBACK"],
+        "capabilities": AGENT_CAPABILITIES.map(|kind| kind.as_str_name()),
         "start_time": handlers.clock.started_at().as_secs_f64(),
         "resources": sums(total),
         "reserved_resources": by_role(total, scalars),

@@ -106,6 +106,7 @@ fn change(kind: call::Type, call: Call, caller: &Caller) -> Result<Option<Operat
         call::Type::MarkAgentGone => call
             .mark_agent_gone
             .map(|mark| OperatorCall::MarkAgentGone { agent_id: mark.agent_id.value.into() }),
+        call::Type::DrainAgent => call.drain_agent.map(drain).transpose()?,
         call::Type::DeactivateAgent => call
             .deactivate_agent
             .map(|deactivate| OperatorCall::DeactivateAgent { agent_id: deactivate.agent_id.value.into() }),
@@ -140,6 +141,11 @@ fn conversion(kind: call::Type, call: Call, caller: &Caller) -> Result<Option<Op
             reservations::build(kind, &agent_id.value, caller, source, resources)
         })
         .transpose()
+}
+
+fn drain(call: call::DrainAgent) -> Result<OperatorCall, Invalid> {
+    let agent_id = call.agent_id.value.clone().into();
+    Ok(OperatorCall::DrainAgent { agent_id, config: operator_wire::drain_config_from_wire(call)? })
 }
 
 fn quota_update(update: call::UpdateQuota) -> Result<OperatorCall, Invalid> {

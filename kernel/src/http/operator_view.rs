@@ -117,11 +117,10 @@ pub(super) fn state(master: &Master) -> GetState {
 
 fn agents(master: &Master) -> GetAgents {
     let version = &master.config().info.version;
-    let require_framework =
-        master.agents().map(|a| wire::agent_to_wire(&a.snapshot(), a.deactivated, version));
+    let agents = master.agents().map(|agent| wire::agent_to_wire(&agent.snapshot(), version));
     let recovered =
         master.recovered_agents().map(|absent| offer::agent_to_wire(&absent.info, Format::ENDPOINT));
-    GetAgents { agents: require_framework.collect(), recovered_agents: recovered.collect() }
+    GetAgents { agents: agents.collect(), recovered_agents: recovered.collect() }
 }
 
 fn frameworks(master: &Master) -> GetFrameworks {

@@ -132,6 +132,47 @@ async fn weights_and_agents_survive_a_restart() {
     assert_eq!(agents["get_agents"]["recovered_agents"][0]["hostname"], "one");
 }
 
+#[tokio::test]
+async fn draining_is_shown_and_survives_a_restart() {
+    let store = Arc::new(MemoryStore::new());
+    let first = master_on(store.clone()).await;
+    let address = first.mesos_address();
+    let mut agent = fake_agent::start(first.attach_agent(), "one").await;
+    fake_agent::next_message(&mut agent, |m| {
+        matches!(m, kernel_model::agent::ToAgent::Registered { .. }).then_some(())
+    })
+    .await;
+    let id = ask(address, "GET_AGENTS").await["get_agents"]["agents"][0]["agent_info"]["id"].clone();
+    let drain = |grace: Value| {
+        let parts = json!({"agent_id": &id, "max_grace_period": grace});
+        json!({"type": "DRAIN_AGENT", "drain_agent": parts})
+    };
+    let answer = post_json(address, "/api/v1", &drain(json!({"seconds": 2, "nanos": 5})), None).await;
+    assert_eq!(answer.status, 200);
+    let config = json!({"max_grace_period": {"nanoseconds": 2_000_000_005_u64}, "mark_gone": false});
+    let agents = ask(address, "GET_AGENTS").await;
+    let shown = &agents["get_agents"]["agents"][0];
+    assert_eq!(shown["drain_info"], json!({"state": "DRAINED", "config": config}));
+    assert_eq!((&shown["active"], &shown["deactivated"]), (&json!(false), &json!(true)));
+    assert!(shown["estimated_drain_start_time"]["nanoseconds"].is_u64(), "{shown}");
+    let state: Value = serde_json::from_str(&get(address, "/slaves").await.text().await).expect("JSON");
+    let shown = &state["slaves"][0];
+    assert_eq!(shown["drain_info"], json!({"state": "DRAINED", "config": config}));
+    assert!(shown["estimated_drain_start_time_seconds"].is_number(), "{shown}");
+    let refused = post_json(address, "/api/v1", &drain(json!({"seconds": -1})), None).await;
+    assert_eq!(
+        (refused.status, &*refused.text().await),
+        (400, "'drain_agent.max_grace_period' must not be negative")
+    );
+    first.shutdown().await;
+
+    let second = master_on(store).await;
+    let call = json!({"type": "REACTIVATE_AGENT", "reactivate_agent": {"agent_id": id}});
+    for status in [200, 400] {
+        assert_eq!(post_json(second.mesos_address(), "/api/v1", &call, None).await.status, status);
+    }
+}
+
 /// Frameworks and an operator subscribe concurrently: events neither repeat nor miss what the snapshot contains.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_begins_where_its_snapshot_ends() {

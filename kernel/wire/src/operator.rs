@@ -1,17 +1,20 @@
 //! Converts agents, frameworks and events of the operator API from and to `mesos.v1.master`.
 
+use std::time::Duration;
+
 use kernel_model::{
-    agent::{AgentSnapshot, AgentState},
+    agent::{Activation, AgentSnapshot, AgentState, Drain, DrainConfig},
     framework::FrameworkInfo,
     ids::FrameworkId,
     operator::Event,
     resources::{Resources, general},
     roles::Role,
+    time::Time,
 };
 
 use crate::{
     Invalid,
-    executor::agent_id_to_wire,
+    executor::{self, agent_id_to_wire},
     framework,
     framework::id_to_wire,
     offer,
@@ -19,6 +22,7 @@ use crate::{
     task,
     v1::{
         self,
+        agent_info::capability::Type as Capability,
         master::{
             Event as WireEvent, event,
             response::{get_agents::Agent, get_frameworks::Framework},
@@ -49,16 +53,22 @@ pub fn weights_from_wire(infos: Vec<v1::WeightInfo>) -> Result<Vec<(Role, f64)>,
     infos.into_iter().map(weight).collect()
 }
 
+/// What every agent can do.
+pub const AGENT_CAPABILITIES: [Capability; 5] = [
+    Capability::MultiRole,
+    Capability::HierarchicalRole,
+    Capability::ReservationRefinement,
+    Capability::AgentOperationFeedback,
+    Capability::AgentDraining,
+];
+
 /// Encodes an agent.
-pub fn agent_to_wire(from: &AgentSnapshot, deactivated: bool, version: &str) -> Agent {
-    use v1::agent_info::capability::Type;
+pub fn agent_to_wire(from: &AgentSnapshot, version: &str) -> Agent {
     let show = |r: &Resources| resources::to_wire(r, Format::ENDPOINT);
-    let kinds =
-        [Type::MultiRole, Type::HierarchicalRole, Type::ReservationRefinement, Type::AgentOperationFeedback];
     Agent {
         agent_info: offer::agent_to_wire(&from.info, Format::ENDPOINT),
-        active: from.state == AgentState::Connected && !deactivated,
-        deactivated: Some(deactivated),
+        active: from.state == AgentState::Connected && from.activation.is_active(),
+        deactivated: Some(!from.activation.is_active()),
         version: version.to_owned(),
         pid: Some(format!("slave(1)@{}:{}", from.info.ip, from.info.port)),
         registered_time: Some(task::time_to_wire(from.registered_at)),
@@ -66,10 +76,51 @@ pub fn agent_to_wire(from: &AgentSnapshot, deactivated: bool, version: &str) -> 
         total_resources: show(&from.total),
         allocated_resources: from.allocated.iter().flat_map(|(_, r)| show(r)).collect(),
         offered_resources: show(&from.offered),
-        capabilities: kinds.map(|k| v1::agent_info::Capability { r#type: Some(k as i32) }).to_vec(),
+        capabilities: AGENT_CAPABILITIES
+            .map(|k| v1::agent_info::Capability { r#type: Some(k as i32) })
+            .to_vec(),
         resource_providers: Vec::new(),
-        drain_info: None,
-        estimated_drain_start_time: None,
+        drain_info: from.activation.drain().map(drain_to_wire),
+        estimated_drain_start_time: from.activation.drain().map(|drain| task::time_to_wire(drain.since)),
+    }
+}
+
+/// Encodes how an agent is drained.
+pub fn drain_to_wire(from: &Drain) -> v1::DrainInfo {
+    let state = if from.is_drained { v1::DrainState::Drained } else { v1::DrainState::Draining };
+    let config = v1::DrainConfig {
+        max_grace_period: from.config.max_grace.map(executor::duration_to_wire),
+        mark_gone: Some(from.config.mark_gone),
+    };
+    v1::DrainInfo { state: state as i32, config }
+}
+
+/// Decodes how an agent is drained, since when.
+pub fn drain_from_wire(from: v1::DrainInfo, since: Time) -> Result<Drain, Invalid> {
+    let max_grace = executor::duration_from_wire(from.config.max_grace_period, "'max_grace_period'")?;
+    Ok(Drain {
+        config: DrainConfig { max_grace, mark_gone: from.config.mark_gone.unwrap_or(false) },
+        is_drained: from.state == v1::DrainState::Drained as i32,
+        since,
+    })
+}
+
+/// Decodes the request of DRAIN_AGENT.
+pub fn drain_config_from_wire(from: v1::master::call::DrainAgent) -> Result<DrainConfig, Invalid> {
+    let negative = || Invalid::new("'drain_agent.max_grace_period' must not be negative");
+    let length = |length| Duration::try_from(length).map_err(|_| negative());
+    Ok(DrainConfig {
+        max_grace: from.max_grace_period.map(length).transpose()?,
+        mark_gone: from.mark_gone.unwrap_or(false),
+    })
+}
+
+/// Puts together what is said of an agent's activation.
+pub fn activation_from_wire(deactivated: Option<bool>, drain: Option<Drain>) -> Activation {
+    match drain {
+        Some(drain) => Activation::Drain(drain),
+        None if deactivated.unwrap_or(false) => Activation::Deactivated,
+        None => Activation::Active,
     }
 }
 
@@ -79,9 +130,12 @@ pub fn agent_from_wire(from: Agent) -> Result<AgentSnapshot, Invalid> {
     let ip = from.pid.as_deref().and_then(|pid| pid.split_once('@')).and_then(|(_, a)| a.rsplit_once(':'));
     let ip = ip.map(|(ip, _)| ip.to_owned()).unwrap_or_default();
     let allocated = resources::from_wire(from.allocated_resources)?;
+    let since = from.estimated_drain_start_time.map(task::time_from_wire).unwrap_or_default();
+    let drain = from.drain_info.map(|info| drain_from_wire(info, since)).transpose()?;
     Ok(AgentSnapshot {
         info: offer::agent_from_wire(from.agent_info, ip)?.into(),
         state: if from.active { AgentState::Connected } else { AgentState::Disconnected },
+        activation: activation_from_wire(from.deactivated, drain),
         registered_at: from.registered_time.map(task::time_from_wire).unwrap_or_default(),
         reregistered_at: from.reregistered_time.map(task::time_from_wire),
         total: resources::from_wire(from.total_resources)?,
@@ -105,7 +159,7 @@ pub fn event_to_wire(from: &Event, version: &str) -> Option<WireEvent> {
     let mut to = WireEvent::default();
     let kind = match from {
         Event::AgentAdded { agent } => {
-            to.agent_added = Some(event::AgentAdded { agent: agent_to_wire(agent, false, version) });
+            to.agent_added = Some(event::AgentAdded { agent: agent_to_wire(agent, version) });
             event::Type::AgentAdded
         }
         Event::AgentUpdated { .. } => return None,

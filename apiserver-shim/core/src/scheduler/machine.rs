@@ -188,7 +188,7 @@ impl SchedulerMachine {
             Event::Offers(offers) => offers.iter().for_each(|offer| self.offer_came(offer)),
             Event::Rescind(id) => self.offers.remove(&id),
             Event::InverseOffers(offers) => self.inverse_offers_came(&offers),
-            Event::Evicted { uid, offer_id, evicted } => self.evicted(&uid, offer_id, evicted),
+            Event::Evicted { uid, offer, evicted } => self.evicted(&uid, offer, evicted),
             Event::Update(status) => self.take_update(status),
             Event::Cluster(event) => self.take_cluster_event(event),
             Event::IntentWritten { number, written } => self.intent_written(number, written),

@@ -87,7 +87,7 @@ fn inv_03_one_place() {
 
 #[test]
 fn inv_04_offers() {
-    assert_eq!(broken(|t| t.agent().deactivated = true), ["INV-04"]);
+    assert_eq!(broken(|t| t.agent().activation = kernel_model::agent::Activation::Deactivated), ["INV-04"]);
     let found = broken(|t| Arc::make_mut(&mut t.framework().info).roles.clear());
     assert_eq!(found, ["INV-04"], "the framework is not in the role");
     let disconnected = broken(|t| {
@@ -160,8 +160,12 @@ fn inv_09_membership() {
     assert_eq!(gone, ["INV-09"]);
     let absent = broken(|t| {
         let info = t.agent().info.clone();
-        let absent =
-            AbsentAgent { info, deactivated: false, unreachable_since: None, operations: Vec::new() };
+        let absent = AbsentAgent {
+            info,
+            activation: Default::default(),
+            unreachable_since: None,
+            operations: Vec::new(),
+        };
         t.absent.insert("m-S0".into(), absent);
     });
     assert_eq!(absent, ["INV-09"]);

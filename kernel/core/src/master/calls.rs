@@ -122,7 +122,10 @@ impl Master {
     /// Answers to inverse offers. Mesos drops unknown ids with this message.
     fn take_inverse_offers(&mut self, id: &FrameworkId, verb: &str, offer_ids: &[OfferId]) {
         for offer_id in offer_ids {
-            if self.inverse_offer_answered(id, offer_id, verb == "accept") {
+            let accepted = verb == "accept";
+            if self.inverse_offer_answered(id, offer_id, accepted)
+                || self.drain_answered(id, offer_id, accepted)
+            {
                 continue;
             }
             let message = format!("Ignoring {verb} of inverse offer {offer_id} since it is no longer valid");

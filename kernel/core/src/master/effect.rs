@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kernel_model::{
-    agent::{AgentInfo, ToAgent},
+    agent::{Activation, AgentInfo, ToAgent},
     ids::{AgentId, FrameworkId, StreamId},
     operation::{OfferOperation, OperationUuid},
     operator,
@@ -107,8 +107,8 @@ pub enum Record {
     Agent {
         /// The description, with the id.
         info: Arc<AgentInfo>,
-        /// Whether an operator deactivated it.
-        deactivated: bool,
+        /// Whether it takes new work.
+        activation: Activation,
         /// When it became unreachable.
         unreachable_since: Option<Time>,
     },

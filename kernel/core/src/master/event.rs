@@ -1,7 +1,7 @@
 //! The events of the master.
 
 use kernel_model::{
-    agent::ToMaster,
+    agent::{DrainConfig, ToMaster},
     caller::Caller,
     ids::{AgentId, FrameworkId, StreamId},
     quota::Quota,
@@ -73,6 +73,8 @@ pub enum OperatorCall {
     },
     /// MARK_AGENT_GONE: marks an agent as gone permanently.
     MarkAgentGone { agent_id: AgentId },
+    /// DRAIN_AGENT: no more offers of this agent, and its tasks end.
+    DrainAgent { agent_id: AgentId, config: DrainConfig },
     /// DEACTIVATE_AGENT: no more offers of this agent; its tasks keep running.
     DeactivateAgent { agent_id: AgentId },
     /// REACTIVATE_AGENT.
@@ -111,6 +113,7 @@ impl OperatorCall {
             | OperatorCall::SetQuota { .. }
             | OperatorCall::RemoveQuota { .. }
             | OperatorCall::MarkAgentGone { .. }
+            | OperatorCall::DrainAgent { .. }
             | OperatorCall::DeactivateAgent { .. }
             | OperatorCall::ReactivateAgent { .. }
             // The agent is told, and remembers it too; but it may never hear of it.

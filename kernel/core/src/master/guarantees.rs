@@ -14,7 +14,7 @@ use kernel_model::{
     agent::ToAgent,
     caller::Caller,
     ids::{AgentId, FrameworkId, OfferId, TaskId},
-    offer::InverseOffer,
+    offer::{InverseOffer, Reclaim},
     quota::Quantities,
     resources::{Resource, Resources},
     roles::Role,
@@ -76,7 +76,6 @@ pub(super) struct Guarantees {
     /// What frameworks say that they need in roles, whether they want offers or not.
     demand: BTreeMap<(FrameworkId, Role), Quantities>,
     is_scheduled: bool,
-    next_inverse_offer: u64,
 }
 
 /// Where clients are among those that hold resources.
@@ -328,23 +327,35 @@ impl Master {
             self.send_to_agent(agent_id, ToAgent::KillTask { framework_id, task_id, grace: None });
             return None;
         }
-        let number = self.guarantees.next_inverse_offer;
-        self.guarantees.next_inverse_offer += 1;
         self.counts.preemption.inverse_offers += 1;
-        let id = OfferId::from(format!("{}-I{number}", self.config.info.id));
+        Some(self.make_inverse_offer(agent_id, framework_id, task_id, resources, Reclaim::Guarantee))
+    }
+
+    /// Asks a framework to end a task.
+    pub(super) fn make_inverse_offer(
+        &mut self,
+        agent_id: &AgentId,
+        framework_id: &FrameworkId,
+        task_id: &TaskId,
+        resources: &Resources,
+        why: Reclaim,
+    ) -> OfferId {
+        let id = OfferId::from(format!("{}-I{}", self.config.info.id, self.next_inverse_offer));
+        self.next_inverse_offer += 1;
         let offer = InverseOffer {
             id: id.clone(),
             framework_id: framework_id.clone(),
             agent_id: agent_id.clone(),
             task_id: task_id.clone(),
             resources: resources.clone(),
+            why,
             start: self.now,
         };
         self.send_to_framework(framework_id, scheduler::Event::InverseOffers { offers: vec![offer] });
-        Some(id)
+        id
     }
 
-    /// A framework's answer to an inverse offer. Returns whether it is known.
+    /// A framework's answer to an inverse offer for a guarantee. Returns whether it is known.
     pub(super) fn inverse_offer_answered(
         &mut self,
         id: &FrameworkId,

@@ -100,6 +100,7 @@ impl Master {
             if tasks.is_empty() {
                 agent.tasks.remove(framework_id);
             }
+            self.drains.ended_on(&agent_id);
         }
         if !task.state.is_terminal() {
             self.release(&agent_id, framework_id, &task.info.resources);
@@ -128,6 +129,7 @@ impl Master {
         agent.executors.retain(|(framework, _), _| framework != framework_id);
         agent.pending_kills.retain(|(framework, _), _| framework != framework_id);
         let held = agent.allocated.get(framework_id).cloned().unwrap_or_default();
+        self.drains.ended_on(agent_id);
         self.release(agent_id, framework_id, &held);
     }
 }

@@ -160,9 +160,9 @@ impl Master {
             absent.unreachable_since = Some(now);
             self.counts.unreachable_agents += 1;
             self.counts.unreachable_recovered_agents += 1;
-            let (info, deactivated) = (absent.info.clone(), absent.deactivated);
+            let (info, activation) = (absent.info.clone(), absent.activation.clone());
             let snapshot = absent.snapshot();
-            self.persist(Op::Put(Record::Agent { info, deactivated, unreachable_since: Some(now) }));
+            self.persist(Op::Put(Record::Agent { info, activation, unreachable_since: Some(now) }));
             self.operator_event(operator::Event::AgentUpdated { agent: snapshot });
             self.broadcast_agent_lost(&id);
         }
@@ -183,12 +183,16 @@ impl Master {
         let operations = self.pending_operations(id);
         let Some(agent) = self.detach_agent(id, RemovalReason::Unreachable, why) else { return };
         self.counts.unreachable_agents += 1;
-        let (info, deactivated) = (agent.info, agent.deactivated);
-        let absent =
-            AbsentAgent { info: info.clone(), deactivated, unreachable_since: Some(now), operations };
+        let (info, activation) = (agent.info, agent.activation);
+        let absent = AbsentAgent {
+            info: info.clone(),
+            activation: activation.clone(),
+            unreachable_since: Some(now),
+            operations,
+        };
         self.operator_event(operator::Event::AgentUpdated { agent: absent.snapshot() });
         self.absent.insert(id.clone(), absent);
-        self.persist(Op::Put(Record::Agent { info, deactivated, unreachable_since: Some(now) }));
+        self.persist(Op::Put(Record::Agent { info, activation, unreachable_since: Some(now) }));
         self.broadcast_agent_lost(id);
         self.schedule_registry_gc();
     }

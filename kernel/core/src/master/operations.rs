@@ -147,6 +147,7 @@ impl Master {
 
     fn forget_operation(&mut self, agent_id: &AgentId, uuid: OperationUuid) -> Option<OfferOperation> {
         let operation = self.agents.get_mut(agent_id)?.operations.remove(&uuid)?;
+        self.drains.ended_on(agent_id);
         let key = (operation.framework_id.clone(), operation.id.clone());
         if self.operations.get(&key).is_some_and(|(_, known)| *known == uuid) {
             self.operations.remove(&key);

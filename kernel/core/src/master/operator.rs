@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kernel_model::{ids::AgentId, roles::Role};
+use kernel_model::roles::Role;
 
 use super::{
     Master,
@@ -31,8 +31,9 @@ impl Master {
                     return Err(Refusal::NotFound(format!("Agent '{agent_id}' not found")));
                 }
             }
-            OperatorCall::DeactivateAgent { agent_id } => self.set_deactivated(&agent_id, true)?,
-            OperatorCall::ReactivateAgent { agent_id } => self.set_deactivated(&agent_id, false)?,
+            OperatorCall::DrainAgent { agent_id, config } => self.drain_agent(&agent_id, config)?,
+            OperatorCall::DeactivateAgent { agent_id } => self.deactivate_agent(&agent_id)?,
+            OperatorCall::ReactivateAgent { agent_id } => self.reactivate_agent(&agent_id)?,
             OperatorCall::Convert { agent_id, kind, principal, resources } => {
                 self.convert_by_operator(&agent_id, kind, principal.as_deref(), &resources)?;
                 return Ok(Answer::Accepted);
@@ -71,34 +72,6 @@ impl Master {
         }
         if affected {
             self.withdraw_all_offers();
-        }
-        Ok(())
-    }
-
-    fn set_deactivated(&mut self, id: &AgentId, deactivated: bool) -> Result<(), Refusal> {
-        let (info, before, unreachable_since) = if let Some(agent) = self.agents.get_mut(id) {
-            let before = std::mem::replace(&mut agent.deactivated, deactivated);
-            (agent.info.clone(), before, None)
-        } else if let Some(absent) = self.absent.get_mut(id) {
-            let before = std::mem::replace(&mut absent.deactivated, deactivated);
-            (absent.info.clone(), before, absent.unreachable_since)
-        } else {
-            return Err(Refusal::Invalid("Unknown agent".to_owned()));
-        };
-        if before == deactivated {
-            if !deactivated {
-                return Err(Refusal::Invalid("Agent is not deactivated".to_owned()));
-            }
-            return Ok(());
-        }
-        self.persist(Op::Put(Record::Agent { info, deactivated, unreachable_since }));
-        if let Some(agent) = self.agents.get(id) {
-            let (slot, active) = (agent.slot, agent.is_active());
-            self.changed_agents.insert(id.clone());
-            self.allocator.set_agent_active(slot, active);
-            if !active {
-                self.withdraw_agent_offers(id);
-            }
         }
         Ok(())
     }

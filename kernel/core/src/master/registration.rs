@@ -6,7 +6,7 @@ use std::{
 };
 
 use kernel_model::{
-    agent::{AgentInfo, AgentState, ToAgent},
+    agent::{Activation, AgentInfo, AgentState, ToAgent},
     executor::ExecutorInfo,
     framework::FrameworkInfo,
     ids::{AgentId, FrameworkId, TaskId},
@@ -50,10 +50,10 @@ impl Master {
         let info = Arc::new(info);
         self.persist(Op::Put(Record::Agent {
             info: info.clone(),
-            deactivated: false,
+            activation: Activation::Active,
             unreachable_since: None,
         }));
-        self.insert_agent(id.clone(), info, link, false);
+        self.insert_agent(id.clone(), info, link, Activation::Active);
         let message = self.registered(&id);
         self.send_to_agent(&id, message);
         self.agent_added(&id);
@@ -87,8 +87,8 @@ impl Master {
         }
     }
 
-    fn insert_agent(&mut self, id: AgentId, info: Arc<AgentInfo>, link: LinkId, deactivated: bool) {
-        let slot = self.allocator.add_agent(&info.resources, !deactivated);
+    fn insert_agent(&mut self, id: AgentId, info: Arc<AgentInfo>, link: LinkId, activation: Activation) {
+        let slot = self.allocator.add_agent(&info.resources, activation.is_active());
         self.allocator.set_agent_properties(slot, &info);
         self.agents_by_slot.insert(slot, (id.clone(), self.agents.len()));
         self.links.insert(link, AgentLink { agent: Some(id.clone()), message_since_ping: false });
@@ -97,7 +97,7 @@ impl Master {
             info,
             state: AgentState::Connected,
             link: Some(link),
-            deactivated,
+            activation,
             stopping: false,
             registered_at: self.now,
             reregistered_at: None,
@@ -156,6 +156,7 @@ impl Master {
         // The agent says what there is more, if there is.
         self.oversubscribed(&id, &Default::default());
         self.send_pending(&id, outdated);
+        self.resume_drain(&id);
         self.start_pings(&id);
     }
 
@@ -200,7 +201,7 @@ impl Master {
         agent.epoch += 1;
         agent.reregistered_at = Some(self.now);
         agent.unconfirmed = Resources::new();
-        let (slot, deactivated) = (agent.slot, agent.deactivated);
+        let (slot, activation) = (agent.slot, agent.activation.clone());
         if agent.info != report.info {
             agent.info = report.info.clone();
             let total = agent.total();
@@ -208,7 +209,7 @@ impl Master {
             self.allocator.set_agent_properties(slot, &report.info);
             self.persist(Op::Put(Record::Agent {
                 info: report.info.clone(),
-                deactivated,
+                activation: activation.clone(),
                 unreachable_since: None,
             }));
         }
@@ -219,7 +220,7 @@ impl Master {
             // Messages in flight on the old link are lost, launches included.
             self.withdraw_agent_offers(id);
         }
-        self.allocator.set_agent_active(slot, !deactivated);
+        self.allocator.set_agent_active(slot, activation.is_active());
         self.changed_agents.insert(id.clone());
         let unknown_here = self.remove_unreported(id, &report);
         self.send_reregistered(id, unknown_here);
@@ -277,13 +278,17 @@ impl Master {
     /// The agent was recovered, unreachable, or is not in the registry. It has heard of so many operations.
     fn readmit_agent(&mut self, id: &AgentId, link: LinkId, report: Reregistration, heard: u64) {
         let absent = self.absent.remove(id);
-        let deactivated = absent.as_ref().is_some_and(|a| a.deactivated);
+        let activation = absent.as_ref().map(|a| a.activation.clone()).unwrap_or_default();
         let was_recovered = absent.as_ref().is_some_and(|a| a.unreachable_since.is_none());
-        let record = Record::Agent { info: report.info.clone(), deactivated, unreachable_since: None };
+        let record = Record::Agent {
+            info: report.info.clone(),
+            activation: activation.clone(),
+            unreachable_since: None,
+        };
         if self.registry.get(&record.key()) != Some(&record) {
             self.persist(Op::Put(record));
         }
-        self.insert_agent(id.clone(), report.info.clone(), link, deactivated);
+        self.insert_agent(id.clone(), report.info.clone(), link, activation);
         let now = self.now;
         if let Some(agent) = self.agents.get_mut(id) {
             agent.reregistered_at = Some(now);

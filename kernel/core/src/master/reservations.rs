@@ -280,10 +280,10 @@ impl Master {
         let operations = agent.info.operations.after(conversion);
         let info = Arc::new(AgentInfo { resources, operations, ..AgentInfo::clone(&agent.info) });
         agent.info = info.clone();
-        let (slot, deactivated, total) = (agent.slot, agent.deactivated, agent.total());
+        let (slot, activation, total) = (agent.slot, agent.activation.clone(), agent.total());
         self.allocator.set_total(slot, &total);
         self.changed_agents.insert(agent_id.clone());
-        self.persist(Op::Put(Record::Agent { info, deactivated, unreachable_since: None }));
+        self.persist(Op::Put(Record::Agent { info, activation, unreachable_since: None }));
     }
 }
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use kernel_model::{
-    agent::{AgentInfo, AgentSnapshot, AgentState},
-    caller::Caller,
+    agent::{Activation, AgentInfo, AgentSnapshot, AgentState},
+    caller::{Caller, IN_PROCESS_PRINCIPAL},
     executor::ExecutorInfo,
     framework::FrameworkInfo,
     ids::{AgentId, ExecutorId, FrameworkId, StreamId, TaskId},
@@ -82,8 +82,8 @@ pub struct Agent {
     pub state: AgentState,
     /// Set exactly if the agent is connected.
     pub link: Option<LinkId>,
-    /// Whether an operator deactivated it.
-    pub deactivated: bool,
+    /// Whether operators let it take new work.
+    pub activation: Activation,
     /// Whether it is being stopped on its machine.
     pub stopping: bool,
     /// Registration with this master.
@@ -122,7 +122,7 @@ pub struct Agent {
 impl Agent {
     /// Whether its resources may be offered.
     pub fn is_active(&self) -> bool {
-        self.state == AgentState::Connected && !self.deactivated && !self.stopping
+        self.state == AgentState::Connected && self.activation.is_active() && !self.stopping
     }
 
     /// The state for the operator API and projections.
@@ -133,6 +133,7 @@ impl Agent {
                 AgentState::Connected if self.stopping => AgentState::Stopping,
                 state => state,
             },
+            activation: self.activation.clone(),
             registered_at: self.registered_at,
             reregistered_at: self.reregistered_at,
             total: self.total(),
@@ -147,8 +148,8 @@ impl Agent {
 pub struct AbsentAgent {
     /// The description, with the id.
     pub info: Arc<AgentInfo>,
-    /// Whether an operator deactivated it.
-    pub deactivated: bool,
+    /// Whether operators let it take new work.
+    pub activation: Activation,
     /// When it became unreachable; `None` if it is recovered.
     pub unreachable_since: Option<Time>,
     /// Operations that it had not confirmed when it became unreachable; they are sent again when it is back.
@@ -165,6 +166,7 @@ impl AbsentAgent {
         AgentSnapshot {
             info: self.info.clone(),
             state,
+            activation: self.activation.clone(),
             registered_at: Time::default(),
             reregistered_at: None,
             total: self.info.resources.clone(),
@@ -221,6 +223,11 @@ pub struct Framework {
 }
 
 impl Framework {
+    /// Whether its scheduler is in this process, or will be when it subscribes again: it knows more about its tasks than the kernel.
+    pub fn is_in_process(&self) -> bool {
+        self.info.principal.as_deref() == Some(IN_PROCESS_PRINCIPAL)
+    }
+
     /// The stream, if it is connected.
     pub fn stream(&self) -> Option<&StreamId> {
         match &self.state {

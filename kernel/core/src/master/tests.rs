@@ -3,6 +3,7 @@
 mod absence;
 mod agents;
 pub(crate) mod cluster;
+mod draining;
 mod executors;
 mod explain;
 mod frameworks;

@@ -20,6 +20,8 @@ pub(super) enum Timer {
     QuotaRecovery,
     /// Look at guarantees that are not met.
     Guarantees,
+    /// Ask again for tasks that are to end on agents that are drained.
+    Drains,
     /// A disconnected or recovered framework did not subscribe again in time.
     FrameworkFailover { framework: FrameworkId, epoch: u64 },
     /// An offer timed out.

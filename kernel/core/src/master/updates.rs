@@ -23,6 +23,7 @@ impl Master {
         latest: TaskState,
     ) {
         let status = self.with_preemption(&framework_id, status);
+        let (status, latest) = self.with_drain(agent_id, &framework_id, status, latest);
         let connected = self.frameworks.get(&framework_id).is_some_and(|f| f.stream().is_some());
         self.counts.status_updates.count(connected);
         let Some(framework) = self.frameworks.get_mut(&framework_id) else {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kernel_core::master::{AbsentAgent, Agent, Framework, FrameworkState, Master};
 use kernel_model::{
+    agent::Drain,
     executor::ExecutorInfo,
     framework::FrameworkCapability,
     offer::Offer,
@@ -12,7 +13,9 @@ use kernel_model::{
     task::{Task, TaskState},
     time::Time,
 };
-use kernel_wire::{framework as framework_wire, offer_preferences, task::state_name};
+use kernel_wire::{
+    framework as framework_wire, offer_preferences, operator::AGENT_CAPABILITIES, task::state_name,
+};
 use serde_json::{Map, Value, json};
 
 use super::Query;
@@ -164,14 +167,27 @@ fn slave(agent: &Agent) -> Map<String, Value> {
         "reserved_resources": by_role(&total, |all| sums(all.iter().copied())),
         "unreserved_resources": sums(unreserved(&total)),
         "active": agent.is_active(),
-        "deactivated": agent.deactivated,
+        "deactivated": !agent.activation.is_active(),
         "version": MESOS_VERSION,
-        "capabilities": ["MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT", "AGENT_OPERATION_FEEDBACK"],
+        "capabilities": AGENT_CAPABILITIES.map(|kind| kind.as_str_name()),
     }));
+    if let Some(drain) = agent.activation.drain() {
+        shape.insert("drain_info".into(), drain_info(drain));
+        shape.insert("estimated_drain_start_time_seconds".into(), json!(drain.since.as_secs_f64()));
+    }
     if let Some(time) = agent.reregistered_at {
         shape.insert("reregistered_time".into(), json!(time.as_secs_f64()));
     }
     shape
+}
+
+fn drain_info(drain: &Drain) -> Value {
+    let mut config = json!({ "mark_gone": drain.config.mark_gone });
+    if let Some(grace) = drain.config.max_grace {
+        config["max_grace_period"] =
+            json!({ "nanoseconds": u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX) });
+    }
+    json!({ "state": if drain.is_drained { "DRAINED" } else { "DRAINING" }, "config": config })
 }
 
 pub(super) fn frameworks(master: &Master, only: Option<&str>) -> Value {

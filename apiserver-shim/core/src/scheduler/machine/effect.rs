@@ -6,6 +6,7 @@ use bytes::Bytes;
 use kernel_model::{
     agent::AgentSnapshot,
     ids::{FrameworkId, OfferId},
+    offer::Reclaim,
     roles::Role,
     scheduler::Call,
     wait::WaitNote,
@@ -141,6 +142,8 @@ pub struct EvictWrite {
     /// The required UID.
     pub uid: Box<str>,
     pub offer_id: OfferId,
+    /// Why the kernel wants the Pod to end.
+    pub why: Reclaim,
     /// The Event, recorded once the deletion has begun.
     pub event: EventRecord,
 }

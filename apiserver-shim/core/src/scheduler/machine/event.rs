@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kernel_model::{
     agent::AgentSnapshot,
     ids::{FrameworkId, OfferId},
-    offer::{InverseOffer, Offer},
+    offer::{InverseOffer, Offer, Reclaim},
     operator,
     roles::Role,
     task::TaskStatus,
@@ -64,7 +64,7 @@ pub enum Event {
     /// The kernel asks for tasks to end.
     InverseOffers(Vec<InverseOffer>),
     /// The outcome of an eviction, for an inverse offer or for a Pod of higher priority: whether the Pod's deletion has begun.
-    Evicted { uid: Box<str>, offer_id: Option<OfferId>, evicted: bool },
+    Evicted { uid: Box<str>, offer: Option<(OfferId, Reclaim)>, evicted: bool },
     /// A status update of a task.
     Update(Arc<TaskStatus>),
     /// A change of agents or frameworks.

@@ -3,7 +3,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kernel_model::{ids::OfferId, offer::InverseOffer, resources::Resources, roles::Role, scheduler::Call};
+use kernel_model::{
+    ids::OfferId,
+    offer::{InverseOffer, Reclaim},
+    resources::Resources,
+    roles::Role,
+    scheduler::Call,
+};
 
 use super::binding_cycle::event_source;
 use super::launching::kernel_resources;
@@ -63,15 +69,22 @@ impl SchedulerMachine {
             };
             state.evicting = true;
             let header = state.row.header();
+            let (reason, message) = match offer.why {
+                Reclaim::Guarantee => {
+                    ("Preempted", "Preempted: its resources are guaranteed to another role")
+                }
+                Reclaim::Drain => ("Draining", "Evicted: an operator drains its machine"),
+            };
             self.out.persist.push(Write::Evict(Box::new(EvictWrite {
                 key: Key::of(header),
                 uid: uid.into(),
                 offer_id: offer.id.clone(),
+                why: offer.why,
                 event: EventRecord {
                     about: Target::of(served("", "pods"), header),
                     warning: false,
-                    reason: "Preempted",
-                    message: "Preempted: its resources are guaranteed to another role".to_owned(),
+                    reason,
+                    message: message.to_owned(),
                     source: event_source(&self.scheduler, &state.row),
                 },
             })));
@@ -79,16 +92,16 @@ impl SchedulerMachine {
     }
 
     /// An eviction has begun, or failed. Answers the kernel's inverse offer, if it was for one.
-    pub(super) fn evicted(&mut self, uid: &str, offer_id: Option<OfferId>, evicted: bool) {
-        let counted = match offer_id {
-            Some(_) => &mut self.preempted.for_guarantees,
-            None => &mut self.preempted.for_priority,
-        };
-        *counted += u64::from(evicted);
+    pub(super) fn evicted(&mut self, uid: &str, offer: Option<(OfferId, Reclaim)>, evicted: bool) {
+        match offer {
+            None => self.preempted.for_priority += u64::from(evicted),
+            Some((_, Reclaim::Guarantee)) => self.preempted.for_guarantees += u64::from(evicted),
+            Some((_, Reclaim::Drain)) => {}
+        }
         if let Some(state) = self.pods.by_uid.get_mut(uid).filter(|_| !evicted) {
             state.evicting = false;
         }
-        let Some(offer_id) = offer_id else { return };
+        let Some((offer_id, _)) = offer else { return };
         let offer_ids = vec![offer_id];
         self.call(match evicted {
             true => Call::AcceptInverseOffers { offer_ids },

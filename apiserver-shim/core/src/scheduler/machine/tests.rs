@@ -79,6 +79,7 @@ fn agent(id: &str, hostname: &str) -> AgentSnapshot {
         }
         .into(),
         state: AgentState::Connected,
+        activation: Default::default(),
         registered_at: Time::default(),
         reregistered_at: None,
         total,

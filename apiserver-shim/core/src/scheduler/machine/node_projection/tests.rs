@@ -27,6 +27,7 @@ fn agent(attributes: &[(&str, &str)]) -> AgentSnapshot {
         }
         .into(),
         state: AgentState::Connected,
+        activation: Default::default(),
         registered_at: Time(0),
         reregistered_at: None,
         total,

@@ -1,7 +1,7 @@
 //! What Pods lack is told to the kernel, and Pods are evicted for its inverse offers.
 
 use super::*;
-use kernel_model::offer::InverseOffer;
+use kernel_model::offer::{InverseOffer, Reclaim};
 
 fn demands(fixture: &Fixture) -> Vec<Vec<(String, String)>> {
     let of = |call: &Call| match call {
@@ -13,8 +13,9 @@ fn demands(fixture: &Fixture) -> Vec<Vec<(String, String)>> {
     fixture.calls.iter().filter_map(of).collect()
 }
 
-fn ask_for(fixture: &mut Fixture, uid: &str) {
+fn ask_for(fixture: &mut Fixture, uid: &str, why: Reclaim) {
     let offer = InverseOffer {
+        why,
         id: "I".into(),
         framework_id: "f".into(),
         agent_id: AGENT.into(),
@@ -54,11 +55,15 @@ fn a_pod_is_evicted_for_an_inverse_offer_or_the_kernel_is_told() {
     fixture.answer(CallOutcome::Accepted);
     fixture.finish_write();
     fixture.show_pod();
-    for evicted in [false, true] {
-        ask_for(&mut fixture, UID);
+    for (why, reason, evicted) in [
+        (Reclaim::Guarantee, "Preempted", false),
+        (Reclaim::Drain, "Draining", false),
+        (Reclaim::Guarantee, "Preempted", true),
+    ] {
+        ask_for(&mut fixture, UID, why);
         let Some(Write::Evict(write)) = fixture.writes.pop() else { panic!("{:?}", fixture.writes) };
-        assert_eq!((&*write.uid, write.offer_id.as_str(), write.event.reason), (UID, "I", "Preempted"));
-        fixture.step(Event::Evicted { uid: write.uid, offer_id: Some(write.offer_id), evicted });
+        assert_eq!((&*write.uid, write.offer_id.as_str(), write.event.reason), (UID, "I", reason));
+        fixture.step(Event::Evicted { uid: write.uid, offer: Some((write.offer_id, write.why)), evicted });
         let answer = fixture.calls.pop().unwrap();
         assert_eq!(matches!(answer, Call::AcceptInverseOffers { .. }), evicted, "{answer:?}");
         assert_eq!(matches!(answer, Call::DeclineInverseOffers { .. }), !evicted);
@@ -66,7 +71,7 @@ fn a_pod_is_evicted_for_an_inverse_offer_or_the_kernel_is_told() {
     assert_eq!(fixture.machine.preempted_pods().for_guarantees, 1);
     // Its deletion has begun, whether it shows yet or not: it gets no second Event.
     for uid in [UID, "unknown"] {
-        ask_for(&mut fixture, uid);
+        ask_for(&mut fixture, uid, Reclaim::Drain);
         assert!(matches!(fixture.calls.pop(), Some(Call::AcceptInverseOffers { .. })));
         assert!(fixture.writes.is_empty(), "{:?}", fixture.writes);
     }
