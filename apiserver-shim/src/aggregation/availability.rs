@@ -100,20 +100,21 @@ async fn mark_local(pipeline: &Pipeline) {
     }
 }
 
-/// Checks one server, writes its condition, and updates its documents. Returns whether it is available.
+/// Checks one server, updates its documents, and writes its condition. Returns whether it is available.
 async fn check(pipeline: &Pipeline, aggregator: &Aggregator, server: &RemoteServer) -> bool {
     let verdict = match unreachable(pipeline, server) {
         Some(verdict) => verdict,
         None => ask(aggregator, server).await,
     };
+    // Whoever waits for the condition finds the documents.
+    let fetched = if verdict.available { fetch(aggregator, server).await } else { None };
+    update(aggregator, server, fetched);
     let status = if verdict.available { "True" } else { "False" };
     let condition = json!({"type": AVAILABLE, "status": status, "reason": verdict.reason,
         "message": verdict.message, "lastTransitionTime": registry::now().to_rfc3339()});
     if let Err(status) = write(pipeline, &server.name, condition).await {
         tracing::debug!(%status, name = server.name, "the condition of an APIService was not written");
     }
-    let fetched = if verdict.available { fetch(aggregator, server).await } else { None };
-    update(aggregator, server, fetched);
     verdict.available
 }
 

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use apiserver_shim::http::body::{Response, full};
 use expect_test::expect;
@@ -171,6 +171,24 @@ async fn documents(server: &Server) {
     assert!(merged["definitions"]["io.k8s.api.core.v1.Pod"].is_object());
     let document = server.json("GET /openapi/v3/apis/metrics.example.com/v1beta1", "").await;
     assert_eq!(document["path"], "/openapi/v3/apis/metrics.example.com/v1beta1");
+}
+
+/// As [`answer`], with documents that take their time.
+async fn answer_slowly(request: http::Request<Incoming>) -> Result<Response, Infallible> {
+    if request.uri().path() != GROUP_VERSION {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    answer(request).await
+}
+
+#[tokio::test]
+async fn the_documents_of_an_available_server_are_there() {
+    let server = Server::start().await;
+    let stop = CancellationToken::new();
+    let port = start_extension(&server, &stop, answer_slowly).await;
+    register(&server, port, "Passed").await;
+    documents(&server).await;
+    stop.cancel();
 }
 
 #[tokio::test]
