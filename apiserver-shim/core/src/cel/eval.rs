@@ -10,12 +10,24 @@ use super::node::{Each, EachKind, Entry, FieldNode, Kind, Node};
 use super::value::{List, Map, Val, equal};
 use super::{CALL_COST_MAX, Program};
 
+/// Lists, maps and optional values within each other. An expression itself nests half as deep, but macros within macros could
+/// nest a value tens of thousands of levels deep, and comparing, printing and dropping one recurse.
+const VALUE_DEPTH_MAX: u32 = 500;
+/// Values within one. Each costs at least one to make; only one that holds the same value many times could have more.
+const VALUE_PARTS_MAX: u64 = 2 * CALL_COST_MAX;
+
 /// Why an evaluation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EvalError {
     /// The cost exceeds the bound.
     #[error("operation cancelled: actual cost limit exceeded")]
     CostLimit,
+    /// A list, map or optional value nests too deep.
+    #[error("value is nested more than {} levels deep", VALUE_DEPTH_MAX)]
+    TooDeep,
+    /// A list or map has too many parts.
+    #[error("value has more than {} parts", VALUE_PARTS_MAX)]
+    TooLarge,
     /// An operation failed.
     #[error("{0}")]
     Failed(String),
@@ -101,6 +113,17 @@ pub(super) fn evaluate<'v>(node: &Node, activation: &Activation<'v>) -> Result<V
 }
 
 fn eval<'v>(node: &Node, a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
+    let value = eval_any(node, a)?;
+    let extent = value.extent();
+    match () {
+        () if extent.depth > VALUE_DEPTH_MAX => Err(EvalError::TooDeep),
+        () if extent.parts > VALUE_PARTS_MAX => Err(EvalError::TooLarge),
+        () => Ok(value),
+    }
+}
+
+/// Evaluates; the value's extent is not bounded yet, though not far beyond what it is made of.
+fn eval_any<'v>(node: &Node, a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
     match &node.kind {
         Kind::Const(literal) => Ok(Val::of(literal)),
         Kind::Var(index) => {
@@ -160,6 +183,7 @@ fn make_map<'v>(entries: &[Entry], a: &Activation<'v>) -> Result<Val<'v>, EvalEr
     for entry in entries {
         let key = eval(&entry.key, a)?;
         let Some(value) = present(eval(&entry.value, a)?, entry.optional) else { continue };
+        a.charge(functions::within(&key).saturating_mul(values.len() as u64))?;
         // The last of several entries with the same key counts.
         values.retain(|(other, _)| !equal(other, &key));
         values.push((key, value));
@@ -198,7 +222,7 @@ fn composed<'v>(index: usize, a: &Activation<'v>) -> Result<Val<'v>, EvalError> 
     a.locals.replace(outer);
     let found = found.map_err(|error| match error {
         EvalError::CostLimit => EvalError::CostLimit,
-        EvalError::Failed(why) => EvalError::new(format!(
+        why => EvalError::new(format!(
             "composited variable {name} fails to evaluate: {why}",
             name = Quoted(name)
         )),
@@ -301,6 +325,10 @@ fn over<'v>(each: &Each, a: &Activation<'v>) -> Result<Val<'v>, EvalError> {
         }
         let own = variables[0].clone();
         let found = with_locals(variables, &each.body, a);
+        if let (EachKind::TransformMapEntry, Ok(Val::Map(map))) = (each.what, &found) {
+            let keys = map.iter().map(|(key, _)| functions::within(&key)).fold(0, u64::saturating_add);
+            a.charge(keys.saturating_mul(gathered.entries.len() as u64))?;
+        }
         if gathered.add(each.what, (key, own), found)? {
             break;
         }

@@ -322,3 +322,64 @@ fn types_do_not_grow_without_bound() {
     let source = format!("[1]{}.size() == 1", ".map(x, {x: x})".repeat(30));
     assert!(environment().compile(&source).is_ok());
 }
+
+/// An expression that applies another one, of `x`, many more times to it than either nests.
+fn repeated(doublings: u32, once: &str) -> String {
+    (0..doublings).fold(once.to_owned(), |body, _| format!("[{body}].map(x, {body})[0]"))
+}
+
+#[test]
+fn macros_do_not_nest_values_without_bound() {
+    const TOO_DEEP: &str = "error: value is nested more than 500 levels deep";
+    // 480 levels may be compared and printed, in the stack of this thread.
+    let most = format!("[1].map(x, {})", repeated(5, "[[[[[[[[[[[[[[[x]]]]]]]]]]]]]]]"));
+    let uses = "all(y, y == y && [y, y].distinct().size() == 1 && '%s'.format([y]).size() == 961)";
+    assert_eq!(evaluate(&format!("{most}.{uses}")), "true");
+    assert_eq!(evaluate(&format!("{most}[0]")), format!("{}1{}", "[".repeat(480), "]".repeat(480)));
+    // 16,384 levels in 60 kB: to compare them would take more stack than a thread has.
+    let compared = format!("[1].map(x, {}).all(y, y == y)", repeated(11, "[[[[[[[[x]]]]]]]]"));
+    assert_eq!(evaluate(&compared), TOO_DEEP);
+    for once in ["[{1: [{1: [{1: [[x]]}]}]}]", "optional.of(optional.of([[[[[[x]]]]]]))"] {
+        let value = format!("[1].map(x, {})", repeated(6, once));
+        assert_eq!(evaluate(&format!("'%s'.format([{value}])")), TOO_DEEP, "{once}");
+        // What is refused is an error of the operand.
+        assert_eq!(evaluate(&format!("dyn({value}) == [1] || true")), "true");
+    }
+    // Named expressions nest values deeper than each does.
+    let environment = environment();
+    let first = environment.compile(&most).unwrap();
+    let environment = environment.composed("x", Some(&first));
+    let second = environment.compile(&format!("variables.x.map(x, {})", repeated(5, "[[[[x]]]]"))).unwrap();
+    let activation = || Activation::new(vec![Val::Null, Val::Null]).with_composed([("x", &first)]);
+    assert_eq!(second.evaluate(&activation()), Err(EvalError::TooDeep));
+}
+
+#[test]
+fn values_that_share_their_parts_are_bounded() {
+    let doubled = |times| format!("[1]{}", ".map(x, [x, x])".repeat(times));
+    assert_eq!(evaluate(&doubled(30)), "error: value has more than 2000000 parts");
+    let cost = |times, step: &str| {
+        let program = environment().compile(&format!("{}.all(x, {step})", doubled(times))).unwrap();
+        let activation = Activation::new(vec![]);
+        let found = program.evaluate(&activation).map(|value| value.to_string());
+        (found, activation.take_cost())
+    };
+    let steps = [
+        "x == x",
+        "x in [x]",
+        "[x].indexOf(x) == 0",
+        "sets.contains([x], [x])",
+        "[x].distinct().size() == 1",
+        "'%s'.format([x]) != ''",
+        "{x: 1}[x] == 1",
+        "x in {x: 1}",
+        "{x: 1, x: 2}.size() == 1",
+        "[1].transformMapEntry(i, v, {x: 1}) == {x: 1}",
+    ];
+    for step in steps {
+        let (found, cost) = cost(14, step);
+        assert_eq!(found, Ok("true".to_owned()), "{step}");
+        // 16,384 parts, a tenth of a unit for each.
+        assert!((1_600..10_000).contains(&cost), "{step}: {cost}");
+    }
+}

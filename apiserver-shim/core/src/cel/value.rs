@@ -74,7 +74,7 @@ impl Text<'_> {
 #[allow(missing_docs)]
 pub enum List<'v> {
     Json(&'v [Json], Type),
-    Built(Arc<Vec<Val<'v>>>),
+    Built(Arc<Built<Val<'v>>>),
 }
 
 /// A map or an object.
@@ -82,7 +82,35 @@ pub enum List<'v> {
 #[allow(missing_docs)]
 pub enum Map<'v> {
     Json(&'v JsonMap<String, Json>, Type),
-    Built(Arc<Vec<(Val<'v>, Val<'v>)>>),
+    Built(Arc<Built<(Val<'v>, Val<'v>)>>),
+}
+
+/// The elements or entries that an expression made.
+#[derive(Debug)]
+pub struct Built<T> {
+    all: Vec<T>,
+    extent: Extent,
+}
+
+/// How much a walk through a value visits. What the value has of a request counts as one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Extent {
+    /// Lists, maps and optional values within each other.
+    pub depth: u32,
+    /// Values in it. One that is shared counts each time that it is reached.
+    pub parts: u64,
+}
+
+impl Extent {
+    const ONE: Extent = Extent { depth: 0, parts: 1 };
+
+    fn around<'a, 'v: 'a>(parts: impl Iterator<Item = &'a Val<'v>>) -> Extent {
+        let within = parts.map(Val::extent).fold(Extent::ONE, |sum, part| Extent {
+            depth: sum.depth.max(part.depth),
+            parts: sum.parts.saturating_add(part.parts),
+        });
+        Extent { depth: within.depth + 1, ..within }
+    }
 }
 
 /// A value of a library's type.
@@ -106,12 +134,27 @@ impl<'v> Val<'v> {
 
     /// A new list.
     pub fn list(items: Vec<Val<'v>>) -> Val<'v> {
-        Val::List(List::Built(Arc::new(items)))
+        let extent = Extent::around(items.iter());
+        Val::List(List::Built(Arc::new(Built { all: items, extent })))
     }
 
     /// A new map.
     pub fn map(entries: Vec<(Val<'v>, Val<'v>)>) -> Val<'v> {
-        Val::Map(Map::Built(Arc::new(entries)))
+        let extent = Extent::around(entries.iter().flat_map(|(key, value)| [key, value]));
+        Val::Map(Map::Built(Arc::new(Built { all: entries, extent })))
+    }
+
+    pub(super) fn extent(&self) -> Extent {
+        let (mut around, mut of) = (0, self);
+        while let Val::Optional(Some(value)) = of {
+            (around, of) = (around + 1, value);
+        }
+        let extent = match of {
+            Val::List(List::Built(built)) => built.extent,
+            Val::Map(Map::Built(built)) => built.extent,
+            _ => Extent::ONE,
+        };
+        Extent { depth: extent.depth + around, ..extent }
     }
 
     pub(super) fn of(literal: &Literal) -> Val<'v> {
@@ -235,7 +278,7 @@ impl<'v> Val<'v> {
             Val::Map(Map::Built(entries)) => {
                 let entry =
                     |(key, value): &(Val<'_>, Val<'_>)| Some((key.as_text()?.to_owned(), value.to_json()?));
-                Json::Object(entries.iter().map(entry).collect::<Option<_>>()?)
+                Json::Object(entries.all.iter().map(entry).collect::<Option<_>>()?)
             }
             Val::Optional(Some(value)) => value.to_json()?,
             Val::Opaque(Opaque::Quantity(quantity)) => quantity.to_string().into(),
@@ -249,7 +292,7 @@ impl<'v> List<'v> {
     pub fn len(&self) -> usize {
         match self {
             List::Json(items, _) => items.len(),
-            List::Built(items) => items.len(),
+            List::Built(items) => items.all.len(),
         }
     }
 
@@ -262,7 +305,7 @@ impl<'v> List<'v> {
     pub fn get(&self, at: usize) -> Option<Val<'v>> {
         match self {
             List::Json(items, ty) => items.get(at).map(|item| Val::of_json(item, ty)),
-            List::Built(items) => items.get(at).cloned(),
+            List::Built(items) => items.all.get(at).cloned(),
         }
     }
 
@@ -277,7 +320,7 @@ impl<'v> Map<'v> {
     pub fn len(&self) -> usize {
         match self {
             Map::Json(members, _) => members.len(),
-            Map::Built(entries) => entries.len(),
+            Map::Built(entries) => entries.all.len(),
         }
     }
 
@@ -299,7 +342,7 @@ impl<'v> Map<'v> {
                 Some(Val::of_json(found, value_type(ty)))
             }
             Map::Built(entries) => {
-                let found = entries.iter().find(|(key, _)| key.as_text() == Some(name));
+                let found = entries.all.iter().find(|(key, _)| key.as_text() == Some(name));
                 found.map(|(_, value)| value.clone())
             }
         }
@@ -309,7 +352,7 @@ impl<'v> Map<'v> {
     pub(super) fn search_cost(&self) -> u64 {
         match self {
             Map::Json(..) => 0,
-            Map::Built(entries) => (entries.len() / 10) as u64,
+            Map::Built(entries) => (entries.all.len() / 10) as u64,
         }
     }
 
@@ -318,7 +361,7 @@ impl<'v> Map<'v> {
         match (self, key) {
             (_, Val::Text(name)) => self.field(name.as_str()),
             (Map::Built(entries), key) => {
-                entries.iter().find(|(k, _)| equal(k, key)).map(|(_, value)| value.clone())
+                entries.all.iter().find(|(k, _)| equal(k, key)).map(|(_, value)| value.clone())
             }
             _ => None,
         }
@@ -330,7 +373,7 @@ impl<'v> Map<'v> {
             Map::Json(members, ty) => Box::new(members.iter().map(|(key, value)| {
                 (Val::Text(Text::Borrowed(key)), Val::of_json(value, member_type(ty, key)))
             })),
-            Map::Built(entries) => Box::new(entries.iter().cloned()),
+            Map::Built(entries) => Box::new(entries.all.iter().cloned()),
         }
     }
 }
