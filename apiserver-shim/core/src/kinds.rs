@@ -71,6 +71,7 @@ use shim_model::status::{self, Status};
 use shim_model::time::Instant;
 
 pub use around_admission::{begin_admission, deduplicate_owners, restore_managed_fields};
+pub use metadata::take_version;
 pub use preparation::{
     Effect, begin_create, begin_create_with, begin_update, begin_update_with, check_field_selector,
     check_identity,

@@ -73,20 +73,24 @@ const fn written(
 }
 
 const FLOW_CONTROL: Check = written("flowcontrol.apiserver.k8s.io", "flowschemas", "", "catch-all");
+const KUBERNETES_SERVICE: Check = written("", "services", "default", "kubernetes");
 const API_SERVICES: Check = written("apiregistration.k8s.io", "apiservices", "", "v1.apps");
 
 /// What upstream starts with its server, in its order, and how its work shows here.
-const STARTED: [(&str, Check); 17] = [
+const STARTED: [(&str, Check); 23] = [
+    ("poststarthook/start-apiserver-admission-initializer", WatchCaches),
     ("poststarthook/generic-apiserver-start-informers", WatchCaches),
     ("poststarthook/priority-and-fairness-config-consumer", FLOW_CONTROL),
     ("poststarthook/priority-and-fairness-filter", FLOW_CONTROL),
     ("poststarthook/start-apiextensions-informers", WatchCaches),
+    ("poststarthook/start-apiextensions-controllers", WatchCaches),
     ("poststarthook/crd-informer-synced", WatchCaches),
     ("poststarthook/start-system-namespaces-controller", written("", "namespaces", "", "kube-system")),
     (
         "poststarthook/start-cluster-authentication-info-controller",
         written("", "configmaps", "kube-system", "extension-apiserver-authentication"),
     ),
+    ("poststarthook/start-service-ip-repair-controllers", KUBERNETES_SERVICE),
     ("poststarthook/storage-readiness", Store),
     ("poststarthook/rbac/bootstrap-roles", written(rbac::GROUP, "clusterroles", "", "cluster-admin")),
     (
@@ -94,15 +98,18 @@ const STARTED: [(&str, Check); 17] = [
         written("scheduling.k8s.io", "priorityclasses", "", "system-node-critical"),
     ),
     ("poststarthook/priority-and-fairness-config-producer", FLOW_CONTROL),
-    ("poststarthook/bootstrap-controller", written("", "services", "default", "kubernetes")),
+    ("poststarthook/bootstrap-controller", KUBERNETES_SERVICE),
     (
         "poststarthook/start-kubernetes-service-cidr-controller",
         written("networking.k8s.io", "servicecidrs", "", "kubernetes"),
     ),
     ("poststarthook/start-kube-aggregator-informers", WatchCaches),
+    ("poststarthook/apiservice-status-local-available-controller", API_SERVICES),
+    ("poststarthook/apiservice-status-remote-available-controller", API_SERVICES),
     ("poststarthook/apiservice-registration-controller", API_SERVICES),
     ("poststarthook/kube-apiserver-autoregistration", API_SERVICES),
     ("autoregister-completion", API_SERVICES),
+    ("poststarthook/apiservice-openapi-controller", API_SERVICES),
 ];
 
 /// The checks of an endpoint, in output order.

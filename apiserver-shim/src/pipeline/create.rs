@@ -103,7 +103,7 @@ impl Pipeline {
         }
         attributes.object = Some(object);
         self.admission.validate(context, &attributes, &mut preconditions).await?;
-        let object = attributes.object.take().unwrap_or_default();
+        let mut object = attributes.object.take().unwrap_or_default();
         let name = access::text(&object, &["metadata", "name"]).to_owned();
         if context.dry_run {
             return match self.registry.get(resource, namespace, &name).await {
@@ -111,6 +111,7 @@ impl Pipeline {
                 Err(_) => Ok(WriteOutcome { unstored: Some(object), stored: None, created: true }),
             };
         }
+        kinds::take_version(&mut object)?;
         service_addresses::record(&self.registry, resource, (Some(&object), None), &mut preconditions);
         let stored = encoded(&resource.to_stored(object).await?);
         match commit::put(&self.registry, resource, stored, Expect::Absent, &preconditions).await {
@@ -132,9 +133,6 @@ impl Pipeline {
         (preconditions, broken): (&mut Preconditions, Option<&Key>),
     ) -> Result<(), CommitError> {
         let ObjectRef { resource, namespace, .. } = *target;
-        // As upstream, only the store refuses an object with a version, which a dry run does not reach.
-        let version =
-            context.dry_run.then(|| access::remove(object, &["metadata", "resourceVersion"])).flatten();
         let suffix = match access::text(object, &["metadata", "name"]) {
             "" => generate_name(""),
             _ => String::new(), // Not needed: drawing one costs a system call.
@@ -150,9 +148,6 @@ impl Pipeline {
         let is_large = blocking::is_large(object);
         let begin = || kinds::begin_create_with(resource, object, &create, found);
         context.judge(blocking::of_write(resource, is_large, begin))?;
-        if let Some(version) = version {
-            access::object_mut(object, &["metadata"]).insert("resourceVersion".into(), version);
-        }
         Ok(())
     }
 

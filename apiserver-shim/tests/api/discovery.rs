@@ -42,13 +42,16 @@ async fn non_resource_paths() {
         [+]etcd-readiness ok
         [+]store-writes ok
         [+]informer-sync ok
+        [+]poststarthook/start-apiserver-admission-initializer ok
         [+]poststarthook/generic-apiserver-start-informers ok
         [+]poststarthook/priority-and-fairness-config-consumer ok
         [+]poststarthook/priority-and-fairness-filter ok
         [+]poststarthook/start-apiextensions-informers ok
+        [+]poststarthook/start-apiextensions-controllers ok
         [+]poststarthook/crd-informer-synced ok
         [+]poststarthook/start-system-namespaces-controller ok
         [+]poststarthook/start-cluster-authentication-info-controller ok
+        [+]poststarthook/start-service-ip-repair-controllers ok
         [+]poststarthook/storage-readiness ok
         [+]poststarthook/rbac/bootstrap-roles ok
         [+]poststarthook/scheduling/bootstrap-system-priority-classes ok
@@ -56,22 +59,28 @@ async fn non_resource_paths() {
         [+]poststarthook/bootstrap-controller ok
         [+]poststarthook/start-kubernetes-service-cidr-controller ok
         [+]poststarthook/start-kube-aggregator-informers ok
+        [+]poststarthook/apiservice-status-local-available-controller ok
+        [+]poststarthook/apiservice-status-remote-available-controller ok
         [+]poststarthook/apiservice-registration-controller ok
         [+]poststarthook/kube-apiserver-autoregistration ok
         [+]autoregister-completion ok
+        [+]poststarthook/apiservice-openapi-controller ok
         [+]shutdown ok
         readyz check passed
         GET /livez?verbose&exclude=etcd&exclude=nope
           200 [+]ping ok
         [+]log ok
         [+]etcd excluded: ok
+        [+]poststarthook/start-apiserver-admission-initializer ok
         [+]poststarthook/generic-apiserver-start-informers ok
         [+]poststarthook/priority-and-fairness-config-consumer ok
         [+]poststarthook/priority-and-fairness-filter ok
         [+]poststarthook/start-apiextensions-informers ok
+        [+]poststarthook/start-apiextensions-controllers ok
         [+]poststarthook/crd-informer-synced ok
         [+]poststarthook/start-system-namespaces-controller ok
         [+]poststarthook/start-cluster-authentication-info-controller ok
+        [+]poststarthook/start-service-ip-repair-controllers ok
         [+]poststarthook/storage-readiness ok
         [+]poststarthook/rbac/bootstrap-roles ok
         [+]poststarthook/scheduling/bootstrap-system-priority-classes ok
@@ -79,9 +88,12 @@ async fn non_resource_paths() {
         [+]poststarthook/bootstrap-controller ok
         [+]poststarthook/start-kubernetes-service-cidr-controller ok
         [+]poststarthook/start-kube-aggregator-informers ok
+        [+]poststarthook/apiservice-status-local-available-controller ok
+        [+]poststarthook/apiservice-status-remote-available-controller ok
         [+]poststarthook/apiservice-registration-controller ok
         [+]poststarthook/kube-apiserver-autoregistration ok
         [+]autoregister-completion ok
+        [+]poststarthook/apiservice-openapi-controller ok
         warn: some health checks cannot be excluded: no matches for "nope"
         livez check passed
         GET /readyz/poststarthook/rbac/bootstrap-roles

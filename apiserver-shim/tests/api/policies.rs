@@ -52,6 +52,13 @@ async fn a_bound_policy_denies() {
         .ask("PATCH /apis/apps/v1/namespaces/default/deployments/two | Content-Type: application/merge-patch+json", r#"{"spec":{"replicas":1}}"#)
         .await;
     assert!(answer.contains("denied request: have 1"), "{answer}");
+    // That a new object has a version is only noticed after admission.
+    for (replicas, refused) in [(1, "denied request: have 1"), (2, "resourceVersion should not be set")] {
+        let body = DEPLOYMENT.replace(r#""NAME"}"#, r#""v","resourceVersion":"1"}"#);
+        let body = body.replace("REPLICAS", &replicas.to_string());
+        let answer = server.ask("POST /apis/apps/v1/namespaces/default/deployments", &body).await;
+        assert!(answer.contains(refused), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -52,9 +52,9 @@ pub(super) fn prepare_create(
     Ok(())
 }
 
-/// Refuses a new object with a version, or takes from it what is none: upstream notices it only when it stores the object, and
-/// has no code for it.
-pub(super) fn take_version(object: &mut Value) -> Result<(), Status> {
+/// Refuses a new object with a version, or takes from it what is none. As upstream, which has no code for it, after all of admission: only
+/// the store refuses such an object.
+pub fn take_version(object: &mut Value) -> Result<(), Status> {
     let version = text(object, "resourceVersion");
     // Go accepts no sign.
     let is_number = version.bytes().all(|b| b.is_ascii_digit());

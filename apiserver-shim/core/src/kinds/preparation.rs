@@ -9,16 +9,18 @@ use shim_model::status::{self, Status};
 use super::{CreateContext, Strategy, Subresource, SubresourceStrategy, metadata, ratchet};
 use crate::definition::ResourceDefinition;
 
-/// Prepares and validates a decoded, defaulted and admitted object for its create.
+/// Prepares and validates a decoded, defaulted and admitted object for its create, and takes its version.
 pub fn begin_create(
     resource: &ResourceDefinition,
     object: &mut Value,
     context: &CreateContext<'_>,
 ) -> Result<(), Status> {
-    begin_create_with(resource, object, context, Vec::new())
+    begin_create_with(resource, object, context, Vec::new())?;
+    metadata::take_version(object)
 }
 
-/// The same, with errors that do not depend on the object alone. They are reported before its own.
+/// Prepares and validates an object whose version is taken later, with errors that do not depend on the object alone. They are
+/// reported before its own.
 pub fn begin_create_with(
     resource: &ResourceDefinition,
     object: &mut Value,
@@ -45,8 +47,7 @@ pub fn begin_create_with(
         false if own.is_empty() => meta(),
         false => own,
     };
-    refuse(resource, object, errors)?;
-    metadata::take_version(object)
+    refuse(resource, object, errors)
 }
 
 /// Writes null for empty lists that are stored so. Until then they belong to the manager who writes them.
