@@ -53,6 +53,12 @@ fn pods() -> Vec<Value> {
             json!({}),
             json!({ "securityContext": { "sysctls": [{ "name": "kernel.msgmax", "value": "65536" }] } }),
         ),
+        pod(
+            "owner",
+            RUN,
+            json!({}),
+            json!({ "securityContext": { "runAsUser": 1000, "runAsGroup": 3000, "fsGroup": 2000 } }),
+        ),
         pod("size", RUN, json!({ "resources": limits("500m") }), json!({})),
         pod(
             "disk",
@@ -103,6 +109,17 @@ fn events(cluster: &Cluster, pod: &str) -> anyhow::Result<String> {
         "-o",
         "jsonpath={range .items[*]}{.reason} {.message}{\"\\n\"}{end}",
     ])
+}
+
+fn token_is_for_the_users_of_the_pod(cluster: &Cluster) -> anyhow::Result<()> {
+    wait_until(cluster, "owner", "running", runs)?;
+    let token = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+    for (pod, expected) in [("owner", ["-rw-r-----", "1000", "2000"]), ("keep", ["-rw-r--r--", "0", "0"])] {
+        let shown = cluster.kubectl(&["exec", pod, "--", "ls", "-lnL", token])?;
+        let parts: Vec<&str> = shown.split_whitespace().collect();
+        assert_eq!([parts[0], parts[2], parts[3]], expected, "{shown}");
+    }
+    Ok(())
 }
 
 /// A command that reads five bytes of a large input.
@@ -217,6 +234,7 @@ fn a_node_does_what_it_accepts() -> anyhow::Result<()> {
         "-c",
         "echo kept > /v/f; test -z \"$KUBERNETES_SERVICE_HOST\"",
     ])?;
+    token_is_for_the_users_of_the_pod(&cluster)?;
     service_addresses_are_rejected(&cluster)?;
     exec_that_does_not_read_its_input(&cluster)?;
     logs(&cluster)?;

@@ -10,12 +10,14 @@ pub const DEFAULT_MODE: u32 = 0o644;
 /// By relative path.
 pub type Files = BTreeMap<String, File>;
 
-/// Content and mode of a file.
+/// Content, mode and owner of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct File {
     pub bytes: Vec<u8>,
     pub mode: u32,
+    /// The user that it belongs to; root if `None`.
+    pub owner: Option<u32>,
 }
 
 /// Why the files cannot be selected.
@@ -83,7 +85,24 @@ pub fn add(files: &mut Files, path: &str, bytes: Vec<u8>, mode: u32) -> Result<(
     if !is_safe(path) {
         return Err(PayloadError::UnsafePath(path.to_owned()));
     }
-    files.insert(path.to_owned(), File { bytes, mode });
+    files.insert(path.to_owned(), File { bytes, mode, owner: None });
+    Ok(())
+}
+
+/// Adds a token, which nobody but the Pod's users may read if it is known who they are: `owner` is the user of all containers, if they
+/// have the same. With a group, the volume gives it the right to read.
+pub fn add_token(
+    files: &mut Files,
+    path: &str,
+    token: Vec<u8>,
+    mode: u32,
+    (owner, group): (Option<u32>, Option<u32>),
+) -> Result<(), PayloadError> {
+    let mode = if owner.or(group).is_some() { 0o600 } else { mode };
+    add(files, path, token, mode)?;
+    if let Some(file) = files.get_mut(path) {
+        file.owner = owner;
+    }
     Ok(())
 }
 
@@ -111,12 +130,29 @@ mod tests {
         let item = |key: &str, path: &str, mode| KeyToPath { key: key.into(), path: path.into(), mode };
         let mut files = Files::new();
         select(&mut files, &values, Some(&[item("b", "dir/b", Some(0o400))]), Some(0o640), false).unwrap();
-        assert_eq!(files, Files::from([("dir/b".to_owned(), File { bytes: b"2".to_vec(), mode: 0o400 })]));
+        assert_eq!(
+            files,
+            Files::from([("dir/b".to_owned(), File { bytes: b"2".to_vec(), mode: 0o400, owner: None })])
+        );
         let gone = select(&mut files, &values, Some(&[item("c", "c", None)]), None, false);
         assert_eq!(gone, Err(PayloadError::MissingKey("c".into())));
         assert_eq!(select(&mut files, &values, Some(&[item("c", "c", None)]), None, true), Ok(()));
         for path in ["../x", "/x", "a/../../x", "", "a//b", "..data"] {
             assert!(add(&mut files, path, Vec::new(), 0).is_err(), "{path}");
         }
+    }
+
+    #[test]
+    fn tokens_are_for_the_users_of_the_pod() {
+        let added = |of: (Option<u32>, Option<u32>)| {
+            let mut files = Files::new();
+            add_token(&mut files, "token", b"t".to_vec(), 0o644, of).unwrap();
+            let file = files.into_values().next().unwrap();
+            (file.mode, file.owner)
+        };
+        assert_eq!(added((None, None)), (0o644, None));
+        assert_eq!(added((Some(0), None)), (0o600, Some(0)));
+        assert_eq!(added((None, Some(1000))), (0o600, None));
+        assert_eq!(added((Some(7), Some(1000))), (0o600, Some(7)));
     }
 }

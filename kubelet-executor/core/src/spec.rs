@@ -34,6 +34,18 @@ pub fn spec(pod: &Pod) -> &PodSpec {
     pod.spec.as_ref().unwrap_or(&EMPTY)
 }
 
+/// The user of all containers that start with the Pod, if each has one and it is the same.
+pub fn common_user(pod: &Pod) -> Option<u32> {
+    let spec = spec(pod);
+    let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
+    let user = |container: &Container| {
+        container.security_context.as_ref().and_then(|context| context.run_as_user).or(of_pod)
+    };
+    let mut users = spec.init_containers.iter().flatten().chain(&spec.containers).map(user);
+    let first = users.next()??;
+    users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok()).flatten()
+}
+
 /// The restart policy; `Always` is the default.
 pub fn restart_policy(pod: &Pod) -> RestartPolicy {
     match spec(pod).restart_policy.as_deref() {
@@ -281,5 +293,21 @@ mod tests {
                 assert_eq!(format!("{:?}", after_exit(&pod, container, code)), decision, "{pod:?} {code}");
             }
         }
+    }
+
+    #[test]
+    fn the_user_of_all_containers_is_known_if_each_says_the_same() {
+        let user = |of_pod: Option<i64>, init: &[Option<i64>], own: &[Option<i64>]| {
+            let context = |user: &Option<i64>| json!({ "runAsUser": user });
+            let container = |user: &Option<i64>| json!({ "name": "c", "securityContext": context(user) });
+            let all = |users: &[Option<i64>]| users.iter().map(container).collect::<Vec<_>>();
+            let spec = json!({ "securityContext": context(&of_pod), "initContainers": all(init), "containers": all(own) });
+            common_user(&serde_json::from_value(json!({ "spec": spec })).unwrap())
+        };
+        assert_eq!(user(None, &[], &[Some(7), Some(7)]), Some(7));
+        assert_eq!(user(Some(0), &[None], &[None]), Some(0));
+        assert_eq!(user(Some(7), &[], &[None, Some(8)]), None);
+        assert_eq!(user(None, &[None], &[Some(7)]), None);
+        assert_eq!(user(None, &[], &[None]), None);
     }
 }

@@ -103,7 +103,7 @@ impl VolumeBuilder<'_> {
             // Secrets and tokens are kept in memory.
             mount_tmpfs(dir, self.memory_max(pod, None))?;
         }
-        let Some(files) = payloads::files(self, pod, volume, dir).await? else {
+        let Some(files) = payloads::files(self, pod, volume, (dir, group)).await? else {
             return Err(Cause::Unsupported);
         };
         atomic::write(dir, &files, group).map_err(|e| Cause::Io("writing its files", e))

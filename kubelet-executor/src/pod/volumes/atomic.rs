@@ -10,7 +10,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     fs, io,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::Path,
 };
 
@@ -30,9 +30,10 @@ pub(crate) fn write(dir: &Path, files: &Files, group: Option<u32>) -> io::Result
             }
             fs::write(&target, &file.bytes)?;
             fs::set_permissions(&target, fs::Permissions::from_mode(mode(file.mode, group)))?;
-            if group.is_some() {
-                std::os::unix::fs::chown(&target, None, group)?;
-            }
+            chown(&target, file.owner, group)?;
+        }
+        if let Some(group) = group {
+            give_directories(dir, &dir.join(&fresh), group)?;
         }
         let old = fs::read_link(dir.join(DATA)).ok();
         let partial = dir.join("..data_tmp");
@@ -46,9 +47,27 @@ pub(crate) fn write(dir: &Path, files: &Files, group: Option<u32>) -> io::Result
     link(dir, files)
 }
 
-/// With an fsGroup, the group may read what the owner may.
+/// With an `fsGroup`, the group may read the files of a volume that is read-only, as upstream.
 fn mode(mode: u32, group: Option<u32>) -> u32 {
-    if group.is_some() { mode | ((mode & 0o400) >> 3) } else { mode }
+    if group.is_some() { mode | 0o440 } else { mode }
+}
+
+/// With an `fsGroup`, the directories are the group's too, and what is made in them.
+fn give_directories(volume: &Path, set: &Path, group: u32) -> io::Result<()> {
+    let give = |dir: &Path| {
+        chown(dir, None, Some(group))?;
+        let mode = fs::metadata(dir)?.permissions().mode() | 0o2550;
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode))
+    };
+    give(volume)?;
+    let mut all = vec![set.to_owned()];
+    while let Some(dir) = all.pop() {
+        give(&dir)?;
+        for entry in fs::read_dir(&dir)? {
+            all.extend(Some(entry?.path()).filter(|path| path.is_dir()));
+        }
+    }
+    Ok(())
 }
 
 /// Creates a directory with an unused name.
@@ -68,9 +87,11 @@ fn shows(dir: &Path, files: &Files, group: Option<u32>) -> bool {
     let data = dir.join(DATA);
     let same = |(path, file): (&String, &executor_core::payload::File)| {
         let target = data.join(path);
-        let permissions = fs::metadata(&target).map(|metadata| metadata.permissions().mode() & 0o7777);
-        permissions.is_ok_and(|found| found == mode(file.mode, group))
-            && fs::read(&target).is_ok_and(|bytes| bytes == file.bytes)
+        let is_same = |found: fs::Metadata| {
+            found.permissions().mode() & 0o7777 == mode(file.mode, group)
+                && file.owner.is_none_or(|owner| found.uid() == owner)
+        };
+        fs::metadata(&target).is_ok_and(is_same) && fs::read(&target).is_ok_and(|bytes| bytes == file.bytes)
     };
     data.exists() && files.iter().all(same) && count(&data) == files.len()
 }
@@ -107,7 +128,7 @@ mod tests {
     use super::*;
 
     fn files(pairs: &[(&str, &str)]) -> Files {
-        let file = |text: &str| File { bytes: text.as_bytes().to_vec(), mode: 0o640 };
+        let file = |text: &str| File { bytes: text.as_bytes().to_vec(), mode: 0o640, owner: None };
         pairs.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect()
     }
 
@@ -125,5 +146,28 @@ mod tests {
         assert!(!dir.join("d").exists() && !dir.join(first).exists());
         write(dir, &files(&[]), None).unwrap();
         assert!(!dir.join("a").is_symlink());
+    }
+
+    #[test]
+    fn owner_and_group_are_those_of_the_pod() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        // Only root may give files away.
+        let own = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let (user, group) = if own.0 == 0 { (65_532, 1000) } else { own };
+        let token = File { bytes: b"t".to_vec(), mode: 0o600, owner: Some(user) };
+        let files = Files::from([("d/token".to_owned(), token)]);
+        let shown = |path: &str| {
+            let found = fs::metadata(dir.join(path)).unwrap();
+            (found.uid(), found.gid(), found.permissions().mode() & 0o7777)
+        };
+        write(dir, &files, None).unwrap();
+        assert_eq!(shown("d/token"), (user, own.1, 0o600));
+        write(dir, &files, Some(group)).unwrap();
+        assert_eq!(shown("d/token"), (user, group, 0o640));
+        for directory in ["", "d", DATA] {
+            let (uid, gid, mode) = shown(directory);
+            assert_eq!((uid, gid, mode & 0o2550), (own.0, group, 0o2550), "{directory}");
+        }
     }
 }

@@ -24,12 +24,12 @@ const TOKEN_RECORD: &str = ".token-expiry";
 
 type Values = BTreeMap<String, Vec<u8>>;
 
-/// The files of a volume; `None` if it is of another kind.
+/// The files of a volume at `dir`, whose Pod may have an `fsGroup`; `None` if it is of another kind.
 pub(super) async fn files(
     builder: &VolumeBuilder<'_>,
     pod: &Pod,
     volume: &Volume,
-    dir: &Path,
+    (dir, group): (&Path, Option<u32>),
 ) -> Result<Option<Files>, Cause> {
     let mut files = Files::new();
     if let Some(source) = &volume.config_map {
@@ -58,7 +58,8 @@ pub(super) async fn files(
                 downward(builder, pod, &mut files, part.items.as_deref().unwrap_or_default(), mode)?;
             } else if let Some(part) = &part.service_account_token {
                 let token = token(builder, pod, part, dir).await?;
-                payload::add(&mut files, &part.path, token, payload::mode(mode, payload::DEFAULT_MODE))?;
+                let mode = payload::mode(mode, payload::DEFAULT_MODE);
+                payload::add_token(&mut files, &part.path, token, mode, (spec::common_user(pod), group))?;
             } else {
                 return Err(Cause::Unsupported);
             }
